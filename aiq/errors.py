@@ -1,0 +1,180 @@
+"""Every error aiq raises, in one tree. Knows nothing of the rest of the house.
+
+    AiqError
+     ├── ConfigError                 a file or a setting is wrong: says file, line, field, what was expected
+     │    ├── UnsupportedConfigError a valid Databricks field this version cannot honour
+     │    └── SecretError            a secret is missing or unsafe
+     ├── StatementError              the statement is wrong: found before any call, nothing was paid
+     │    └── FunctionError          an AI function's argument is wrong (Databricks error condition, SQLSTATE)
+     ├── RequestFailed               one request got no answer (a row error; fatal under failOnError => true)
+     │    ├── ProviderError          the provider refused, failed or answered something unusable
+     │    ├── PolicyError            the gateway refused: rate limit, permission
+     │    └── ResultError            the answer does not fit the requested type
+     ├── StatementCancelled          Ctrl-C, interrupt, or another row's failure stopped the statement
+     └── LedgerError                 the home folder cannot be written or a Delta table is unusable
+
+Messages tell a person what to do next and never contain a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+SQLSTATE = {
+    "AI_FUNCTION_HTTP_PARSE_CAST_ERROR": "2203G",
+    "AI_FUNCTION_HTTP_PARSE_COLUMNS_ERROR": "2203G",
+    "AI_FUNCTION_HTTP_REQUEST_ERROR": "08000",
+    "AI_FUNCTION_INVALID_HTTP_RESPONSE": "08000",
+    "AI_FUNCTION_INVALID_MODEL_PARAMETERS": "22023",
+    "AI_FUNCTION_MODEL_SCHEMA_PARSE_ERROR": "2203G",
+    "AI_FUNCTION_UNSUPPORTED_REQUEST": "0A000",
+    "AI_FUNCTION_UNSUPPORTED_RETURN_TYPE": "0A000",
+    "AI_FUNCTION_UNSUPPORTED_RESPONSE_FORMAT": "0A000",
+    "AI_QUERY_ENDPOINT_NOT_SUPPORT_STRUCTURED_OUTPUT": "0A000",
+    "AI_QUERY_RETURN_TYPE_COLUMN_TYPE_MISMATCH": "0A000",
+    "AI_INVALID_ARGUMENT_VALUE_ERROR": "22032",
+    "AI_FUNCTION_SESSION_PERMISSION_DENIED": "42501",
+    "REMOTE_FUNCTION_HTTP_FAILED_ERROR": "57012",
+    "REMOTE_FUNCTION_HTTP_RETRY_TIMEOUT": "57012",
+    "REMOTE_FUNCTION_HTTP_RESULT_PARSE_ERROR": "57012",
+    "WRONG_NUM_ARGS": "42605",
+    "UNRECOGNIZED_PARAMETER_NAME": "4274K",
+    "DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT": "4274K",
+    "REQUIRED_PARAMETER_NOT_FOUND": "4274K",
+    "NON_FOLDABLE_ARGUMENT": "42K08",
+    "DATATYPE_MISMATCH": "42K09",
+}
+"""SQLSTATE by error condition. Source: Databricks error conditions; the routine ones are Spark's own."""
+
+
+class AiqError(Exception):
+    """Base class of all errors that aiq raises on purpose."""
+
+
+class ConfigError(AiqError):
+    """A configuration file or setting is wrong.
+
+    `file`, `line` (1-based) and `field` (dotted path) are None where they are unknown.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, field: str | None = None
+    ) -> None:
+        self.file, self.line, self.field, self.reason = file, line, field, message
+        place = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
+        super().__init__(f"{place}{field}: {message}" if field else f"{place}{message}")
+
+
+class UnsupportedConfigError(ConfigError):
+    """A field that Databricks knows and this version cannot honour. Refused rather than ignored."""
+
+
+class SecretError(ConfigError):
+    """A `{{secrets/<scope>/<key>}}` reference has no value, or its file is readable by others."""
+
+
+class StatementError(AiqError):
+    """The SQL statement cannot be run as written. Raised before any call."""
+
+
+class FunctionError(StatementError):
+    """An AI function was called wrongly. `condition` is Databricks' error condition, `sqlstate` its SQLSTATE."""
+
+    def __init__(self, condition: str, message: str) -> None:
+        self.condition = condition
+        self.sqlstate = SQLSTATE.get(condition.split(".")[0], "22000")
+        super().__init__(f"[{condition}] {message} SQLSTATE: {self.sqlstate}")
+
+
+class RequestFailed(AiqError):
+    """One request has no answer. `status` is the HTTP status a REST caller would see."""
+
+    condition = "REMOTE_FUNCTION_HTTP_FAILED_ERROR"
+
+    def __init__(self, message: str, *, endpoint: str, status: int) -> None:
+        self.endpoint, self.status, self.reason = endpoint, status, message
+        super().__init__(message)
+
+    def sql_message(self) -> str:
+        """The text of `errorMessage`, or of the error that ends the statement."""
+        return (
+            f"[{self.condition}] The remote HTTP request failed with code {self.status}, and error message "
+            f"'{self.reason}' SQLSTATE: {SQLSTATE[self.condition]}"
+        )
+
+
+ErrorKind = Literal[
+    "rate_limited",  # 429, or a provider's own word for it: wait the hint, then retry
+    "quota_exhausted",  # 402, insufficient_quota: never retry, fall back
+    "overloaded",  # 408, 409, 425, 500, 502, 503, 504, 529: retry with backoff, then fall back
+    "network",  # connection refused, reset, DNS: retry with backoff, then fall back
+    "timeout",  # silent until the deadline: no retry on the same entity where another one can be asked
+    "bad_answer",  # 200 with HTML, truncated or malformed JSON, no choices: retry, then fall back
+    "context_length",  # 400: no retry
+    "content_filter",  # 400: no retry and no fallback
+    "bad_request",  # other 4xx: no retry, no fallback
+    "auth",  # 401, 403: no retry; fall back allowed
+    "not_found",  # 404: no retry; fall back allowed
+]
+
+
+class ProviderError(RequestFailed):
+    """The provider refused, failed, or answered something unusable.
+
+    `kind` decides on retry and fallback (policy/retry.py); `retry_after_s` is the provider's own hint in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind,
+        status: int,
+        endpoint: str = "",
+        entity: str = "",
+        retry_after_s: float | None = None,
+        body: str | None = None,
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, status=status)
+        self.kind: ErrorKind = kind
+        self.entity, self.retry_after_s, self.body = entity, retry_after_s, body
+        self.attempts = 1
+
+    def sql_message(self) -> str:
+        if self.attempts > 1:
+            condition = "REMOTE_FUNCTION_HTTP_RETRY_TIMEOUT"
+            return (
+                f"[{condition}] The remote HTTP request failed after retrying {self.attempts - 1} times; the last "
+                f"failed HTTP error code was {self.status}, and error message '{self.reason}' "
+                f"SQLSTATE: {SQLSTATE[condition]}"
+            )
+        return super().sql_message()
+
+
+class PolicyError(RequestFailed):
+    """The gateway itself refused the request. `error_code` is the code of the REST body."""
+
+    def __init__(
+        self, message: str, *, endpoint: str, status: int, error_code: str, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, status=status)
+        self.error_code, self.retry_after_s = error_code, retry_after_s
+
+
+class ResultError(RequestFailed):
+    """The provider answered, but the answer does not fit the requested type. The call was paid."""
+
+    def __init__(self, condition: str, message: str, *, endpoint: str) -> None:
+        super().__init__(message, endpoint=endpoint, status=200)
+        self.condition = condition
+
+    def sql_message(self) -> str:
+        return f"[{self.condition}] {self.reason} SQLSTATE: {SQLSTATE[self.condition]}"
+
+
+class StatementCancelled(AiqError):
+    """The statement was stopped before it was finished. Answers already paid for are in the ledger."""
+
+
+class LedgerError(AiqError):
+    """The ledger cannot be written or read."""

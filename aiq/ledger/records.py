@@ -1,0 +1,186 @@
+"""What the ledger keeps of a call, and the schemas of the tables it becomes. Knows no provider and no engine.
+
+An `Intent` is written before bytes leave for a provider, an `Outcome` when the attempt ended, whatever the end.
+The last attempt of a request carries `final=True` and the payloads: it becomes the one row that Databricks writes
+into the inference table and `system.serving.endpoint_usage`; every attempt becomes a row of `system.aiq.calls`.
+Both travel as plain tuples, because a named tuple per row is what the CPU budget allows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class Intent(NamedTuple):
+    """An attempt that is about to be made. `start_us`: UTC microseconds since 1970."""
+
+    request_id: str
+    attempt: int
+    statement_id: str
+    endpoint: str
+    served_entity_id: str
+    requester: str
+    start_us: int
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    `status` is one of ok, error, cancelled, refused (by our policy, before any call), orphaned (the process died).
+    `attempt` counts from 1 over all entities of the request; 0 for a request refused before any call.
+    Durations in milliseconds, `start_us` in UTC microseconds, `cost_usd` in US dollars or None if unknown.
+    """
+
+    request_id: str
+    attempt: int
+    statement_id: str
+    endpoint: str
+    served_entity_id: str | None
+    served_entity_name: str | None
+    provider: str | None
+    model: str | None
+    task: str
+    requester: str
+    start_us: int
+    status: str
+    status_code: int | None
+    error_class: str | None
+    error_message: str | None
+    latency_ms: float | None
+    queue_ms: float
+    limit_wait_ms: float
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    tokens_estimated: bool
+    cost_usd: float | None
+    price_version: str | None
+    rows: int
+    finish_reason: str | None
+    cache_hit: bool
+    fallback_from: str | None
+    final: bool
+    # the rest only where final
+    track_usage: bool = False
+    payload_table: str | None = None
+    client_request_id: str | None = None
+    usage_context: dict[str, str] | None = None
+    streaming: bool = False
+    request_characters: int = 0
+    response_characters: int = 0
+    request: str | None = None
+    response: str | None = None
+
+
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+PAYLOAD_SCHEMA = pa.schema(
+    [
+        ("databricks_request_id", pa.string()),
+        ("request_date", pa.date32()),
+        ("client_request_id", pa.string()),
+        ("request_time", _TIMESTAMP),
+        ("status_code", pa.int32()),
+        ("sampling_fraction", pa.float64()),
+        ("execution_duration_ms", pa.int64()),
+        ("request", pa.string()),
+        ("response", pa.string()),
+        ("logging_error_codes", pa.list_(pa.string())),
+        ("served_entity_id", pa.string()),
+        ("requester", pa.string()),
+    ]
+)
+"""`<catalog>.<schema>.<prefix>_payload`. Source: Databricks AI Gateway-enabled inference tables."""
+
+USAGE_SCHEMA = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("workspace_id", pa.string()),
+        ("client_request_id", pa.string()),
+        ("databricks_request_id", pa.string()),
+        ("requester", pa.string()),
+        ("status_code", pa.int32()),
+        ("request_time", _TIMESTAMP),
+        ("input_token_count", pa.int64()),
+        ("output_token_count", pa.int64()),
+        ("input_character_count", pa.int64()),
+        ("output_character_count", pa.int64()),
+        ("usage_context", pa.map_(pa.string(), pa.string())),
+        ("request_streaming", pa.bool_()),
+        ("served_entity_id", pa.string()),
+    ]
+)
+"""`system.serving.endpoint_usage`."""
+
+_CAPACITY = pa.struct([("min_concurrency", pa.int32()), ("max_concurrency", pa.int32()), ("compute_type", pa.string())])
+SERVED_ENTITIES_SCHEMA = pa.schema(
+    [
+        ("served_entity_id", pa.string()),
+        ("account_id", pa.string()),
+        ("workspace_id", pa.string()),
+        ("created_by", pa.string()),
+        ("endpoint_name", pa.string()),
+        ("endpoint_id", pa.string()),
+        ("served_entity_name", pa.string()),
+        ("entity_type", pa.string()),
+        ("entity_name", pa.string()),
+        ("entity_version", pa.string()),
+        ("endpoint_config_version", pa.int32()),
+        ("task", pa.string()),
+        ("external_model_config", pa.struct([("provider", pa.string())])),
+        (
+            "foundation_model_config",
+            pa.struct([("min_provisioned_throughput", pa.int32()), ("max_provisioned_throughput", pa.int32())]),
+        ),
+        ("custom_model_config", _CAPACITY),
+        ("feature_spec_config", _CAPACITY),
+        ("change_time", _TIMESTAMP),
+        ("endpoint_delete_time", _TIMESTAMP),
+    ]
+)
+"""`system.serving.served_entities`: one row per entity and configuration change."""
+
+CALLS_SCHEMA = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("attempt", pa.int32()),
+        ("statement_id", pa.string()),
+        ("endpoint_name", pa.string()),
+        ("served_entity_id", pa.string()),
+        ("served_entity_name", pa.string()),
+        ("provider", pa.string()),
+        ("model", pa.string()),
+        ("task", pa.string()),
+        ("requester", pa.string()),
+        ("start_time", _TIMESTAMP),
+        ("status", pa.string()),
+        ("status_code", pa.int32()),
+        ("error_class", pa.string()),
+        ("error_message", pa.string()),
+        ("latency_ms", pa.float64()),
+        ("queue_ms", pa.float64()),
+        ("limit_wait_ms", pa.float64()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
+        ("tokens_estimated", pa.bool_()),
+        ("cost_usd", pa.float64()),
+        ("price_version", pa.string()),
+        ("rows", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("cache_hit", pa.bool_()),
+        ("fallback_from", pa.string()),
+        ("final", pa.bool_()),
+    ]
+)
+"""`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers."""
+
+CALLS_TABLE = "system.aiq.calls"
+USAGE_TABLE = "system.serving.endpoint_usage"
+SERVED_ENTITIES_TABLE = "system.serving.served_entities"
+MAX_PAYLOAD_BYTES = 1024 * 1024
+"""A request or response longer than this is stored NULL with its code (Databricks v1: 1 MiB)."""

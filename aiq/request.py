@@ -1,0 +1,85 @@
+"""The few values that travel through the whole house. Must never know a wire format, a socket or an engine."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+Task = Literal["llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings", "custom"]
+"""Databricks task names; `custom` is a model scored with its own inputs (MLflow's scoring protocol)."""
+
+
+class Caller(NamedTuple):
+    """Who asks. `user` is an e-mail or a service principal's id, `groups` the groups it belongs to.
+
+    `usage_context` is recorded in `endpoint_usage` and never sent to a provider.
+    """
+
+    user: str
+    groups: tuple[str, ...] = ()
+    usage_context: Mapping[str, str] | None = None
+
+
+class Request(NamedTuple):
+    """One request to an endpoint, before routing.
+
+    `body` is in OpenAI's shape (`messages`, `input`, ...) without a model name, or for task `custom` the scoring
+    body. `rows` is how many SQL rows it answers (an embeddings call answers several). `key` is the 16-byte hash
+    over endpoint, entity configuration and canonical body by which it is paid once.
+    """
+
+    endpoint: str
+    task: Task
+    body: dict[str, Any]
+    caller: Caller
+    statement_id: str
+    key: bytes = b""
+    rows: int = 1
+    client_request_id: str | None = None
+    deadline_s: float | None = None
+    """Monotonic time in seconds after which nobody waits for the answer any more."""
+
+
+class Usage(NamedTuple):
+    """Tokens of one call. `cached_tokens` is a part of `input_tokens`, `reasoning_tokens` of `output_tokens`.
+
+    `estimated` is true where the provider sent no usage and (text length + 1) / 4 stands in.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+
+class Answer(NamedTuple):
+    """What a provider answered.
+
+    `value`: chat and completions str (None when the model sent no content), embeddings `list[list[float]]` in
+    input order, custom models the `predictions` list. `raw` is the response body as JSON text.
+    """
+
+    value: Any
+    usage: Usage
+    model: str
+    finish_reason: str | None
+    raw: str
+    cost_usd: float | None = None
+
+
+_ID_PREFIX = str(uuid.uuid4())[:24]
+_id_counter = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """A UUID-shaped id, unique in the world by its random prefix and cheap by its counter."""
+    return f"{_ID_PREFIX}{next(_id_counter) & 0xFFFFFFFFFFFF:012x}"
+
+
+def renew_ids_after_fork() -> None:
+    """A forked child must not continue its parent's ids."""
+    global _ID_PREFIX
+    _ID_PREFIX = str(uuid.uuid4())[:24]
