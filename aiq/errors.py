@@ -41,6 +41,7 @@ SQLSTATE = {
     "UNRECOGNIZED_PARAMETER_NAME": "4274K",
     "DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT": "4274K",
     "REQUIRED_PARAMETER_NOT_FOUND": "4274K",
+    "UNEXPECTED_POSITIONAL_ARGUMENT": "4274K",
     "NON_FOLDABLE_ARGUMENT": "42K08",
     "DATATYPE_MISMATCH": "42K09",
 }
@@ -99,8 +100,15 @@ class RequestFailed(AiqError):
         """The text of `errorMessage`, or of the error that ends the statement."""
         return (
             f"[{self.condition}] The remote HTTP request failed with code {self.status}, and error message "
-            f"'{self.reason}' SQLSTATE: {SQLSTATE[self.condition]}"
+            f"'{self.reason}' ({self.place()}) SQLSTATE: {SQLSTATE[self.condition]}"
         )
+
+    def place(self) -> str:
+        """Where it failed, in words."""
+        return f"endpoint '{self.endpoint}'"
+
+    def __str__(self) -> str:
+        return self.sql_message()
 
 
 ErrorKind = Literal[
@@ -115,13 +123,15 @@ ErrorKind = Literal[
     "bad_request",  # other 4xx: no retry, no fallback
     "auth",  # 401, 403: no retry; fall back allowed
     "not_found",  # 404: no retry; fall back allowed
+    "adapted",  # the adapter has learnt what this model wants: send again at once
 ]
 
 
 class ProviderError(RequestFailed):
     """The provider refused, failed, or answered something unusable.
 
-    `kind` decides on retry and fallback (policy/retry.py); `retry_after_s` is the provider's own hint in seconds.
+    `kind` decides on retry and fallback (policy/retry.py); `retry_after_s` is the provider's own hint in seconds;
+    `usage` (aiq.request.Usage) is set where the unusable answer was billed all the same.
     """
 
     def __init__(
@@ -134,10 +144,11 @@ class ProviderError(RequestFailed):
         entity: str = "",
         retry_after_s: float | None = None,
         body: str | None = None,
+        usage: object | None = None,
     ) -> None:
         super().__init__(message, endpoint=endpoint, status=status)
         self.kind: ErrorKind = kind
-        self.entity, self.retry_after_s, self.body = entity, retry_after_s, body
+        self.entity, self.retry_after_s, self.body, self.usage = entity, retry_after_s, body, usage
         self.attempts = 1
 
     def sql_message(self) -> str:
@@ -145,10 +156,13 @@ class ProviderError(RequestFailed):
             condition = "REMOTE_FUNCTION_HTTP_RETRY_TIMEOUT"
             return (
                 f"[{condition}] The remote HTTP request failed after retrying {self.attempts - 1} times; the last "
-                f"failed HTTP error code was {self.status}, and error message '{self.reason}' "
+                f"failed HTTP error code was {self.status}, and error message '{self.reason}' ({self.place()}) "
                 f"SQLSTATE: {SQLSTATE[condition]}"
             )
         return super().sql_message()
+
+    def place(self) -> str:
+        return f"endpoint '{self.endpoint}', served entity '{self.entity}'"
 
 
 class PolicyError(RequestFailed):

@@ -1,1 +1,1 @@
-
+"""Many rows: deduplicated, enough in flight, stoppable."""

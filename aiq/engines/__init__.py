@@ -1,1 +1,1 @@
-
+"""How an engine hands rows over and takes answers back."""

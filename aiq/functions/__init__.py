@@ -1,1 +1,1 @@
-
+"""The SQL functions: signatures, argument checks, return types."""

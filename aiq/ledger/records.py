@@ -115,7 +115,9 @@ USAGE_SCHEMA = pa.schema(
 )
 """`system.serving.endpoint_usage`."""
 
-_CAPACITY = pa.struct([("min_concurrency", pa.int32()), ("max_concurrency", pa.int32()), ("compute_type", pa.string())])
+_CAPACITY = pa.struct(
+    [("min_concurrency", pa.int32()), ("max_concurrency", pa.int32()), ("compute_type", pa.string())]
+)
 SERVED_ENTITIES_SCHEMA = pa.schema(
     [
         ("served_entity_id", pa.string()),
@@ -133,7 +135,9 @@ SERVED_ENTITIES_SCHEMA = pa.schema(
         ("external_model_config", pa.struct([("provider", pa.string())])),
         (
             "foundation_model_config",
-            pa.struct([("min_provisioned_throughput", pa.int32()), ("max_provisioned_throughput", pa.int32())]),
+            pa.struct(
+                [("min_provisioned_throughput", pa.int32()), ("max_provisioned_throughput", pa.int32())]
+            ),
         ),
         ("custom_model_config", _CAPACITY),
         ("feature_spec_config", _CAPACITY),
@@ -182,5 +186,10 @@ CALLS_SCHEMA = pa.schema(
 CALLS_TABLE = "system.aiq.calls"
 USAGE_TABLE = "system.serving.endpoint_usage"
 SERVED_ENTITIES_TABLE = "system.serving.served_entities"
+SYSTEM_TABLES = {
+    CALLS_TABLE: CALLS_SCHEMA,
+    USAGE_TABLE: USAGE_SCHEMA,
+    SERVED_ENTITIES_TABLE: SERVED_ENTITIES_SCHEMA,
+}
 MAX_PAYLOAD_BYTES = 1024 * 1024
 """A request or response longer than this is stored NULL with its code (Databricks v1: 1 MiB)."""

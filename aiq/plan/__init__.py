@@ -1,1 +1,1 @@
-
+"""Reads SQL: finds AI calls, translates dialects."""

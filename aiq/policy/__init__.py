@@ -1,1 +1,1 @@
-
+"""Decides on a request: limits, routing, retry, concurrency. Knows no provider's wire format."""

@@ -1,0 +1,71 @@
+"""aiq makes a language model a SQL function: `SELECT ai_query('endpoint', prompt) FROM t`.
+
+What users import: `connect`, `register`, `Session`, `Gateway` and the errors. Everything heavy loads at first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aiq.errors import (
+    AiqError,
+    ConfigError,
+    FunctionError,
+    LedgerError,
+    PolicyError,
+    ProviderError,
+    RequestFailed,
+    ResultError,
+    SecretError,
+    StatementCancelled,
+    StatementError,
+    UnsupportedConfigError,
+)
+
+if TYPE_CHECKING:
+    from aiq.engines.result import Result
+    from aiq.engines.session import Session, connect, register
+    from aiq.gateway import Gateway
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "connect": "aiq.engines.session",
+    "register": "aiq.engines.session",
+    "Session": "aiq.engines.session",
+    "Result": "aiq.engines.result",
+    "Gateway": "aiq.gateway",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'aiq' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "AiqError",
+    "ConfigError",
+    "FunctionError",
+    "Gateway",
+    "LedgerError",
+    "PolicyError",
+    "ProviderError",
+    "RequestFailed",
+    "Result",
+    "ResultError",
+    "SecretError",
+    "Session",
+    "StatementCancelled",
+    "StatementError",
+    "UnsupportedConfigError",
+    "__version__",
+    "connect",
+    "register",
+]

@@ -1,0 +1,293 @@
+"""Many rows of one statement through the gateway: each distinct request once, enough in flight, stoppable.
+
+Called from the engine's threads, works on the background loop. Knows the gateway; must never know an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from aiq.batch.loop import background_loop
+from aiq.errors import ProviderError, RequestFailed, StatementCancelled
+from aiq.gateway import Gateway
+from aiq.request import Caller, Request, Task
+
+MAX_PACK_CHARACTERS = 400_000
+"""Text in one embeddings call: well below the 300,000 tokens that OpenAI takes."""
+
+
+class Slot:
+    """The place of one distinct request's answer. `value` is the answer's value, or the error it failed with."""
+
+    __slots__ = ("done", "value", "waves")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.value: Any = None
+        self.waves: list[_Wave] = []
+
+
+class Ask(NamedTuple):
+    """One distinct request of a call site: its 16-byte key and its body in OpenAI's shape."""
+
+    key: bytes
+    body: dict[str, Any]
+
+
+class _Wave:
+    """Some slots that one engine thread waits for."""
+
+    __slots__ = ("event", "remaining")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self.event = threading.Event()
+
+
+class _Work(NamedTuple):
+    request: Request
+    slots: Sequence[Slot]
+
+
+class Progress:
+    """Counters of a running statement, read by the progress display without a lock."""
+
+    __slots__ = (
+        "answered",
+        "asked",
+        "calls",
+        "cost_usd",
+        "failed",
+        "rows",
+        "started",
+        "tokens",
+        "waiting_since",
+    )
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.rows = self.asked = self.answered = self.failed = self.calls = self.tokens = 0
+        self.cost_usd: float | None = 0.0
+
+
+class Statement:
+    """One statement's requests, answers and fate. Its answers are reused by every later row with the same key."""
+
+    def __init__(self, gateway: Gateway, caller: Caller) -> None:
+        self.id = str(uuid.uuid4())
+        self.gateway, self.caller = gateway, caller
+        self.progress = Progress()
+        self.error: BaseException | None = None
+        self._slots: dict[bytes, Slot] = {}
+        self._lock = threading.Lock()
+        self._queues: dict[str, deque[_Work]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self._working: dict[str, int] = {}
+        self._cancelled = False
+        self.asking = 0
+
+    @property
+    def stopped(self) -> bool:
+        """True after `cancel`: nothing more can be asked."""
+        return self._cancelled
+
+    def ask(self, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool) -> list[Any]:
+        """The values of some requests, in order; a failed one's value is its RequestFailed.
+
+        Blocks the calling thread, never the event loop. With `fail_fast` the first failure stops the statement
+        and is raised. Raises StatementCancelled after `cancel`, and KeyboardInterrupt on Ctrl-C.
+        """
+        wave, slots, fresh = _Wave(), [], []
+        with self._lock:
+            self._raise_if_stopped()
+            for ask in asks:
+                slot = self._slots.get(ask.key)
+                if slot is None:
+                    slot = self._slots[ask.key] = Slot()
+                    fresh.append((ask, slot))
+                if not slot.done:
+                    wave.remaining += 1
+                    slot.waves.append(wave)
+                slots.append(slot)
+            waiting = wave.remaining > 0
+            self.progress.asked += len(fresh)
+        if fresh:
+            work = self._pack(endpoint, task, fresh)
+            background_loop().call_soon_threadsafe(self._start, endpoint, work, fail_fast)
+        if waiting:
+            self.asking += 1
+            try:
+                self._wait(wave)
+            finally:
+                self.asking -= 1
+        with self._lock:
+            if not all(slot.done for slot in slots):
+                self._raise_if_stopped()
+        values = [slot.value for slot in slots]
+        if fail_fast:
+            failed = next((value for value in values if isinstance(value, RequestFailed)), None)
+            if failed is not None:
+                self.fail(failed)
+                raise failed
+        return values
+
+    def cancel(self, error: BaseException | None = None) -> None:
+        """Stops everything in flight. Threads in `ask` raise `error`, or StatementCancelled. Any thread may call."""
+        with self._lock:
+            if self._cancelled:
+                return
+            self._cancelled = True
+            if error is not None and self.error is None:
+                self.error = error
+            waves = {wave for slot in self._slots.values() if not slot.done for wave in slot.waves}
+        background_loop().call_soon_threadsafe(self._stop)
+        for wave in waves:
+            wave.event.set()
+
+    fail = cancel
+
+    def _wait(self, wave: _Wave) -> None:
+        try:
+            # A wait without a timeout cannot be interrupted by Ctrl-C on every platform.
+            while not wave.event.wait(0.5):
+                pass
+        except BaseException:  # KeyboardInterrupt, on the main thread
+            self.cancel()
+            raise
+
+    def _raise_if_stopped(self) -> None:
+        if self._cancelled:
+            raise self.error or StatementCancelled(
+                "the statement was stopped; answers already paid for are kept"
+            )
+
+    def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]]) -> list[_Work]:
+        """One request an ask; for embeddings, several asks a request."""
+        if task != "llm/v1/embeddings":
+            return [
+                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,))
+                for ask, slot in fresh
+            ]
+        settings = self.gateway.config.settings
+        own = settings.endpoints.get(endpoint)
+        most = own.embedding_batch_rows if own and own.embedding_batch_rows else settings.embedding_batch_rows
+        packs: list[_Work] = []
+        # Only requests that differ in nothing but their text can share a call.
+        groups: dict[str, list[tuple[Ask, Slot]]] = {}
+        for ask, slot in fresh:
+            groups.setdefault(repr({k: v for k, v in ask.body.items() if k != "input"}), []).append(
+                (ask, slot)
+            )
+        for group in groups.values():
+            pack: list[tuple[Ask, Slot]] = []
+            characters = 0
+            for ask, slot in group:
+                length = len(ask.body["input"][0])
+                if pack and (len(pack) >= most or characters + length > MAX_PACK_CHARACTERS):
+                    packs.append(self._embeddings(endpoint, pack))
+                    pack, characters = [], 0
+                pack.append((ask, slot))
+                characters += length
+            packs.append(self._embeddings(endpoint, pack))
+        return packs
+
+    def _embeddings(self, endpoint: str, pack: list[tuple[Ask, Slot]]) -> _Work:
+        first = pack[0][0]
+        body = {**first.body, "input": [ask.body["input"][0] for ask, _ in pack]}
+        request = Request(
+            endpoint, "llm/v1/embeddings", body, self.caller, self.id, first.key, rows=len(pack)
+        )
+        return _Work(request, [slot for _, slot in pack])
+
+    # From here on everything runs on the background loop.
+
+    def _start(self, endpoint: str, work: list[_Work], fail_fast: bool) -> None:
+        if self._cancelled:
+            return
+        queue = self._queues.setdefault(endpoint, deque())
+        queue.extend(work)
+        try:
+            most = self.gateway.concurrency(endpoint)
+        except Exception as error:
+            self.cancel(error)
+            return
+        working = self._working.get(endpoint, 0)
+        for _ in range(min(most - working, len(queue))):
+            task = asyncio.get_running_loop().create_task(self._work(endpoint, queue, fail_fast))
+            self._workers.add(task)
+            task.add_done_callback(self._workers.discard)
+            self._working[endpoint] = self._working.get(endpoint, 0) + 1
+
+    async def _work(self, endpoint: str, queue: deque[_Work], fail_fast: bool) -> None:
+        try:
+            while queue:
+                await self._answer(queue.popleft(), queue, fail_fast)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a fault of configuration, ledger or of our own ends the statement
+            self.cancel(error)
+        finally:
+            self._working[endpoint] -= 1
+
+    async def _answer(self, work: _Work, queue: deque[_Work], fail_fast: bool) -> None:
+        progress = self.progress
+        request, slots = work
+        try:
+            answer = await self.gateway.answer(request)
+        except RequestFailed as error:
+            if (
+                isinstance(error, ProviderError)
+                and error.kind in ("bad_request", "context_length")
+                and len(slots) > 1
+            ):
+                queue.extend(_halves(work))  # one bad text must not fail its neighbours
+                return
+            progress.failed += len(slots)
+            for slot in slots:
+                self._finish(slot, error)
+            if fail_fast:
+                self.cancel(error)
+            return
+        progress.calls += 1
+        progress.tokens += answer.usage.input_tokens + answer.usage.output_tokens
+        if answer.cost_usd is not None and progress.cost_usd is not None:
+            progress.cost_usd += answer.cost_usd
+        progress.answered += len(slots)
+        if request.task == "llm/v1/embeddings":
+            for slot, vector in zip(slots, answer.value, strict=True):
+                self._finish(slot, vector)
+        else:
+            self._finish(slots[0], answer.value)
+
+    def _finish(self, slot: Slot, value: Any) -> None:
+        with self._lock:
+            slot.value = value
+            slot.done = True
+            waves, slot.waves = slot.waves, []
+            for wave in waves:
+                wave.remaining -= 1
+                if wave.remaining == 0:
+                    wave.event.set()
+
+    def _stop(self) -> None:
+        for queue in self._queues.values():
+            queue.clear()
+        for task in list(self._workers):
+            task.cancel()
+
+
+def _halves(work: _Work) -> list[_Work]:
+    request, slots = work
+    texts, middle = request.body["input"], len(slots) // 2
+    return [
+        _Work(
+            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part]
+        )
+        for part in (slice(None, middle), slice(middle, None))
+    ]

@@ -1,0 +1,152 @@
+"""`conf/aiq.yml`: the settings that Databricks has no field for. Must never show a proxy's password.
+
+All keys are flat and are the names of `Settings`, so that one page of a sample file documents both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import Literal, NamedTuple, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from aiq.config.describe import nearest
+from aiq.config.document import Node, read_documents
+from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Settings
+from aiq.config.secrets import SecretStore
+from aiq.config.served_entities import read_model_server
+from aiq.errors import ConfigError
+
+MAX_CONCURRENCY = 16_384
+MAX_EMBEDDING_BATCH_ROWS = 2048
+"""OpenAI's limit of inputs in one embeddings request."""
+_KNOWN = tuple(Settings.__dataclass_fields__)
+
+
+class SettingsFile(NamedTuple):
+    """What `aiq.yml` says: the settings, and by endpoint name where its custom models are scored."""
+
+    settings: Settings
+    model_servers: dict[str, ModelServerConfig]
+    endpoint_nodes: dict[str, Node]
+
+    def check_endpoints(self, names: Collection[str]) -> None:
+        """Raise ConfigError when `endpoints.<name>` names no endpoint of `names`."""
+        for name, node in self.endpoint_nodes.items():
+            if name not in names:
+                known = f" Endpoints: {', '.join(sorted(names))}." if names else " There are no endpoint files."
+                node.fail(f"no endpoint is called {name!r}.{nearest(name, names)}{known}")
+
+
+class ProxyUrl(str):
+    """A proxy's URL whose `repr` hides the password, so that a logged `Settings` does too."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self)
+        user, at, host = parts.netloc.rpartition("@")
+        shown = f"{user.partition(':')[0]}:***@{host}" if at and ":" in user else parts.netloc
+        return repr(urlunsplit(parts._replace(netloc=shown)))
+
+
+def read_settings(path: str, store: SecretStore) -> SettingsFile:
+    """The settings of `path`, or the defaults when there is no such file. Raises ConfigError."""
+    if not os.path.lexists(path):
+        return SettingsFile(Settings(), {}, {})
+    documents = read_documents(path)
+    if not documents:
+        return SettingsFile(Settings(), {}, {})
+    if len(documents) > 1:
+        raise ConfigError("expected one YAML document, not several", file=path, line=documents[1].line)
+    root = documents[0]
+    members = root.fields(_KNOWN)
+    default = Settings()
+
+    def seconds(name: str, otherwise: float) -> float:
+        return members[name].number("a number of seconds") if name in members else otherwise
+
+    def whole(name: str, otherwise: int, low: int, high: int) -> int:
+        return members[name].integer(low, high) if name in members else otherwise
+
+    def text(name: str) -> str | None:
+        return members[name].text() if name in members else None
+
+    transport, error_field = members.get("transport"), members.get("error_field")
+    sections = members["endpoints"].mapping() if "endpoints" in members else {}
+    endpoints = {name: _read_endpoint_settings(node, store) for name, node in sections.items()}
+    prices = members["prices"].mapping() if "prices" in members else {}
+    settings = Settings(
+        concurrency=whole("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
+        transport=cast(
+            Literal["pyreqwest", "httpx"],
+            transport.choice(("pyreqwest", "httpx")) if transport else default.transport,
+        ),
+        connect_timeout_s=seconds("connect_timeout_s", default.connect_timeout_s),
+        read_timeout_s=seconds("read_timeout_s", default.read_timeout_s),
+        timeout_s=seconds("timeout_s", default.timeout_s),
+        max_response_bytes=whole("max_response_bytes", default.max_response_bytes, 1024, 2**31 - 1),
+        proxy=_read_proxy(members["proxy"]) if "proxy" in members else None,
+        ca_file=_read_ca_file(members["ca_file"], os.path.dirname(path)) if "ca_file" in members else None,
+        retries=whole("retries", default.retries, 0, 1000),
+        retries_before_fallback=whole("retries_before_fallback", default.retries_before_fallback, 0, 1000),
+        embedding_batch_rows=whole("embedding_batch_rows", default.embedding_batch_rows, 1, MAX_EMBEDDING_BATCH_ROWS),
+        account_id=text("account_id"),
+        workspace_id=text("workspace_id"),
+        user=text("user"),
+        groups=tuple(item.text() for item in members["groups"].items()) if "groups" in members else (),
+        error_field=cast(
+            Literal["result", "response"],
+            error_field.choice(("result", "response")) if error_field else default.error_field,
+        ),
+        progress=members["progress"].boolean() if "progress" in members else default.progress,
+        prices={model: _read_price(node) for model, node in prices.items()},
+        endpoints={name: own for name, (own, _) in endpoints.items()},
+    )
+    servers = {name: server for name, (_, server) in endpoints.items() if server is not None}
+    return SettingsFile(settings, servers, sections)
+
+
+def _read_endpoint_settings(node: Node, store: SecretStore) -> tuple[EndpointSettings, ModelServerConfig | None]:
+    if node.value is None:
+        return EndpointSettings(), None
+    members = node.fields(("concurrency", "timeout_s", "embedding_batch_rows", "model_server"))
+    concurrency, timeout = members.get("concurrency"), members.get("timeout_s")
+    rows, server = members.get("embedding_batch_rows"), members.get("model_server")
+    own = EndpointSettings(
+        concurrency=concurrency.integer(1, MAX_CONCURRENCY) if concurrency else None,
+        timeout_s=timeout.number("a number of seconds") if timeout else None,
+        embedding_batch_rows=rows.integer(1, MAX_EMBEDDING_BATCH_ROWS) if rows else None,
+    )
+    return own, read_model_server(server, store) if server else None
+
+
+def _read_price(node: Node) -> Price:
+    members = node.fields(("input_per_mtok", "output_per_mtok", "cached_input_per_mtok"))
+    expected = "US dollars per million tokens, a number"
+    cached = members.get("cached_input_per_mtok")
+    return Price(
+        node.required(members, "input_per_mtok", expected).number(expected, zero=True),
+        node.required(members, "output_per_mtok", expected).number(expected, zero=True),
+        cached.number(expected, zero=True) if cached else None,
+    )
+
+
+def _read_proxy(node: Node) -> str:
+    url = node.text()
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        node.fail("expected a proxy's URL such as http://proxy.example.com:3128")
+    return ProxyUrl(url)
+
+
+def _read_ca_file(node: Node, folder: str) -> str:
+    """Relative paths start at the folder of `aiq.yml`."""
+    path = os.path.join(folder, os.path.expanduser(node.text()))
+    if not os.path.isfile(path):
+        node.fail(f"there is no file {path}: expected a PEM file of certificates")
+    return path

@@ -1,0 +1,244 @@
+"""DuckDB: how it hands rows over and takes answers back. Knows DuckDB's Python client; must never know a provider.
+
+One Arrow UDF per result type serves every call site: its first argument is the number of the site, so a statement
+adds nothing to the catalog. The functions have side effects in DuckDB's sense, so that the optimizer neither folds
+nor repeats them behind our back, and EXPLAIN never calls them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from aiq.batch.statement import Statement
+from aiq.errors import FunctionError, StatementError
+from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.signature import PARAMETERS
+from aiq.functions.types import duckdb_type
+from aiq.gateway import Gateway
+from aiq.ledger.tables import Tables
+from aiq.request import Caller
+
+PLAIN_FUNCTION = "__aiq_query"
+_IDLE_S = 2.0
+_KEPT_STATEMENTS = 4
+
+_sites: dict[int, tuple[Statement, CallSite]] = {}
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def numbered_sites() -> Iterator[Callable[[Statement, CallSite], int]]:
+    """Numbers call sites for the time of one statement."""
+    used: list[int] = []
+
+    def number(statement: Statement, site: CallSite) -> int:
+        used.append(next(_numbers))
+        _sites[used[-1]] = (statement, site)
+        return used[-1]
+
+    try:
+        yield number
+    finally:
+        for key in used:
+            _sites.pop(key, None)
+
+
+def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
+    """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet."""
+    sql_type = duckdb_type(kind)
+    name = f"__aiq_{blake2b(sql_type.encode(), digest_size=6).hexdigest()}"
+
+    def evaluate(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
+        number, request, *files = columns
+        statement, site = _sites[number[0].as_py()]
+        return site.evaluate(statement, request, files[0] if files else None)
+
+    _create(con, name, evaluate, sql_type)
+    return name
+
+
+def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> PlainFunction:
+    """Makes `ai_query` callable in plain DuckDB SQL on this connection, and positionally on its cursors."""
+    plain = PlainFunction(con, gateway, caller)
+    with suppress(duckdb.Error):  # registering again replaces what an earlier call registered
+        con.remove_function(PLAIN_FUNCTION)
+    with suppress(duckdb.Error):
+        con.remove_function("ai_query")
+    _create(con, PLAIN_FUNCTION, plain.evaluate, "VARCHAR")
+    # A cursor does not see a connection's temporary macro; it finds this function of the same name.
+    _create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
+    defaults = ["endpoint", "request", "returnType := NULL", "failOnError := NULL", "modelParameters := NULL"]
+    defaults += ["responseFormat := NULL", "files := NULL"]
+    con.execute(
+        f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(defaults)}) AS "
+        f"{PLAIN_FUNCTION}(txid_current(), {', '.join(PARAMETERS)})"
+    ).fetchall()
+    return plain
+
+
+class PlainFunction:
+    """`ai_query` on a connection that was only registered: STRING results, one statement's answers kept a while.
+
+    DuckDB tells a function nothing of the statement it is in, so the transaction's number stands for it.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> None:
+        self._con, self._gateway, self._caller = weakref.ref(con), gateway, caller
+        self._statements: dict[int | None, tuple[Statement, float]] = {}
+        self._compiled: dict[str, CallSite] = {}
+        self._running = 0
+        self._lock = threading.Lock()
+
+    def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
+        """`columns`: the transaction's number, then the arguments in the order of the signature."""
+        return self._evaluate(columns[0][0].as_py() if len(columns[0]) else None, columns[1:])
+
+    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+        if len(columns[0]) == 0:
+            return pa.array([], pa.string())
+        arguments = dict(zip(PARAMETERS, columns, strict=False))
+        site = self._site(arguments)
+        statement = self._statement(transaction)
+        files = arguments.get("files")
+        from aiq.engines.interrupt import running
+
+        con = self._con()
+        with running(con, statement) if con is not None else suppress():
+            return site.evaluate(statement, arguments["request"], files)
+
+    def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
+        """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
+        if not 2 <= len(columns) <= len(PARAMETERS):
+            raise FunctionError("WRONG_NUM_ARGS", f"ai_query takes 2 to {len(PARAMETERS)} arguments.")
+        return self._evaluate(None, columns)
+
+    def _site(self, arguments: dict[str, pa.ChunkedArray]) -> CallSite:
+        constants = {}
+        for name, column in arguments.items():
+            if name in ("request", "files"):
+                continue
+            values = (
+                column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
+            )
+            if len(values) != 1:
+                raise FunctionError(
+                    "NON_FOLDABLE_ARGUMENT", f"the argument {name} of ai_query must be the same for all rows."
+                )
+            constants[name] = values[0]
+        key = repr(constants)
+        site = self._compiled.get(key)
+        if site is None:
+            if not isinstance(constants["endpoint"], str):
+                raise FunctionError(
+                    "NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint."
+                )
+            fail_on_error = constants.get("failOnError")
+            site = CallSite(
+                self._gateway.endpoint(constants["endpoint"]),
+                Options(
+                    constants.get("returnType"),
+                    True if fail_on_error is None else bool(fail_on_error),
+                    constants.get("modelParameters"),
+                    constants.get("responseFormat"),
+                ),
+            )
+            if not pa.types.is_string(site.type):
+                raise StatementError(
+                    f"on a connection that was only registered, ai_query returns STRING, but this call returns "
+                    f"{duckdb_type(site.type)}. Run the statement with session.sql: "
+                    "aiq.connect(con).sql('SELECT ...')."
+                )
+            self._compiled[key] = site
+        return site
+
+    def _statement(self, transaction: int | None) -> Statement:
+        """The statement of a transaction. Older ones that nobody used for a while are forgotten."""
+        now = time.monotonic()
+        with self._lock:
+            found = self._statements.get(transaction)
+            if found is not None and (found[0].stopped or (transaction is None and now - found[1] > _IDLE_S)):
+                found = None
+            statement = found[0] if found else Statement(self._gateway, self._caller)
+            self._statements.pop(transaction, None)
+            self._statements[transaction] = (statement, now)
+            while len(self._statements) > _KEPT_STATEMENTS:
+                oldest = next(iter(self._statements))
+                if self._statements[oldest][0].asking:
+                    break
+                del self._statements[oldest]
+            return statement
+
+
+def _create(
+    con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str
+) -> None:
+    try:
+        con.create_function(
+            name, function, None, sql_type, type="arrow", null_handling="special", side_effects=True
+        )  # type: ignore[call-overload]
+    except duckdb.NotImplementedException:  # it is there already
+        pass
+
+
+def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa.Table) -> str:
+    """A view over one of the ledger's Delta tables, by its current files, or over given rows.
+
+    Returns the SQL name to read it by.
+    """
+    catalog, schema, table = name.split(".")
+    database = "aiq_ledger"
+    cursor = con.cursor()
+    try:
+        with suppress(duckdb.Error):
+            cursor.execute(f"ATTACH ':memory:' AS {database}")
+        target = f'{database}."{catalog}.{schema}"."{table}"'
+        cursor.execute(f'CREATE SCHEMA IF NOT EXISTS {database}."{catalog}.{schema}"')
+        with suppress(duckdb.CatalogException):  # it is a view
+            cursor.execute(f"DROP TABLE IF EXISTS {target}")
+        files = source.parquet_files(name) if isinstance(source, Tables) else None
+        if files:
+            listing = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+            query = f"SELECT * FROM read_parquet([{listing}], union_by_name = true)"
+            cursor.execute(f"CREATE OR REPLACE VIEW {target} AS {query}")
+        else:
+            rows = source.to_arrow(name) if isinstance(source, Tables) else source
+            cursor.execute(f"DROP VIEW IF EXISTS {target}")
+            cursor.register("__aiq_rows", rows)
+            cursor.execute(f"CREATE TABLE {target} AS SELECT * FROM __aiq_rows")
+            cursor.unregister("__aiq_rows")
+        return target
+    finally:
+        cursor.close()
+
+
+def constant(con: duckdb.DuckDBPyConnection, expression: str, parameters: dict[str, Any], what: str) -> Any:
+    """The value of a constant expression. Raises FunctionError where it depends on a row."""
+    try:
+        used = next(iter(con.extract_statements(f"SELECT {expression}"))).named_parameters
+        values = {name: parameters[name] for name in used} or None
+        rows = con.execute(f"SELECT {expression}", values).fetchall()
+    except duckdb.BinderException as error:
+        if "Referenced" in str(error) or "column" in str(error).lower():
+            raise FunctionError(
+                "NON_FOLDABLE_ARGUMENT",
+                f"the argument {what} of ai_query must be a constant, but it is {expression}. Write a literal, or run "
+                "one statement for each value.",
+            ) from None
+        raise FunctionError("AI_INVALID_ARGUMENT_VALUE_ERROR", f"{what}: {_first_line(error)}") from None
+    except (duckdb.Error, KeyError) as error:
+        raise FunctionError("AI_INVALID_ARGUMENT_VALUE_ERROR", f"{what}: {_first_line(error)}") from None
+    return rows[0][0]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,82 @@
+"""One gateway per configuration and one ledger per home in a process, however many sessions use them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+from aiq.batch.loop import loop_is_running, stop_loop, submit
+from aiq.config.endpoint import Settings
+from aiq.config.load import load_config
+from aiq.gateway import Gateway
+from aiq.ledger.ledger import Ledger
+
+_gateways: dict[tuple[str, str, tuple[object, ...]], Gateway] = {}
+_ledgers: dict[str, Ledger] = {}
+_lock = threading.Lock()
+
+
+def open_gateway(
+    conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None
+) -> Gateway:
+    """The gateway of a `conf` folder with the ledger of a `home` folder.
+
+    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. Raises ConfigError and LedgerError.
+    """
+    place = Path(home or os.environ.get("AIQ_HOME") or ".aiq").expanduser().absolute()
+    config = load_config(conf, place)
+    folder = str(Path(config.folder).absolute())
+    with _lock:
+        key = (folder, str(place), _versions(folder))
+        gateway = _gateways.get(key)
+        if gateway is None:
+            gateway = _gateways[key] = Gateway(config, _ledger(place, config.settings))
+        return gateway
+
+
+def _ledger(home: Path, settings: Settings) -> Ledger:
+    ledger = _ledgers.get(str(home))
+    if ledger is None:
+        ledger = _ledgers[str(home)] = Ledger.open(
+            home, account_id=settings.account_id, workspace_id=settings.workspace_id
+        )
+    return ledger
+
+
+def _versions(folder: str) -> tuple[object, ...]:
+    """Changes when a file of the folder does."""
+    found = []
+    for path in sorted([*Path(folder).glob("*.yml"), *Path(folder).glob("endpoints/*")]):
+        stat = path.stat()
+        found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+def _close() -> None:
+    if loop_is_running():  # otherwise no request was ever sent, and a thread cannot be started any more
+        with contextlib.suppress(Exception):
+            submit(_close_gateways()).result(timeout=5)
+        stop_loop()
+    for ledger in _ledgers.values():
+        ledger.close()
+
+
+async def _close_gateways() -> None:
+    for gateway in _gateways.values():
+        with contextlib.suppress(Exception):
+            await gateway.close()
+
+
+def _forget_after_fork() -> None:
+    """A forked child has neither the loop nor the sockets nor the spool lock of its parent."""
+    global _lock
+    _lock = threading.Lock()
+    _gateways.clear()
+    _ledgers.clear()
+
+
+atexit.register(_close)
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,320 @@
+"""`ai_query`, compiled once a call site: Arrow columns in, requests out, answers back as an Arrow array.
+
+Knows the rules of the function (Databricks' `ai_query`), not the engine that calls it nor the provider that answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from aiq.batch.statement import Ask, Statement
+from aiq.config.endpoint import Endpoint
+from aiq.errors import FunctionError, RequestFailed, ResultError
+from aiq.functions.images import image_part
+from aiq.functions.model_parameters import check_model_parameters
+from aiq.functions.response_format import parse_response_format
+from aiq.functions.types import (
+    Misfit,
+    TooManyColumns,
+    converter,
+    ddl,
+    parse_type,
+    prediction_converter,
+    text_converter,
+)
+
+
+class Options(NamedTuple):
+    """The constant arguments of one call, as Python values; None where they were not given."""
+
+    return_type: str | None = None
+    fail_on_error: bool = True
+    model_parameters: dict[str, Any] | None = None
+    response_format: str | None = None
+
+
+class CallSite:
+    """One `ai_query(...)` in a statement. `type` is the Arrow type of its result."""
+
+    def __init__(self, endpoint: Endpoint, options: Options, *, error_field: str = "result") -> None:
+        """Raises FunctionError for arguments that do not fit the endpoint; no call is made."""
+        self.endpoint, self.task = endpoint, endpoint.task
+        self.fail_on_error = options.fail_on_error
+        provider = endpoint.entities[0].provider
+        self._parameters = check_model_parameters(
+            options.model_parameters or {}, task=self.task, endpoint=endpoint.name, provider=provider
+        )
+        if options.response_format is not None:
+            if self.task != "llm/v1/chat":
+                raise FunctionError(
+                    "AI_QUERY_ENDPOINT_NOT_SUPPORT_STRUCTURED_OUTPUT",
+                    f"responseFormat needs a chat endpoint, but the task of '{endpoint.name}' is {self.task}. "
+                    "Leave responseFormat out or name a chat endpoint.",
+                )
+            response_format = parse_response_format(options.response_format)
+            if response_format is not None:
+                self._parameters["response_format"] = response_format
+        self._return_type = self._result_type(options.return_type)
+        self._convert = self._converter(explicit=options.return_type is not None)
+        self.type = self._return_type
+        if not self.fail_on_error:
+            self._names = [error_field, "errorMessage"]
+            self.type = pa.struct([(error_field, self._return_type), ("errorMessage", pa.string())])
+        about = orjson.dumps(
+            [endpoint.name, endpoint.fingerprint, self.task, self._parameters], option=orjson.OPT_SORT_KEYS
+        )
+        self._hash = hashlib.blake2b(about, digest_size=16)
+
+    def evaluate(
+        self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None
+    ) -> pa.Array:
+        """The results of some rows, in order, of type `self.type`. NULL requests give NULL and make no call."""
+        statement.progress.rows += len(request)
+        column = _whole(request)
+        kind = column.type
+        if pa.types.is_null(kind):
+            return pa.nulls(len(column), self.type)
+        if files is not None and not pa.types.is_null(files.type):
+            keys, asks = self._distinct(column, self._with_files(column, _whole(files)))
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            return self._evaluate_texts(statement, column)
+        else:
+            keys, asks = self._distinct(column, self._bodies(column))
+        values = statement.ask(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error)
+        return self._results(values, statement).take(pa.array(keys, pa.int32()))
+
+    def _evaluate_texts(self, statement: Statement, column: pa.Array) -> pa.Array:
+        """The plain case, by far the most frequent: each distinct text of the chunk is looked at once."""
+        if not pa.types.is_string(column.type):
+            column = column.cast(pa.string())
+        encoded = column.dictionary_encode()
+        hasher, body, asks = self._hash, self._text_body, []
+        for text in encoded.dictionary.to_pylist():
+            key = hasher.copy()
+            key.update(text.encode())
+            asks.append(Ask(key.digest(), body(text)))
+        values = statement.ask(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error)
+        results = self._results(values, statement)
+        return (
+            results
+            if encoded.indices.null_count == 0 and _is_range(encoded)
+            else results.take(encoded.indices)
+        )
+
+    def _text_body(self, text: str) -> dict[str, Any]:
+        task = self.task
+        if task == "llm/v1/chat":
+            return {"messages": [{"role": "user", "content": text}], **self._parameters}
+        if task == "llm/v1/embeddings":
+            return {"input": [text], **self._parameters}
+        if task == "llm/v1/completions":
+            return {"prompt": text, **self._parameters}
+        return {"inputs": [text]}
+
+    def _bodies(self, column: pa.Array) -> list[dict[str, Any] | None]:
+        """Bodies of requests that are not text: a STRUCT with messages, or a custom model's inputs."""
+        kind = column.type
+        if self.task == "custom":
+            form = "dataframe_records" if pa.types.is_struct(kind) else "inputs"
+            return [None if row is None else {form: [_json_ready(row, kind)]} for row in column.to_pylist()]
+        names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+        if self.task != "llm/v1/chat" or "messages" not in names:
+            wanted = (
+                "a STRING, or a STRUCT with a field messages" if self.task == "llm/v1/chat" else "a STRING"
+            )
+            raise FunctionError(
+                "AI_FUNCTION_UNSUPPORTED_REQUEST",
+                f"request must be {wanted} for endpoint '{self.endpoint.name}' ({self.task}), but it is "
+                f"{ddl(kind)}. Cast it to STRING or build a prompt.",
+            )
+        if forbidden := names & {"model", "stream", "n"}:
+            raise FunctionError(
+                "AI_FUNCTION_UNSUPPORTED_REQUEST",
+                f"request must not set {', '.join(sorted(forbidden))}; the endpoint and SQL decide on it.",
+            )
+        bodies: list[dict[str, Any] | None] = []
+        for row in column.to_pylist():
+            if row is None or row["messages"] is None:
+                bodies.append(None)
+            else:
+                bodies.append({**_without_nulls(_json_ready(row, kind)), **self._parameters})
+        return bodies
+
+    def _with_files(self, column: pa.Array, files: pa.Array) -> list[dict[str, Any] | None]:
+        """Bodies of multimodal requests: the text, then each image of the row."""
+        if self.task != "llm/v1/chat":
+            raise FunctionError(
+                "AI_FUNCTION_UNSUPPORTED_REQUEST",
+                f"files needs a chat endpoint, but the task of '{self.endpoint.name}' is {self.task}.",
+            )
+        single = pa.types.is_list(files.type) is False
+        item = files.type if single else files.type.value_type
+        if not (pa.types.is_binary(item) or pa.types.is_large_binary(item) or pa.types.is_binary_view(item)):
+            raise FunctionError(
+                "AI_FUNCTION_UNSUPPORTED_REQUEST",
+                f"files must be BINARY (the content of an image), but it is {ddl(files.type)}. In DuckDB: "
+                "SELECT ... FROM read_blob('*.png'), files => content.",
+            )
+        if not pa.types.is_string(column.type):
+            raise FunctionError("AI_FUNCTION_UNSUPPORTED_REQUEST", "with files, request must be a STRING.")
+        bodies: list[dict[str, Any] | None] = []
+        for text, blobs in zip(column.to_pylist(), files.to_pylist(), strict=True):
+            if text is None:
+                bodies.append(None)
+                continue
+            images = (
+                [] if blobs is None else [blobs] if single else [blob for blob in blobs if blob is not None]
+            )
+            parts = [{"type": "text", "text": text}, *(image_part(blob) for blob in images)]
+            bodies.append({"messages": [{"role": "user", "content": parts}], **self._parameters})
+        return bodies
+
+    def _distinct(
+        self, column: pa.Array, bodies: Sequence[dict[str, Any] | None]
+    ) -> tuple[list[int | None], list[Ask]]:
+        """For each row the position of its ask (None for NULL), and the distinct asks."""
+        positions: list[int | None] = []
+        asks: list[Ask] = []
+        seen: dict[bytes, int] = {}
+        for body in bodies:
+            if body is None:
+                positions.append(None)
+                continue
+            hasher = self._hash.copy()
+            hasher.update(b"\x00json")
+            hasher.update(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+            key = hasher.digest()
+            if key not in seen:
+                seen[key] = len(asks)
+                asks.append(Ask(key, body))
+            positions.append(seen[key])
+        return positions, asks
+
+    def _results(self, values: list[Any], statement: Statement) -> pa.Array:
+        """Answers as an array of `self.type`, one an ask."""
+        convert = self._convert
+        if self.fail_on_error:
+            if convert is not None:
+                try:
+                    values = [None if value is None else convert(value) for value in values]
+                except ResultError as error:
+                    statement.fail(error)
+                    raise
+            return pa.array(values, self._return_type)
+        results: list[Any] = []
+        errors: list[str | None] = []
+        for value in values:
+            result, words = value, None
+            if isinstance(value, RequestFailed):
+                result, words = None, value.sql_message()
+            elif convert is not None and value is not None:
+                try:
+                    result = convert(value)
+                except ResultError as error:
+                    result, words = None, error.sql_message()
+            results.append(result)
+            errors.append(words)
+        return pa.StructArray.from_arrays(
+            [pa.array(results, self._return_type), pa.array(errors, pa.string())], names=self._names
+        )
+
+    def _result_type(self, return_type: str | None) -> pa.DataType:
+        if return_type is not None:
+            found = parse_type(return_type)
+            if self.task == "llm/v1/embeddings" and not pa.types.is_list(found):
+                raise FunctionError(
+                    "AI_FUNCTION_UNSUPPORTED_RETURN_TYPE",
+                    f"'{self.endpoint.name}' answers embeddings: returnType must be an array such as ARRAY<FLOAT>, "
+                    f"not {ddl(found)}.",
+                )
+            return found
+        if self.task == "custom":
+            raise FunctionError(
+                "AI_FUNCTION_MODEL_SCHEMA_PARSE_ERROR",
+                f"the schema of the custom model behind '{self.endpoint.name}' is not known here; set returnType, "
+                "for example returnType => 'STRING'.",
+            )
+        return pa.list_(pa.float32()) if self.task == "llm/v1/embeddings" else pa.string()
+
+    def _converter(self, *, explicit: bool) -> Callable[[Any], Any] | None:
+        """None where an answer's value is already what the result type takes."""
+        kind = self._return_type
+        if self.task == "custom":
+            cast = prediction_converter(kind)
+
+            def first(predictions: list[Any]) -> Any:
+                return cast(predictions[0]) if predictions else None
+
+            return self._guarded(first)
+        if self.task == "llm/v1/embeddings":
+            return self._guarded(converter(kind)) if explicit and kind != pa.list_(pa.float32()) else None
+        return None if pa.types.is_string(kind) else self._guarded(text_converter(kind))
+
+    def _guarded(self, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A misfit becomes the error that Databricks raises for it."""
+
+        def guarded(value: Any) -> Any:
+            try:
+                return convert(value)
+            except Misfit as misfit:
+                condition = (
+                    "AI_FUNCTION_HTTP_PARSE_COLUMNS_ERROR"
+                    if isinstance(misfit, TooManyColumns)
+                    else "AI_FUNCTION_HTTP_PARSE_CAST_ERROR"
+                )
+                raise ResultError(
+                    condition,
+                    f"the answer of '{self.endpoint.name}' cannot be cast to returnType \"{ddl(self._return_type)}\": "
+                    f"{misfit}. Choose another returnType, or ask for JSON with responseFormat.",
+                    endpoint=self.endpoint.name,
+                ) from None
+
+        return guarded
+
+
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _is_range(encoded: pa.DictionaryArray) -> bool:
+    """True when every row is distinct, so that the dictionary is the column."""
+    return len(encoded.dictionary) == len(encoded)
+
+
+def _without_nulls(value: Any) -> Any:
+    """SQL gives every struct all its fields; a provider refuses the NULL ones."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _json_ready(value: Any, kind: pa.DataType) -> Any:
+    """A Python value of an Arrow type as JSON can carry it: maps as objects, times as ISO text, bytes as base64."""
+    if value is None:
+        return None
+    if pa.types.is_struct(kind):
+        return {field.name: _json_ready(value[field.name], field.type) for field in kind}
+    if pa.types.is_map(kind):
+        return {str(name): _json_ready(item, kind.item_type) for name, item in value}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_json_ready(item, kind.value_type) for item in value]
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() and kind.scale <= 0 else float(value)
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.timedelta | uuid.UUID):
+        return str(value)
+    return value

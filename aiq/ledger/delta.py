@@ -1,0 +1,150 @@
+"""Exactly-once appends to the Delta tables of a home folder. Knows no record: a table has a name and a schema.
+
+Source: Delta's protocol, transaction identifiers (`txn` actions): the version of an application that a table
+carries moves in the same commit as the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from aiq.errors import LedgerError
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_ATTEMPTS = 8
+"""Commits of ours that may fail because others changed the table at the same time; each retries 50 times itself."""
+_CONFIGURATION = {"delta.checkpointInterval": "20"}
+_STATISTICS = "delta.dataSkippingStatsColumns"
+_UNSEARCHED = {"request", "response", "error_message"}
+"""Long texts, of which minimum and maximum cost time and help nobody."""
+
+
+def table_path(home: Path, name: str) -> Path:
+    """Where the table `<catalog>.<schema>.<table>` lies. Raises LedgerError for a name that is no such thing."""
+    parts = name.split(".")
+    if len(parts) != 3 or any(
+        not part.strip() or "/" in part or "\\" in part or "\0" in part for part in parts
+    ):
+        raise LedgerError(f"{name!r} is no table name; expected <catalog>.<schema>.<table>")
+    return home.joinpath("tables", *parts)
+
+
+def append(
+    path: Path,
+    name: str,
+    schema: pa.Schema,
+    transactions: dict[str, int],
+    rows: Callable[[DeltaTable], pa.Table | None],
+) -> int:
+    """Appends `rows(table)` to the table in one commit that also sets `transactions` (version by application).
+
+    `rows` is asked again for every attempt, with the table as others have left it; None or no row: no commit.
+    Creates the table where there is none. Returns the number of rows. Raises LedgerError, and then the caller
+    may call again: what was committed meanwhile shows in the table's transaction versions.
+    """
+    from deltalake import write_deltalake
+    from deltalake.exceptions import CommitFailedError
+    from deltalake.transaction import CommitProperties, Transaction
+
+    properties = CommitProperties(
+        app_transactions=[Transaction(app, version) for app, version in transactions.items()],
+        max_commit_retries=50,
+    )
+    for attempt in range(_ATTEMPTS):
+        try:
+            table = _open_or_create(path, name, schema)
+            data = rows(table)
+            if data is None or not len(data):
+                return 0
+            write_deltalake(table, _fit(data, table, name), mode="append", commit_properties=properties)
+            return len(data)
+        except LedgerError:
+            raise
+        except CommitFailedError as error:
+            if attempt == _ATTEMPTS - 1:
+                raise unusable(path, name, error) from error
+        except Exception as error:
+            raise unusable(path, name, error) from error
+    raise AssertionError("unreachable")
+
+
+def open_table(path: Path, name: str) -> DeltaTable | None:
+    """The table as it is now, None where there is none. Raises LedgerError for a damaged one."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    if not (path / "_delta_log").is_dir():
+        if next(path.glob("*.parquet"), None) is not None:
+            raise LedgerError(
+                f"table {name}: {path} has data files and no _delta_log. Restore the log or move the folder away; "
+                "no row is lost meanwhile"
+            )
+        return None
+    try:
+        return DeltaTable(path)
+    except TableNotFoundError:
+        return None
+    except Exception as error:
+        raise unusable(path, name, error) from error
+
+
+def unusable(path: Path, name: str, error: Exception) -> LedgerError:
+    """The error of a table that cannot be read or written, with the first line of what Delta said."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+    return LedgerError(
+        f"table {name} cannot be used: {reason}. Repair {path} or move it away (a new table is then made); "
+        "its rows wait in the spool until then"
+    )
+
+
+def _open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
+    from deltalake import DeltaTable, Schema
+    from deltalake.exceptions import DeltaError
+
+    table = open_table(path, name)
+    if table is not None:
+        return table
+    flat = [f.name for f in schema if not pa.types.is_nested(f.type) and f.name not in _UNSEARCHED]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(
+            path,
+            schema=Schema.from_arrow(schema),
+            name=name,
+            mode="error",
+            configuration={**_CONFIGURATION, _STATISTICS: ",".join(flat)},
+        )
+    except DeltaError:  # another process was faster
+        table = open_table(path, name)
+        if table is None:
+            raise
+        return table
+
+
+def _fit(data: pa.Table, table: DeltaTable, name: str) -> pa.Table:
+    """The rows with the table's own columns: what somebody added is NULL. Raises LedgerError where that cannot be."""
+    columns = []
+    schema = pa.schema(table.schema().to_arrow())
+    missing = [column for column in data.column_names if column not in schema.names]
+    if missing:
+        raise LedgerError(
+            f"table {name} has no column {', '.join(missing)} any more. Add it again (ALTER TABLE ... ADD COLUMNS) or "
+            "move the table's folder away; its rows wait in the spool until then"
+        )
+    for field in schema:
+        if field.name in data.column_names:
+            columns.append(data.column(field.name))
+        elif field.nullable:
+            columns.append(pa.nulls(len(data), field.type))
+        else:
+            raise LedgerError(
+                f"table {name} has a column {field.name} that must not be NULL and that the ledger does not know. Make "
+                "it nullable; the table's rows wait in the spool until then"
+            )
+    return pa.table(columns, names=schema.names)

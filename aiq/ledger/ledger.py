@@ -1,0 +1,302 @@
+"""The ledger of one process: writes down every call before and after it, and sees that it reaches the tables.
+
+`intend` and `record` are on the path of every row, so all they do is append to a list; once per iteration of the
+event loop the lists become one group in the spool. It must never know a provider or an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import types
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+from aiq.config.endpoint import Endpoint
+from aiq.errors import LedgerError
+from aiq.ledger import commit, entities, groups, recovery
+from aiq.ledger.records import Intent, Outcome
+from aiq.ledger.spool import Spool
+
+COMMIT_BYTES = 64 * 1024 * 1024
+"""Spooled bytes that are committed without waiting for more."""
+IDLE_S = 2.0
+"""Seconds without a new outcome after which what is there is committed."""
+MAX_AGE_S = 30.0
+"""Seconds after which an outcome is committed even if others keep coming."""
+_POLL_S = 1.0
+_MAX_BACKOFF_S = 60.0
+
+_log = logging.getLogger("aiq.ledger")
+
+
+class _Group:
+    """Intents that are written together, and how that went."""
+
+    __slots__ = ("error", "intents", "written")
+
+    def __init__(self) -> None:
+        self.intents: list[Intent] = []
+        self.written = False
+        self.error: LedgerError | None = None
+
+
+class Ledger:
+    """Intents and outcomes of this process on their way into the Delta tables of a home folder.
+
+    `intend` and `record` belong on an event loop; all else may be called from any thread.
+    """
+
+    def __init__(
+        self, spool: Spool, workspace: commit.Workspace, *, commit_rows: int, clock: Callable[[], float]
+    ) -> None:
+        """Use `Ledger.open`."""
+        self.home = workspace.home
+        self._spool = spool
+        self._workspace = workspace
+        self._commit_rows = commit_rows
+        self._clock = clock
+        self._buffers = threading.Lock()
+        self._group = _Group()
+        self._outcomes: list[Outcome] = []
+        self._scheduled: asyncio.AbstractEventLoop | None = None
+        self._rows = self._bytes = 0
+        self._oldest_s = self._newest_s = 0.0
+        self._failures = 0
+        self._retry_s = 0.0
+        self._committing = threading.RLock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        account_id: str | None = None,
+        workspace_id: str | None = None,
+        commit_rows: int = 50_000,
+        clock: Callable[[], float] = time.time,
+        power_safe: bool = False,
+    ) -> Ledger:
+        """The ledger of `home`, which is created (mode 0700) if need be; recovers what dead processes left there.
+
+        `clock` gives UTC seconds. `power_safe` makes every group survive a power cut, not only `kill -9`, at the
+        price of an fsync per group. Raises LedgerError where the folder cannot be written.
+        """
+        home = Path(home).absolute()
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = home / "spool"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            spool = Spool.create(folder, power_safe=power_safe)
+        except (OSError, LedgerError) as error:
+            raise LedgerError(
+                f"the home folder {home} is not writable ({error}). Set AIQ_HOME or home=... to a folder that is"
+            ) from error
+        workspace = commit.Workspace(home, account_id, workspace_id)
+        ledger = cls(spool, workspace, commit_rows=commit_rows, clock=clock)
+        atexit.register(ledger._at_exit)
+        try:
+            spool.write(groups.field_names())
+            ledger.recover()
+        except BaseException:
+            atexit.unregister(ledger._at_exit)
+            spool.close(remove=True)
+            raise
+        return ledger
+
+    async def intend(self, intent: Intent) -> None:
+        """Returns when `intent` is durable. Raises LedgerError when it is not: then the call must not be made.
+
+        All intents of one iteration of the loop are written as one group, with the outcomes that wait.
+        """
+        with self._buffers:
+            group = self._group
+            group.intents.append(intent)
+            if self._scheduled is None:
+                self._schedule(asyncio.get_running_loop())
+        await _next_iteration()
+        if not group.written:  # scheduled on a loop that was stopped before it came to it
+            self._write(raising=False)
+        if group.error is not None:
+            raise LedgerError(str(group.error)) from group.error
+
+    def record(self, outcome: Outcome) -> None:
+        """Takes the outcome of an attempt; it is durable after the next iteration of the loop.
+
+        Where it cannot be written it is kept in memory, and the next `intend`, `flush` or `commit` tries again
+        and raises.
+        """
+        with self._buffers:
+            self._outcomes.append(outcome)
+            if self._scheduled is None:
+                try:
+                    loop = asyncio.get_running_loop()
+                except RuntimeError:
+                    pass
+                else:
+                    self._schedule(loop)
+                    return
+            elif self._scheduled.is_running():
+                return
+        self._write(raising=False)
+
+    def flush(self) -> None:
+        """Makes all that was recorded durable in the spool. Raises LedgerError."""
+        self._write(raising=True)
+
+    def commit(self) -> None:
+        """Moves all that was recorded into the Delta tables. Raises LedgerError; nothing is lost then.
+
+        Each row arrives exactly once, also when this is interrupted anywhere and done again.
+        """
+        with self._committing:
+            if self._closed:
+                return
+            self.flush()
+            with self._buffers:
+                rows, size = self._rows, self._bytes
+                oldest_s, self._oldest_s = self._oldest_s, self._newest_s
+            if not rows:
+                return
+            try:
+                commit.drain(self._spool, self._workspace)
+            except BaseException:
+                self._failures += 1
+                self._oldest_s = oldest_s
+                self._retry_s = self._clock() + min(2.0**self._failures, _MAX_BACKOFF_S)
+                raise
+            self._failures, self._retry_s = 0, 0.0
+            with self._buffers:
+                self._rows -= rows
+                self._bytes -= size
+
+    def maybe_commit(self) -> bool:
+        """Commits if enough has come together: rows, bytes, or time. Returns whether it did. Raises LedgerError.
+
+        After a failure it waits longer and longer, up to a minute, because each try reads all again.
+        """
+        now = self._clock()
+        due = self._rows and now >= self._retry_s
+        large = self._rows >= self._commit_rows or self._bytes >= COMMIT_BYTES
+        if not due or not (large or now - self._newest_s >= IDLE_S or now - self._oldest_s >= MAX_AGE_S):
+            return False
+        self.commit()
+        return True
+
+    def recover(self) -> int:
+        """Commits what dead processes left in this home. Returns how many calls they did not live to see answered.
+
+        Each of those becomes a row of `system.aiq.calls` with status `orphaned`.
+        """
+        return recovery.recover(self.home / "spool", self._workspace, own=self._spool.path)
+
+    def sync_entities(self, endpoints: Iterable[Endpoint], created_by: str) -> dict[str, int]:
+        """Brings `system.serving.served_entities` up to date. Returns the configuration version by endpoint name.
+
+        Raises LedgerError. Costs one small file's reading where nothing changed.
+        """
+        return entities.sync_entities(self._workspace, endpoints, created_by=created_by, now_s=self._clock())
+
+    def close(self) -> None:
+        """Commits and closes. Raises LedgerError when not all could be committed; the next start does it then.
+
+        Calling it again does nothing. In a forked child it does nothing at all.
+        """
+        if self._spool.pid != os.getpid():
+            return
+        with self._committing:
+            if self._closed:
+                return
+            atexit.unregister(self._at_exit)
+            try:
+                self.commit()
+                with self._buffers:  # from here on a late record is refused instead of deleted with the file
+                    self._closed = True
+                    done = not self._rows and not self._outcomes and not commit.open_intents(self._spool)
+                    self._spool.close(remove=done)
+            finally:
+                self._closed = True
+                self._spool.close()
+                self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon(self._write)
+        self._scheduled = loop
+
+    def _write(self, raising: bool = False) -> None:
+        """Writes all that is buffered as one group. A failure is the group's; outcomes stay for another try."""
+        with self._buffers:
+            self._scheduled = None
+            group, self._group = self._group, _Group()
+            outcomes, self._outcomes = self._outcomes, []
+            if not group.intents and not outcomes:
+                group.written = True
+                return
+            # Still under the lock: nobody may find the buffers empty while what was in them is not yet durable.
+            try:
+                payload = groups.encode(group.intents, outcomes)
+                self._spool.write(payload)
+            except Exception as error:
+                self._outcomes = outcomes
+                group.error = (
+                    error if isinstance(error, LedgerError) else LedgerError(f"cannot record: {error!r}")
+                )
+                group.written = True
+                if raising:
+                    raise group.error from error
+                return
+            group.written = True
+            if outcomes:
+                self._newest_s = self._clock()
+                if not self._rows:
+                    self._oldest_s = self._newest_s
+                self._rows += len(outcomes)
+                self._bytes += len(payload)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._commit_loop, name="aiq-ledger", daemon=True)
+                    self._thread.start()
+                    self._wake.set()
+                elif (
+                    self._rows == len(outcomes)
+                    or self._rows >= self._commit_rows
+                    or self._bytes >= COMMIT_BYTES
+                ):
+                    self._wake.set()
+
+    def _commit_loop(self) -> None:
+        """The committer thread: sleeps until there is something, then looks once a second whether it is due."""
+        last = ""
+        while not self._closed:
+            self._wake.wait(_POLL_S if self._rows else None)
+            self._wake.clear()
+            try:
+                self.maybe_commit()
+                last = ""
+            except Exception as error:
+                if str(error) != last:
+                    last = str(error)
+                    _log.warning("the ledger could not be committed, and is tried again: %s", error)
+
+    def _at_exit(self) -> None:
+        try:
+            self.close()
+        except Exception as error:
+            _log.warning("the ledger was not committed at exit; the next start does it: %s", error)
+
+
+@types.coroutine
+def _next_iteration() -> Generator[None, None, None]:
+    """Resumes in the next iteration of the loop, after what was already scheduled with `call_soon`.
+
+    Not a future shared by the group: cancelling one task that awaits it would cancel it for all.
+    """
+    yield

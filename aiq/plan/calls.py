@@ -1,0 +1,224 @@
+"""Finds AI calls and table names in a statement's text and replaces them in place, leaving all other text untouched.
+
+Works on sqlglot's tokens, so whatever DuckDB's own parser takes around a call is never rewritten by another parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiq.errors import StatementError
+from aiq.functions.signature import FUNCTION
+
+if TYPE_CHECKING:
+    from sqlglot.tokens import Token
+
+
+class Argument(NamedTuple):
+    """One argument as written: its name (None if positional) and its text with everything nested in it."""
+
+    name: str | None
+    text: str
+
+
+class Call(NamedTuple):
+    """One `ai_query(...)`, `start` to `end` (exclusive) in the text it was found in."""
+
+    start: int
+    end: int
+    arguments: list[Argument]
+
+
+class Parameter(NamedTuple):
+    """A `?`, `$1` or `$name` of a prepared statement. `name` is '1', '2', ... or the given name."""
+
+    start: int
+    end: int
+    name: str
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of a DuckDB statement. Raises StatementError where a string or comment does not end."""
+    from sqlglot.dialects.duckdb import DuckDB
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return list(DuckDB().tokenize(text))
+    except SqlglotError as error:
+        raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def statements(text: str, tokens: Sequence[Token]) -> int:
+    """How many statements a text holds; empty ones do not count."""
+    from sqlglot.tokens import TokenType
+
+    count, inside = 0, False
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            inside = False
+        elif not inside:
+            count, inside = count + 1, True
+    return count
+
+
+def has_backticks(tokens: Iterable[Token]) -> bool:
+    """True for a text that only Databricks' dialect can mean."""
+    from sqlglot.tokens import TokenType
+
+    return any(token.token_type == TokenType.UNKNOWN and token.text == "`" for token in tokens)
+
+
+def find_calls(text: str, tokens: Sequence[Token]) -> list[Call]:
+    """The outermost calls, in order. Raises StatementError for a call whose parenthesis does not close."""
+    calls: list[Call] = []
+    i = 0
+    while i + 1 < len(tokens):
+        if _is_call(tokens, i):
+            calls.append(_call(text, tokens, i))
+            end = calls[-1].end
+            while i < len(tokens) and tokens[i].start < end:
+                i += 1
+        else:
+            i += 1
+    return calls
+
+
+def _is_call(tokens: Sequence[Token], i: int) -> bool:
+    types = _types()
+    token = tokens[i]
+    return (
+        token.token_type in types.names
+        and token.text.lower() == FUNCTION
+        and tokens[i + 1].token_type == types.open
+        and (i == 0 or tokens[i - 1].token_type != types.dot)
+    )
+
+
+class _Types(NamedTuple):
+    names: frozenset[object]
+    open: object
+    close: object
+    dot: object
+    opening: frozenset[object]
+    closing: frozenset[object]
+    comma: object
+    arrows: frozenset[object]
+
+
+@cache
+def _types() -> _Types:
+    from sqlglot.tokens import TokenType as T
+
+    return _Types(
+        frozenset({T.VAR, T.IDENTIFIER}),
+        T.L_PAREN,
+        T.R_PAREN,
+        T.DOT,
+        frozenset({T.L_PAREN, T.L_BRACKET, T.L_BRACE}),
+        frozenset({T.R_PAREN, T.R_BRACKET, T.R_BRACE}),
+        T.COMMA,
+        frozenset({T.FARROW, T.COLON_EQ}),
+    )
+
+
+def _call(text: str, tokens: Sequence[Token], i: int) -> Call:
+    """The call whose name is token `i`, with its arguments split at the commas of its own level."""
+    types = _types()
+    depth, first = 0, i + 2
+    arguments: list[Argument] = []
+
+    def finish(last: int) -> None:
+        if last < first:
+            if arguments or last + 1 < len(tokens) and tokens[last + 1].token_type == types.comma:
+                raise StatementError(f"{FUNCTION} has an empty argument; remove a comma")
+            return
+        name, begin = None, first
+        if first + 1 <= last and tokens[first + 1].token_type in types.arrows:
+            name, begin = tokens[first].text, first + 2
+            if begin > last:
+                raise StatementError(f"{FUNCTION} has no value for its argument {name}")
+        arguments.append(Argument(name, text[tokens[begin].start : tokens[last].end + 1]))
+
+    for j in range(i + 1, len(tokens)):
+        kind = tokens[j].token_type
+        if kind in types.opening:
+            depth += 1
+        elif kind in types.closing:
+            depth -= 1
+            if depth == 0:
+                finish(j - 1)
+                return Call(tokens[i].start, tokens[j].end + 1, arguments)
+        elif kind == types.comma and depth == 1:
+            finish(j - 1)
+            first = j + 1
+    raise StatementError(f"{FUNCTION}( is not closed; add the missing parenthesis")
+
+
+def find_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Where three-part table names of the ledger stand: (start, end, name as the ledger spells it)."""
+    types = _types()
+    known = {name.lower(): name for name in names}
+    found = []
+    for i in range(len(tokens) - 4):
+        dots = tokens[i + 1].token_type == types.dot and tokens[i + 3].token_type == types.dot
+        if not dots or (i > 0 and tokens[i - 1].token_type == types.dot):
+            continue
+        name = ".".join(tokens[j].text for j in (i, i + 2, i + 4)).lower()
+        if name in known:
+            found.append((tokens[i].start, tokens[i + 4].end + 1, known[name]))
+    return found
+
+
+def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
+    """The parameters of a prepared statement, in order; a `?` is numbered by its place."""
+    from sqlglot.tokens import TokenType
+
+    found: list[Parameter] = []
+    number = 0
+    for i, token in enumerate(tokens):
+        follower = tokens[i + 1] if i + 1 < len(tokens) else None
+        adjacent = follower is not None and follower.start == token.end + 1
+        if token.token_type == TokenType.PARAMETER and adjacent and follower is not None:
+            found.append(Parameter(token.start, follower.end + 1, follower.text))
+        elif token.token_type == TokenType.PLACEHOLDER:
+            if adjacent and follower is not None and follower.token_type == TokenType.NUMBER:
+                found.append(Parameter(token.start, follower.end + 1, follower.text))
+            else:
+                number += 1
+                found.append(Parameter(token.start, token.end + 1, str(number)))
+    return found
+
+
+def replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
+    """The text with some of its parts, which do not overlap, replaced."""
+    pieces, position = [], 0
+    for start, end, new in sorted(replacements):
+        pieces += [text[position:start], new]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+Compile = Callable[[Call], str]
+
+
+def rewrite_calls(text: str, compile_call: Compile) -> str:
+    """Every call replaced by what `compile_call` makes of it, the inner ones first."""
+    return replace(
+        text,
+        [
+            (
+                call.start,
+                call.end,
+                compile_call(
+                    call._replace(
+                        arguments=[
+                            a._replace(text=rewrite_calls(a.text, compile_call)) for a in call.arguments
+                        ]
+                    )
+                ),
+            )
+            for call in find_calls(text, tokenize(text))
+        ],
+    )

@@ -1,0 +1,88 @@
+"""What to do after a failed attempt: try the same entity again and when, ask the next one, or give up.
+
+Pure decisions with passed-in randomness. Sources: the vendors' error references; Databricks retries 429 and 5xx up to
+10 times; botocore's standard mode for the retry quota.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal, NamedTuple
+
+from aiq.config.endpoint import Settings
+from aiq.errors import ErrorKind, ProviderError
+
+MAX_HINT_BEFORE_FALLBACK_S = 5.0
+"""A Retry-After longer than this is not waited for while another entity can be asked."""
+BACKOFF_BASE_S = 0.25
+BACKOFF_CAP_S = 20.0
+
+_RETRYABLE: frozenset[ErrorKind] = frozenset(
+    {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
+)
+_FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {"quota_exhausted", "auth", "not_found"}
+
+
+class Step(NamedTuple):
+    """`again` waits `delay_s` seconds and asks the same entity; `next` asks the next one; `fail` ends the request."""
+
+    action: Literal["again", "next", "fail"]
+    delay_s: float = 0.0
+
+
+class RetryQuota:
+    """Bounds retries so that they cannot amplify an outage: each costs, each success gives back.
+
+    A 429 is free: its pace is set by the provider's hint and the adaptive concurrency, and a batch waits its turn.
+    """
+
+    def __init__(self, capacity: int = 500, cost: int = 5, refund: int = 1) -> None:
+        self._capacity, self._cost, self._refund = capacity, cost, refund
+        self.available = capacity
+
+    def spend(self) -> bool:
+        """False when the quota is spent."""
+        if self.available < self._cost:
+            return False
+        self.available -= self._cost
+        return True
+
+    def succeeded(self) -> None:
+        if self.available < self._capacity:
+            self.available += self._refund
+
+
+class RetryPolicy:
+    """Decides by the error's class."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        self._alone, self._before_fallback, self._rng = (
+            settings.retries,
+            settings.retries_before_fallback,
+            rng,
+        )
+
+    def decide(self, error: ProviderError, retries: int, quota: RetryQuota, *, next_entity: bool) -> Step:
+        """`retries` is how often this entity was already asked again; `next_entity` whether another can be asked."""
+        give_up = Step("next") if next_entity and error.kind in _FALL_BACK else Step("fail")
+        if error.kind not in _RETRYABLE:
+            return give_up
+        if error.kind == "adapted":
+            return Step("again") if retries == 0 else give_up
+        if error.kind == "timeout":
+            limit = (
+                0 if next_entity else 1
+            )  # a silent route stays silent; ask it twice only if it is the only one
+        else:
+            limit = self._before_fallback if next_entity else self._alone
+        hint = error.retry_after_s
+        if retries >= limit or (next_entity and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
+            return give_up
+        if error.kind != "rate_limited" and not quota.spend():
+            return give_up
+        if hint is not None:
+            # Everybody who got the same hint would come back in the same instant.
+            return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint))
+        return Step(
+            "again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random())
+        )

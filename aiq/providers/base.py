@@ -1,0 +1,134 @@
+"""The seam between the gateway and the wire formats: pure adapters, no I/O, no clock.
+
+An adapter turns a `Request` into an `HttpRequest` and an `HttpResponse` into an `Answer` or a `ProviderError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, Protocol
+
+from aiq.errors import ErrorKind, ProviderError
+from aiq.request import Answer, Request, Usage
+
+MAX_MESSAGE_CHARACTERS = 500
+MAX_RETRY_AFTER_S = 3600.0
+
+
+class HttpRequest(NamedTuple):
+    """A POST that is ready to send."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class HttpResponse(NamedTuple):
+    """A whole response. `header` looks a header up by its name, in any case; None if absent."""
+
+    status: int
+    header: Callable[[str], str | None]
+    body: bytes
+
+
+class Adapter(Protocol):
+    """One served entity, spoken to in its own wire format."""
+
+    def encode(self, request: Request) -> HttpRequest:
+        """Raises SecretError when the entity's credential cannot be found."""
+        ...
+
+    def decode(self, request: Request, response: HttpResponse) -> Answer:
+        """Raises ProviderError for everything that is not a usable answer."""
+        ...
+
+
+def estimate_tokens(characters: int) -> int:
+    """Tokens of a text of which the provider sent no count. Source: Databricks usage tracking, (length + 1) / 4."""
+    return (characters + 1) // 4
+
+
+def estimate_usage(request: Request, answer_characters: int) -> Usage:
+    """A stand-in for the usage that a provider did not send, or sent absurdly."""
+    characters = text_characters(request.body)
+    return Usage(estimate_tokens(characters), estimate_tokens(answer_characters), estimated=True)
+
+
+def text_characters(body: dict[str, Any]) -> int:
+    """Characters of text a request carries: message contents, prompt or inputs; images do not count."""
+    total = 0
+    for message in body.get("messages") or ():
+        content = message.get("content")
+        if isinstance(content, str):
+            total += len(content)
+        elif content:
+            total += sum(len(part.get("text") or "") for part in content)
+    for key in ("prompt", "input"):
+        value = body.get(key)
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, list):
+            total += sum(len(text) for text in value if isinstance(text, str))
+    return total
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """What an HTTP status means where the body says nothing more precise. Source: the retry table of the vendors."""
+    if status == 429:
+        return "rate_limited"
+    if status == 402:
+        return "quota_exhausted"
+    if status in (401, 403):
+        return "auth"
+    if status == 404:
+        return "not_found"
+    if status in (408, 409, 424, 425) or status >= 500:
+        return "overloaded"
+    return "bad_request"
+
+
+def retry_after_s(response: HttpResponse) -> float | None:
+    """The provider's hint, in seconds: `retry-after-ms`, or `retry-after` as seconds or date.
+
+    A hint that is negative, past, not a number or beyond an hour is no hint (None).
+    """
+    header = response.header
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = header(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text) * scale
+        except ValueError:
+            seconds = _seconds_until(text, header("date"))
+        if 0 < seconds <= MAX_RETRY_AFTER_S:
+            return seconds
+    return None
+
+
+def _seconds_until(text: str, now: str | None) -> float:
+    """Seconds from the response's own Date header to an HTTP date; NaN where either is missing or malformed."""
+    try:
+        return (parsedate_to_datetime(text) - parsedate_to_datetime(now or "")).total_seconds()
+    except (ValueError, TypeError):
+        return float("nan")
+
+
+def shorten(text: str) -> str:
+    """A provider's words, on one line and short enough for an error message."""
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+
+
+def error_from_body(status: int, body: bytes) -> str:
+    """The words of an error body that no adapter understood: never empty, never HTML."""
+    text = body[:2000].decode("utf-8", "replace").strip()
+    if text[:1] == "<":
+        return f"HTTP {status} with an HTML page instead of JSON; check the endpoint's URL and any proxy before it"
+    return shorten(text) or f"HTTP {status} with an empty body"
+
+
+def unusable(message: str, response: HttpResponse, *, body: str | None = None) -> ProviderError:
+    """A 200 that carries no usable answer."""
+    return ProviderError(message, kind="bad_answer", status=response.status, body=body)

@@ -1,0 +1,62 @@
+"""MLflow's scoring protocol: a custom model takes its own inputs and answers `{"predictions": [...]}`.
+
+Must never know sockets, clocks or policy. Source: MLflow's and Databricks' scoring format (`dataframe_records`).
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from aiq.config.endpoint import ModelServerConfig, ServedEntity
+from aiq.errors import ProviderError
+from aiq.providers.base import (
+    HttpRequest,
+    HttpResponse,
+    error_from_body,
+    kind_of_status,
+    retry_after_s,
+    shorten,
+    unusable,
+)
+from aiq.request import Answer, Request, Usage
+
+
+class ModelServerAdapter:
+    """Scores one custom model. A prediction has no tokens, so its usage is zero."""
+
+    def __init__(self, entity: ServedEntity) -> None:
+        assert isinstance(entity.config, ModelServerConfig)
+        self._config, self._model = entity.config, entity.model
+        self._headers: list[tuple[str, str]] | None = None
+
+    def encode(self, request: Request) -> HttpRequest:
+        if self._headers is None:
+            headers = [("content-type", "application/json")]
+            if self._config.bearer is not None:
+                headers.append(("authorization", f"Bearer {self._config.bearer.reveal()}"))
+            self._headers = headers
+        return HttpRequest(self._config.url, self._headers, orjson.dumps(request.body))
+
+    def decode(self, request: Request, response: HttpResponse) -> Answer:
+        try:
+            data = orjson.loads(response.body)
+        except ValueError:
+            data = None
+        raw = str(response.body, "utf-8", "replace")
+        if response.status != 200:
+            words = data.get("message") or data.get("error") if isinstance(data, dict) else None
+            raise ProviderError(
+                shorten(str(words)) if words else error_from_body(response.status, response.body),
+                kind=kind_of_status(response.status),
+                status=response.status,
+                retry_after_s=retry_after_s(response),
+                body=raw,
+            )
+        predictions = data.get("predictions", data.get("outputs")) if isinstance(data, dict) else None
+        if not isinstance(predictions, list):
+            raise unusable(
+                f"the model server's answer has no list of predictions: {shorten(raw[:300])}",
+                response,
+                body=raw,
+            )
+        return Answer(predictions, Usage(0, 0), self._model, None, raw)

@@ -1,0 +1,246 @@
+"""OpenAI's wire format: chat completions, completions and embeddings, at OpenAI, Azure OpenAI and any server that
+speaks the same (provider `custom`). Must never know sockets, clocks or policy.
+
+Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key header, content filter codes).
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
+from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.base import (
+    HttpRequest,
+    HttpResponse,
+    error_from_body,
+    estimate_usage,
+    kind_of_status,
+    retry_after_s,
+    shorten,
+    unusable,
+)
+from aiq.request import Answer, Request, Usage
+
+_PATHS = {
+    "llm/v1/chat": "/chat/completions",
+    "llm/v1/completions": "/completions",
+    "llm/v1/embeddings": "/embeddings",
+}
+
+_KIND_OF_CODE: dict[str, ErrorKind] = {
+    "insufficient_quota": "quota_exhausted",
+    "billing_hard_limit_reached": "quota_exhausted",
+    "rate_limit_exceeded": "rate_limited",
+    "context_length_exceeded": "context_length",
+    "string_above_max_length": "context_length",
+    "content_policy_violation": "content_filter",
+    "content_filter": "content_filter",
+    "ResponsibleAIPolicyViolation": "content_filter",
+    "model_not_found": "not_found",
+    "DeploymentNotFound": "not_found",
+    "invalid_api_key": "auth",
+}
+
+
+class OpenAIAdapter:
+    """Speaks to one served entity. Credentials are resolved at the first request, so a file without its secret loads."""
+
+    def __init__(self, entity: ServedEntity) -> None:
+        assert isinstance(entity.config, OpenAIConfig | CustomConfig)
+        self._entity = entity
+        self._url = _url(entity)
+        self._headers: list[tuple[str, str]] | None = None
+        self._secret = ""
+        # Azure takes the model from the path; everybody else wants it in the body.
+        self._model = None if "/deployments/" in self._url else entity.model
+        # Set when the model itself says so: reasoning models refuse max_tokens.
+        self._max_completion_tokens = False
+
+    def encode(self, request: Request) -> HttpRequest:
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = self._credentials()
+        body = request.body
+        if self._model is not None:
+            body = {"model": self._model, **body}
+        if self._max_completion_tokens and "max_tokens" in body:
+            body = dict(body)
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return HttpRequest(self._url, headers, orjson.dumps(body))
+
+    def decode(self, request: Request, response: HttpResponse) -> Answer:
+        if response.status != 200:
+            raise self._error(response)
+        try:
+            data = orjson.loads(response.body)
+            raw = str(response.body, "utf-8")
+        except ValueError:
+            text = error_from_body(200, response.body)
+            raise unusable(
+                f"the answer is not JSON: {self._redact(text)}", response, body=self._body(response)
+            ) from None
+        if isinstance(data, dict) and data.get("error"):
+            raise self._error(response)
+        try:
+            if request.task == "llm/v1/embeddings":
+                return self._embeddings(request, data, raw)
+            return self._completion(request, data, raw)
+        except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError):
+            raise unusable(
+                f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {shorten(raw[:300])}",
+                response,
+                body=raw,
+            ) from None
+
+    def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
+        choice = data["choices"][0]
+        finish_reason = choice.get("finish_reason")
+        if request.task == "llm/v1/chat":
+            message = choice["message"]
+            text, refusal = message.get("content"), message.get("refusal")
+        else:
+            text, refusal = choice["text"], None
+        if text is not None and not isinstance(text, str):
+            raise TypeError("content is not text")
+        usage = _usage(data.get("usage"))
+        if usage is None:
+            usage = estimate_usage(request, len(text or ""))
+        if refusal or (finish_reason == "content_filter" and not text):
+            reason = (
+                f"the model refused: {shorten(refusal)}"
+                if refusal
+                else "the provider's content filter removed it"
+            )
+            raise ProviderError(reason, kind="content_filter", status=400, body=raw, usage=usage)
+        return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
+
+    def _embeddings(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
+        items = data["data"]
+        expected = len(request.body["input"])
+        vectors: list[Any] = [None] * expected
+        for item in items:
+            vectors[item["index"]] = _vector(item["embedding"])
+        if None in vectors or len(items) != expected:
+            raise ValueError("not one vector per input")
+        usage = _usage(data.get("usage")) or estimate_usage(request, 0)
+        return Answer(vectors, usage, str(data.get("model") or self._entity.model), None, raw)
+
+    def _error(self, response: HttpResponse) -> ProviderError:
+        status, kind = response.status, kind_of_status(response.status)
+        body = self._body(response)
+        try:
+            error = orjson.loads(response.body)
+            error = error.get("error", error) if isinstance(error, dict) else {}
+        except ValueError:
+            error = {}
+        if isinstance(error, str):
+            error = {"message": error}
+        if not isinstance(error, dict):
+            error = {}
+        codes = [
+            error.get("code"),
+            (error.get("innererror") or {}).get("code") if error.get("innererror") else None,
+        ]
+        codes.append(error.get("type"))
+        for code in codes:
+            if isinstance(code, str) and code in _KIND_OF_CODE:
+                kind = _KIND_OF_CODE[code]
+                break
+        if status == 200:  # an error in a 200 is as bad as the status it should have had
+            status = {"rate_limited": 429, "quota_exhausted": 429, "auth": 401, "not_found": 404}.get(
+                kind, 502
+            )
+            kind = kind if kind != "bad_request" else "bad_answer"
+        if 300 <= status < 400:
+            message = (
+                f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
+            )
+        else:
+            message = shorten(str(error.get("message") or "")) or error_from_body(status, response.body)
+        if (
+            status == 400
+            and error.get("code") == "unsupported_parameter"
+            and error.get("param") == "max_tokens"
+            and not self._max_completion_tokens
+        ):
+            self._max_completion_tokens = True
+            kind = "adapted"
+        return ProviderError(
+            self._redact(message), kind=kind, status=status, retry_after_s=retry_after_s(response), body=body
+        )
+
+    def _credentials(self) -> list[tuple[str, str]]:
+        config = self._entity.config
+        headers = [("content-type", "application/json")]
+        name, secret = _credential(config)
+        if secret is not None:
+            self._secret = secret.reveal()
+            bearer = name.lower() == "authorization"
+            headers.append((name, f"Bearer {self._secret}" if bearer else self._secret))
+        if isinstance(config, OpenAIConfig) and config.organization:
+            headers.append(("openai-organization", config.organization))
+        return headers
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._secret, "***") if self._secret else text
+
+    def _body(self, response: HttpResponse) -> str:
+        return self._redact(str(response.body, "utf-8", "replace"))
+
+
+def _url(entity: ServedEntity) -> str:
+    config, path = entity.config, _PATHS[entity.task]
+    if isinstance(config, CustomConfig):
+        parts = urlsplit(config.url)
+        if parts.path.rstrip("/").endswith(path):
+            return config.url
+        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+    assert isinstance(config, OpenAIConfig)
+    if config.api_type == "openai":
+        return (config.api_base or "https://api.openai.com/v1").rstrip("/") + path
+    base = (config.api_base or "").rstrip("/")
+    deployment = quote(config.deployment_name or entity.model, safe="")
+    return (
+        f"{base}/openai/deployments/{deployment}{path}?api-version={quote(config.api_version or '', safe='')}"
+    )
+
+
+def _credential(config: object) -> tuple[str, Secret | None]:
+    if isinstance(config, CustomConfig):
+        if config.header is not None:
+            return config.header
+        return "authorization", config.bearer
+    assert isinstance(config, OpenAIConfig)
+    return ("api-key" if config.api_type == "azure" else "authorization"), config.api_key
+
+
+def _usage(usage: Any) -> Usage | None:
+    """The provider's own count, or None where it is missing or absurd (negative, not whole numbers)."""
+    if not isinstance(usage, dict):
+        return None
+    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
+    if type(tokens_in) is not int or type(tokens_out) is not int or tokens_in < 0 or tokens_out < 0:
+        return None
+    cached = usage.get("prompt_tokens_details")
+    reasoning = usage.get("completion_tokens_details")
+    return Usage(
+        tokens_in,
+        tokens_out,
+        (cached.get("cached_tokens") or 0) if cached else 0,
+        (reasoning.get("reasoning_tokens") or 0) if reasoning else 0,
+    )
+
+
+def _vector(embedding: Any) -> list[float]:
+    if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
+        raw = base64.b64decode(embedding, validate=True)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    if not isinstance(embedding, list):
+        raise TypeError("an embedding is a list of numbers")
+    return embedding

@@ -1,0 +1,151 @@
+"""The faults the simulator can commit, their names, and when one strikes. Knows no route and no socket.
+
+A fault is chosen by model name (`sim-503`), by a marker in the prompt (`[[fault:503]]`) or by rate in the
+profile.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from aiq.simulator.refusal import Refusal
+
+MARKER = re.compile(rb"\[\[fault:([^\]]*)\]\]")
+MARKER_TEXT = re.compile(r"\[\[fault:[^\]]*\]\]")
+
+SHAPES = frozenset(
+    {
+        "timeout",  # accepts the request and never answers
+        "reset",  # TCP RST before any header
+        "truncated",  # half of the JSON, with a content-length that fits the half
+        "cut",  # the connection is closed in the middle of the body
+        "malformed",  # a body that is not JSON
+        "html",  # 200 with an HTML page
+        "html-502",  # a proxy's 502 page
+        "empty",  # no choices, no data, no predictions
+        "null",  # content null
+        "refusal",  # the model refuses: content null, refusal set
+        "no-usage",  # no usage object
+        "absurd-usage",  # negative token counts
+        "redirect",  # 302 to /redirected
+        "huge",  # a valid answer of Profile.huge_bytes
+        "gzip",  # content-encoding gzip, asked for or not
+    }
+)
+"""Faults that deform an answer. All others are an HTTP status with the provider's error body."""
+
+_STATUS: dict[str, tuple[int, str, str | None, str]] = {
+    "400": (400, "invalid_request_error", None, "The request is invalid."),
+    "401": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
+    "402": (402, "billing_error", "billing_required", "Payment is required."),
+    "403": (403, "invalid_request_error", "permission_denied", "You are not allowed to use this model."),
+    "404": (404, "invalid_request_error", "model_not_found", "The model does not exist."),
+    "408": (408, "timeout_error", None, "The request timed out."),
+    "409": (409, "conflict_error", None, "The request conflicts with another one."),
+    "425": (425, "server_error", None, "Too early."),
+    "429": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-forever": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "500": (
+        500,
+        "server_error",
+        None,
+        "The server had an error while processing your request. Sorry about that!",
+    ),
+    "502": (502, "server_error", None, "Bad gateway."),
+    "503": (503, "server_error", None, "The engine is currently overloaded, please try again later."),
+    "504": (504, "server_error", None, "Gateway timeout."),
+    "529": (529, "overloaded_error", None, "Overloaded."),
+    "context-length": (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+        "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.",
+    ),
+    "content-filter": (
+        400,
+        "invalid_request_error",
+        "content_policy_violation",
+        "The response was filtered due to the prompt triggering the content management policy.",
+    ),
+    "quota-exhausted": (
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
+}
+
+_ONCE_BY_NATURE = frozenset({"429", "429-retry-after"})
+"""A rate limit passes: these fail the first time for a distinct body. `429-forever` does not pass."""
+
+_HINTED = frozenset({"429-retry-after", "429-forever"})
+
+
+class Fault(NamedTuple):
+    """A parsed fault.
+
+    `percent` is 100 except for `flaky-N`; `once`: only the first attempt of a distinct body.
+    """
+
+    kind: str
+    once: bool
+    percent: int
+
+    def strikes(self, attempt: int, unit: float) -> bool:
+        """Whether attempt number `attempt` (from 0) of a body fails. `unit` in [0, 1) is its hash."""
+        if self.once and attempt > 0:
+            return False
+        return unit * 100 < self.percent
+
+
+@lru_cache(maxsize=4096)
+def parse(name: str) -> Fault | None:
+    """The fault called `name` (`500`, `500-once`, `flaky-20`, `html-502`), or None when there is none."""
+    once = name.endswith("-once")
+    kind = name.removesuffix("-once")
+    if match := re.fullmatch(r"flaky-(\d{1,3})", kind):
+        return Fault("503", once, int(match[1])) if int(match[1]) <= 100 else None
+    if kind in SHAPES or kind in _STATUS:
+        return Fault(kind, once or kind in _ONCE_BY_NATURE, 100)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def of_model(model: str) -> Fault | None:
+    """The fault a model name stands for: `sim-<fault>`. Any other model answers normally."""
+    return parse(model[4:]) if model.startswith("sim-") else None
+
+
+def of_body(body: bytes) -> Fault | None:
+    """The fault of the first `[[fault:...]]` marker in a request body. Refuses an unknown one with 400."""
+    match = MARKER.search(body)
+    if match is None:
+        return None
+    name = match[1].decode("utf-8", "replace")
+    fault = parse(name)
+    if fault is None:
+        raise Refusal(400, f"The simulator knows no fault {name!r}.", code="invalid_value")
+    return fault
+
+
+def refusal(fault: Fault, retry_after_ms: int) -> Refusal:
+    """The error answer of a fault that is an HTTP status.
+
+    `retry_after_ms` is sent where the fault has a hint.
+    """
+    status, kind, code, message = _STATUS[fault.kind]
+    headers = retry_headers(retry_after_ms / 1000) if fault.kind in _HINTED else b""
+    return Refusal(status, message, kind=kind, code=code, headers=headers)
+
+
+def retry_headers(seconds: float) -> bytes:
+    """`retry-after` in whole seconds, rounded up, and the exact `retry-after-ms`."""
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
+
+
+def model_names() -> list[str]:
+    """The model names that fail, for `GET /v1/models`."""
+    return [f"sim-{kind}" for kind in sorted(SHAPES | _STATUS.keys())]

@@ -1,0 +1,110 @@
+"""A simulated provider as a child process, for tests, benchmarks and the demo.
+
+Knows only its URL and control routes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+from aiq.errors import ConfigError
+from aiq.simulator.profile import Profile
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class SimulatorProcess:
+    """A running simulator. A context manager; it also ends by itself when this process does."""
+
+    def __init__(self, child: subprocess.Popen[bytes], host: str, port: int) -> None:
+        self._child, self.port = child, port
+        self.url = f"http://{host}:{port}"
+        # A proxy in the environment must not see traffic to this machine.
+        self._opener = build_opener(ProxyHandler({}))
+
+    @classmethod
+    def start(cls, profile: Profile | None = None, port: int = 0) -> SimulatorProcess:
+        """Start a child and wait until it accepts connections. `port` 0 takes the profile's, or a free one.
+
+        Raises ConfigError when the port is in use or the child dies.
+        """
+        profile = profile or Profile()
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        child = subprocess.Popen(
+            [sys.executable, "-m", "aiq.simulator", "--child", "--port", str(port or profile.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            # A Ctrl-C at the terminal is for the parent, which stops the child when it is done with it.
+            start_new_session=True,
+        )
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(profile.to_dict()).encode() + b"\n")
+            child.stdin.flush()
+            said = json.loads(child.stdout.readline() or b'{"error": "it died before it listened"}')
+        except (OSError, ValueError) as error:
+            said = {"error": str(error)}
+        except BaseException:
+            _end(child)
+            raise
+        if "error" in said:
+            _end(child)
+            raise ConfigError(f"the simulator did not start: {said['error']}", field="port")
+        return cls(child, profile.host, said["port"])
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
+
+    def stats(self) -> dict[str, Any]:
+        """`GET /__stats`: requests, tokens, statuses, over_quota, in_flight."""
+        stats: dict[str, Any] = self._ask("GET", "/__stats")
+        return stats
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """`GET /__attempts`: every request as it came in, oldest first."""
+        attempts: list[dict[str, Any]] = self._ask("GET", "/__attempts")["attempts"]
+        return attempts
+
+    def reset(self) -> None:
+        """`POST /__reset`: clear statistics, attempts, quotas and the memory of the `-once` faults."""
+        self._ask("POST", "/__reset")
+
+    def stop(self) -> None:
+        """Terminate the child and wait for it. A second call does nothing."""
+        _end(self._child)
+
+    def _ask(self, method: str, path: str) -> Any:
+        request = Request(self.url + path, method=method, data=b"" if method == "POST" else None)
+        with self._opener.open(request, timeout=30) as response:
+            return json.load(response)
+
+    def __enter__(self) -> SimulatorProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()

@@ -1,0 +1,156 @@
+"""What the simulator saw: counters and a bounded log of attempts. Must never hold an API key or a prompt."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiq.simulator.profile import TokenPrice
+
+ATTEMPTS_KEPT = 100_000
+
+
+class Attempt:
+    """One request as it came in and how it ended.
+
+    `status` 0: no status line was sent; 499: the client left.
+    """
+
+    __slots__ = (
+        "at_ms",
+        "body_bytes",
+        "body_hash",
+        "completion_tokens",
+        "embedding_inputs",
+        "epoch",
+        "fault",
+        "key",
+        "model",
+        "ok",
+        "path",
+        "prompt_tokens",
+        "status",
+    )
+
+    def __init__(self, at_ms: int, path: str, key: str, body_hash: str, body_bytes: int, epoch: int) -> None:
+        self.epoch = epoch
+        self.at_ms, self.path, self.key = at_ms, path, key[-4:] if len(key) > 4 else ""
+        self.body_hash, self.body_bytes = body_hash, body_bytes
+        self.model, self.fault = "", ""
+        self.status: int | None = None
+        self.ok = False
+        self.prompt_tokens = self.completion_tokens = self.embedding_inputs = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of `GET /__attempts`; `status` null: not answered yet."""
+        return {
+            "at_ms": self.at_ms,
+            "path": self.path,
+            "model": self.model,
+            "key": self.key,
+            "body_hash": self.body_hash,
+            "body_bytes": self.body_bytes,
+            "status": self.status,
+            "ok": self.ok,
+            "fault": self.fault,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
+
+
+class Records:
+    """Counters and attempts of a running simulator. `clock` gives seconds since 1970."""
+
+    def __init__(self, prices: Mapping[str, TokenPrice], clock: Callable[[], float]) -> None:
+        self._prices, self._clock = prices, clock
+        self.in_flight = 0
+        self._epoch = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything. Requests in flight stay in `in_flight` and are counted nowhere else."""
+        self._epoch += 1
+        self._attempts: deque[Attempt] = deque(maxlen=ATTEMPTS_KEPT)
+        self._by_model: dict[str, list[int]] = {}
+        self._by_status: dict[int, int] = {}
+        self._bodies: set[str] = set()
+        self.requests = self.ok = self.over_quota = self.embedding_inputs = 0
+        self.max_in_flight = self.in_flight
+
+    def begin(self, path: str, key: str, body_hash: str, body_bytes: int) -> Attempt:
+        """Log a request that has just arrived."""
+        attempt = Attempt(int(self._clock() * 1000), path, key, body_hash, body_bytes, self._epoch)
+        self._attempts.append(attempt)
+        self.requests += 1
+        self._bodies.add(body_hash)
+        self.in_flight += 1
+        if self.in_flight > self.max_in_flight:
+            self.max_in_flight = self.in_flight
+        return attempt
+
+    def end(self, attempt: Attempt, status: int) -> None:
+        """Log how a request ended. Only an answer that was `ok` and sent whole is billed."""
+        self.in_flight -= 1
+        if attempt.epoch != self._epoch:
+            return
+        attempt.status = status
+        self._by_status[status] = self._by_status.get(status, 0) + 1
+        ok = attempt.ok = attempt.ok and status == 200
+        if not ok:
+            attempt.prompt_tokens = attempt.completion_tokens = 0
+        if attempt.model:
+            counts = self._by_model.get(attempt.model)
+            if counts is None:
+                counts = self._by_model[attempt.model] = [0, 0, 0, 0]
+            counts[0] += 1
+            if ok:
+                counts[1] += 1
+                counts[2] += attempt.prompt_tokens
+                counts[3] += attempt.completion_tokens
+        if ok:
+            self.ok += 1
+            self.embedding_inputs += attempt.embedding_inputs
+
+    def stats(self) -> dict[str, Any]:
+        """The JSON of `GET /__stats`. `cost_usd` is there when the profile has prices."""
+        ended = sum(self._by_status.values())
+        by_model = {
+            model: {
+                "requests": requests,
+                "ok": ok,
+                "errors": requests - ok,
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+            }
+            for model, (requests, ok, prompt, completion) in self._by_model.items()
+        }
+        stats: dict[str, Any] = {
+            "requests": self.requests,
+            "ok": self.ok,
+            "errors": ended - self.ok,
+            "by_model": by_model,
+            "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
+            "distinct_bodies": len(self._bodies),
+            "in_flight": self.in_flight,
+            "max_in_flight": self.max_in_flight,
+            "over_quota": self.over_quota,
+            "prompt_tokens": sum(m["prompt_tokens"] for m in by_model.values()),
+            "completion_tokens": sum(m["completion_tokens"] for m in by_model.values()),
+            "embedding_inputs": self.embedding_inputs,
+        }
+        if self._prices:
+            stats["cost_usd"] = round(
+                sum(
+                    m["prompt_tokens"] * price.input_per_mtok / 1e6
+                    + m["completion_tokens"] * price.output_per_mtok / 1e6
+                    for model, m in by_model.items()
+                    if (price := self._prices.get(model)) is not None
+                ),
+                12,
+            )
+        return stats
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """The JSON of `GET /__attempts`, oldest first, at most the last 100,000."""
+        return [attempt.as_dict() for attempt in self._attempts]

@@ -1,0 +1,207 @@
+"""HTTP/1.1 on an asyncio transport: parses requests, keeps answers in order, sends them well or badly.
+
+Knows nothing of what is asked; `Provider.handle` decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import struct
+from collections import deque
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+
+from aiq.simulator.provider import Call, Provider, Reply
+from aiq.simulator.refusal import Refusal
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+_MAX_WAITING = 64
+_LINGER_S = 1.0
+_NO_LINGER = struct.pack("ii", 1, 0)
+_ids = itertools.count(1)
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+class Connection(asyncio.Protocol):
+    """One client connection. Requests on it are answered one after the other, in the order they came."""
+
+    def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:
+        self._provider, self._loop = provider, loop
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._waiting: deque[tuple[Call | Reply, bool]] = deque()
+        self._reply: Reply | None = None
+        self._timer: asyncio.Handle | None = None
+        self._keep_alive = True
+        self._paused = self._deaf = False
+        self._reset_request()
+
+    def _reset_request(self) -> None:
+        self._url = self._authorization = self._api_key = b""
+        self._expects = False
+        self._size = 0
+        self._body: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport is no subclass of asyncio's, so isinstance cannot be asked.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._reply is not None:
+            silent = self._reply.ending == "silent"
+            self._provider.finish(self._reply, 0 if silent else 499)
+            self._reply = None
+
+    def eof_received(self) -> bool:
+        # A client may close its sending half and still wait for an answer, but not for a silent one.
+        silent = self._reply is not None and self._reply.ending == "silent"
+        return self._reply is not None and not silent
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._deaf:
+                self._refuse(400, "The request is not valid HTTP/1.1.")
+        self._advance()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._advance()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        size = len(name)
+        if size == 13 and name.lower() == b"authorization":
+            self._authorization = value
+        elif size == 7 and name.lower() == b"api-key":
+            self._api_key = value
+        elif size == 6 and name.lower() == b"expect":
+            self._expects = True
+        elif size == 14 and name.lower() == b"content-length" and value.isdigit():
+            self._size = int(value)
+
+    def on_headers_complete(self) -> None:
+        if self._size > MAX_BODY_BYTES:
+            self._refuse(413, "The request body is larger than 32 MB.")
+        elif self._expects and self._reply is None and not self._waiting:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._size = 0
+
+    def on_body(self, body: bytes) -> None:
+        if self._deaf:
+            return
+        self._body.append(body)
+        self._size += len(body)
+        if self._size > MAX_BODY_BYTES:
+            self._body.clear()
+            self._refuse(413, "The request body is larger than 32 MB.")
+
+    def on_message_complete(self) -> None:
+        if self._deaf:
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        call = Call(self._parser.get_method(), self._url, self._authorization, self._api_key, body)
+        self._waiting.append((call, self._parser.should_keep_alive()))
+        if len(self._waiting) >= _MAX_WAITING:
+            self._transport.pause_reading()
+        self._reset_request()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what is already waiting, then this, then close: what follows cannot be understood."""
+        self._deaf = True
+        refusal = Refusal(status, message)
+        self._waiting.append((Reply(status, refusal.body("openai")), False))
+
+    def _advance(self) -> None:
+        """Answer waiting requests until one has to wait for time to pass or for the client to read."""
+        while self._waiting and self._reply is None and not self._paused and not self._transport.is_closing():
+            item, self._keep_alive = self._waiting.popleft()
+            if len(self._waiting) == _MAX_WAITING // 2:
+                self._transport.resume_reading()
+            self._reply = item if isinstance(item, Reply) else self._provider.handle(item)
+            if self._reply.ending == "silent":
+                return
+            if self._reply.delay_s > 0:
+                self._timer = self._loop.call_later(self._reply.delay_s, self._start)
+            else:
+                self._send()
+
+    def _start(self) -> None:
+        self._send()
+        self._advance()
+
+    def _send(self) -> None:
+        reply = self._reply
+        assert reply is not None
+        if reply.ending == "reset":
+            client = self._transport.get_extra_info("socket")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._done(0)
+            self._transport.abort()
+            return
+        head = (
+            b"%bcontent-type: %b\r\nx-aiq-simulator: 1\r\nserver: aiq-simulator\r\nx-request-id: "
+            b"req_sim%012d\r\n%b%b"
+            % (
+                _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d Error\r\n" % reply.status,
+                reply.content_type,
+                next(_ids),
+                reply.headers,
+                b"" if self._keep_alive else b"connection: close\r\n",
+            )
+        )
+        if reply.pieces is not None:
+            if reply.ending == "cut":
+                del reply.pieces[len(reply.pieces) // 2 :]
+            self._transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
+            self._send_piece(0)
+        elif reply.ending == "cut":
+            half = reply.body[: len(reply.body) // 2]
+            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reply.body), half))
+            self._keep_alive = False
+            self._done(reply.status)
+        else:
+            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reply.body), reply.body))
+            self._done(reply.status)
+
+    def _send_piece(self, index: int) -> None:
+        reply = self._reply
+        assert reply is not None and reply.pieces is not None
+        if index < len(reply.pieces):
+            piece = reply.pieces[index]
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            # Even without latency the next piece goes out in a later turn of the loop, so that the socket
+            # sends it by itself and other connections get their turn.
+            self._timer = self._loop.call_later(reply.step_s, self._send_piece, index + 1)
+            return
+        if reply.ending == "cut":
+            self._keep_alive = False
+        else:
+            self._transport.write(b"0\r\n\r\n")
+        self._done(reply.status)
+        self._advance()
+
+    def _done(self, status: int) -> None:
+        reply, self._reply, self._timer = self._reply, None, None
+        assert reply is not None
+        self._provider.finish(reply, status)
+        if self._deaf and not self._waiting:
+            # Closing over unread bytes would send RST, and the client would never read why.
+            self._transport.write_eof()
+            self._timer = self._loop.call_later(_LINGER_S, self._transport.close)
+        elif not self._keep_alive:
+            self._transport.close()

@@ -1,0 +1,74 @@
+"""Groups: how records look in the spool, and what comes out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from aiq.ledger import groups
+from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome
+
+Make = Callable[..., Outcome]
+
+
+def decoded(*payloads: bytes) -> tuple[groups.Outcomes, groups.OpenIntents]:
+    intents: groups.OpenIntents = {}
+    outcomes = groups.decode(list(enumerate(payloads, 1)), groups.default_fields(), intents)
+    return outcomes, intents
+
+
+def test_outcomes_come_back_as_columns(outcome: Make) -> None:
+    first, second = outcome("a", usage_context={"team": "x"}), outcome("b", latency_ms=None)
+    outcomes, _ = decoded(groups.encode([], [first]), groups.encode([], [second]))
+    assert outcomes.seq == [1, 2]
+    assert list(zip(*outcomes.columns.values(), strict=True)) == [tuple(first), tuple(second)]
+
+
+def test_an_intent_is_open_until_its_outcome_comes(
+    outcome: Make, intent: Callable[..., Intent]
+) -> None:
+    _, still_open = decoded(groups.encode([intent("a"), intent("b")], []), groups.encode([], [outcome("a")]))
+    assert list(still_open.values()) == [intent("b")]
+
+
+def test_each_attempt_is_open_for_itself(outcome: Make, intent: Callable[..., Intent]) -> None:
+    _, still_open = decoded(groups.encode([intent("a", 1), intent("a", 2)], [outcome("a", attempt=1)]))
+    assert list(still_open) == [("a", 2)]
+
+
+@pytest.mark.parametrize("field", ["request", "response"])
+def test_a_payload_over_the_limit_is_spooled_as_its_size(outcome: Make, field: str) -> None:
+    text = "ü" * (MAX_PAYLOAD_BYTES // 2 + 1)
+    outcomes, _ = decoded(groups.encode([], [outcome(**{field: text})]))
+    assert outcomes.columns[field] == [MAX_PAYLOAD_BYTES + 2]
+
+
+def test_a_payload_of_exactly_the_limit_is_kept(outcome: Make) -> None:
+    text = "ü" * (MAX_PAYLOAD_BYTES // 2)
+    outcomes, _ = decoded(groups.encode([], [outcome(request=text)]))
+    assert outcomes.columns["request"] == [text]
+
+
+def test_text_that_is_no_unicode_does_not_hold_up_the_group(outcome: Make) -> None:
+    broken = outcome("a", error_message="half \ud83d a pair", input_tokens=2**70)
+    outcomes, _ = decoded(groups.encode([], [broken, outcome("b")]))
+    assert outcomes.columns["error_message"] == ["half ? a pair", None]
+    assert outcomes.columns["input_tokens"] == [None, 10]
+
+
+def test_groups_of_a_version_with_other_columns_are_understood(outcome: Make) -> None:
+    names = [name for name in Outcome._fields if name != "streaming"]
+    values = outcome("a")._asdict()
+    old = [[list(Intent._fields), [*names, "dropped"]], [], []]
+    group = [None, [], [[values[name]] for name in names] + [["x"]]]
+    outcomes, _ = decoded(orjson.dumps(old), orjson.dumps(group))
+    assert outcomes.columns["response"] == ['{"a":1}']
+    assert outcomes.columns["streaming"] == [False]
+
+
+def test_what_is_kept_of_forgotten_groups_opens_the_same_intents(intent: Callable[..., Intent]) -> None:
+    kept = groups.encode_kept(groups.default_fields(), {("a", 1): intent("a")})
+    _, still_open = decoded(kept)
+    assert list(still_open.values()) == [intent("a")]
