@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,13 +16,13 @@ import orjson
 
 from aiq.config.describe import nearest
 from aiq.config.endpoint import Config, Endpoint, ServedEntity
-from aiq.errors import AiqError, PolicyError, ProviderError, RequestFailed, StatementError
+from aiq.errors import PolicyError, ProviderError, RequestFailed, StatementError
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag, price_of
 from aiq.ledger.records import Intent, Outcome
 from aiq.policy.concurrency import Gate
 from aiq.policy.limits import RateLimiter
-from aiq.policy.retry import RetryPolicy, RetryQuota
+from aiq.policy.retry import RetryPolicy, RetryQuota, Step
 from aiq.policy.routing import Router
 from aiq.providers import Adapter, adapter_for
 from aiq.providers.base import text_characters
@@ -90,6 +91,7 @@ class Gateway:
         self._rng = rng or random.Random()
         self._retry = RetryPolicy(config.settings, self._rng)
         self._routes: dict[str, _Route] = {}
+        self._opening = threading.Lock()
         self.waiting_for_limits = 0
 
     def endpoint(self, name: str) -> Endpoint:
@@ -108,13 +110,23 @@ class Gateway:
         each = self._concurrency(name)
         return each * max(1, sum(e.traffic_percentage > 0 for e in self.endpoint(name).entities))
 
+    def open_endpoint(self, name: str) -> Endpoint:
+        """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.
+
+        Raises StatementError for an unknown name and SecretError for a credential that cannot be found.
+        """
+        with self._opening:
+            if name not in self._routes:
+                self._routes[name] = self._route(name)
+            return self._routes[name].endpoint
+
     async def answer(self, request: Request) -> Answer:
-        """The answer to one request, after as many attempts as policy allows.
+        """The answer to one request, after as many attempts as policy allows. Its endpoint was opened before.
 
         Raises ProviderError or PolicyError where there is none. Every attempt leaves an intent and an outcome, and
         exactly one outcome of a request is final.
         """
-        route = self._routes.get(request.endpoint) or self._open(request.endpoint)
+        route = self._routes[request.endpoint]
         trace = _Trace(self._clock())
         await self._admit(route, request, trace)
         order = route.router.order()
@@ -158,14 +170,12 @@ class Gateway:
                     self.waiting_for_limits -= 1
         except PolicyError as error:
             body = orjson.dumps({"error_code": error.error_code, "message": error.reason}).decode()
-            self._record(
-                route, None, request, trace, time.time_ns() // 1000, None, "refused", error, body, final=True
-            )
+            self._record(route, None, request, trace, time.time_ns() // 1000, None, "refused", error, body, final=True)
             raise
 
     async def _attempt(
         self, route: _Route, target: _Target, request: Request, trace: _Trace, retries: int, more: bool
-    ) -> Answer | tuple[ProviderError, object]:
+    ) -> Answer | tuple[ProviderError, Step]:
         """One call to one entity: an answer, or the error and what to do about it."""
         gate, adapter, entity = target.gate, target.adapter, target.entity
         await gate.acquire()
@@ -200,9 +210,7 @@ class Gateway:
         error.endpoint, error.entity, error.attempts = route.endpoint.name, entity.name, trace.attempt
         step = self._retry.decide(error, retries, target.quota, next_entity=more)
         body = error.body or orjson.dumps({"error_code": error.kind, "message": error.reason}).decode()
-        self._record(
-            route, target, request, trace, start_us, sent, "error", error, body, final=step.action == "fail"
-        )
+        self._record(route, target, request, trace, start_us, sent, "error", error, body, final=step.action == "fail")
         return error, step
 
     def _record(
@@ -256,7 +264,7 @@ class Gateway:
             )
         )  # fmt: skip
 
-    def _open(self, name: str) -> _Route:
+    def _route(self, name: str) -> _Route:
         endpoint = self.endpoint(name)
         settings = self.config.settings
         own = settings.endpoints.get(name)
@@ -271,15 +279,15 @@ class Gateway:
             )
             for entity in endpoint.entities
         }
-        route = _Route(
+        for target in targets.values():
+            target.adapter.prepare()
+        return _Route(
             endpoint,
             RateLimiter(endpoint, self._clock),
             Router(endpoint, self._rng),
             targets,
             own.timeout_s if own and own.timeout_s else settings.timeout_s,
         )
-        self._routes[name] = route
-        return route
 
     def _concurrency(self, name: str) -> int:
         own = self.config.settings.endpoints.get(name)
@@ -289,6 +297,3 @@ class Gateway:
         if self._transport is None:
             self._transport = open_transport(self.config.settings)
         return self._transport
-
-
-__all__ = ["AiqError", "Gateway"]

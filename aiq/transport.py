@@ -163,9 +163,7 @@ class HttpxTransport:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._client.stream(
-                    "POST", request.url, headers=request.headers, content=request.body
-                ) as response,
+                self._client.stream("POST", request.url, headers=request.headers, content=request.body) as response,
             ):
                 chunks, size = [], 0
                 async for chunk in response.aiter_bytes():

@@ -163,16 +163,13 @@ class Statement:
 
     def _raise_if_stopped(self) -> None:
         if self._cancelled:
-            raise self.error or StatementCancelled(
-                "the statement was stopped; answers already paid for are kept"
-            )
+            raise self.error or StatementCancelled("the statement was stopped; answers already paid for are kept")
 
     def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]]) -> list[_Work]:
         """One request an ask; for embeddings, several asks a request."""
         if task != "llm/v1/embeddings":
             return [
-                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,))
-                for ask, slot in fresh
+                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,)) for ask, slot in fresh
             ]
         settings = self.gateway.config.settings
         own = settings.endpoints.get(endpoint)
@@ -181,9 +178,7 @@ class Statement:
         # Only requests that differ in nothing but their text can share a call.
         groups: dict[str, list[tuple[Ask, Slot]]] = {}
         for ask, slot in fresh:
-            groups.setdefault(repr({k: v for k, v in ask.body.items() if k != "input"}), []).append(
-                (ask, slot)
-            )
+            groups.setdefault(repr({k: v for k, v in ask.body.items() if k != "input"}), []).append((ask, slot))
         for group in groups.values():
             pack: list[tuple[Ask, Slot]] = []
             characters = 0
@@ -200,9 +195,7 @@ class Statement:
     def _embeddings(self, endpoint: str, pack: list[tuple[Ask, Slot]]) -> _Work:
         first = pack[0][0]
         body = {**first.body, "input": [ask.body["input"][0] for ask, _ in pack]}
-        request = Request(
-            endpoint, "llm/v1/embeddings", body, self.caller, self.id, first.key, rows=len(pack)
-        )
+        request = Request(endpoint, "llm/v1/embeddings", body, self.caller, self.id, first.key, rows=len(pack))
         return _Work(request, [slot for _, slot in pack])
 
     # From here on everything runs on the background loop.
@@ -241,11 +234,7 @@ class Statement:
         try:
             answer = await self.gateway.answer(request)
         except RequestFailed as error:
-            if (
-                isinstance(error, ProviderError)
-                and error.kind in ("bad_request", "context_length")
-                and len(slots) > 1
-            ):
+            if isinstance(error, ProviderError) and error.kind in ("bad_request", "context_length") and len(slots) > 1:
                 queue.extend(_halves(work))  # one bad text must not fail its neighbours
                 return
             progress.failed += len(slots)
@@ -286,8 +275,6 @@ def _halves(work: _Work) -> list[_Work]:
     request, slots = work
     texts, middle = request.body["input"], len(slots) // 2
     return [
-        _Work(
-            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part]
-        )
+        _Work(request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part])
         for part in (slice(None, middle), slice(middle, None))
     ]

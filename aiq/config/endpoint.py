@@ -33,9 +33,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        raise TypeError(
-            "a Secret cannot be pickled; send the endpoint's name and resolve it where it is used"
-        )
+        raise TypeError("a Secret cannot be pickled; send the endpoint's name and resolve it where it is used")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def read_folder(path: str, store: SecretStore) -> Config:
             raise ConfigError("is not read; the settings' file is called aiq.yml", file=os.path.join(path, other))
     file = read_settings(settings_path, store)
     endpoints: dict[str, Endpoint] = {}
-    for endpoint_path in _endpoint_files(os.path.join(path, "endpoints")):
+    for endpoint_path in endpoint_files(os.path.join(path, "endpoints")):
         for endpoint in read_endpoints(endpoint_path, store, file.model_servers):
             first = endpoints.setdefault(endpoint.name, endpoint)
             if first is not endpoint:
@@ -62,7 +62,8 @@ def read_folder(path: str, store: SecretStore) -> Config:
     return Config(folder=path, settings=file.settings, endpoints=endpoints)
 
 
-def _endpoint_files(folder: str) -> list[str]:
+def endpoint_files(folder: str) -> list[str]:
+    """The endpoint files of a folder, sorted; those that editors leave behind are none."""
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:

@@ -8,11 +8,13 @@ nor repeats them behind our back, and EXPLAIN never calls them.
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from aiq.batch.statement import Statement
-from aiq.errors import FunctionError, StatementError
+from aiq.errors import AiqError, FunctionError, StatementError
 from aiq.functions.ai_query import CallSite, Options
 from aiq.functions.signature import PARAMETERS
 from aiq.functions.types import duckdb_type
@@ -61,7 +63,11 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
     def evaluate(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
         number, request, *files = columns
         statement, site = _sites[number[0].as_py()]
-        return site.evaluate(statement, request, files[0] if files else None)
+        try:
+            return site.evaluate(statement, request, files[0] if files else None)
+        except AiqError as error:  # DuckDB passes on only its words
+            statement.cancel(error)
+            raise
 
     _create(con, name, evaluate, sql_type)
     return name
@@ -113,7 +119,7 @@ class PlainFunction:
         from aiq.engines.interrupt import running
 
         con = self._con()
-        with running(con, statement) if con is not None else suppress():
+        with running(con, statement) if con is not None else nullcontext():
             return site.evaluate(statement, arguments["request"], files)
 
     def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
@@ -127,9 +133,7 @@ class PlainFunction:
         for name, column in arguments.items():
             if name in ("request", "files"):
                 continue
-            values = (
-                column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
-            )
+            values = column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
             if len(values) != 1:
                 raise FunctionError(
                     "NON_FOLDABLE_ARGUMENT", f"the argument {name} of ai_query must be the same for all rows."
@@ -139,12 +143,10 @@ class PlainFunction:
         site = self._compiled.get(key)
         if site is None:
             if not isinstance(constants["endpoint"], str):
-                raise FunctionError(
-                    "NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint."
-                )
+                raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
             fail_on_error = constants.get("failOnError")
             site = CallSite(
-                self._gateway.endpoint(constants["endpoint"]),
+                self._gateway.open_endpoint(constants["endpoint"]),
                 Options(
                     constants.get("returnType"),
                     True if fail_on_error is None else bool(fail_on_error),
@@ -179,15 +181,27 @@ class PlainFunction:
             return statement
 
 
-def _create(
-    con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str
-) -> None:
-    try:
-        con.create_function(
+def _create(con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str) -> None:
+    with suppress(duckdb.NotImplementedException):  # it is there already
+        con.create_function(  # type: ignore[call-overload]
             name, function, None, sql_type, type="arrow", null_handling="special", side_effects=True
-        )  # type: ignore[call-overload]
-    except duckdb.NotImplementedException:  # it is there already
-        pass
+        )
+
+
+def written_as(match: re.Match[str]) -> str:
+    """The beginning of a numbered call as a person would have written it."""
+    site = _sites.get(int(match.group(1)))
+    return f"ai_query('{site[1].endpoint.name}', " if site else match.group()
+
+
+def run(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None) -> pa.Table:
+    """Runs a statement to its end and returns what it gives back: few rows, such as a plan or those of RETURNING."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DuckDB 2 warns of the copy
+        cursor = con.execute(sql, parameters)
+        name = "to_arrow_table" if hasattr(cursor, "to_arrow_table") else "fetch_arrow_table"
+        table: pa.Table = getattr(cursor, name)()
+        return table
 
 
 def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa.Table) -> str:

@@ -19,9 +19,7 @@ _ledgers: dict[str, Ledger] = {}
 _lock = threading.Lock()
 
 
-def open_gateway(
-    conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None
-) -> Gateway:
+def open_gateway(conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None) -> Gateway:
     """The gateway of a `conf` folder with the ledger of a `home` folder.
 
     Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. Raises ConfigError and LedgerError.

@@ -55,8 +55,7 @@ def expected_rows(session: Session, sql: str) -> int | None:
         if "__aiq_" in str(info):
             estimate = str(info.get("Estimated Cardinality", "")).strip("~")
             children = [
-                str((child.get("extra_info") or {}).get("Estimated Cardinality", ""))
-                for child in node["children"]
+                str((child.get("extra_info") or {}).get("Estimated Cardinality", "")) for child in node["children"]
             ]
             counts = [int(text) for text in (estimate, *children) if text.isdigit()]
             if counts:
@@ -76,8 +75,7 @@ def line(statement: Statement, total: int | None, now: float) -> str:
     elapsed = max(now - progress.started, 1e-9)
     waiting = progress.asked - done
     parts = [
-        f"{progress.rows - waiting if progress.rows > waiting else 0:,} rows"
-        + (f" of {total:,}" if total else "")
+        f"{progress.rows - waiting if progress.rows > waiting else 0:,} rows" + (f" of {total:,}" if total else "")
     ]
     parts.append(f"{done / elapsed:,.0f} requests/s")
     parts.append(f"{progress.tokens:,} tokens")

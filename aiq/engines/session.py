@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from aiq.batch.statement import Statement
+from aiq.config.describe import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
@@ -42,6 +42,7 @@ _DEFINITION = re.compile(
     re.IGNORECASE,
 )
 _ANSWERING = {"EXPLAIN", "PRAGMA", "CALL", "EXECUTE"}
+_OUR_FUNCTION = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ")
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 
@@ -60,9 +61,7 @@ class Session:
         self.con, self.gateway, self.caller = con, gateway, caller
         self._owns, self._dialect = owns_connection, dialect
         self._unused: list[str] = []
-        con.execute(
-            "SET python_scan_all_frames = true"
-        )  # data frames of the caller stay visible through our frames
+        con.execute("SET python_scan_all_frames = true")  # data frames of the caller stay visible through our frames
         engine.register_plain(con, gateway, caller)
 
     def sql(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> Result | None:
@@ -125,16 +124,15 @@ class Session:
             tokens = calls.tokenize(text)
         text, values = _named_parameters(text, tokens, params)
         text = self._with_ledger_tables(text)
-        if _DEFINITION.match(
-            text
-        ):  # a view or macro keeps its text; it runs as a plain function where it is used
+        if _DEFINITION.match(text):  # a view or macro keeps its text; it runs as a plain function where it is used
             return text, values, False
         found = False
 
         def compile_call(call: calls.Call) -> str:
             nonlocal found
             found = True
-            return self._compile(call, values or {}, statement, number)
+            compiled = self._compile(call, values or {}, statement, number)
+            return f"{compiled} AS {_quoted(call.text)}" if call.is_column else compiled
 
         text = calls.rewrite_calls(text, compile_call)
         return text, values, found
@@ -149,9 +147,7 @@ class Session:
 
         endpoint = constant("endpoint")
         if not isinstance(endpoint, str):
-            raise FunctionError(
-                "NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING literal, the name of an endpoint."
-            )
+            raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING literal, the name of an endpoint.")
         fail_on_error = constant("failOnError")
         if not isinstance(fail_on_error, bool | None):
             raise FunctionError("DATATYPE_MISMATCH", f"failOnError must be a BOOLEAN, not {fail_on_error!r}.")
@@ -168,7 +164,7 @@ class Session:
             self._type_text(bound.get("responseFormat"), "responseFormat", values),
         )
         site = CallSite(
-            self.gateway.endpoint(endpoint), options, error_field=self.gateway.config.settings.error_field
+            self.gateway.open_endpoint(endpoint), options, error_field=self.gateway.config.settings.error_field
         )
         function = engine.function_for(self.con, site.type)
         columns = [str(number(statement, site)), bound["request"]]
@@ -191,7 +187,11 @@ class Session:
         ledger = self.gateway.ledger
         tables = Tables(ledger.home)
         known = {name: PAYLOAD_SCHEMA for name in self._payload_tables()} | SYSTEM_TABLES
-        found = calls.find_tables(calls.tokenize(text), [*known, *tables.names()])
+        names = {*known, *tables.names()}
+        tokens = calls.tokenize(text)
+        if unknown := calls.find_unknown_tables(tokens, names):
+            raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
+        found = calls.find_tables(tokens, names)
         if found:
             ledger.commit()
         written = set(tables.names())
@@ -216,17 +216,23 @@ class Session:
         if len(parsed) == 1 and parsed[0].type.name == "SELECT":
             name = f"aiq_result_{next(_numbers)}"
             self.con.execute(f"CREATE TEMP TABLE {name} AS {sql.strip().rstrip(';')}", used).fetchall()
+            self._rename_columns(name)
             result = Result(self.con.table(f"temp.{name}"))
             # A temporary table is dropped by the next statement, never in the middle of one that is running.
             weakref.finalize(result, self._unused.append, name)
             return result
-        self.con.execute(sql, used)
-        if self.con.description is None:
-            return None
-        rows: pa.Table = (
-            self.con.to_arrow_table() if hasattr(self.con, "to_arrow_table") else self.con.arrow()
-        )
-        return Result(self.con.from_arrow(rows))
+        rows = engine.run(self.con, sql, used)
+        answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
+        return Result(self.con.from_arrow(rows)) if answers else None
+
+    def _rename_columns(self, table: str) -> None:
+        """Columns that DuckDB named after our functions get the name they would have without us."""
+        for column in self.con.table(f"temp.{table}").columns:
+            if "__aiq_" in column or "$aiq_" in column:
+                own = _OUR_FUNCTION.sub(engine.written_as, column).replace("$aiq_", "$")
+                self.con.execute(
+                    f"ALTER TABLE temp.{table} RENAME COLUMN {_quoted(column)} TO {_quoted(own)}"
+                ).fetchall()
 
     def _drop_unused(self) -> None:
         while self._unused:
@@ -237,9 +243,7 @@ class Session:
         if statement.error is not None:
             return statement.error
         if isinstance(error, duckdb.InterruptException) or statement.stopped:
-            return StatementCancelled(
-                "the statement was interrupted; answers already paid for are in the ledger"
-            )
+            return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
         return error
 
 
@@ -263,9 +267,7 @@ def connect(
     own = not isinstance(target, duckdb.DuckDBPyConnection)
     con = duckdb.connect(os.fspath(target) if target is not None else ":memory:") if own else target  # type: ignore[arg-type]
     assert isinstance(con, duckdb.DuckDBPyConnection)
-    return Session(
-        con, gateway, _caller(gateway, user, groups, usage_context), owns_connection=own, dialect=dialect
-    )
+    return Session(con, gateway, _caller(gateway, user, groups, usage_context), owns_connection=own, dialect=dialect)
 
 
 def register(
@@ -332,6 +334,10 @@ def _named_parameters(text: str, tokens: Any, params: Parameters) -> tuple[str, 
         raise StatementError(f"params has a value for {', '.join(extra)}, which the statement does not use")
     renamed = calls.replace(text, [(p.start, p.end, f"$aiq_{p.name}") for p in found])
     return renamed, {f"aiq_{name}": value for name, value in by_name.items()}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _used(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any] | None) -> dict[str, Any] | None:

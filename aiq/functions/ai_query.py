@@ -19,18 +19,11 @@ import pyarrow as pa
 from aiq.batch.statement import Ask, Statement
 from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError, RequestFailed, ResultError
+from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter
 from aiq.functions.images import image_part
 from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
-from aiq.functions.types import (
-    Misfit,
-    TooManyColumns,
-    converter,
-    ddl,
-    parse_type,
-    prediction_converter,
-    text_converter,
-)
+from aiq.functions.types import ddl, parse_type
 
 
 class Options(NamedTuple):
@@ -49,10 +42,14 @@ class CallSite:
         """Raises FunctionError for arguments that do not fit the endpoint; no call is made."""
         self.endpoint, self.task = endpoint, endpoint.task
         self.fail_on_error = options.fail_on_error
-        provider = endpoint.entities[0].provider
-        self._parameters = check_model_parameters(
-            options.model_parameters or {}, task=self.task, endpoint=endpoint.name, provider=provider
-        )
+        self._parameters: dict[str, Any] = {}
+        if options.model_parameters is not None:
+            self._parameters = check_model_parameters(
+                options.model_parameters,
+                task=self.task,
+                endpoint=endpoint.name,
+                provider=endpoint.entities[0].provider,
+            )
         if options.response_format is not None:
             if self.task != "llm/v1/chat":
                 raise FunctionError(
@@ -74,9 +71,7 @@ class CallSite:
         )
         self._hash = hashlib.blake2b(about, digest_size=16)
 
-    def evaluate(
-        self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None
-    ) -> pa.Array:
+    def evaluate(self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None) -> pa.Array:
         """The results of some rows, in order, of type `self.type`. NULL requests give NULL and make no call."""
         statement.progress.rows += len(request)
         column = _whole(request)
@@ -104,11 +99,7 @@ class CallSite:
             asks.append(Ask(key.digest(), body(text)))
         values = statement.ask(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error)
         results = self._results(values, statement)
-        return (
-            results
-            if encoded.indices.null_count == 0 and _is_range(encoded)
-            else results.take(encoded.indices)
-        )
+        return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
 
     def _text_body(self, text: str) -> dict[str, Any]:
         task = self.task
@@ -128,9 +119,7 @@ class CallSite:
             return [None if row is None else {form: [_json_ready(row, kind)]} for row in column.to_pylist()]
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
         if self.task != "llm/v1/chat" or "messages" not in names:
-            wanted = (
-                "a STRING, or a STRUCT with a field messages" if self.task == "llm/v1/chat" else "a STRING"
-            )
+            wanted = "a STRING, or a STRUCT with a field messages" if self.task == "llm/v1/chat" else "a STRING"
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
                 f"request must be {wanted} for endpoint '{self.endpoint.name}' ({self.task}), but it is "
@@ -171,9 +160,7 @@ class CallSite:
             if text is None:
                 bodies.append(None)
                 continue
-            images = (
-                [] if blobs is None else [blobs] if single else [blob for blob in blobs if blob is not None]
-            )
+            images = [] if blobs is None else [blobs] if single else [blob for blob in blobs if blob is not None]
             parts = [{"type": "text", "text": text}, *(image_part(blob) for blob in images)]
             bodies.append({"messages": [{"role": "user", "content": parts}], **self._parameters})
         return bodies

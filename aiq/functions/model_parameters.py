@@ -120,8 +120,8 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _plain_number(name: str, value: int | float | Decimal) -> int | float:
-    finite = value.is_finite() if isinstance(value, Decimal) else -math.inf < value < math.inf
-    if not finite or (abs(value) >= 2**63 and not isinstance(value, float)):
+    is_finite = value.is_finite() if isinstance(value, Decimal) else -math.inf < value < math.inf
+    if not is_finite or not (isinstance(value, float) or -_MAX <= value <= _MAX):
         raise _Refused("INVALID_NUMERIC_PARAMETER", f"{_quoted(name)} must be a finite number of 64 bits")
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
@@ -219,7 +219,7 @@ def _checked(params: Mapping[str, Any], task: str, provider: str) -> dict[str, A
             raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is there again in `extra_params`")
         if name not in known and name not in extra and provider != "custom":
             near = difflib.get_close_matches(name.lower(), known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else "what only this model knows goes into `extra_params`"
+            hint = f"perhaps you mean `{near[0]}`" if near else "what only this model knows goes into `extra_params`"
             raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is no parameter of {task}; {hint}")
     return {name: known.get(name, _plain)(name, value) for name, value in (given | extra).items() if value is not None}
 

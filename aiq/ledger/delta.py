@@ -1,7 +1,7 @@
 """Exactly-once appends to the Delta tables of a home folder. Knows no record: a table has a name and a schema.
 
-Source: Delta's protocol, transaction identifiers (`txn` actions): the version of an application that a table
-carries moves in the same commit as the rows.
+Source: Delta's protocol, transaction identifiers (`txn` actions): the version of an application that a table carries
+moves in the same commit as the rows.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ _UNSEARCHED = {"request", "response", "error_message"}
 def table_path(home: Path, name: str) -> Path:
     """Where the table `<catalog>.<schema>.<table>` lies. Raises LedgerError for a name that is no such thing."""
     parts = name.split(".")
-    if len(parts) != 3 or any(
-        not part.strip() or "/" in part or "\\" in part or "\0" in part for part in parts
-    ):
+    if len(parts) != 3 or any(not part.strip() or "/" in part or "\\" in part or "\0" in part for part in parts):
         raise LedgerError(f"{name!r} is no table name; expected <catalog>.<schema>.<table>")
     return home.joinpath("tables", *parts)
 
@@ -44,9 +42,9 @@ def append(
 ) -> int:
     """Appends `rows(table)` to the table in one commit that also sets `transactions` (version by application).
 
-    `rows` is asked again for every attempt, with the table as others have left it; None or no row: no commit.
-    Creates the table where there is none. Returns the number of rows. Raises LedgerError, and then the caller
-    may call again: what was committed meanwhile shows in the table's transaction versions.
+    `rows` is asked again for every attempt, with the table as others have left it; None or no row: no commit. Creates
+    the table where there is none. Returns the number of rows. Raises LedgerError, and then the caller may call again:
+    what was committed meanwhile shows in the table's transaction versions.
     """
     from deltalake import write_deltalake
     from deltalake.exceptions import CommitFailedError

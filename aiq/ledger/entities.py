@@ -1,8 +1,8 @@
 """Keeps `system.serving.served_entities`: one row per served entity and configuration change of its endpoint.
 
 The truth about what is in the table is in the table's own log, committed with the rows: for each endpoint, its
-configuration version and the version at which a configuration was seen last. A small file next to the tables
-repeats it, so that a start where nothing changed need not read the log.
+configuration version and the version at which a configuration was seen last. A small file next to the tables repeats
+it, so that a start where nothing changed need not read the log.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def sync_entities(
 ) -> dict[str, int]:
     """Appends rows for the endpoints whose configuration is not the table's latest, and gives them a new version.
 
-    Returns the configuration version (from 1) by endpoint name. `now_s`: UTC seconds, for `change_time`.
-    Several processes may call it at once. Raises LedgerError.
+    Returns the configuration version (from 1) by endpoint name. `now_s`: UTC seconds, for `change_time`. Several
+    processes may call it at once. Raises LedgerError.
     """
     wanted = {endpoint.name: (endpoint, _digest(endpoint)) for endpoint in endpoints}
     path = delta.table_path(workspace.home, SERVED_ENTITIES_TABLE)
@@ -144,7 +144,9 @@ def _known(home: Path) -> dict[str, list[Any]]:
         known = json.loads((home / _FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    if not isinstance(known, dict):
+        return {}
+    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 2}
 
 
 @contextlib.contextmanager

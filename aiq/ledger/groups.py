@@ -48,13 +48,11 @@ def field_names() -> bytes:
     return orjson.dumps([_FIELDS, [], []])
 
 
-def decode(
-    groups: Iterable[tuple[int, bytes]], fields: list[Sequence[str]], open_intents: OpenIntents
-) -> Outcomes:
+def decode(groups: Iterable[tuple[int, bytes]], fields: list[Sequence[str]], open_intents: OpenIntents) -> Outcomes:
     """The outcomes of spooled groups.
 
-    Updates `open_intents` by the intents and outcomes that come by, and `fields`, the columns' names, where a
-    group of names does.
+    Updates `open_intents` by the intents and outcomes that come by, and `fields`, the columns' names, where a group of
+    names does.
     """
     intents: dict[str, list[Any]] = {name: [] for name in Intent._fields}
     outcomes = Outcomes([], {name: [] for name in Outcome._fields})
@@ -74,6 +72,15 @@ def decode(
         if key not in closed:
             open_intents[key] = Intent._make(values[row] for values in intents.values())
     return outcomes
+
+
+def readable(payload: bytes, fields: list[Sequence[str]]) -> bool:
+    """Whether a group can be decoded; a group of names updates `fields`."""
+    try:
+        decode([(0, payload)], fields, {})
+    except ValueError:
+        return False
+    return True
 
 
 def default_fields() -> list[Sequence[str]]:

@@ -1,13 +1,14 @@
 """The ledger of one process: writes down every call before and after it, and sees that it reaches the tables.
 
-`intend` and `record` are on the path of every row, so all they do is append to a list; once per iteration of the
-event loop the lists become one group in the spool. It must never know a provider or an engine.
+`intend` and `record` are on the path of every row, so all they do is append to a list; once per iteration of the event
+loop the lists become one group in the spool. It must never know a provider or an engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401  Delta imports it, which is refused once the interpreter shuts down
 import logging
 import os
 import threading
@@ -86,8 +87,8 @@ class Ledger:
     ) -> Ledger:
         """The ledger of `home`, which is created (mode 0700) if need be; recovers what dead processes left there.
 
-        `clock` gives UTC seconds. `power_safe` makes every group survive a power cut, not only `kill -9`, at the
-        price of an fsync per group. Raises LedgerError where the folder cannot be written.
+        `clock` gives UTC seconds. `power_safe` makes every group survive a power cut, not only `kill -9`, at the price
+        of an fsync per group. Raises LedgerError where the folder cannot be written.
         """
         home = Path(home).absolute()
         try:
@@ -130,8 +131,8 @@ class Ledger:
     def record(self, outcome: Outcome) -> None:
         """Takes the outcome of an attempt; it is durable after the next iteration of the loop.
 
-        Where it cannot be written it is kept in memory, and the next `intend`, `flush` or `commit` tries again
-        and raises.
+        Where it cannot be written it is kept in memory, and the next `intend`, `flush` or `commit` tries again and
+        raises.
         """
         with self._buffers:
             self._outcomes.append(outcome)
@@ -247,9 +248,7 @@ class Ledger:
                 self._spool.write(payload)
             except Exception as error:
                 self._outcomes = outcomes
-                group.error = (
-                    error if isinstance(error, LedgerError) else LedgerError(f"cannot record: {error!r}")
-                )
+                group.error = error if isinstance(error, LedgerError) else LedgerError(f"cannot record: {error!r}")
                 group.written = True
                 if raising:
                     raise group.error from error
@@ -265,11 +264,7 @@ class Ledger:
                     self._thread = threading.Thread(target=self._commit_loop, name="aiq-ledger", daemon=True)
                     self._thread.start()
                     self._wake.set()
-                elif (
-                    self._rows == len(outcomes)
-                    or self._rows >= self._commit_rows
-                    or self._bytes >= COMMIT_BYTES
-                ):
+                elif self._rows == len(outcomes) or self._rows >= self._commit_rows or self._bytes >= COMMIT_BYTES:
                     self._wake.set()
 
     def _commit_loop(self) -> None:

@@ -26,9 +26,7 @@ class PriceTag(NamedTuple):
     def cost_usd(self, usage: Usage) -> float:
         fresh = usage.input_tokens - usage.cached_tokens
         return (
-            fresh * self.per_input
-            + usage.cached_tokens * self.per_cached_input
-            + usage.output_tokens * self.per_output
+            fresh * self.per_input + usage.cached_tokens * self.per_cached_input + usage.output_tokens * self.per_output
         )
 
 

@@ -115,9 +115,7 @@ USAGE_SCHEMA = pa.schema(
 )
 """`system.serving.endpoint_usage`."""
 
-_CAPACITY = pa.struct(
-    [("min_concurrency", pa.int32()), ("max_concurrency", pa.int32()), ("compute_type", pa.string())]
-)
+_CAPACITY = pa.struct([("min_concurrency", pa.int32()), ("max_concurrency", pa.int32()), ("compute_type", pa.string())])
 SERVED_ENTITIES_SCHEMA = pa.schema(
     [
         ("served_entity_id", pa.string()),
@@ -135,9 +133,7 @@ SERVED_ENTITIES_SCHEMA = pa.schema(
         ("external_model_config", pa.struct([("provider", pa.string())])),
         (
             "foundation_model_config",
-            pa.struct(
-                [("min_provisioned_throughput", pa.int32()), ("max_provisioned_throughput", pa.int32())]
-            ),
+            pa.struct([("min_provisioned_throughput", pa.int32()), ("max_provisioned_throughput", pa.int32())]),
         ),
         ("custom_model_config", _CAPACITY),
         ("feature_spec_config", _CAPACITY),

@@ -59,9 +59,7 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
         }
         arrays = [seq, *(usage.get(field.name) or column(field.name, field.type) for field in USAGE_SCHEMA)]
         tables[USAGE_TABLE] = _table(arrays, USAGE_SCHEMA).filter(usage_rows)
-    names = {
-        name for name, is_final in zip(values["payload_table"], values["final"], strict=True) if is_final
-    }
+    names = {name for name, is_final in zip(values["payload_table"], values["final"], strict=True) if is_final}
     names.discard(None)
     if names:
         payload = _payload(seq, columns, outcomes)
@@ -92,9 +90,7 @@ def _payload(seq: pa.Array, columns: dict[str, pa.Array], outcomes: Outcomes) ->
         "response": _array(responses, pa.string()),
         "logging_error_codes": pa.array(codes, pa.list_(pa.string())),
     }
-    return _table(
-        [seq, *(payload.get(name, columns.get(name)) for name in PAYLOAD_SCHEMA.names)], PAYLOAD_SCHEMA
-    )
+    return _table([seq, *(payload.get(name, columns.get(name)) for name in PAYLOAD_SCHEMA.names)], PAYLOAD_SCHEMA)
 
 
 def _table(arrays: list[pa.Array], schema: pa.Schema) -> pa.Table:

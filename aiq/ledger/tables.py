@@ -56,17 +56,13 @@ class Tables:
     def parquet_files(self, name: str) -> list[str] | None:
         """The data files of the latest version; None where they alone do not tell the table's rows.
 
-        That is so where somebody enabled deletion vectors or column mapping, partitioned the table, or changed
-        its columns: then `to_arrow` reads it.
+        That is so where somebody enabled deletion vectors or column mapping, partitioned the table, or changed its
+        columns: then `to_arrow` reads it.
         """
         table = self._open(name)
         protocol, configuration = table.protocol(), table.metadata().configuration
         mapped = configuration.get("delta.columnMapping.mode", "none") != "none"
-        if (
-            mapped
-            or _UNREADABLE_FEATURES & set(protocol.reader_features or ())
-            or table.metadata().partition_columns
-        ):
+        if mapped or _UNREADABLE_FEATURES & set(protocol.reader_features or ()) or table.metadata().partition_columns:
             return None
         return table.file_uris()
 

@@ -13,7 +13,7 @@ from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
 
 if TYPE_CHECKING:
-    from sqlglot.tokens import Token
+    from sqlglot import Token
 
 
 class Argument(NamedTuple):
@@ -24,11 +24,16 @@ class Argument(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One `ai_query(...)`, `start` to `end` (exclusive) in the text it was found in."""
+    """One `ai_query(...)`, `start` to `end` (exclusive) in the text it was found in.
+
+    `is_column` is true where it is by itself a column of a SELECT, without an alias: then `text` names the column.
+    """
 
     start: int
     end: int
     arguments: list[Argument]
+    text: str
+    is_column: bool = False
 
 
 class Parameter(NamedTuple):
@@ -52,7 +57,7 @@ def tokenize(text: str) -> list[Token]:
 
 def statements(text: str, tokens: Sequence[Token]) -> int:
     """How many statements a text holds; empty ones do not count."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     count, inside = 0, False
     for token in tokens:
@@ -65,23 +70,35 @@ def statements(text: str, tokens: Sequence[Token]) -> int:
 
 def has_backticks(tokens: Iterable[Token]) -> bool:
     """True for a text that only Databricks' dialect can mean."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     return any(token.token_type == TokenType.UNKNOWN and token.text == "`" for token in tokens)
 
 
 def find_calls(text: str, tokens: Sequence[Token]) -> list[Call]:
     """The outermost calls, in order. Raises StatementError for a call whose parenthesis does not close."""
+    types = _types()
     calls: list[Call] = []
+    selecting = [False]  # whether each open parenthesis, and the statement, is in the columns of a SELECT
     i = 0
     while i + 1 < len(tokens):
+        kind = tokens[i].token_type
         if _is_call(tokens, i):
-            calls.append(_call(text, tokens, i))
-            end = calls[-1].end
-            while i < len(tokens) and tokens[i].start < end:
+            call, before = _call(text, tokens, i), tokens[i - 1].token_type if i else None
+            while i < len(tokens) and tokens[i].start < call.end:
                 i += 1
-        else:
-            i += 1
+            alone = i == len(tokens) or tokens[i].token_type in types.after_column
+            calls.append(call._replace(is_column=selecting[-1] and before in types.before_column and alone))
+            continue
+        if kind in types.opening:
+            selecting.append(False)
+        elif kind in types.closing and len(selecting) > 1:
+            selecting.pop()
+        elif kind == types.select:
+            selecting[-1] = True
+        elif kind in types.clauses:
+            selecting[-1] = False
+        i += 1
     return calls
 
 
@@ -105,12 +122,18 @@ class _Types(NamedTuple):
     closing: frozenset[object]
     comma: object
     arrows: frozenset[object]
+    select: object
+    clauses: frozenset[object]
+    before_column: frozenset[object]
+    after_column: frozenset[object]
 
 
 @cache
 def _types() -> _Types:
-    from sqlglot.tokens import TokenType as T
+    from sqlglot import TokenType as T
 
+    clauses = {T.FROM, T.WHERE, T.GROUP_BY, T.HAVING, T.QUALIFY, T.ORDER_BY, T.LIMIT, T.WINDOW, T.UNION, T.EXCEPT}
+    clauses |= {T.INTERSECT, T.SEMICOLON}
     return _Types(
         frozenset({T.VAR, T.IDENTIFIER}),
         T.L_PAREN,
@@ -120,6 +143,10 @@ def _types() -> _Types:
         frozenset({T.R_PAREN, T.R_BRACKET, T.R_BRACE}),
         T.COMMA,
         frozenset({T.FARROW, T.COLON_EQ}),
+        T.SELECT,
+        frozenset(clauses),
+        frozenset({T.SELECT, T.DISTINCT, T.COMMA}),
+        frozenset(clauses | {T.COMMA, T.R_PAREN}),
     )
 
 
@@ -131,7 +158,7 @@ def _call(text: str, tokens: Sequence[Token], i: int) -> Call:
 
     def finish(last: int) -> None:
         if last < first:
-            if arguments or last + 1 < len(tokens) and tokens[last + 1].token_type == types.comma:
+            if arguments or (last + 1 < len(tokens) and tokens[last + 1].token_type == types.comma):
                 raise StatementError(f"{FUNCTION} has an empty argument; remove a comma")
             return
         name, begin = None, first
@@ -149,7 +176,8 @@ def _call(text: str, tokens: Sequence[Token], i: int) -> Call:
             depth -= 1
             if depth == 0:
                 finish(j - 1)
-                return Call(tokens[i].start, tokens[j].end + 1, arguments)
+                start, end = tokens[i].start, tokens[j].end + 1
+                return Call(start, end, arguments, text[start:end])
         elif kind == types.comma and depth == 1:
             finish(j - 1)
             first = j + 1
@@ -171,9 +199,25 @@ def find_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[tuple[int
     return found
 
 
+def find_unknown_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[str]:
+    """Three-part names in the schemas of the ledger that no table of the ledger has."""
+    types = _types()
+    known = {name.lower() for name in names}
+    found = []
+    for i in range(len(tokens) - 4):
+        parts = [tokens[j].text.lower() for j in (i, i + 2, i + 4)]
+        dots = tokens[i + 1].token_type == types.dot and tokens[i + 3].token_type == types.dot
+        before = tokens[i - 1].token_type if i else None
+        if dots and before != types.dot and parts[0] == "system" and parts[1] in ("aiq", "serving"):
+            name = ".".join(parts)
+            if name not in known:
+                found.append(name)
+    return found
+
+
 def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
     """The parameters of a prepared statement, in order; a `?` is numbered by its place."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     found: list[Parameter] = []
     number = 0
@@ -213,9 +257,7 @@ def rewrite_calls(text: str, compile_call: Compile) -> str:
                 call.end,
                 compile_call(
                     call._replace(
-                        arguments=[
-                            a._replace(text=rewrite_calls(a.text, compile_call)) for a in call.arguments
-                        ]
+                        arguments=[a._replace(text=rewrite_calls(a.text, compile_call)) for a in call.arguments],
                     )
                 ),
             )

@@ -6,6 +6,7 @@ sqlglot does the translation; what it leaves behind (from_json with a DDL schema
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,8 +15,7 @@ from aiq.errors import FunctionError, StatementError
 from aiq.functions.types import parse_type
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-    from sqlglot.tokens import Token
+    from sqlglot import Token, exp
 
 _DATABRICKS_ONLY = {"named_struct", "array", "map", "struct"}
 _SUFFIXES = {"D", "L", "S", "Y", "F", "BD"}
@@ -29,19 +29,13 @@ def to_duckdb(text: str) -> str:
     try:
         trees = sqlglot.parse(text, read="databricks")
     except SqlglotError as error:
-        raise StatementError(
-            f"the statement cannot be read as Databricks SQL: {_first_line(error)}"
-        ) from None
-    return ";\n".join(
-        tree.transform(_from_json).sql(dialect="duckdb", unsupported_level=None)
-        for tree in trees
-        if tree is not None
-    )
+        raise StatementError(f"the statement cannot be read as Databricks SQL: {_first_line(error)}") from None
+    return ";\n".join(tree.transform(_from_json).sql(dialect="duckdb") for tree in trees if tree is not None)
 
 
 def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
     """An argument's text, translated only where it uses a spelling that DuckDB does not have."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     ours = {TokenType.L_BRACKET, TokenType.SELECT}  # map([..], [..]) and array(SELECT ..) are DuckDB's own
     spelled = any(
@@ -51,10 +45,8 @@ def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
         for name, opening, first in zip(tokens, tokens[1:], tokens[2:], strict=False)
     )
     suffixed = any(
-        number.token_type == TokenType.NUMBER
-        and letter.start == number.end + 1
-        and letter.text.upper() in _SUFFIXES
-        for number, letter in zip(tokens, tokens[1:], strict=False)
+        number.token_type == TokenType.NUMBER and letter.start == number.end + 1 and letter.text.upper() in _SUFFIXES
+        for number, letter in pairwise(tokens)
     )
     if not spelled and not suffixed:
         return text
@@ -66,18 +58,14 @@ def _from_json(node: exp.Expression) -> exp.Expression:
     """`from_json(text, '<DDL>')` takes a JSON description of the type in DuckDB."""
     from sqlglot import exp
 
-    if not (
-        isinstance(node, exp.Anonymous) and node.name.lower() == "from_json" and len(node.expressions) >= 2
-    ):
-        return node
-    schema = node.expressions[1]
+    schema = node.args.get("expression") if isinstance(node, exp.FromJson) else None
     if not (isinstance(schema, exp.Literal) and schema.is_string):
         return node
     try:
         structure = json.dumps(_structure(parse_type(schema.this)))
     except FunctionError:
         return node  # already DuckDB's own form
-    return exp.Anonymous(this="from_json", expressions=[node.expressions[0], exp.Literal.string(structure)])
+    return exp.Anonymous(this="from_json", expressions=[node.this, exp.Literal.string(structure)])
 
 
 def _structure(kind: pa.DataType) -> Any:

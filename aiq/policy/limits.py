@@ -108,9 +108,7 @@ class RateLimiter:
                 f"exceeded{words}"
             )
         code = "PERMISSION_DENIED" if status == 403 else "REQUEST_LIMIT_EXCEEDED"
-        return PolicyError(
-            message, endpoint=name, status=status, error_code=code, retry_after_s=retry_after_s
-        )
+        return PolicyError(message, endpoint=name, status=status, error_code=code, retry_after_s=retry_after_s)
 
 
 def _find(limits: Iterable[RateLimit] | Sequence[RateLimit], user: str | None) -> RateLimit | None:

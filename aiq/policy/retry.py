@@ -70,9 +70,7 @@ class RetryPolicy:
         if error.kind == "adapted":
             return Step("again") if retries == 0 else give_up
         if error.kind == "timeout":
-            limit = (
-                0 if next_entity else 1
-            )  # a silent route stays silent; ask it twice only if it is the only one
+            limit = 0 if next_entity else 1  # a silent route stays silent; ask it twice only if it is the only one
         else:
             limit = self._before_fallback if next_entity else self._alone
         hint = error.retry_after_s
@@ -83,6 +81,4 @@ class RetryPolicy:
         if hint is not None:
             # Everybody who got the same hint would come back in the same instant.
             return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint))
-        return Step(
-            "again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random())
-        )
+        return Step("again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random()))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiq.config.endpoint import ServedEntity
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.model_server import ModelServerAdapter
 from aiq.providers.openai import OpenAIAdapter
 
-_ADAPTERS = {"openai": OpenAIAdapter, "custom": OpenAIAdapter, "model-server": ModelServerAdapter}
+_ADAPTERS: dict[str, Callable[[ServedEntity], Adapter]] = {
+    "openai": OpenAIAdapter,
+    "custom": OpenAIAdapter,
+    "model-server": ModelServerAdapter,
+}
 
 
 def adapter_for(entity: ServedEntity) -> Adapter:

@@ -35,8 +35,12 @@ class HttpResponse(NamedTuple):
 class Adapter(Protocol):
     """One served entity, spoken to in its own wire format."""
 
+    def prepare(self) -> None:
+        """Looks the entity's credential up, which may take seconds. Raises SecretError where there is none."""
+        ...
+
     def encode(self, request: Request) -> HttpRequest:
-        """Raises SecretError when the entity's credential cannot be found."""
+        """The request as it goes over the wire; `prepare` came before."""
         ...
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:

@@ -27,14 +27,16 @@ class ModelServerAdapter:
     def __init__(self, entity: ServedEntity) -> None:
         assert isinstance(entity.config, ModelServerConfig)
         self._config, self._model = entity.config, entity.model
-        self._headers: list[tuple[str, str]] | None = None
+        self._headers: list[tuple[str, str]] = []
 
-    def encode(self, request: Request) -> HttpRequest:
-        if self._headers is None:
+    def prepare(self) -> None:
+        if not self._headers:
             headers = [("content-type", "application/json")]
             if self._config.bearer is not None:
                 headers.append(("authorization", f"Bearer {self._config.bearer.reveal()}"))
             self._headers = headers
+
+    def encode(self, request: Request) -> HttpRequest:
         return HttpRequest(self._config.url, self._headers, orjson.dumps(request.body))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:

@@ -49,30 +49,31 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
 
 
 class OpenAIAdapter:
-    """Speaks to one served entity. Credentials are resolved at the first request, so a file without its secret loads."""
+    """Speaks to one served entity."""
 
     def __init__(self, entity: ServedEntity) -> None:
         assert isinstance(entity.config, OpenAIConfig | CustomConfig)
         self._entity = entity
         self._url = _url(entity)
-        self._headers: list[tuple[str, str]] | None = None
+        self._headers: list[tuple[str, str]] = []
         self._secret = ""
         # Azure takes the model from the path; everybody else wants it in the body.
         self._model = None if "/deployments/" in self._url else entity.model
         # Set when the model itself says so: reasoning models refuse max_tokens.
         self._max_completion_tokens = False
 
+    def prepare(self) -> None:
+        if not self._headers:
+            self._headers = self._credentials()
+
     def encode(self, request: Request) -> HttpRequest:
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = self._credentials()
         body = request.body
         if self._model is not None:
             body = {"model": self._model, **body}
         if self._max_completion_tokens and "max_tokens" in body:
             body = dict(body)
             body["max_completion_tokens"] = body.pop("max_tokens")
-        return HttpRequest(self._url, headers, orjson.dumps(body))
+        return HttpRequest(self._url, self._headers, orjson.dumps(body))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
@@ -112,11 +113,7 @@ class OpenAIAdapter:
         if usage is None:
             usage = estimate_usage(request, len(text or ""))
         if refusal or (finish_reason == "content_filter" and not text):
-            reason = (
-                f"the model refused: {shorten(refusal)}"
-                if refusal
-                else "the provider's content filter removed it"
-            )
+            reason = f"the model refused: {shorten(refusal)}" if refusal else "the provider's content filter removed it"
             raise ProviderError(reason, kind="content_filter", status=400, body=raw, usage=usage)
         return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
 
@@ -153,14 +150,10 @@ class OpenAIAdapter:
                 kind = _KIND_OF_CODE[code]
                 break
         if status == 200:  # an error in a 200 is as bad as the status it should have had
-            status = {"rate_limited": 429, "quota_exhausted": 429, "auth": 401, "not_found": 404}.get(
-                kind, 502
-            )
+            status = {"rate_limited": 429, "quota_exhausted": 429, "auth": 401, "not_found": 404}.get(kind, 502)
             kind = kind if kind != "bad_request" else "bad_answer"
         if 300 <= status < 400:
-            message = (
-                f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
-            )
+            message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         else:
             message = shorten(str(error.get("message") or "")) or error_from_body(status, response.body)
         if (
@@ -206,9 +199,7 @@ def _url(entity: ServedEntity) -> str:
         return (config.api_base or "https://api.openai.com/v1").rstrip("/") + path
     base = (config.api_base or "").rstrip("/")
     deployment = quote(config.deployment_name or entity.model, safe="")
-    return (
-        f"{base}/openai/deployments/{deployment}{path}?api-version={quote(config.api_version or '', safe='')}"
-    )
+    return f"{base}/openai/deployments/{deployment}{path}?api-version={quote(config.api_version or '', safe='')}"
 
 
 def _credential(config: object) -> tuple[str, Secret | None]:

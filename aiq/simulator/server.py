@@ -46,7 +46,8 @@ def run(
         if until_eof_of is not None:
             loop.add_reader(until_eof_of, _stop_at_eof, loop, until_eof_of)
         if on_ready is not None:
-            on_ready(server.sockets[0].getsockname()[1])
+            # From inside the loop: uvloop loses a signal that comes before it runs.
+            loop.call_soon(on_ready, server.sockets[0].getsockname()[1])
         loop.run_forever()
         server.close()
     finally:

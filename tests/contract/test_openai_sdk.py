@@ -143,7 +143,7 @@ def test_a_fault_raises_the_error_the_sdk_has_for_it(client: OpenAI, model: str,
         _ask(client, model=model)
 
 
-def test_silence_ends_in_a_timeout_and_leaves_nothing_in_flight(client: OpenAI) -> None:
+def test_silence_ends_in_a_timeout(client: OpenAI) -> None:
     with pytest.raises(openai.APITimeoutError):
         _ask(client.with_options(timeout=0.05), model="sim-timeout")
 

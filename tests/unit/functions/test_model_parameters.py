@@ -132,8 +132,8 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_expected_one(params, said
 @pytest.mark.parametrize(
     ("task", "params", "said"),
     [
-        (CHAT, {"temprature": 0}, "did you mean `temperature`?"),
-        (CHAT, {"Top_P": None}, "did you mean `top_p`?"),
+        (CHAT, {"temprature": 0}, "perhaps you mean `temperature`"),
+        (CHAT, {"Top_P": None}, "perhaps you mean `top_p`"),
         (CHAT, {"thinking": {}}, "goes into `extra_params`"),
         (EMBEDDINGS, {"temperature": 0}, "`temperature` is no parameter of llm/v1/embeddings"),
         (CHAT, {"seed": 1, "extra_params": {"seed": 2}}, "`seed` is there again in `extra_params`"),

@@ -96,7 +96,7 @@ def test_a_column_list_counts_as_the_top_level_struct():
         ("STRUCT<n: BIGINT>", "but found: LongType"),
         ("STRUCT<n: DECIMAL(5,1)>", "but found: DecimalType"),
         ("STRUCT<`my answer`: STRUCT<a: INT>>", "needs a name of 1 to 64"),
-        ("STRUCT<x: STRUCT<a: StringType>>", "did you mean STRING"),
+        ("STRUCT<x: STRUCT<a: StringType>>", "perhaps you mean STRING"),
     ],
 )
 def test_a_ddl_that_is_no_wrapped_struct_is_refused(text, said):

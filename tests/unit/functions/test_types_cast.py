@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiq.errors import FunctionError
-from aiq.functions.types import (
-    Misfit,
-    TooManyColumns,
-    converter,
-    parse_type,
-    prediction_converter,
-    text_converter,
-)
+from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter
+from aiq.functions.types import parse_type
 
 json_scalars = st.one_of(
     st.none(),

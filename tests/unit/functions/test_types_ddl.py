@@ -67,10 +67,10 @@ def test_both_spellings_of_a_type_are_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("StringType", "did you mean STRING?"),
-        ("IntegerType()", "did you mean INT?"),
-        ("DOUBEL", "did you mean DOUBLE?"),
-        ("a STRING, b LongType", "did you mean BIGINT?"),
+        ("StringType", "perhaps you mean STRING"),
+        ("IntegerType()", "perhaps you mean INT"),
+        ("DOUBEL", "perhaps you mean DOUBLE"),
+        ("a STRING, b LongType", "perhaps you mean BIGINT"),
         ("VARIANT", "use a type such as STRING"),
         ("void", "VOID is not supported"),
         ("INTERVAL", "INTERVAL is not supported"),

@@ -82,8 +82,6 @@ def outcome() -> Callable[..., Outcome]:
 @pytest.fixture
 def intent() -> Callable[..., Intent]:
     def make(request_id: str = "req-1", attempt: int = 1) -> Intent:
-        return Intent(
-            request_id, attempt, "st-1", "chat", "ent-1", "ann@example.com", 1_700_000_000_000_000
-        )
+        return Intent(request_id, attempt, "st-1", "chat", "ent-1", "ann@example.com", 1_700_000_000_000_000)
 
     return make

@@ -30,7 +30,9 @@ def endpoint(name: str = "chat", fingerprint: str = "f1", *served: ServedEntity)
 
 def rows(ledger: Ledger) -> list[dict[str, Any]]:
     found = Tables(ledger.home).to_arrow(SERVED_ENTITIES_TABLE).to_pylist()
-    return sorted(found, key=lambda row: (row["endpoint_name"], row["endpoint_config_version"], row["served_entity_id"]))
+    return sorted(
+        found, key=lambda row: (row["endpoint_name"], row["endpoint_config_version"], row["served_entity_id"])
+    )
 
 
 def versions(ledger: Ledger) -> list[tuple[str, int]]:

@@ -26,9 +26,7 @@ def test_outcomes_come_back_as_columns(outcome: Make) -> None:
     assert list(zip(*outcomes.columns.values(), strict=True)) == [tuple(first), tuple(second)]
 
 
-def test_an_intent_is_open_until_its_outcome_comes(
-    outcome: Make, intent: Callable[..., Intent]
-) -> None:
+def test_an_intent_is_open_until_its_outcome_comes(outcome: Make, intent: Callable[..., Intent]) -> None:
     _, still_open = decoded(groups.encode([intent("a"), intent("b")], []), groups.encode([], [outcome("a")]))
     assert list(still_open.values()) == [intent("b")]
 

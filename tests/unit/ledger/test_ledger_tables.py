@@ -34,7 +34,7 @@ def test_tables_are_named_by_catalog_schema_and_table(tables: Tables) -> None:
 
 
 def test_an_unknown_table_gets_the_nearest_name(tables: Tables) -> None:
-    with pytest.raises(LedgerError, match="did you mean system.aiq.calls"):
+    with pytest.raises(LedgerError, match=r"did you mean system\.aiq\.calls"):
         tables.path("system.aiq.call")
 
 

@@ -1,0 +1,40 @@
+"""The command line `aiq`: one file a group of commands. Knows what to print and the exit codes, nothing of the work.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C. Everything heavy is imported by the command
+that needs it, so that `aiq --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from aiq.cli.app import app
+from aiq.errors import AiqError, StatementCancelled
+
+
+def main() -> int:
+    """Runs the command line and returns the exit code. Errors made for people are one message on standard error."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except (KeyboardInterrupt, StatementCancelled) as stop:
+        return _failed(str(stop) or "stopped; answers already paid for are in the ledger", 130)
+    except AiqError as error:
+        return _failed(str(error), 1)
+    except Exception as error:
+        if not _is_for_people(error):
+            raise
+        return _failed(str(error), 1)
+    return 0
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"aiq: {message}", file=sys.stderr)
+    return code
+
+
+def _is_for_people(error: Exception) -> bool:
+    """DuckDB's words on a statement and the system's on a file; anything else is our own bug and keeps its traceback."""
+    duckdb = sys.modules.get("duckdb")
+    return isinstance(error, OSError) or (duckdb is not None and isinstance(error, duckdb.Error))

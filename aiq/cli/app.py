@@ -1,0 +1,50 @@
+"""All commands in one tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aiq import __version__
+from aiq.cli.demo import demo
+from aiq.cli.doctor import doctor
+from aiq.cli.endpoints import endpoints
+from aiq.cli.simulate import simulate
+from aiq.cli.sql import sql
+from aiq.cli.tables import tables
+
+app = typer.Typer(
+    name="aiq",
+    help="A language model as a SQL function: ai_query in DuckDB, with the bill and the payloads in Delta tables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(sql)
+app.command()(demo)
+app.add_typer(endpoints, name="endpoints")
+app.add_typer(tables, name="tables")
+app.command()(simulate)
+app.command()(doctor)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    print(f"aiq {__version__}")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,54 @@
+"""`aiq simulate`: a provider on this machine that costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_ENDPOINT = """\
+# conf/endpoints/simulated.yml
+name: chat
+config:
+  served_entities:
+    - external_model:
+        name: gpt-4o-mini
+        provider: openai
+        task: llm/v1/chat
+        openai_config:
+          openai_api_base: {url}/v1
+          openai_api_key_plaintext: simulated
+"""
+
+
+def simulate(
+    port: Annotated[int | None, typer.Option(help="0 takes a free one. [default: the profile's, else 9001]")] = None,
+    host: Annotated[str | None, typer.Option(help="[default: the profile's, else 127.0.0.1]")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Latency, quotas and faults, as YAML.", metavar="FILE.yml")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other answers.", min=0)] = None,
+) -> None:
+    """Run a simulated OpenAI server until Ctrl-C. Its answers are made up, and say so."""
+    from aiq.simulator.profile import Profile
+    from aiq.simulator.server import run
+
+    told = Profile.load(profile) if profile is not None else Profile()
+    if host is not None:
+        told = replace(told, host=host)
+    if seed is not None:
+        told = replace(told, seed=seed)
+
+    def say(listening: int) -> None:
+        name = f"[{told.host}]" if ":" in told.host else told.host
+        url = f"http://{name}:{listening}"
+        print(
+            f"A SIMULATOR, not a model, listens on {url} (OpenAI's API; every key but sk-invalid will do).\n"
+            f"Its answers are made up. What it saw: {url}/__stats. Stop it with Ctrl-C.\n\n"
+            f"An endpoint file to use it:\n\n{_ENDPOINT.format(url=url)}",
+            flush=True,
+        )
+
+    run(told, port if port is not None else told.port or 9001, say)

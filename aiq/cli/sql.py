@@ -1,0 +1,213 @@
+"""`aiq sql`: runs statements one by one and prints what they return."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aiq.cli.options import Conf, Home
+
+if TYPE_CHECKING:
+    from aiq.engines.result import Result
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
+class Dialect(StrEnum):
+    """Whose SQL the statements are written in."""
+
+    duckdb = "duckdb"
+    databricks = "databricks"
+
+
+_BY_SUFFIX = {".json": Format.json, ".csv": Format.csv, ".parquet": Format.parquet, ".txt": Format.table}
+
+
+def sql(
+    text: Annotated[str | None, typer.Argument(help="The statements; - reads standard input.", metavar="SQL")] = None,
+    db: Annotated[
+        str | None, typer.Option(help="A DuckDB file, made if need be. [default: in memory]", metavar="FILE")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Read the statements from a file.", metavar="FILE.sql")] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="How to write the rows. [default: the suffix of --out, else table]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows to a file.", metavar="FILE")] = None,
+    dialect: Annotated[Dialect, typer.Option(help="Whose SQL this is.")] = Dialect.duckdb,
+    conf: Conf = None,
+    home: Home = None,
+    user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+) -> None:
+    """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
+
+    As table, the rows of each statement are printed. As json (one array of objects), csv or parquet, those of the
+    last statement that returns any.
+    """
+    kind = format or _BY_SUFFIX.get(out.suffix.lower() if out else "", Format.table)
+    if kind is Format.parquet and out is None:
+        raise typer.BadParameter("parquet is not for a screen: give --out FILE.parquet", param_hint="--format")
+    script = _read(text, file)
+    from aiq.engines.session import connect
+
+    statements = split(script, dialect.value)
+    if not statements:
+        raise typer.BadParameter("there is no statement", param_hint="SQL")
+    with connect(db, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value) as session:
+        last: Result | None = None
+        for statement in statements:
+            result = session.sql(statement)
+            if result is None or _is_bare_success(result):
+                continue
+            last = result
+            if kind is Format.table and out is None:
+                _print_table(result)
+        if last is not None and (kind is not Format.table or out is not None):
+            _write(last, kind, out)
+
+
+def split(text: str, dialect: str = "duckdb") -> list[str]:
+    """The statements of a script, without their semicolons; what is only comments is none.
+
+    Raises StatementError where a string or comment does not end.
+    """
+    from sqlglot.tokens import TokenType
+
+    from aiq.plan.calls import tokenize
+
+    statements: list[str] = []
+    start, inside = 0, False
+    for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):
+        if token.token_type == TokenType.SEMICOLON:
+            if inside:
+                statements.append(text[start : token.start].strip())
+            start, inside = token.end + 1, False
+        else:
+            inside = True
+    if inside:
+        statements.append(text[start:].strip())
+    return statements
+
+
+def _databricks_tokens(text: str) -> list:  # type: ignore[type-arg]
+    """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
+    from sqlglot.dialects.databricks import Databricks
+    from sqlglot.errors import SqlglotError
+
+    from aiq.errors import StatementError
+
+    try:
+        return list(Databricks().tokenize(text))
+    except SqlglotError as error:
+        raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _read(text: str | None, file: Path | None) -> str:
+    if text is not None and file is not None:
+        raise typer.BadParameter("give either SQL or --file, not both", param_hint="--file")
+    if file is not None:
+        return _decoded(file.read_bytes(), str(file))
+    if text is None and sys.stdin.isatty():
+        raise typer.BadParameter("give a statement, --file, or pipe one in", param_hint="SQL")
+    return _decoded(sys.stdin.buffer.read(), "standard input") if text is None or text == "-" else text
+
+
+def _decoded(data: bytes, place: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{place} is not UTF-8 text (byte {error.start})") from None
+
+
+def _is_bare_success(result: Result) -> bool:
+    """SET, CREATE TABLE and their like answer with an empty `Success` column."""
+    return list(result.relation.columns) == ["Success"]
+
+
+def _print_table(result: Result) -> None:
+    from aiq.cli.show import console, table
+
+    console().print(table(result))
+
+
+def _write(result: Result, kind: Format, out: Path | None) -> None:
+    """Rows to `out`, whole or not at all, or to standard output."""
+    import shutil
+    import tempfile
+
+    folder = str(out.parent) if out is not None else None
+    descriptor, path = tempfile.mkstemp(prefix=".aiq-", dir=folder)
+    os.close(descriptor)
+    try:
+        if kind is Format.json:
+            _write_json(result, path)
+        elif kind is Format.csv:
+            _with_json_for_nested(result).write_csv(path)
+        elif kind is Format.parquet:
+            result.relation.write_parquet(path)
+        else:
+            with open(path, "w", encoding="utf-8") as file:
+                from aiq.cli.show import console, table
+
+                console(file).print(table(result))
+        if out is None:
+            with open(path, "rb") as written:
+                shutil.copyfileobj(written, sys.stdout.buffer)
+            sys.stdout.flush()
+        else:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(path, 0o666 & ~mask)
+            os.replace(path, out)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _with_json_for_nested(result: Result):  # type: ignore[no-untyped-def]
+    """Structs, lists and maps as JSON text, which other programs can read."""
+    relation = result.relation
+    nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in relation.types]
+    if not any(nested):
+        return relation
+    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
+    parts = [f"to_json({name}) AS {name}" if is_nested else name for name, is_nested in zip(names, nested, strict=True)]
+    return relation.project(", ".join(parts))
+
+
+def _write_json(result: Result, path: str) -> None:
+    """One array of objects. Numbers that JSON does not know (NaN, infinities) become null."""
+    import json
+
+    relation = result.relation
+    names = [json.dumps(name, ensure_ascii=False) for name in relation.columns]
+    rows = relation.project("to_json(COLUMNS(*))::VARCHAR")
+
+    def value(text: str | None) -> str:
+        if text is None:
+            return "null"
+        if "NaN" in text or "Infinity" in text:
+            return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
+        return text
+
+    with open(path, "w", encoding="utf-8") as file:
+        separator = "["
+        while batch := rows.fetchmany(2048):
+            for row in batch:
+                members = ", ".join(f"{name}: {value(text)}" for name, text in zip(names, row, strict=True))
+                file.write(f"{separator}\n  {{{members}}}")
+                separator = ","
+        file.write("[]\n" if separator == "[" else "\n]\n")
