@@ -24,7 +24,6 @@ from aiq.errors import (
 )
 
 if TYPE_CHECKING:
-    from aiq.engines.result import Result
     from aiq.engines.session import Session, connect, register
     from aiq.gateway import Gateway
 
@@ -34,7 +33,6 @@ _LAZY = {
     "connect": "aiq.engines.session",
     "register": "aiq.engines.session",
     "Session": "aiq.engines.session",
-    "Result": "aiq.engines.result",
     "Gateway": "aiq.gateway",
 }
 
@@ -58,7 +56,6 @@ __all__ = [
     "PolicyError",
     "ProviderError",
     "RequestFailed",
-    "Result",
     "ResultError",
     "SecretError",
     "Session",

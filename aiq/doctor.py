@@ -26,6 +26,7 @@ from aiq.errors import AiqError, ConfigError, SecretError
 from aiq.ledger.tables import Tables
 
 _PACKAGES = ("duckdb", "pyarrow", "deltalake", "sqlglot", "pyreqwest")
+_PYTHON = (3, 11)
 _CONNECT_TIMEOUT_S = 3.0
 _LOW_DISK_BYTES = 256 * 1024 * 1024
 
@@ -77,10 +78,11 @@ class _Address(NamedTuple):
 
 
 def _python() -> Check:
-    own = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Check("python", "fail", own, "aiq needs Python 3.11 or newer")
-    return Check("python", "ok", own)
+    own = sys.version_info
+    text = ".".join(map(str, own[:3]))
+    if tuple(own) < _PYTHON:
+        return Check("python", "fail", text, "aiq needs Python 3.11 or newer")
+    return Check("python", "ok", text)
 
 
 def _package(name: str) -> Check:
@@ -142,7 +144,9 @@ def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, st
         place = f"{address.host}:{address.port}"
         if failure := reached[address]:
             what = "the proxy" if address.proxy else "the provider"
-            advice = f"check that {what} is up, the URL in {'the settings' if address.proxy else endpoint.file}, the network"
+            advice = (
+                f"check that {what} is up, the URL in {'the settings' if address.proxy else endpoint.file}, the network"
+            )
             yield Check(subject, "fail", f"{place} cannot be reached: {failure}", advice)
         elif not missing:
             secret_found = "its secret is there, " if any(secrets_of(entity)) else ""

@@ -1,5 +1,6 @@
--- The ten calls that cost most, with enough to find them again: request_id is databricks_request_id in the
--- payload and usage tables, statement_id tells which statement asked.
+-- The ten calls that cost most for each SQL row they answered (an embeddings call answers many), with enough to find
+-- them again: request_id is databricks_request_id in the payload and usage tables, statement_id tells which
+-- statement asked.
 SELECT
   request_id,
   endpoint_name,
@@ -9,9 +10,10 @@ SELECT
   input_tokens,
   output_tokens,
   ROUND(cost_usd, 8) AS cost_usd,
+  ROUND(cost_usd / NULLIF(rows, 0), 8) AS usd_per_row,
   ROUND(latency_ms, 1) AS latency_ms,
   statement_id
 FROM system.aiq.calls
 WHERE cost_usd IS NOT NULL
-ORDER BY cost_usd DESC, request_id
+ORDER BY usd_per_row DESC NULLS LAST, request_id
 LIMIT 10

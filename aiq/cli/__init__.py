@@ -35,6 +35,6 @@ def _failed(message: str, code: int) -> int:
 
 
 def _is_for_people(error: Exception) -> bool:
-    """DuckDB's words on a statement and the system's on a file; anything else is our own bug and keeps its traceback."""
+    """DuckDB's words on a statement, the system's on a file; anything else is a bug of ours and keeps its traceback."""
     duckdb = sys.modules.get("duckdb")
     return isinstance(error, OSError) or (duckdb is not None and isinstance(error, duckdb.Error))

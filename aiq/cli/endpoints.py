@@ -27,11 +27,9 @@ def list_endpoints(conf: Conf = None, home: Home = None) -> None:
     if not config.endpoints:
         print(f"no endpoint in {os.path.join(config.folder, 'endpoints')}; `aiq simulate` shows a file to start with")
         return
-    from rich.table import Table
+    from aiq.cli.show import console, empty_grid
 
-    from aiq.cli.show import console
-
-    grid = Table(pad_edge=False)
+    grid = empty_grid()
     for column in ("endpoint", "task", "served entities", "file"):
         grid.add_column(column, overflow="fold")
     for endpoint in config.endpoints.values():

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from aiq.engines.result import Result
+    from duckdb import DuckDBPyRelation
 
+_BOX = box.ROUNDED
 ROWS_SHOWN = 100
 _PIPE_COLUMNS = 160
 _NUMBERS = {"decimal", "float", "double", "bignum"} | {
@@ -28,24 +30,35 @@ def console(file: IO[str] | None = None) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
-def table(result: Result, *, rows: int = ROWS_SHOWN, title: str | None = None, name_width: int | None = None) -> Table:
-    """At most `rows` rows. Tables too wide for the console show a row as a block of lines."""
-    relation = result.relation
+_MORE = "the first {rows} rows; the others: --format csv, or --out FILE"
+
+
+def table(result: DuckDBPyRelation, *, rows: int = ROWS_SHOWN, title: str | None = None, more: str = _MORE) -> Table:
+    """At most `rows` rows, and `more` under them when there are others.
+
+    Of a table too wide for the console, each row is a block of lines.
+    """
+    relation = result
     names = list(relation.columns)
-    values = relation.project("COLUMNS(*)::VARCHAR").fetchmany(rows + 1)
+    values = relation.limit(rows + 1).project("COLUMNS(*)::VARCHAR").fetchall()
     numeric = [str(kind.id).lower() in _NUMBERS for kind in relation.types]
     shown = values[:rows]
     wide = len(names) > 1 and 12 * len(names) > console().width
     made = _records(names, shown) if wide else _grid(names, numeric, shown)
     made.title, made.title_justify, made.title_style = title, "left", "bold"
     if len(values) > rows:
-        made.caption = f"the first {rows} rows; the others: --format csv, or --out FILE"
+        made.caption = more.format(rows=rows)
         made.caption_justify = "left"
     return made
 
 
+def empty_grid() -> Table:
+    """A table of the house's look, still without columns."""
+    return Table(box=_BOX)
+
+
 def _grid(names: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str | None]]) -> Table:
-    grid = Table(pad_edge=False, show_edge=True)
+    grid = empty_grid()
     for name, is_number in zip(names, numeric, strict=True):
         grid.add_column(
             Text(name), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number, min_width=4
@@ -56,7 +69,7 @@ def _grid(names: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence
 
 
 def _records(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Table:
-    records = Table(show_header=False, pad_edge=False)
+    records = Table(show_header=False, box=_BOX)
     records.add_column(style="bold")
     records.add_column(overflow="fold")
     for row in rows:

@@ -14,7 +14,10 @@ import typer
 from aiq.cli.options import Conf, Home
 
 if TYPE_CHECKING:
-    from aiq.engines.result import Result
+    import duckdb
+    from sqlglot.tokens import Token
+
+    from duckdb import DuckDBPyRelation
 
 
 class Format(StrEnum):
@@ -67,7 +70,7 @@ def sql(
     if not statements:
         raise typer.BadParameter("there is no statement", param_hint="SQL")
     with connect(db, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value) as session:
-        last: Result | None = None
+        last: DuckDBPyRelation | None = None
         for statement in statements:
             result = session.sql(statement)
             if result is None or _is_bare_success(result):
@@ -102,7 +105,7 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
     return statements
 
 
-def _databricks_tokens(text: str) -> list:  # type: ignore[type-arg]
+def _databricks_tokens(text: str) -> list[Token]:
     """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
     from sqlglot.dialects.databricks import Databricks
     from sqlglot.errors import SqlglotError
@@ -132,18 +135,18 @@ def _decoded(data: bytes, place: str) -> str:
         raise typer.BadParameter(f"{place} is not UTF-8 text (byte {error.start})") from None
 
 
-def _is_bare_success(result: Result) -> bool:
+def _is_bare_success(result: DuckDBPyRelation) -> bool:
     """SET, CREATE TABLE and their like answer with an empty `Success` column."""
-    return list(result.relation.columns) == ["Success"]
+    return list(result.columns) == ["Success"]
 
 
-def _print_table(result: Result) -> None:
+def _print_table(result: DuckDBPyRelation) -> None:
     from aiq.cli.show import console, table
 
     console().print(table(result))
 
 
-def _write(result: Result, kind: Format, out: Path | None) -> None:
+def _write(result: DuckDBPyRelation, kind: Format, out: Path | None) -> None:
     """Rows to `out`, whole or not at all, or to standard output."""
     import shutil
     import tempfile
@@ -157,7 +160,7 @@ def _write(result: Result, kind: Format, out: Path | None) -> None:
         elif kind is Format.csv:
             _with_json_for_nested(result).write_csv(path)
         elif kind is Format.parquet:
-            result.relation.write_parquet(path)
+            result.write_parquet(path)
         else:
             with open(path, "w", encoding="utf-8") as file:
                 from aiq.cli.show import console, table
@@ -177,9 +180,9 @@ def _write(result: Result, kind: Format, out: Path | None) -> None:
             os.unlink(path)
 
 
-def _with_json_for_nested(result: Result):  # type: ignore[no-untyped-def]
+def _with_json_for_nested(result: DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     """Structs, lists and maps as JSON text, which other programs can read."""
-    relation = result.relation
+    relation = result
     nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in relation.types]
     if not any(nested):
         return relation
@@ -188,11 +191,13 @@ def _with_json_for_nested(result: Result):  # type: ignore[no-untyped-def]
     return relation.project(", ".join(parts))
 
 
-def _write_json(result: Result, path: str) -> None:
+def _write_json(result: DuckDBPyRelation, path: str) -> None:
     """One array of objects. Numbers that JSON does not know (NaN, infinities) become null."""
     import json
 
-    relation = result.relation
+    import pyarrow as pa
+
+    relation = result
     names = [json.dumps(name, ensure_ascii=False) for name in relation.columns]
     rows = relation.project("to_json(COLUMNS(*))::VARCHAR")
 
@@ -205,8 +210,8 @@ def _write_json(result: Result, path: str) -> None:
 
     with open(path, "w", encoding="utf-8") as file:
         separator = "["
-        while batch := rows.fetchmany(2048):
-            for row in batch:
+        for batch in pa.RecordBatchReader.from_stream(rows):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 members = ", ".join(f"{name}: {value(text)}" for name, text in zip(names, row, strict=True))
                 file.write(f"{separator}\n  {{{members}}}")
                 separator = ","

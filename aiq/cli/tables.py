@@ -42,11 +42,9 @@ def list_tables(
     if not infos:
         print(f"nothing has been recorded in {home_folder(home)} yet")
         return
-    from rich.table import Table
+    from aiq.cli.show import console, empty_grid
 
-    from aiq.cli.show import console
-
-    grid = Table(pad_edge=False)
+    grid = empty_grid()
     for column in ("table", "rows", "files", "KiB", "version", "last commit (UTC)", "folder"):
         grid.add_column(
             column, justify="right" if column in ("rows", "files", "KiB", "version") else "left", overflow="fold"

@@ -1,1 +1,1 @@
-"""Configuration: read, validated, never secret in a repr. Pydantic lives here and nowhere else."""
+"""Configuration: read, validated, never secret in a repr."""

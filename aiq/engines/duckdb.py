@@ -62,7 +62,10 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
 
     def evaluate(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
         number, request, *files = columns
-        statement, site = _sites[number[0].as_py()]
+        found = _sites.get(number[0].as_py())
+        if found is None:
+            raise StatementError("this call belongs to a statement that has ended; run it again with session.sql")
+        statement, site = found
         try:
             return site.evaluate(statement, request, files[0] if files else None)
         except AiqError as error:  # DuckDB passes on only its words

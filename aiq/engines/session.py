@@ -9,8 +9,11 @@ import getpass
 import itertools
 import os
 import re
+import warnings
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -21,8 +24,7 @@ from aiq.engines import duckdb as engine
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
 from aiq.engines.progress import shown_progress
-from aiq.engines.result import Result
-from aiq.errors import AiqError, FunctionError, StatementCancelled, StatementError
+from aiq.errors import AiqError, FunctionError, LedgerError, StatementCancelled, StatementError
 from aiq.functions.ai_query import CallSite, Options
 from aiq.functions.signature import bind
 from aiq.functions.types import ddl, infer_type_of_json
@@ -35,10 +37,11 @@ from aiq.request import Caller
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
+KEPT_RESULTS = 32
 _numbers = itertools.count(1)
 _SCHEMA_OF_JSON = re.compile(r"^\s*schema_of_json\s*\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
 _DEFINITION = re.compile(
-    r"^\s*create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b",
+    r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
     re.IGNORECASE,
 )
 _ANSWERING = {"EXPLAIN", "PRAGMA", "CALL", "EXECUTE"}
@@ -60,12 +63,12 @@ class Session:
     ) -> None:
         self.con, self.gateway, self.caller = con, gateway, caller
         self._owns, self._dialect = owns_connection, dialect
-        self._unused: list[str] = []
+        self._results: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
         con.execute("SET python_scan_all_frames = true")  # data frames of the caller stay visible through our frames
         engine.register_plain(con, gateway, caller)
 
-    def sql(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> Result | None:
-        """Runs one statement at once and returns its rows, or None where it has none.
+    def sql(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> duckdb.DuckDBPyRelation | None:
+        """Runs one statement at once and returns a relation over its finished rows, or None where it has none.
 
         `params` fill `?`, `$1` or `$name`. `dialect` "databricks" reads the whole text as Databricks SQL; text with
         backticks is read so in any case. Raises StatementError or FunctionError before any call, RequestFailed where
@@ -88,11 +91,11 @@ class Session:
                 raise self._explained(error, statement) from None
             finally:
                 statement.cancel()
-                self.gateway.ledger.commit()
+                self._commit()
 
     def close(self) -> None:
         """Commits the ledger and closes the connection, if this session opened it."""
-        self.gateway.ledger.commit()
+        self._commit()
         if self._owns:
             self.con.close()
 
@@ -116,15 +119,18 @@ class Session:
         _check_text(text, params)
         if dialect not in ("duckdb", "databricks"):
             raise StatementError(f"dialect must be 'duckdb' or 'databricks', not '{dialect}'")
+        # Databricks' strings escape with a backslash, so its text is translated before anything reads it as DuckDB's.
+        if dialect == "databricks":
+            text = to_duckdb(text)
         tokens = calls.tokenize(text)
-        if calls.statements(text, tokens) > 1:
-            raise StatementError("session.sql runs one statement; run the statements one by one")
-        if dialect == "databricks" or calls.has_backticks(tokens):
+        if calls.has_backticks(tokens):
             text = to_duckdb(text)
             tokens = calls.tokenize(text)
+        if calls.statements(text, tokens) > 1:
+            raise StatementError("session.sql runs one statement; run the statements one by one")
         text, values = _named_parameters(text, tokens, params)
         text = self._with_ledger_tables(text)
-        if _DEFINITION.match(text):  # a view or macro keeps its text; it runs as a plain function where it is used
+        if _DEFINITION.match(text):  # what is kept for later keeps its text; it runs as a plain function where it is used
             return text, values, False
         found = False
 
@@ -193,7 +199,7 @@ class Session:
             raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
         found = calls.find_tables(tokens, names)
         if found:
-            ledger.commit()
+            self._commit()
         written = set(tables.names())
         replacements = {
             name: engine.attach_ledger(self.con, name, tables if name in written else known[name].empty_table())
@@ -205,11 +211,10 @@ class Session:
         """Inference tables of the configured endpoints; readable, though empty, before the first call."""
         return {e.inference_table for e in self.gateway.config.endpoints.values() if e.inference_table}
 
-    def _pass_through(self, sql: str, values: dict[str, Any] | None) -> Result | None:
-        relation = self.con.sql(sql, params=_used(self.con, sql, values))
-        return None if relation is None else Result(relation)
+    def _pass_through(self, sql: str, values: dict[str, Any] | None) -> duckdb.DuckDBPyRelation | None:
+        return self.con.sql(sql, params=_used(self.con, sql, values))
 
-    def _run(self, sql: str, values: dict[str, Any] | None) -> Result | None:
+    def _run(self, sql: str, values: dict[str, Any] | None) -> duckdb.DuckDBPyRelation | None:
         parsed = self.con.extract_statements(sql)
         used = _used(self.con, sql, values)
         self._drop_unused()
@@ -217,13 +222,12 @@ class Session:
             name = f"aiq_result_{next(_numbers)}"
             self.con.execute(f"CREATE TEMP TABLE {name} AS {sql.strip().rstrip(';')}", used).fetchall()
             self._rename_columns(name)
-            result = Result(self.con.table(f"temp.{name}"))
-            # A temporary table is dropped by the next statement, never in the middle of one that is running.
-            weakref.finalize(result, self._unused.append, name)
+            result = self.con.table(f"temp.{name}")
+            self._results.append((name, weakref.ref(result)))
             return result
         rows = engine.run(self.con, sql, used)
         answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
-        return Result(self.con.from_arrow(rows)) if answers else None
+        return self.con.from_arrow(rows) if answers else None
 
     def _rename_columns(self, table: str) -> None:
         """Columns that DuckDB named after our functions get the name they would have without us."""
@@ -235,8 +239,24 @@ class Session:
                 ).fetchall()
 
     def _drop_unused(self) -> None:
-        while self._unused:
-            self.con.execute(f"DROP TABLE IF EXISTS temp.{self._unused.pop()}").fetchall()
+        """Drops the rows of results that nobody holds, but of the last few, which something may be built on.
+
+        A table is dropped before a statement, never in the middle of one that is running.
+        """
+        with suppress(duckdb.TransactionException):  # an aborted transaction takes no statement; the next one will
+            for _ in range(len(self._results) - KEPT_RESULTS):
+                name, relation = self._results.popleft()
+                if relation() is not None:
+                    self._results.append((name, relation))
+                    continue
+                self.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
+
+    def _commit(self) -> None:
+        """A table that cannot be written must not cost the statement its answers: its rows wait in the spool."""
+        try:
+            self.gateway.ledger.commit()
+        except LedgerError as error:
+            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=3)
 
     def _explained(self, error: Exception, statement: Statement) -> BaseException:
         """Our own error, where DuckDB only passes on its words."""

@@ -92,8 +92,8 @@ def aiq(work: Work, *, tables: bool = True) -> dict[str, float]:
     with aiq_session(work, tables=tables) as session:
         with Meter(work.url) as meter:
             result = session.sql("SELECT id, ai_query('chat', body) AS answer FROM reviews")
-        _expect(work.rows, result.aggregate("count(answer)").fetchone()[0], "answers")
-        calls = session.sql("SELECT count(*) FROM system.aiq.calls WHERE status = 'ok'").fetchone()[0]
+        _expect(work.rows, result.aggregate("count(answer)").fetchall()[0][0], "answers")
+        calls = session.sql("SELECT count(*) FROM system.aiq.calls WHERE status = 'ok'").fetchall()[0][0]
         _expect(work.distinct, calls - WARM_UP_ROWS, "rows of system.aiq.calls")
         return meter.figures
 

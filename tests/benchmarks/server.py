@@ -76,7 +76,6 @@ class ChatProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass of it
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received = self._parser.feed_data  # type: ignore[method-assign]
         self._counts.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:

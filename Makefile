@@ -1,0 +1,70 @@
+# `make demo` and `make test` need nothing but make and Python 3.11 or newer: everything else goes into .venv,
+# and is left alone until pyproject.toml or constraints.txt change.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: help demo test format bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    see ai_query at work on real text, then its usage, cost and payloads in Delta tables"
+	@echo "make test    lint, types and tests"
+	@echo "make format  format the code"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   remove .venv and caches"
+
+demo: $(INSTALLED)
+	@$(VENV)/bin/aiq demo
+
+test: $(INSTALLED_DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy --strict aiq
+	$(PY) -m pytest
+
+format: $(INSTALLED_DEV)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(INSTALLED_DEV)
+	$(PIP_INSTALL) -e '.[bench]'
+	$(PY) tests/benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(INSTALLED): pyproject.toml constraints.txt | $(PY)
+	@echo "Installing aiq into $(VENV), about half a minute the first time"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(PY)
+	@echo "Installing aiq and its development tools into $(VENV), about a minute the first time"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(INSTALLED)
+
+# Debian keeps venv in a package of its own; a shim on the PATH may stand for a Python that is not there.
+$(PY):
+	@set -e; \
+	for name in python3.14 python3.13 python3.12 python3.11 python3; do \
+	  if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "aiq needs Python 3.11 or newer, and there is none on the PATH (Debian 12: apt-get install python3)" >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then root=; elif command -v sudo >/dev/null; then root=sudo; else root=none; fi; \
+	  if [ "$$root" = none ] || ! command -v apt-get >/dev/null; then \
+	    echo "$$python lacks the modules venv and ensurepip; install them (Debian: apt-get install python3-venv)" >&2; exit 1; \
+	  fi; \
+	  version=$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  echo "Installing $$version"; \
+	  $$root apt-get update -qq; \
+	  $$root apt-get install -y -qq $$version || $$root apt-get install -y -qq python3-venv; \
+	fi; \
+	echo "Making $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

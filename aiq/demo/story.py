@@ -1,0 +1,240 @@
+"""What `aiq demo` shows, in order: the input, three statements with their answers, then the bill from the tables."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.text import Text
+
+from aiq.cli.show import console, table
+from aiq.demo import packages
+from aiq.demo.provider import Provider, provider
+from aiq.engines.session import Session, connect
+from aiq.shipped_sql import read_sql, sql_folder
+
+if TYPE_CHECKING:
+    from aiq.engines.result import Result
+
+_SUMMARY = """\
+CREATE OR REPLACE TABLE enriched AS
+SELECT name, ai_query('chat', 'Summarise this Python package in one sentence: ' || text,
+                      modelParameters => named_struct('max_tokens', 120)) AS summary
+FROM texts"""
+
+_EXTRACTION = """\
+CREATE OR REPLACE TABLE facts AS
+SELECT name, ai_query('chat', 'Extract the facts about this Python package: ' || text,
+                      responseFormat => 'STRUCT<facts: STRUCT<
+                        purpose: STRING, audience: STRING, topics: ARRAY<STRING>, native_code: BOOLEAN>>',
+                      failOnError => false) AS answer
+FROM texts"""
+
+_FACTS = """\
+SELECT name, answer.result ->> '$.purpose' AS purpose, answer.result ->> '$.audience' AS audience,
+       answer.result -> '$.topics' AS topics, answer.errorMessage
+FROM facts ORDER BY name LIMIT 5"""
+
+_EMBEDDING = """\
+CREATE OR REPLACE TABLE vectors AS
+SELECT name, ai_query('embeddings', text) AS embedding FROM texts"""
+
+_NEAREST = """\
+SELECT other.name, round(list_cosine_similarity(this.embedding, other.embedding), 3) AS similarity
+FROM vectors this JOIN vectors other ON other.name <> this.name
+WHERE this.name = '{name}'
+ORDER BY similarity DESC, other.name LIMIT 5"""
+
+_ANALYSES = (
+    ("usage_by_endpoint_and_user", "Usage by endpoint and user"),
+    ("cost_by_model", "Cost by model"),
+    ("latency_percentiles", "Latency"),
+    ("most_expensive_calls", "The most expensive rows"),
+)
+
+
+def run(folder: Path, rows: int | None = None, simulate: bool = False) -> bool:
+    """Runs the demo in `folder`; at most `rows` packages. Returns False where the ledger and the simulator differ.
+
+    Raises ConfigError, LedgerError, and RequestFailed where a real provider does not answer.
+    """
+    screen = console()
+    with provider(folder, os.environ, simulate) as asked:
+        wanted = rows if asked.rows is None else min(rows or asked.rows, asked.rows)
+        _header(screen, asked)
+        place = asked.place
+        with connect(place.database, conf=place.conf, home=place.home) as session:
+            _input(screen, session, wanted)
+            _statements(screen, session, asked)
+            _bill(screen, session, asked)
+            right = _check(screen, session, asked)
+    _go_on(screen, asked)
+    return right
+
+
+def _header(screen: Console, asked: Provider) -> None:
+    if asked.simulator is not None:
+        text = Text.assemble(
+            "A ",
+            ("SIMULATOR", "bold yellow"),
+            f" answers, at {asked.url}, because neither OPENAI_API_KEY nor OPENAI_BASE_URL is set (or --simulate is).\n"
+            "Its answers are made up from the input and nothing is paid; HTTP, gateway and tables are real.",
+        )
+    else:
+        text = Text(
+            f"Asking {asked.url}: {asked.chat_model} and {asked.embedding_model}.\n"
+            "The rows are limited so that it costs less than a cent, where the model has a published price."
+        )
+    screen.print(
+        Panel(text, title="aiq demo: a language model as a SQL function", title_align="left", width=_width(screen))
+    )
+
+
+def _input(screen: Console, session: Session, rows: int | None) -> None:
+    count, words = packages.load(session.con, rows)
+    _step(screen, "The input", f"the descriptions of {count} Python packages installed here, {words:,} words")
+    shown = session.sql(
+        "SELECT name, version, author_email,"
+        " left(regexp_replace(description, '\\s+', ' ', 'g'), 60) || ' ...' AS description"
+        " FROM packages ORDER BY length(description) DESC, name LIMIT 3"
+    )
+    assert shown is not None
+    screen.print(table(shown))
+
+
+def _statements(screen: Console, session: Session, asked: Provider) -> None:
+    label = " (SIMULATED answers)" if asked.simulator is not None else ""
+    _step(screen, "Statement 1", f"a summary of each package{label}")
+    _timed(screen, session, _SUMMARY)
+    _show(screen, session, "SELECT name, summary FROM enriched ORDER BY name LIMIT 5")
+    _step(screen, "Statement 2", f"structured extraction; a row that fails says why and stops nothing{label}")
+    _timed(screen, session, _EXTRACTION)
+    _show(screen, session, _FACTS)
+    _step(screen, "Statement 3", f"embeddings, many rows in one call, and the nearest neighbours{label}")
+    _timed(screen, session, _EMBEDDING)
+    names = {name for (name,) in session.con.execute("SELECT name FROM vectors").fetchall()}
+    name = "duckdb" if "duckdb" in names else min(names)
+    _show(screen, session, _NEAREST.format(name=name.replace("'", "''")))
+
+
+def _timed(screen: Console, session: Session, sql: str) -> None:
+    """Runs a statement and says how long it took beside asking one by one."""
+    _print_sql(screen, sql)
+    before = _calls(session)
+    start = time.perf_counter()
+    session.sql(sql)
+    wall_s = time.perf_counter() - start
+    calls, rows, one_by_one_s = (now - then for now, then in zip(_calls(session), before, strict=True))
+    took = f"{rows:,.0f} rows, {calls:,.0f} {'call' if calls == 1 else 'calls'} in {wall_s:.2f} s"
+    if calls > 1:
+        took += f"; one call after the other would have taken {one_by_one_s:.2f} s"
+    screen.print(Text(took, style="green"))
+
+
+def _calls(session: Session) -> tuple[float, float, float]:
+    """Calls made so far, the rows they answer, and the seconds they took together."""
+    rows = session.sql(
+        "SELECT count(*), coalesce(sum(rows), 0)::BIGINT, coalesce(sum(latency_ms), 0) / 1000"
+        " FROM system.aiq.calls WHERE attempt > 0"
+    )
+    assert rows is not None
+    count, answered, seconds = rows.fetchall()[0]
+    return count, answered, seconds
+
+
+def _bill(screen: Console, session: Session, asked: Provider) -> None:
+    if asked.simulator is not None:
+        note = "what these calls would have cost at OpenAI's list prices; nothing was paid"
+    else:
+        note = "with everything this demo has asked on earlier days"
+    _step(screen, "The bill", f"from the Delta tables, with the files in sql/; {note}")
+    for name, title in _ANALYSES:
+        result = session.sql(read_sql(name))
+        assert result is not None
+        hidden = [c for c in result.relation.columns if c in ("statement_id", "request_id")]
+        shown: Result = result.project(f"* EXCLUDE ({', '.join(hidden)})") if hidden else result
+        screen.print(table(shown, rows=5 if hidden else 20, title=f"{title}  (sql/{name}.sql)", more=""))
+
+
+def _check(screen: Console, session: Session, asked: Provider) -> bool:
+    """Whether the ledger has exactly the calls that the simulator saw, to the token."""
+    rows = session.sql(
+        "SELECT count(*), coalesce(sum(input_tokens), 0)::BIGINT, coalesce(sum(output_tokens), 0)::BIGINT"
+        " FROM system.aiq.calls WHERE attempt > 0"
+    )
+    assert rows is not None
+    calls, tokens_in, tokens_out = rows.fetchall()[0]
+    recorded = f"system.aiq.calls: {calls} calls, {tokens_in:,} + {tokens_out:,} tokens"
+    if asked.simulator is None:
+        screen.print(Text(recorded))
+        return True
+    seen = asked.simulator.stats()
+    right = (calls, tokens_in, tokens_out) == (seen["requests"], seen["prompt_tokens"], seen["completion_tokens"])
+    counted = f"{seen['requests']} calls, {seen['prompt_tokens']:,} + {seen['completion_tokens']:,} tokens"
+    verdict = "equal" if right else "DIFFERENT, which is a bug of aiq: please report it"
+    style = "bold green" if right else "bold red"
+    screen.print(Text(f"{recorded}; the simulator counted {counted}: {verdict}", style=style), soft_wrap=True)
+    return right
+
+
+def _go_on(screen: Console, asked: Provider) -> None:
+    place = asked.place
+    where = f"--conf {_short(place.conf)} --home {_short(place.home)}"
+    lines = []
+    if asked.simulator is not None:
+        lines += ["# the simulator ended with the demo; start it again in another terminal", ""]
+        lines[-1] = f"aiq simulate --port {asked.simulator.port}"
+    payloads = "SELECT request, response FROM main.aiq.chat_payload LIMIT 3"
+    lines += [
+        "# ask on (put .venv/bin/ before aiq, or activate the environment)",
+        f"""aiq sql "SELECT name, ai_query('chat', 'Who needs this? ' || text) AS who FROM texts LIMIT 5" \\
+    --db {_short(place.database)} {where}""",
+        "# the payloads of the calls, and all analyses",
+        f'aiq sql "{payloads}" {where}',
+        f"aiq sql --file {_short(sql_folder() / 'spend_by_day.sql')} {where}",
+        f"aiq tables list --home {_short(place.home)}",
+        "# the endpoints, to read and to copy",
+        f"aiq endpoints list --conf {_short(place.conf)}    # {_short(place.endpoints)}",
+    ]
+    if asked.simulator is not None:
+        lines += [
+            "# with a model of your own",
+            "OPENAI_API_KEY=... aiq demo    # or OPENAI_BASE_URL=http://localhost:11434/v1 OPENAI_MODEL=...",
+        ]
+    _step(screen, "To go on", "")
+    for line in lines:
+        screen.print(Text(line, style="dim" if line.startswith("#") else ""), soft_wrap=True)
+
+
+def _step(screen: Console, title: str, text: str) -> None:
+    screen.print()
+    screen.print(Text.assemble((title, "bold cyan"), f": {text}" if text else ""), soft_wrap=True)
+
+
+def _show(screen: Console, session: Session, sql: str) -> None:
+    _print_sql(screen, sql)
+    result = session.sql(sql)
+    assert result is not None
+    screen.print(table(result))
+
+
+def _print_sql(screen: Console, sql: str) -> None:
+    shown = Syntax(sql, "sql", theme="ansi_dark", background_color="default") if screen.is_terminal else Text(sql)
+    screen.print(Padding(shown, (0, 0, 0, 2), expand=False))
+
+
+def _short(path: Path) -> str:
+    """Relative to where the person is, if it is below."""
+    here = Path.cwd()
+    absolute = path.absolute()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def _width(screen: Console) -> int:
+    return min(screen.width, 120)

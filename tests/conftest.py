@@ -1,0 +1,115 @@
+"""What tests of the whole engine share: one simulated provider, a conf folder to write, a home for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from aiq.ledger.tables import Tables
+from aiq.simulator.process import SimulatorProcess
+
+Rows = list[dict[str, Any]]
+
+
+class ConfFolder:
+    """A conf folder whose endpoints stand before the simulator, unless they are told otherwise.
+
+    Files are written at once, so an endpoint that is added again under its name replaces the first.
+    """
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path, self.url = path, url
+        (path / "endpoints").mkdir(parents=True)
+        self.settings(progress=False)
+
+    def settings(self, **settings: Any) -> None:
+        """Writes `aiq.yml`."""
+        (self.path / "aiq.yml").write_text(yaml.safe_dump({"progress": False, **settings}))
+
+    def endpoint(
+        self,
+        name: str,
+        *entities: Mapping[str, Any],
+        task: str = "llm/v1/chat",
+        model: str = "gpt-4o-mini",
+        traffic: Mapping[str, int] | None = None,
+        gateway: Mapping[str, Any] | None = None,
+        permissions: Sequence[Mapping[str, str]] | None = None,
+    ) -> None:
+        """Writes `endpoints/<name>.yml`. Without `entities` there is one, called `main`, of `model`."""
+        served = list(entities) or [self.entity("main", model, task=task)]
+        config: dict[str, Any] = {"served_entities": served}
+        if traffic is not None:
+            routes = [{"served_entity_name": n, "traffic_percentage": share} for n, share in traffic.items()]
+            config["traffic_config"] = {"routes": routes}
+        body: dict[str, Any] = {"name": name, "config": config}
+        body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, **(gateway or {})}
+        if permissions is not None:
+            body["permissions"] = list(permissions)
+        text = yaml.safe_dump({"resources": {"model_serving_endpoints": {name: body}}})
+        (self.path / "endpoints" / f"{name}.yml").write_text(text)
+
+    def entity(
+        self, name: str, model: str, *, task: str = "llm/v1/chat", url: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """A served entity with the provider `openai`. `key` is a secret's reference; None gives a plain key."""
+        secret = {"openai_api_key_plaintext": "sk-test"} if key is None else {"openai_api_key": key}
+        config = {"openai_api_base": url or f"{self.url}/v1", **secret}
+        model_config = {"name": model, "provider": "openai", "task": task, "openai_config": config}
+        return {"name": name, "external_model": model_config}
+
+
+@pytest.fixture(scope="session")
+def simulator_process() -> Iterator[SimulatorProcess]:
+    with SimulatorProcess.start() as process:
+        yield process
+
+
+@pytest.fixture
+def simulator(simulator_process: SimulatorProcess) -> SimulatorProcess:
+    """The session's simulator with nothing remembered."""
+    simulator_process.reset()
+    return simulator_process
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home folder of this test's own; what was opened in it is closed at the end."""
+    path = tmp_path / "home"
+    yield path
+    from aiq.engines import open as opened
+
+    for gateway in [gateway for gateway in opened._gateways.values() if gateway.ledger.home == path]:
+        with suppress(Exception):
+            gateway.ledger.close()
+
+
+@pytest.fixture
+def conf(tmp_path: Path, simulator: SimulatorProcess) -> ConfFolder:
+    """A conf folder with the endpoints `chat`, `emb`, `complete` and `model` (a custom model)."""
+    folder = ConfFolder(tmp_path / "conf", simulator.url)
+    folder.settings(endpoints={"model": {"model_server": {"url": f"{simulator.url}/invocations"}}})
+    table = {"enabled": True, "catalog_name": "main", "schema_name": "ai", "table_name_prefix": "chat"}
+    folder.endpoint("chat", gateway={"inference_table_config": table})
+    folder.endpoint("emb", task="llm/v1/embeddings", model="text-embedding-3-small")
+    folder.endpoint("complete", task="llm/v1/completions", model="gpt-3.5-turbo-instruct")
+    folder.endpoint("model", {"name": "spam", "entity_name": "spam", "entity_version": "1"})
+    return folder
+
+
+@pytest.fixture
+def ledger_rows(home: Path) -> Callable[..., Rows]:
+    """`ledger_rows("system.aiq.calls", status="ok")`: the rows of a committed table that have these values."""
+
+    def read(table: str, **wanted: Any) -> Rows:
+        tables = Tables(home)
+        rows: pa.Table = tables.to_arrow(table) if table in tables.names() else pa.table({})
+        return [row for row in rows.to_pylist() if all(row[name] == value for name, value in wanted.items())]
+
+    return read
