@@ -6,10 +6,11 @@ Runs on one event loop. Knows policy and ledger, but no wire format and no engin
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import orjson
@@ -22,7 +23,7 @@ from aiq.ledger.prices import PriceTag, price_of
 from aiq.ledger.records import Intent, Outcome
 from aiq.policy.concurrency import Gate
 from aiq.policy.limits import RateLimiter
-from aiq.policy.retry import RetryPolicy, RetryQuota, Step
+from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, RetryQuota, Step
 from aiq.policy.routing import Router
 from aiq.providers import Adapter, adapter_for
 from aiq.providers.base import text_characters
@@ -54,18 +55,20 @@ class _Trace:
     """What the ledger will say of one request. Times in seconds of the monotonic clock unless said."""
 
     __slots__ = (
-        "asked",
         "attempt",
         "characters",
+        "ended",
         "fallback_from",
         "limit_wait_s",
+        "ready",
         "request_id",
         "request_json",
     )
 
-    def __init__(self, asked: float) -> None:
+    def __init__(self, ready: float) -> None:
         self.request_id = new_request_id()
-        self.asked = asked
+        self.ready = ready  # for the attempt that comes next
+        self.ended = False
         self.attempt = 0
         self.limit_wait_s = 0.0
         self.fallback_from: str | None = None
@@ -83,11 +86,15 @@ class Gateway:
         *,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        """`transport` None opens the one of the settings at the first call; `clock` is monotonic, in seconds."""
+        """`transport` None opens the one of the settings with the first endpoint.
+
+        `clock` is monotonic, in seconds, and `sleep` waits by it.
+        """
         self.config, self.ledger = config, ledger
-        self._transport, self._clock = transport, clock
+        self._transport, self._clock, self._sleep = transport, clock, sleep
         self._rng = rng or random.Random()
         self._retry = RetryPolicy(config.settings, self._rng)
         self._routes: dict[str, _Route] = {}
@@ -113,9 +120,12 @@ class Gateway:
     def open_endpoint(self, name: str) -> Endpoint:
         """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.
 
-        Raises StatementError for an unknown name and SecretError for a credential that cannot be found.
+        Raises StatementError for an unknown name, SecretError for a credential that cannot be found, and ConfigError
+        for an unusable proxy or CA file.
         """
         with self._opening:
+            if self._transport is None:
+                self._transport = open_transport(self.config.settings)
             if name not in self._routes:
                 self._routes[name] = self._route(name)
             return self._routes[name].endpoint
@@ -128,11 +138,23 @@ class Gateway:
         """
         route = self._routes[request.endpoint]
         trace = _Trace(self._clock())
-        await self._admit(route, request, trace)
+        try:
+            await self._admit(route, request, trace)
+            return await self._ask(route, request, trace)
+        except asyncio.CancelledError:
+            if not trace.ended:  # while it waited: for a limit, a slot or the next attempt
+                trace.attempt += trace.attempt > 0
+                now_us = time.time_ns() // 1000
+                self._record(route, None, request, trace, now_us, None, "cancelled", None, None, final=True)
+            raise
+
+    async def _ask(self, route: _Route, request: Request, trace: _Trace) -> Answer:
         order = route.router.order()
         for position, entity in enumerate(order):
             target, retries, more = route.targets[entity.name], 0, position + 1 < len(order)
-            while True:
+            patience_s = MAX_HINT_BEFORE_FALLBACK_S if more else math.inf
+            trace.ready = self._clock()
+            while await target.gate.acquire(patience_s):
                 result = await self._attempt(route, target, request, trace, retries, more)
                 if isinstance(result, Answer):
                     return result
@@ -140,10 +162,11 @@ class Gateway:
                 if step.action == "fail":
                     raise error
                 if step.action == "next":
-                    trace.fallback_from = entity.name
                     break
                 retries += 1
-                await asyncio.sleep(step.delay_s)
+                await self._sleep(step.delay_s)
+                trace.ready = self._clock()
+            trace.fallback_from = entity.name
         raise AssertionError("the last entity either answers or fails")
 
     async def close(self) -> None:
@@ -176,11 +199,11 @@ class Gateway:
     async def _attempt(
         self, route: _Route, target: _Target, request: Request, trace: _Trace, retries: int, more: bool
     ) -> Answer | tuple[ProviderError, Step]:
-        """One call to one entity: an answer, or the error and what to do about it."""
+        """One call to one entity, in a slot of its gate: an answer, or the error and what to do about it."""
         gate, adapter, entity = target.gate, target.adapter, target.entity
-        await gate.acquire()
         trace.attempt += 1
         error: ProviderError | None = None
+        end: BaseException | None = None
         sent = self._clock()
         start_us = time.time_ns() // 1000
         try:
@@ -192,15 +215,18 @@ class Gateway:
                 )
             )  # fmt: skip
             sent = self._clock()
-            response = await self._open_transport().send(wire, route.timeout_s)
+            assert self._transport is not None
+            response = await self._transport.send(wire, route.timeout_s)
             answer = adapter.decode(request, response)
         except ProviderError as failure:
-            error = failure
-        except asyncio.CancelledError:
-            self._record(route, target, request, trace, start_us, sent, "cancelled", None, None, final=True)
+            error = end = failure
+        except BaseException as failure:  # cancelled, or a fault of ours or of the ledger: it ended all the same
+            end = failure
+            status = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
+            self._record(route, target, request, trace, start_us, sent, status, None, None, final=True)
             raise
         finally:
-            gate.release(sent, error)
+            gate.release(sent, end)
         if error is None:
             target.quota.succeeded()
             cost = None if target.price is None else target.price.cost_usd(answer.usage)
@@ -229,7 +255,8 @@ class Gateway:
     ) -> None:
         endpoint, entity = route.endpoint, target.entity if target else None
         latency_ms = None if sent is None else (self._clock() - sent) * 1000
-        queue_ms = 0.0 if sent is None else max(0.0, (sent - trace.asked - trace.limit_wait_s) * 1000)
+        queue_ms = 0.0 if sent is None else max(0.0, (sent - trace.ready) * 1000)
+        trace.ended = trace.ended or final
         usage, status_code, finish_reason, error_class, words = None, None, None, None, None
         model = entity.model if entity else None
         if isinstance(end, Answer):
@@ -273,7 +300,7 @@ class Gateway:
             entity.name: _Target(
                 entity,
                 adapter_for(entity),
-                Gate(each, self._clock),
+                Gate(each, self._clock, self._sleep),
                 RetryQuota(),
                 price_of(entity, settings.prices),
             )
@@ -283,7 +310,7 @@ class Gateway:
             target.adapter.prepare()
         return _Route(
             endpoint,
-            RateLimiter(endpoint, self._clock),
+            RateLimiter(endpoint, self._clock, self._sleep),
             Router(endpoint, self._rng),
             targets,
             own.timeout_s if own and own.timeout_s else settings.timeout_s,
@@ -292,8 +319,3 @@ class Gateway:
     def _concurrency(self, name: str) -> int:
         own = self.config.settings.endpoints.get(name)
         return own.concurrency if own and own.concurrency else self.config.settings.concurrency
-
-    def _open_transport(self) -> Transport:
-        if self._transport is None:
-            self._transport = open_transport(self.config.settings)
-        return self._transport

@@ -59,12 +59,17 @@ def _innermost(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _timed_out(timeout_s: float) -> ProviderError:
+def _timed_out(timeout_s: float, read_timeout_s: float) -> ProviderError:
+    name = "timeout_s" if timeout_s <= read_timeout_s else "read_timeout_s"
     return ProviderError(
-        f"no answer within {timeout_s:g} s; raise timeout_s in conf/aiq.yml if the model needs longer",
+        f"no answer within {min(timeout_s, read_timeout_s):g} s; raise {name} in conf/aiq.yml if the model needs more",
         kind="timeout",
         status=504,
     )
+
+
+def _unusable_settings(error: Exception) -> ConfigError:
+    return ConfigError(f"the HTTP client cannot be built: {error}; check proxy and ca_file", file="conf/aiq.yml")
 
 
 def _too_large(limit: int) -> ProviderError:
@@ -101,14 +106,12 @@ class PyreqwestTransport:
             if settings.ca_file:
                 builder = builder.add_root_certificate_pem(Path(settings.ca_file).read_bytes())
             self._client: pyreqwest.client.Client = builder.build()
-        except (PyreqwestError, OSError) as error:
-            raise ConfigError(
-                f"the HTTP client cannot be built: {error}; check proxy and ca_file", file="conf/aiq.yml"
-            ) from None
-        self._limit = settings.max_response_bytes
+        except (PyreqwestError, OSError, ValueError) as error:
+            raise _unusable_settings(error) from None
+        self._limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+        from pyreqwest.exceptions import ConnectTimeoutError, PyreqwestError, RequestTimeoutError
 
         try:
             call = (
@@ -126,8 +129,10 @@ class PyreqwestTransport:
                 if len(body) > self._limit:
                     raise _too_large(self._limit)
                 return HttpResponse(response.status, response.get_header, memoryview(body))  # type: ignore[arg-type]
+        except ConnectTimeoutError as error:
+            raise _network(error, request.url) from None
         except RequestTimeoutError:
-            raise _timed_out(timeout_s) from None
+            raise _timed_out(timeout_s, self._read_timeout_s) from None
         except PyreqwestError as error:
             raise _network(error, request.url) from None
 
@@ -141,21 +146,22 @@ class HttpxTransport:
     def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         import httpx
 
-        verify: Any = True
-        if settings.ca_file:
-            import ssl
-
-            verify = ssl.create_default_context(cafile=settings.ca_file)
-        self._client = httpx.AsyncClient(
-            verify=verify,
-            proxy=settings.proxy,
-            transport=transport,
-            follow_redirects=False,
-            trust_env=os.environ.get("AIQ_TRUST_ENV", "1") == "1",
-            timeout=httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s, pool=None),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-        )
-        self._limit = settings.max_response_bytes
+        try:
+            verify = httpx.create_ssl_context()
+            if settings.ca_file:
+                verify.load_verify_locations(settings.ca_file)
+            self._client = httpx.AsyncClient(
+                verify=verify,
+                proxy=settings.proxy,
+                transport=transport,
+                follow_redirects=False,
+                trust_env=os.environ.get("AIQ_TRUST_ENV", "1") == "1",
+                timeout=httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s, pool=None),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            )
+        except (OSError, ValueError, httpx.InvalidURL) as error:  # an SSLError is an OSError
+            raise _unusable_settings(error) from None
+        self._limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         import httpx
@@ -172,8 +178,10 @@ class HttpxTransport:
                     if size > self._limit:
                         raise _too_large(self._limit)
                 return HttpResponse(response.status_code, response.headers.get, b"".join(chunks))
+        except httpx.ConnectTimeout as error:
+            raise _network(error, request.url) from None
         except (TimeoutError, httpx.TimeoutException):
-            raise _timed_out(timeout_s) from None
+            raise _timed_out(timeout_s, self._read_timeout_s) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _network(error, request.url) from None
 

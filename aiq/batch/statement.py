@@ -21,6 +21,9 @@ from aiq.request import Caller, Request, Task
 MAX_PACK_CHARACTERS = 400_000
 """Text in one embeddings call: well below the 300,000 tokens that OpenAI takes."""
 
+_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
+"""Errors of a pack that may be the fault of a single text in it."""
+
 
 class Slot:
     """The place of one distinct request's answer. `value` is the answer's value, or the error it failed with."""
@@ -53,6 +56,7 @@ class _Wave:
 class _Work(NamedTuple):
     request: Request
     slots: Sequence[Slot]
+    fail_fast: bool
 
 
 class Progress:
@@ -85,7 +89,8 @@ class Statement:
         self.progress = Progress()
         self.error: BaseException | None = None
         self._slots: dict[bytes, Slot] = {}
-        self._lock = threading.Lock()
+        # Reentrant: Ctrl-C cancels from a signal handler, in the middle of whatever the main thread does here.
+        self._lock = threading.RLock()
         self._queues: dict[str, deque[_Work]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._working: dict[str, int] = {}
@@ -116,16 +121,21 @@ class Statement:
                     slot.waves.append(wave)
                 slots.append(slot)
             waiting = wave.remaining > 0
+            self.asking += waiting
             self.progress.asked += len(fresh)
-        if fresh:
-            work = self._pack(endpoint, task, fresh)
-            background_loop().call_soon_threadsafe(self._start, endpoint, work, fail_fast)
-        if waiting:
-            self.asking += 1
-            try:
+        try:
+            if fresh:
+                work = self._pack(endpoint, task, fresh, fail_fast)
+                background_loop().call_soon_threadsafe(self._start, endpoint, work)
+            if waiting:
                 self._wait(wave)
-            finally:
-                self.asking -= 1
+        except BaseException as error:  # also KeyboardInterrupt: others may wait for what will never be asked
+            self.cancel(error if isinstance(error, Exception) else None)
+            raise
+        finally:
+            if waiting:
+                with self._lock:
+                    self.asking -= 1
         with self._lock:
             if not all(slot.done for slot in slots):
                 self._raise_if_stopped()
@@ -152,24 +162,22 @@ class Statement:
 
     fail = cancel
 
-    def _wait(self, wave: _Wave) -> None:
-        try:
-            # A wait without a timeout cannot be interrupted by Ctrl-C on every platform.
-            while not wave.event.wait(0.5):
-                pass
-        except BaseException:  # KeyboardInterrupt, on the main thread
-            self.cancel()
-            raise
+    @staticmethod
+    def _wait(wave: _Wave) -> None:
+        # A wait without a timeout cannot be interrupted by Ctrl-C on every platform.
+        while not wave.event.wait(0.5):
+            pass
 
     def _raise_if_stopped(self) -> None:
         if self._cancelled:
             raise self.error or StatementCancelled("the statement was stopped; answers already paid for are kept")
 
-    def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]]) -> list[_Work]:
+    def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> list[_Work]:
         """One request an ask; for embeddings, several asks a request."""
         if task != "llm/v1/embeddings":
             return [
-                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,)) for ask, slot in fresh
+                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,), fail_fast)
+                for ask, slot in fresh
             ]
         settings = self.gateway.config.settings
         own = settings.endpoints.get(endpoint)
@@ -185,22 +193,22 @@ class Statement:
             for ask, slot in group:
                 length = len(ask.body["input"][0])
                 if pack and (len(pack) >= most or characters + length > MAX_PACK_CHARACTERS):
-                    packs.append(self._embeddings(endpoint, pack))
+                    packs.append(self._embeddings(endpoint, pack, fail_fast))
                     pack, characters = [], 0
                 pack.append((ask, slot))
                 characters += length
-            packs.append(self._embeddings(endpoint, pack))
+            packs.append(self._embeddings(endpoint, pack, fail_fast))
         return packs
 
-    def _embeddings(self, endpoint: str, pack: list[tuple[Ask, Slot]]) -> _Work:
+    def _embeddings(self, endpoint: str, pack: list[tuple[Ask, Slot]], fail_fast: bool) -> _Work:
         first = pack[0][0]
         body = {**first.body, "input": [ask.body["input"][0] for ask, _ in pack]}
         request = Request(endpoint, "llm/v1/embeddings", body, self.caller, self.id, first.key, rows=len(pack))
-        return _Work(request, [slot for _, slot in pack])
+        return _Work(request, [slot for _, slot in pack], fail_fast)
 
     # From here on everything runs on the background loop.
 
-    def _start(self, endpoint: str, work: list[_Work], fail_fast: bool) -> None:
+    def _start(self, endpoint: str, work: list[_Work]) -> None:
         if self._cancelled:
             return
         queue = self._queues.setdefault(endpoint, deque())
@@ -212,15 +220,15 @@ class Statement:
             return
         working = self._working.get(endpoint, 0)
         for _ in range(min(most - working, len(queue))):
-            task = asyncio.get_running_loop().create_task(self._work(endpoint, queue, fail_fast))
+            task = asyncio.get_running_loop().create_task(self._work(endpoint, queue))
             self._workers.add(task)
             task.add_done_callback(self._workers.discard)
             self._working[endpoint] = self._working.get(endpoint, 0) + 1
 
-    async def _work(self, endpoint: str, queue: deque[_Work], fail_fast: bool) -> None:
+    async def _work(self, endpoint: str, queue: deque[_Work]) -> None:
         try:
-            while queue:
-                await self._answer(queue.popleft(), queue, fail_fast)
+            while queue and not self._cancelled:
+                await self._answer(queue.popleft(), queue)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a fault of configuration, ledger or of our own ends the statement
@@ -228,14 +236,16 @@ class Statement:
         finally:
             self._working[endpoint] -= 1
 
-    async def _answer(self, work: _Work, queue: deque[_Work], fail_fast: bool) -> None:
+    async def _answer(self, work: _Work, queue: deque[_Work]) -> None:
         progress = self.progress
-        request, slots = work
+        request, slots, fail_fast = work
         try:
             answer = await self.gateway.answer(request)
         except RequestFailed as error:
-            if isinstance(error, ProviderError) and error.kind in ("bad_request", "context_length") and len(slots) > 1:
-                queue.extend(_halves(work))  # one bad text must not fail its neighbours
+            if isinstance(error, ProviderError) and error.kind in _OF_ONE_TEXT and len(slots) > 1:
+                # One bad text must not fail its neighbours. Next in turn, because where every text is bad the first
+                # one to fail alone should end the statement before all packs are halved.
+                queue.extendleft(reversed(_halves(work)))
                 return
             progress.failed += len(slots)
             for slot in slots:
@@ -272,9 +282,11 @@ class Statement:
 
 
 def _halves(work: _Work) -> list[_Work]:
-    request, slots = work
+    request, slots, fail_fast = work
     texts, middle = request.body["input"], len(slots) // 2
     return [
-        _Work(request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part])
+        _Work(
+            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part], fail_fast
+        )
         for part in (slice(None, middle), slice(middle, None))
     ]

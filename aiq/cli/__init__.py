@@ -7,6 +7,8 @@ that needs it, so that `aiq --help` is quick.
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import TextIO
 
 from aiq.cli.app import app
 from aiq.errors import AiqError, StatementCancelled
@@ -14,6 +16,7 @@ from aiq.errors import AiqError, StatementCancelled
 
 def main() -> int:
     """Runs the command line and returns the exit code. Errors made for people are one message on standard error."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except SystemExit as end:
@@ -32,6 +35,18 @@ def main() -> int:
 def _failed(message: str, code: int) -> int:
     print(f"aiq: {message}", file=sys.stderr)
     return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What the engine warns of is for the person at the terminal, who wants no line of our source."""
+    print(f"aiq: warning: {message}", file=sys.stderr)
 
 
 def _is_for_people(error: Exception) -> bool:

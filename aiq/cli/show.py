@@ -38,10 +38,9 @@ def table(result: DuckDBPyRelation, *, rows: int = ROWS_SHOWN, title: str | None
 
     Of a table too wide for the console, each row is a block of lines.
     """
-    relation = result
-    names = list(relation.columns)
-    values = relation.limit(rows + 1).project("COLUMNS(*)::VARCHAR").fetchall()
-    numeric = [str(kind.id).lower() in _NUMBERS for kind in relation.types]
+    names = list(result.columns)
+    values = result.limit(rows + 1).project("COLUMNS(*)::VARCHAR").fetchall()
+    numeric = [str(kind.id).lower() in _NUMBERS for kind in result.types]
     shown = values[:rows]
     wide = len(names) > 1 and 12 * len(names) > console().width
     made = _records(names, shown) if wide else _grid(names, numeric, shown)

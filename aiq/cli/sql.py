@@ -14,10 +14,8 @@ import typer
 from aiq.cli.options import Conf, Home
 
 if TYPE_CHECKING:
-    import duckdb
-    from sqlglot.tokens import Token
-
     from duckdb import DuckDBPyRelation
+    from sqlglot import Token
 
 
 class Format(StrEnum):
@@ -87,7 +85,7 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
 
     Raises StatementError where a string or comment does not end.
     """
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     from aiq.plan.calls import tokenize
 
@@ -180,15 +178,14 @@ def _write(result: DuckDBPyRelation, kind: Format, out: Path | None) -> None:
             os.unlink(path)
 
 
-def _with_json_for_nested(result: DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+def _with_json_for_nested(result: DuckDBPyRelation) -> DuckDBPyRelation:
     """Structs, lists and maps as JSON text, which other programs can read."""
-    relation = result
-    nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in relation.types]
+    nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in result.types]
     if not any(nested):
-        return relation
-    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
+        return result
+    names = ['"' + name.replace('"', '""') + '"' for name in result.columns]
     parts = [f"to_json({name}) AS {name}" if is_nested else name for name, is_nested in zip(names, nested, strict=True)]
-    return relation.project(", ".join(parts))
+    return result.project(", ".join(parts))
 
 
 def _write_json(result: DuckDBPyRelation, path: str) -> None:
@@ -197,9 +194,8 @@ def _write_json(result: DuckDBPyRelation, path: str) -> None:
 
     import pyarrow as pa
 
-    relation = result
-    names = [json.dumps(name, ensure_ascii=False) for name in relation.columns]
-    rows = relation.project("to_json(COLUMNS(*))::VARCHAR")
+    names = [json.dumps(name, ensure_ascii=False) for name in result.columns]
+    rows = result.project("to_json(COLUMNS(*))::VARCHAR")
 
     def value(text: str | None) -> str:
         if text is None:

@@ -5,6 +5,7 @@ A key is never written down: the files refer to it, and this process hands it on
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -71,6 +72,10 @@ def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterat
     chat = environ.get("OPENAI_MODEL") or "gpt-4o-mini"
     embedding = environ.get("OPENAI_EMBEDDING_MODEL") or "text-embedding-3-small"
     if (key or base) and not simulate:
+        if "@" in base:
+            raise ConfigError(
+                "must not carry a user or a password; put the key into OPENAI_API_KEY", field="OPENAI_BASE_URL"
+            )
         place = Place(folder / "real")
         if key:
             os.environ[environment_variable("openai", "api_key")] = key
@@ -101,8 +106,8 @@ def _entity_config(base: str, has_key: bool) -> list[str]:
     reference = '"{{secrets/openai/api_key}}"'
     if not base or urlsplit(base).hostname == "api.openai.com":
         lines = ["provider: openai", "openai_config:", f"  openai_api_key: {reference}"]
-        return [*lines, f"  openai_api_base: {base}"] if base else lines
-    lines = ["provider: custom", "custom_provider_config:", f"  custom_provider_url: {base}"]
+        return [*lines, f"  openai_api_base: {json.dumps(base)}"] if base else lines
+    lines = ["provider: custom", "custom_provider_config:", f"  custom_provider_url: {json.dumps(base)}"]
     return [*lines, "  bearer_token_auth:", f"    token: {reference}"] if has_key else lines
 
 
@@ -111,7 +116,7 @@ def _write(place: Place, note: str, config: list[str], chat: str, embedding: str
     lines = [_MARK, "# To keep changes, copy it to conf/endpoints/ of your own.", f"# {note}", "resources:"]
     lines += ["  model_serving_endpoints:"]
     for name, model, task, payloads in endpoints:
-        entity = [f"name: {model!r}", f"task: {task}", *config]
+        entity = [f"name: {json.dumps(model)}", f"task: {task}", *config]
         lines += [f"    {name}:", f"      name: {name}", "      config:", "        served_entities:"]
         lines += ["          - external_model:", *(f"              {line}" for line in entity)]
         lines += ["      ai_gateway:", "        usage_tracking_config: {enabled: true}"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +19,11 @@ from aiq.cli.show import console, table
 from aiq.demo import packages
 from aiq.demo.provider import Provider, provider
 from aiq.engines.session import Session, connect
+from aiq.errors import RequestFailed
 from aiq.shipped_sql import read_sql, sql_folder
 
 if TYPE_CHECKING:
-    from aiq.engines.result import Result
+    from duckdb import DuckDBPyRelation
 
 _SUMMARY = """\
 CREATE OR REPLACE TABLE enriched AS
@@ -117,7 +120,13 @@ def _statements(screen: Console, session: Session, asked: Provider) -> None:
     _timed(screen, session, _EXTRACTION)
     _show(screen, session, _FACTS)
     _step(screen, "Statement 3", f"embeddings, many rows in one call, and the nearest neighbours{label}")
-    _timed(screen, session, _EMBEDDING)
+    try:
+        _timed(screen, session, _EMBEDDING)
+    except RequestFailed as error:
+        if asked.simulator is not None:
+            raise
+        screen.print(Text(f"{error}\nName a model for embeddings in OPENAI_EMBEDDING_MODEL.", style="yellow"))
+        return
     names = {name for (name,) in session.con.execute("SELECT name FROM vectors").fetchall()}
     name = "duckdb" if "duckdb" in names else min(names)
     _show(screen, session, _NEAREST.format(name=name.replace("'", "''")))
@@ -152,13 +161,13 @@ def _bill(screen: Console, session: Session, asked: Provider) -> None:
     if asked.simulator is not None:
         note = "what these calls would have cost at OpenAI's list prices; nothing was paid"
     else:
-        note = "with everything this demo has asked on earlier days"
+        note = "with everything that was asked with this home before"
     _step(screen, "The bill", f"from the Delta tables, with the files in sql/; {note}")
     for name, title in _ANALYSES:
         result = session.sql(read_sql(name))
         assert result is not None
-        hidden = [c for c in result.relation.columns if c in ("statement_id", "request_id")]
-        shown: Result = result.project(f"* EXCLUDE ({', '.join(hidden)})") if hidden else result
+        hidden = [c for c in result.columns if c in ("statement_id", "request_id")]
+        shown: DuckDBPyRelation = result.project(f"* EXCLUDE ({', '.join(hidden)})") if hidden else result
         screen.print(table(shown, rows=5 if hidden else 20, title=f"{title}  (sql/{name}.sql)", more=""))
 
 
@@ -184,32 +193,39 @@ def _check(screen: Console, session: Session, asked: Provider) -> bool:
 
 
 def _go_on(screen: Console, asked: Provider) -> None:
-    place = asked.place
+    place, aiq = asked.place, _command()
     where = f"--conf {_short(place.conf)} --home {_short(place.home)}"
     lines = []
     if asked.simulator is not None:
-        lines += ["# the simulator ended with the demo; start it again in another terminal", ""]
-        lines[-1] = f"aiq simulate --port {asked.simulator.port}"
-    payloads = "SELECT request, response FROM main.aiq.chat_payload LIMIT 3"
+        lines += ["# the simulator ended with the demo; to ask on, start it again in another terminal"]
+        lines += [f"{aiq} simulate --port {asked.simulator.port}"]
     lines += [
-        "# ask on (put .venv/bin/ before aiq, or activate the environment)",
-        f"""aiq sql "SELECT name, ai_query('chat', 'Who needs this? ' || text) AS who FROM texts LIMIT 5" \\
-    --db {_short(place.database)} {where}""",
-        "# the payloads of the calls, and all analyses",
-        f'aiq sql "{payloads}" {where}',
-        f"aiq sql --file {_short(sql_folder() / 'spend_by_day.sql')} {where}",
-        f"aiq tables list --home {_short(place.home)}",
-        "# the endpoints, to read and to copy",
-        f"aiq endpoints list --conf {_short(place.conf)}    # {_short(place.endpoints)}",
+        "# ask on",
+        f"""{aiq} sql "SELECT name, ai_query('chat', 'Who needs this? ' || text) AS who FROM texts LIMIT 5" \\""",
+        f"    --db {_short(place.database)} {where}",
+        "# the payloads of the calls, any file of sql/, and the tables in which all this is",
+        f'{aiq} sql "SELECT request, response FROM main.aiq.chat_payload LIMIT 3" {where}',
+        f"{aiq} sql --file {_short(sql_folder() / 'spend_by_day.sql')} {where}",
+        f"{aiq} tables list --home {_short(place.home)}",
+        f"# the endpoints, to read and to copy: {_short(place.endpoints)}",
+        f"{aiq} endpoints list {where}",
     ]
     if asked.simulator is not None:
-        lines += [
-            "# with a model of your own",
-            "OPENAI_API_KEY=... aiq demo    # or OPENAI_BASE_URL=http://localhost:11434/v1 OPENAI_MODEL=...",
-        ]
+        lines += ["# with a model of your own: a key, or a server with OpenAI's API such as Ollama"]
+        lines += [f"OPENAI_API_KEY=... {aiq} demo"]
+        lines += [f"OPENAI_BASE_URL=http://localhost:11434/v1 OPENAI_MODEL=... OPENAI_EMBEDDING_MODEL=... {aiq} demo"]
     _step(screen, "To go on", "")
     for line in lines:
         screen.print(Text(line, style="dim" if line.startswith("#") else ""), soft_wrap=True)
+
+
+def _command() -> str:
+    """`aiq` as this person has to type it: by its path where its environment is not activated."""
+    script = Path(sys.executable).parent / "aiq"
+    found = shutil.which("aiq")
+    if found is not None and Path(found) == script:
+        return "aiq"
+    return _short(script) if script.exists() else f"{_short(Path(sys.executable))} -m aiq.cli"
 
 
 def _step(screen: Console, title: str, text: str) -> None:

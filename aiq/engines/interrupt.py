@@ -6,12 +6,12 @@ method is wrapped once, for all connections of the process: it first stops the s
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from contextlib import contextmanager, suppress
 
 import duckdb
 
@@ -50,25 +50,39 @@ def running(con: duckdb.DuckDBPyConnection, statement: Statement) -> Iterator[No
 
 @contextmanager
 def stopped_by_ctrl_c(statement: Statement) -> Iterator[None]:
-    """While inside, Ctrl-C stops the statement even when DuckDB runs its function on another thread."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    """While inside, Ctrl-C stops the statement even when DuckDB runs its function on another thread.
+
+    Python's own handler has to wait until DuckDB gives the main thread back, so the signal is seen through the
+    wake-up file descriptor, which the operating system's handler writes to at once. Raises KeyboardInterrupt then.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
-    pressed = False
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    pressed = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> Any:
-        nonlocal pressed
-        pressed = True
-        statement.cancel()
-        return before(number, frame)
+    def watch() -> None:
+        while signals := reader.recv(64):
+            if before != -1:
+                with suppress(OSError):
+                    os.write(before, signals)
+            if signal.SIGINT in signals:
+                pressed.set()
+                statement.cancel()
 
-    signal.signal(signal.SIGINT, stop)
+    watcher = threading.Thread(target=watch, name="aiq-ctrl-c", daemon=True)
+    watcher.start()
     try:
         yield
-    except Exception:
-        if pressed:  # DuckDB turns a Ctrl-C into errors of its own
+    except Exception as error:
+        if pressed.is_set() or "KeyboardInterrupt" in str(error):  # DuckDB turns a Ctrl-C into errors of its own
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.set_wakeup_fd(before)
+        writer.close()
+        watcher.join()
+        reader.close()

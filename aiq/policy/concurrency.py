@@ -7,6 +7,7 @@ window of successes (AIMD, as TCP does), never by latency, because an answer's l
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -22,9 +23,9 @@ class Gate:
         "_clock",
         "_decreased_at",
         "_limit",
-        "_loop_sleep",
         "_most",
         "_paused_until",
+        "_sleep",
         "_waiters",
         "in_flight",
     )
@@ -37,8 +38,8 @@ class Gate:
     ) -> None:
         """`most` slots at the most; `clock` is monotonic, in seconds."""
         self._most, self._limit = most, float(most)
-        self._clock, self._loop_sleep = clock, sleep
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._clock, self._sleep = clock, sleep
+        self._waiters: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._paused_until = 0.0
         self._decreased_at = float("-inf")
         self.in_flight = 0
@@ -48,49 +49,77 @@ class Gate:
         """Slots at this moment; at least 1."""
         return max(1, int(self._limit))
 
-    async def acquire(self) -> None:
-        """Waits for a slot, first come first served, and for the end of a pause the provider asked for."""
-        if self.in_flight < self.limit and not self._waiters and not self._paused_until:
-            self.in_flight += 1
-            return
-        while True:
-            if pause := self._paused_until:
-                if (wait := pause - self._clock()) > 0:
-                    await self._loop_sleep(wait)
-                    continue
-                self._paused_until = 0.0
-            if self.in_flight < self.limit:
-                self.in_flight += 1
-                return
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake()  # the slot it was woken for goes to the next one
-                else:
-                    self._waiters.remove(waiter)
-                raise
+    async def acquire(self, patience_s: float = math.inf) -> bool:
+        """Waits for a slot, first come first served, and for the end of a pause the provider asked for.
 
-    def release(self, started: float, error: ProviderError | None) -> None:
-        """Gives the slot back. `started` is when the attempt was sent; `error` its end, None for an answer."""
-        self.in_flight -= 1
-        if error is None:
+        False, and no slot, where that pause is longer than `patience_s` seconds.
+        """
+        if self._pause_s() > patience_s:
+            return False
+        if self.in_flight < self.limit and not self._waiters:
+            self.in_flight += 1
+        elif not await self._turn(patience_s):
+            return False
+        try:
+            while (pause := self._pause_s()) > 0.0:
+                if pause > patience_s:
+                    self._give_back()
+                    return False
+                await self._sleep(pause)
+        except BaseException:
+            self._give_back()
+            raise
+        return True
+
+    def release(self, started: float, end: BaseException | None) -> None:
+        """Gives the slot back. `started` is when the attempt was sent; `end` what it ended with, None for an answer."""
+        if end is None:
             if self._limit < self._most:
                 self._limit = min(self._most, self._limit + 1.0 / self._limit)
-        elif error.kind in _CONGESTION:
+        elif isinstance(end, ProviderError) and end.kind in _CONGESTION:
             if started > self._decreased_at:  # one decrease for all that were in flight together
-                self._limit = max(1.0, min(self._limit, self.in_flight + 1.0) / 2)
+                self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
                 self._decreased_at = self._clock()
-            if error.retry_after_s:
-                self._paused_until = max(self._paused_until, self._clock() + error.retry_after_s)
-        self._wake()
+            if end.retry_after_s:
+                self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
+                self._dismiss()
+        self._give_back()
 
-    def _wake(self) -> None:
-        free = self.limit - self.in_flight
-        while self._waiters and free > 0:
-            waiter = self._waiters.popleft()
+    async def _turn(self, patience_s: float) -> bool:
+        """Waits until a slot is handed over (True), or a pause begins that is too long to wait for."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        entry = (waiter, patience_s)
+        self._waiters.append(entry)
+        try:
+            return await waiter
+        except BaseException:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+            elif not waiter.cancelled() and waiter.result():
+                self._give_back()  # it had been handed over, so it goes to the next one
+            raise
+
+    def _pause_s(self) -> float:
+        if not self._paused_until:
+            return 0.0
+        pause = self._paused_until - self._clock()
+        if pause <= 0.0:
+            self._paused_until = pause = 0.0
+        return pause
+
+    def _give_back(self) -> None:
+        """One slot less in use. A free slot is handed over here and now, so that nobody who comes later overtakes."""
+        self.in_flight -= 1
+        while self._waiters and self.in_flight < self.limit:
+            waiter, _ = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
+                self.in_flight += 1
+                waiter.set_result(True)
+
+    def _dismiss(self) -> None:
+        """Those who would not wait for the pause go and ask somebody else."""
+        pause, waiters = self._pause_s(), self._waiters
+        self._waiters = deque(entry for entry in waiters if entry[1] >= pause)
+        for waiter, patience_s in waiters:
+            if patience_s < pause and not waiter.done():
+                waiter.set_result(False)

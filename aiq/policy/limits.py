@@ -8,6 +8,7 @@ endpoint limit is global; a user's own limit replaces the default user limit; al
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -28,7 +29,9 @@ class Window:
         self._grants: deque[float] = deque()
 
     def wait_s(self, now: float) -> float:
-        """Seconds until the next grant is possible; 0.0 when it is now."""
+        """Seconds until the next grant is possible; 0.0 when it is now, infinity when it never is."""
+        if not self.calls:
+            return math.inf
         grants, horizon = self._grants, now - WINDOW_S
         while grants and grants[0] <= horizon:
             grants.popleft()
@@ -55,6 +58,8 @@ class RateLimiter:
         self._user_default = _find(endpoint.rate_limits, None)
         self._users: dict[str, Window | None] = {}
         self._turn = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting = 0
         self.limited = bool(endpoint.rate_limits)
 
     def windows(self, user: str) -> list[tuple[Window, str]]:
@@ -81,22 +86,42 @@ class RateLimiter:
     async def acquire(self, request: Request) -> float:
         """Waits for the request's turn, first come first served. Returns the seconds it waited.
 
+        Those of one user queue among themselves first, so that a user over his own limit holds up nobody else.
         Raises PolicyError: 403 where the limit is 0 calls, 429 where the deadline comes before the turn.
         """
         user = request.caller.user
         for window, words in self.windows(user):
             if window.calls == 0:
                 raise self._refused(words, status=403, retry_after_s=None)
-        if not self._turn.locked() and self.try_acquire(user) == 0.0:
+        if not self._waiting and self.try_acquire(user) == 0.0:
             return 0.0
         started = self._clock()
-        async with self._turn:
-            while wait := self.try_acquire(user):
-                if request.deadline_s is not None and self._clock() + wait > request.deadline_s:
-                    words = max(self.windows(user), key=lambda w: w[0].wait_s(self._clock()))[1]
-                    raise self._refused(words, status=429, retry_after_s=wait)
-                await self._sleep(wait)
+        self._waiting += 1
+        try:
+            own = self._users[user]
+            if own is None:
+                await self._charge(request)
+            else:
+                async with self._turns.setdefault(user, asyncio.Lock()):
+                    while wait := own.wait_s(self._clock()):
+                        await self._wait(request, wait)
+                    await self._charge(request)
+        finally:
+            self._waiting -= 1
         return self._clock() - started
+
+    async def _charge(self, request: Request) -> None:
+        async with self._turn:
+            while wait := self.try_acquire(request.caller.user):
+                await self._wait(request, wait)
+
+    async def _wait(self, request: Request, wait: float) -> None:
+        now = self._clock()
+        if request.deadline_s is not None and now + wait > request.deadline_s:
+            # Whichever window is the last to grant says how long, and ends the message.
+            wait, words = max((window.wait_s(now), words) for window, words in self.windows(request.caller.user))
+            raise self._refused(words, status=429, retry_after_s=wait)
+        await self._sleep(wait)
 
     def _refused(self, words: str, *, status: int, retry_after_s: float | None) -> PolicyError:
         name = self._endpoint.name

@@ -68,7 +68,8 @@ class RetryPolicy:
         if error.kind not in _RETRYABLE:
             return give_up
         if error.kind == "adapted":
-            return Step("again") if retries == 0 else give_up
+            # Not only as the first retry: the adapter may learn it after an overload was waited out.
+            return Step("again") if retries <= self._before_fallback else give_up
         if error.kind == "timeout":
             limit = 0 if next_entity else 1  # a silent route stays silent; ask it twice only if it is the only one
         else:

@@ -62,12 +62,14 @@ def estimate_usage(request: Request, answer_characters: int) -> Usage:
 def text_characters(body: dict[str, Any]) -> int:
     """Characters of text a request carries: message contents, prompt or inputs; images do not count."""
     total = 0
-    for message in body.get("messages") or ():
-        content = message.get("content")
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, str):
             total += len(content)
-        elif content:
-            total += sum(len(part.get("text") or "") for part in content)
+        elif isinstance(content, list):
+            texts = (part.get("text") for part in content if isinstance(part, dict))
+            total += sum(len(text) for text in texts if isinstance(text, str))
     for key in ("prompt", "input"):
         value = body.get(key)
         if isinstance(value, str):
@@ -115,7 +117,7 @@ def _seconds_until(text: str, now: str | None) -> float:
     """Seconds from the response's own Date header to an HTTP date; NaN where either is missing or malformed."""
     try:
         return (parsedate_to_datetime(text) - parsedate_to_datetime(now or "")).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return float("nan")
 
 
@@ -125,9 +127,14 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def error_from_body(status: int, body: bytes) -> str:
+def redacted(text: str, secret: str) -> str:
+    """A provider's words without the credential it was sent. Before they are cut: half a secret is one too."""
+    return text.replace(secret, "***") if secret else text
+
+
+def error_from_body(status: int, body: str) -> str:
     """The words of an error body that no adapter understood: never empty, never HTML."""
-    text = body[:2000].decode("utf-8", "replace").strip()
+    text = body[:2000].strip()
     if text[:1] == "<":
         return f"HTTP {status} with an HTML page instead of JSON; check the endpoint's URL and any proxy before it"
     return shorten(text) or f"HTTP {status} with an empty body"

@@ -14,6 +14,7 @@ from aiq.providers.base import (
     HttpResponse,
     error_from_body,
     kind_of_status,
+    redacted,
     retry_after_s,
     shorten,
     unusable,
@@ -28,12 +29,14 @@ class ModelServerAdapter:
         assert isinstance(entity.config, ModelServerConfig)
         self._config, self._model = entity.config, entity.model
         self._headers: list[tuple[str, str]] = []
+        self._secret = ""
 
     def prepare(self) -> None:
         if not self._headers:
             headers = [("content-type", "application/json")]
             if self._config.bearer is not None:
-                headers.append(("authorization", f"Bearer {self._config.bearer.reveal()}"))
+                self._secret = self._config.bearer.reveal()
+                headers.append(("authorization", f"Bearer {self._secret}"))
             self._headers = headers
 
     def encode(self, request: Request) -> HttpRequest:
@@ -44,11 +47,11 @@ class ModelServerAdapter:
             data = orjson.loads(response.body)
         except ValueError:
             data = None
-        raw = str(response.body, "utf-8", "replace")
+        raw = redacted(str(response.body, "utf-8", "replace"), self._secret)
         if response.status != 200:
             words = data.get("message") or data.get("error") if isinstance(data, dict) else None
             raise ProviderError(
-                shorten(str(words)) if words else error_from_body(response.status, response.body),
+                (words and shorten(redacted(str(words), self._secret))) or error_from_body(response.status, raw),
                 kind=kind_of_status(response.status),
                 status=response.status,
                 retry_after_s=retry_after_s(response),

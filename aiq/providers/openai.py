@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -21,6 +21,7 @@ from aiq.providers.base import (
     error_from_body,
     estimate_usage,
     kind_of_status,
+    redacted,
     retry_after_s,
     shorten,
     unusable,
@@ -32,6 +33,9 @@ _PATHS = {
     "llm/v1/completions": "/completions",
     "llm/v1/embeddings": "/embeddings",
 }
+
+MAX_TOKENS = 10**9
+"""A count beyond this, in one call, is no count."""
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
     "insufficient_quota": "quota_exhausted",
@@ -45,6 +49,15 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
     "model_not_found": "not_found",
     "DeploymentNotFound": "not_found",
     "invalid_api_key": "auth",
+}
+_NUMBERS = frozenset({int, float})
+_STATUS_OF_KIND: dict[ErrorKind, int] = {
+    "rate_limited": 429,
+    "quota_exhausted": 429,
+    "context_length": 400,
+    "content_filter": 400,
+    "auth": 401,
+    "not_found": 404,
 }
 
 
@@ -80,19 +93,17 @@ class OpenAIAdapter:
             raise self._error(response)
         try:
             data = orjson.loads(response.body)
-            raw = str(response.body, "utf-8")
         except ValueError:
-            text = error_from_body(200, response.body)
-            raise unusable(
-                f"the answer is not JSON: {self._redact(text)}", response, body=self._body(response)
-            ) from None
+            body = self._body(response)
+            raise unusable(f"the answer is not JSON: {error_from_body(200, body)}", response, body=body) from None
+        raw = self._body(response)
         if isinstance(data, dict) and data.get("error"):
             raise self._error(response)
         try:
             if request.task == "llm/v1/embeddings":
                 return self._embeddings(request, data, raw)
             return self._completion(request, data, raw)
-        except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError):
+        except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError, OverflowError):
             raise unusable(
                 f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {shorten(raw[:300])}",
                 response,
@@ -109,11 +120,15 @@ class OpenAIAdapter:
             text, refusal = choice["text"], None
         if text is not None and not isinstance(text, str):
             raise TypeError("content is not text")
+        if not isinstance(finish_reason, str):
+            finish_reason = None
         usage = _usage(data.get("usage"))
         if usage is None:
             usage = estimate_usage(request, len(text or ""))
         if refusal or (finish_reason == "content_filter" and not text):
-            reason = f"the model refused: {shorten(refusal)}" if refusal else "the provider's content filter removed it"
+            reason = "the provider's content filter removed it"
+            if refusal:
+                reason = f"the model refused: {shorten(self._redact(str(refusal)))}"
             raise ProviderError(reason, kind="content_filter", status=400, body=raw, usage=usage)
         return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
 
@@ -122,7 +137,10 @@ class OpenAIAdapter:
         expected = len(request.body["input"])
         vectors: list[Any] = [None] * expected
         for item in items:
-            vectors[item["index"]] = _vector(item["embedding"])
+            index = item["index"]
+            if type(index) is not int or index < 0:  # -1 would be the last one
+                raise ValueError("not the number of an input")
+            vectors[index] = _vector(item["embedding"])
         if None in vectors or len(items) != expected:
             raise ValueError("not one vector per input")
         usage = _usage(data.get("usage")) or estimate_usage(request, 0)
@@ -140,33 +158,24 @@ class OpenAIAdapter:
             error = {"message": error}
         if not isinstance(error, dict):
             error = {}
-        codes = [
-            error.get("code"),
-            (error.get("innererror") or {}).get("code") if error.get("innererror") else None,
-        ]
-        codes.append(error.get("type"))
+        inner = error.get("innererror")
+        codes = (error.get("code"), inner.get("code") if isinstance(inner, dict) else None, error.get("type"))
         for code in codes:
             if isinstance(code, str) and code in _KIND_OF_CODE:
                 kind = _KIND_OF_CODE[code]
                 break
         if status == 200:  # an error in a 200 is as bad as the status it should have had
-            status = {"rate_limited": 429, "quota_exhausted": 429, "auth": 401, "not_found": 404}.get(kind, 502)
+            status = _STATUS_OF_KIND.get(kind, 502)
             kind = kind if kind != "bad_request" else "bad_answer"
         if 300 <= status < 400:
             message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         else:
-            message = shorten(str(error.get("message") or "")) or error_from_body(status, response.body)
-        if (
-            status == 400
-            and error.get("code") == "unsupported_parameter"
-            and error.get("param") == "max_tokens"
-            and not self._max_completion_tokens
-        ):
+            message = shorten(self._redact(str(error.get("message") or ""))) or error_from_body(status, body)
+        if status == 400 and error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens":
+            # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True
             kind = "adapted"
-        return ProviderError(
-            self._redact(message), kind=kind, status=status, retry_after_s=retry_after_s(response), body=body
-        )
+        return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
 
     def _credentials(self) -> list[tuple[str, str]]:
         config = self._entity.config
@@ -181,7 +190,7 @@ class OpenAIAdapter:
         return headers
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret else text
+        return redacted(text, self._secret)
 
     def _body(self, response: HttpResponse) -> str:
         return self._redact(str(response.body, "utf-8", "replace"))
@@ -212,26 +221,34 @@ def _credential(config: object) -> tuple[str, Secret | None]:
 
 
 def _usage(usage: Any) -> Usage | None:
-    """The provider's own count, or None where it is missing or absurd (negative, not whole numbers)."""
+    """The provider's own count, or None where it is missing or absurd (negative, astronomic, not whole numbers)."""
     if not isinstance(usage, dict):
         return None
     tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
-    if type(tokens_in) is not int or type(tokens_out) is not int or tokens_in < 0 or tokens_out < 0:
+    if not (_is_count(tokens_in, MAX_TOKENS) and _is_count(tokens_out, MAX_TOKENS)):
         return None
-    cached = usage.get("prompt_tokens_details")
-    reasoning = usage.get("completion_tokens_details")
     return Usage(
         tokens_in,
         tokens_out,
-        (cached.get("cached_tokens") or 0) if cached else 0,
-        (reasoning.get("reasoning_tokens") or 0) if reasoning else 0,
+        _part(usage.get("prompt_tokens_details"), "cached_tokens", tokens_in),
+        _part(usage.get("completion_tokens_details"), "reasoning_tokens", tokens_out),
     )
+
+
+def _is_count(value: Any, most: int) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= most
+
+
+def _part(details: Any, name: str, whole: int) -> int:
+    """A part of a count, or 0 where the provider does not say it or says more than the whole."""
+    value = details.get(name) if isinstance(details, dict) else None
+    return value if _is_count(value, whole) else 0
 
 
 def _vector(embedding: Any) -> list[float]:
     if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
         raw = base64.b64decode(embedding, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
-    if not isinstance(embedding, list):
+    if not isinstance(embedding, list) or not embedding or not set(map(type, embedding)) <= _NUMBERS:
         raise TypeError("an embedding is a list of numbers")
     return embedding

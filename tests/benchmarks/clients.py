@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -198,10 +199,10 @@ async def async_openai(work: Work) -> AsyncIterator[Ask]:
 @contextlib.asynccontextmanager
 async def litellm(work: Work) -> AsyncIterator[Ask]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise the import fetches a price list
-    import litellm
+    client: Any = importlib.import_module("litellm")
 
     async def ask(text: str) -> str:
-        answer = await litellm.acompletion(
+        answer = await client.acompletion(
             model=f"openai/{MODEL}",
             messages=[{"role": "user", "content": text}],
             api_base=f"{work.url}/v1",

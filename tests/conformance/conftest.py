@@ -5,17 +5,18 @@ A rule that holds on every engine is tested with `engine`; what only one engine 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pytest
 
 import aiq
 from aiq.simulator.process import SimulatorProcess
-from tests.conftest import ConfFolder
+
+if TYPE_CHECKING:
+    from tests.conftest import ConfFolder
 
 
 class Engine(Protocol):
@@ -74,8 +75,3 @@ def session(engine: Engine) -> aiq.Session:
     """The engine's session, for what is not SQL."""
     return engine.session
 
-
-@pytest.fixture
-def prompts() -> Iterator[str]:
-    """Prompts that no other row of the test has."""
-    return (f"Prompt number {i}." for i in itertools.count())

@@ -1,0 +1,146 @@
+"""`aiq demo` and the SQL that ships, over the simulator and over a server that stands for somebody's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import sqlglot
+
+import aiq
+from aiq.shipped_sql import read_sql, sql_folder
+from aiq.simulator.process import SimulatorProcess
+
+KEY = "sk-a-key-of-somebody-0815"
+Demo = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    """`aiq demo <arguments>` in an empty folder; returns the process."""
+
+    def demo(*arguments: str, **environment: str) -> CompletedProcess[str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        root = str(Path(aiq.__file__).resolve().parent.parent)
+        return subprocess.run(
+            [sys.executable, "-m", "aiq.cli", "demo", "--rows", "8", *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            cwd=tmp_path,
+            env={**kept, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment},
+            timeout=120,
+        )
+
+    return demo
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[SimulatorProcess]:
+    with SimulatorProcess.start() as process:
+        yield process
+
+
+def test_the_demo_without_a_key_says_simulator_and_its_ledger_agrees(demo: Demo) -> None:
+    done = demo()
+    assert (done.returncode, "SIMULATOR" in done.stdout, done.stdout.count("SIMULATED")) == (0, True, 3), done.stderr
+    assert "17 calls" in done.stdout and ": equal" in done.stdout
+
+
+def test_a_second_demo_starts_afresh(demo: Demo) -> None:
+    demo()
+    done = demo()
+    assert (done.returncode, "17 calls" in done.stdout) == (0, True), done.stderr
+
+
+def test_the_demo_leaves_a_folder_of_somebody_else_alone(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "simulated" / "home").mkdir(parents=True)
+    done = demo("--home", "mine")
+    assert (done.returncode, (tmp_path / "mine/simulated/home").exists(), "Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    )
+
+
+def test_a_server_of_ones_own_is_asked_and_its_key_written_nowhere(
+    demo: Demo, simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    simulator.reset()
+    done = demo(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{simulator.url}/v1", OPENAI_MODEL="own-model")
+    assert done.returncode == 0, done.stderr
+    assert {attempt["key"] for attempt in simulator.attempts()} == {KEY[-4:]}
+    assert "own-model" in simulator.stats()["by_model"]
+    assert "SIMULATOR" not in done.stdout
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_server_without_embeddings_ends_the_demo_with_a_hint(demo: Demo, simulator: SimulatorProcess) -> None:
+    done = demo(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{simulator.url}/v1", OPENAI_EMBEDDING_MODEL="sim-404")
+    assert (done.returncode, "OPENAI_EMBEDDING_MODEL" in done.stdout, "To go on" in done.stdout) == (0, True, True), (
+        done
+    )
+
+
+def test_a_url_with_a_password_is_refused_before_it_is_written(demo: Demo, tmp_path: Path) -> None:
+    done = demo(OPENAI_BASE_URL="http://ann:pw-4711@127.0.0.1:1/v1")
+    assert (done.returncode, "pw-4711" in done.stdout + done.stderr, list(tmp_path.iterdir())) == (1, False, [])
+
+
+def test_simulate_asks_no_real_provider(demo: Demo, simulator: SimulatorProcess) -> None:
+    simulator.reset()
+    done = demo("--simulate", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{simulator.url}/v1")
+    assert (done.returncode, simulator.stats()["requests"]) == (0, 0), done.stderr
+
+
+SHIPPED = sorted(path.stem for path in sql_folder().glob("*.sql"))
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory, simulator: SimulatorProcess) -> Iterator[aiq.Session]:
+    folder = tmp_path_factory.mktemp("shipped")
+    endpoints = folder / "conf" / "endpoints"
+    endpoints.mkdir(parents=True)
+    (endpoints / "chat.yml").write_text(
+        f"""\
+name: chat
+config:
+  served_entities:
+    - external_model:
+        name: gpt-4o-mini
+        provider: openai
+        task: llm/v1/chat
+        openai_config: {{openai_api_base: {simulator.url}/v1, openai_api_key_plaintext: x}}
+ai_gateway:
+  usage_tracking_config: {{enabled: true}}
+  inference_table_config: {{enabled: true, catalog_name: main, schema_name: aiq}}
+"""
+    )
+    with aiq.connect(conf=folder / "conf", home=folder / "home", user="ann@example.com") as session:
+        session.sql("SELECT ai_query('chat', 'a question') FROM range(3)")
+        session.sql("SELECT ai_query('chat', '[[fault:400]] x', failOnError => false)")
+        yield session
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_sql_finds_rows_in_the_ledger(name: str, session: aiq.Session) -> None:
+    result = session.sql(read_sql(name))
+    assert result is not None
+    assert len(result.fetchall()) > 0
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_sql_reads_as_databricks_sql(name: str) -> None:
+    assert len([tree for tree in sqlglot.parse(read_sql(name), read="databricks") if tree is not None]) == 1
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_sql_says_on_top_what_it_answers(name: str) -> None:
+    assert read_sql(name).startswith("-- ")

@@ -1,0 +1,151 @@
+"""DuckDB's own spelling of `ai_query`, and Databricks' spelling of a part or of the whole statement on DuckDB."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiq
+from aiq.errors import StatementError
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Engine
+
+Ledger = Callable[..., list[dict[str, Any]]]
+
+
+def body_of(ledger_rows: Ledger) -> dict[str, Any]:
+    (row,) = ledger_rows("main.ai.chat_payload")
+    body: dict[str, Any] = json.loads(row["request"])
+    return body
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "{'temperature': 0.5, 'stop': ['#']}",
+        "struct_pack(temperature := 0.5, stop := ['#'])",
+        "named_struct('temperature', 0.5, 'stop', array('#'))",
+        "named_struct('temperature', 0.5D, 'stop', ['#'])",
+        "NAMED_STRUCT('temperature', CAST(0.5 AS DOUBLE), 'stop', ARRAY('#'))",
+    ],
+)
+def test_a_struct_in_either_spelling_sends_the_same(engine: Engine, ledger_rows: Ledger, parameters: str) -> None:
+    engine.sql(f"SELECT ai_query('chat', 'Hi.', modelParameters => {parameters}) AS r")
+    body = body_of(ledger_rows)
+    assert (body["temperature"], body["stop"]) == (0.5, ["#"])
+
+
+@pytest.mark.parametrize("arrow", ["=>", ":="])
+def test_both_arrows_name_an_argument(engine: Engine, arrow: str) -> None:
+    assert engine.sql(f"SELECT ai_query('chat', 'Hi.', failOnError {arrow} false).errorMessage AS r") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "{'messages': [{'role': 'user', 'content': 'Hi.'}]}",
+        "named_struct('messages', array(named_struct('role', 'user', 'content', 'Hi.')))",
+        "named_struct('messages', array(map('role', 'user', 'content', 'Hi.')))",
+        "{'messages': [MAP {'role': 'user', 'content': 'Hi.'}]}",
+    ],
+)
+def test_messages_in_either_spelling_send_the_same(engine: Engine, ledger_rows: Ledger, messages: str) -> None:
+    engine.sql(f"SELECT ai_query('chat', {messages}) AS r")
+    assert body_of(ledger_rows)["messages"] == [{"role": "user", "content": "Hi."}]
+
+
+def test_backticks_and_double_quotes_name_columns(session: aiq.Session) -> None:
+    session.sql('CREATE TABLE "my table" ("my body" VARCHAR, "from" VARCHAR)')
+    session.sql("""INSERT INTO "my table" VALUES ('Hi.', 'Ann')""")
+    double = session.sql("""SELECT ai_query('chat', "my body" || "from") AS "my r" FROM "my table" """)
+    ticks = session.sql("SELECT ai_query('chat', `my body` || `from`) AS `my r` FROM `my table`")
+    assert double is not None and ticks is not None
+    assert double.columns == ticks.columns == ["my r"] and double.fetchall() == ticks.fetchall()
+
+
+def test_duckdb_functions_in_an_argument_stay_as_they_are(engine: Engine) -> None:
+    engine.load("t", body=["a"])
+    ((r,),) = engine.sql(
+        "SELECT ai_query('chat', printf('%s-%d', body, 7) || list_reduce([1, 2], lambda x, y: x + y)::VARCHAR) AS r FROM t"
+    )
+    assert r.endswith("a-73")
+
+
+def test_duckdb_syntax_around_a_call_stays_as_it_is(engine: Engine) -> None:
+    engine.load("t", body=["One.", "Two."])
+    rows = engine.sql("FROM t SELECT * EXCLUDE (id), ai_query('chat', body) AS r QUALIFY row_number() OVER (ORDER BY id) = 1")
+    assert len(rows) == 1 and rows[0][1].endswith("One.")
+    assert len(engine.sql("SELECT COLUMNS('bo.*'), ai_query('chat', body) AS r FROM t USING SAMPLE 2 ROWS")) == 2
+
+
+def test_a_whole_databricks_statement(session: aiq.Session, engine: Engine) -> None:
+    engine.load("reviews", body=["Nice.", "Bad. [[fault:400]]"])
+    result = session.sql(
+        """SELECT `id`, r.result, r.errorMessage FROM (
+             SELECT id, ai_query('chat', concat('Extract: ', body),
+               responseFormat  => '{"type":"json_schema","json_schema":{"name":"o","strict":true,"schema":{"type":"object",
+                 "properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}}}',
+               modelParameters => named_struct('temperature', 0.0D, 'max_tokens', 500),
+               failOnError     => false) AS r FROM reviews) ORDER BY id""",
+        dialect="databricks",
+    )
+    assert result is not None
+    good, bad = result.fetchall()
+    assert list(json.loads(good[1])) == ["a"] and good[2] is None
+    assert bad[1] is None and "code 400" in bad[2]
+
+
+def test_from_json_with_a_ddl_schema(session: aiq.Session) -> None:
+    result = session.sql(
+        "SELECT from_json(ai_query('chat', 'Hi.', responseFormat => 'STRUCT<x:STRUCT<a:STRING,b:DOUBLE>>'), "
+        "'a STRING, b DOUBLE') AS j",
+        dialect="databricks",
+    )
+    assert result is not None
+    ((value,),) = result.fetchall()
+    assert isinstance(value["a"], str) and isinstance(value["b"], float)
+
+
+def test_a_custom_model_in_databricks_words(session: aiq.Session, engine: Engine) -> None:
+    engine.load("mail", body=["Buy"], subj=["Now"])
+    result = session.sql(
+        "SELECT ai_query('model', named_struct('text', body, 'subject', subj), returnType => "
+        "'STRUCT<text: STRING, subject: STRING>') AS r FROM mail",
+        dialect="databricks",
+    )
+    assert result is not None and result.fetchall() == [({"text": "Buy", "subject": "Now"},)]
+
+
+def test_named_endpoint_and_request_in_databricks_words(session: aiq.Session, engine: Engine) -> None:
+    engine.load("features", a=[1], b=[2])
+    result = session.sql(
+        "SELECT ai_query(endpoint => 'model', request => struct(a, b), returnType => 'STRUCT<a: INT, b: INT>') AS r FROM features",
+        dialect="databricks",
+    )
+    assert result is not None and result.fetchall() == [({"a": 1, "b": 2},)]
+
+
+def test_databricks_create_table_as(session: aiq.Session, engine: Engine) -> None:
+    engine.load("t", body=["One."])
+    session.sql("CREATE OR REPLACE TABLE e AS SELECT `id`, ai_query('chat', body) AS r FROM t", dialect="databricks")
+    assert len(engine.sql("SELECT r FROM e")) == 1
+
+
+def test_a_session_may_speak_databricks_by_default(conf: Any, home: Any) -> None:
+    with aiq.connect(conf=conf.path, home=home, dialect="databricks") as session:
+        result = session.sql("SELECT ai_query('chat', concat_ws(' ', array('Hi', 'there.'))) AS r")
+        assert result is not None and result.fetchall()[0][0].endswith("Hi there.")
+
+
+def test_an_unreadable_databricks_statement_is_told(session: aiq.Session) -> None:
+    with pytest.raises(StatementError, match="Databricks SQL"):
+        session.sql("SELECT FROM WHERE (", dialect="databricks")
+
+
+def test_an_unknown_dialect_is_told(session: aiq.Session) -> None:
+    with pytest.raises(StatementError, match="'duckdb' or 'databricks', not 'oracle'"):
+        session.sql("SELECT 1", dialect="oracle")

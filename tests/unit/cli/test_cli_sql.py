@@ -1,0 +1,168 @@
+"""`aiq sql`: what it runs, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from aiq.cli.sql import split
+from aiq.errors import StatementError
+from aiq.simulator.process import SimulatorProcess
+from aiq.simulator.profile import Latency, Profile
+
+Run = Callable[..., CompletedProcess[str]]
+
+NESTED = "SELECT 1 AS id, {'a': [1, 2], 'd': DATE '2024-02-29'} AS s, 'x;\"y' AS t, NULL AS n, 'nan'::DOUBLE AS f"
+
+
+def test_a_table_is_printed_with_its_answers(run: Run) -> None:
+    done = run("sql", "SELECT 7 AS id, ai_query('chat', 'Good morning') AS answer")
+    assert (done.returncode, "[simulated]" in done.stdout, "answer" in done.stdout) == (0, True, True), done.stderr
+
+
+def test_json_is_one_array_with_nested_values(run: Run) -> None:
+    done = run("sql", NESTED, "--format", "json")
+    assert json.loads(done.stdout) == [
+        {"id": 1, "s": {"a": [1, 2], "d": "2024-02-29"}, "t": 'x;"y', "n": None, "f": None}
+    ]
+
+
+def test_no_row_is_an_empty_json_array(run: Run) -> None:
+    assert json.loads(run("sql", "SELECT 1 AS a WHERE false", "--format", "json").stdout) == []
+
+
+def test_csv_reads_back_with_a_header_and_json_for_nested_values(run: Run, folder: Path) -> None:
+    assert run("sql", NESTED, "--out", "rows.csv").returncode == 0
+    row = duckdb.connect().execute("SELECT id, s->>'$.d', t, n FROM read_csv(?)", [str(folder / "rows.csv")]).fetchall()
+    assert row == [(1, "2024-02-29", 'x;"y', None)]
+
+
+def test_parquet_reads_back_with_its_types(run: Run, folder: Path) -> None:
+    assert run("sql", "SELECT [1.5] AS v, 'x' AS t", "--out", "rows.parquet").returncode == 0
+    assert pq.read_table(folder / "rows.parquet").to_pylist() == [{"v": [1.5], "t": "x"}]
+
+
+def test_parquet_without_a_file_is_wrong_usage(run: Run) -> None:
+    done = run("sql", "SELECT 1", "--format", "parquet")
+    assert (done.returncode, "--out" in done.stderr, done.stdout) == (2, True, "")
+
+
+def test_a_failed_statement_leaves_the_old_file_alone(run: Run, folder: Path) -> None:
+    (folder / "rows.csv").write_text("old")
+    done = run("sql", "SELECT 'x'::INTEGER", "--out", "rows.csv")
+    assert (done.returncode, (folder / "rows.csv").read_text(), sorted(p.name for p in folder.glob(".aiq-*"))) == (
+        1,
+        "old",
+        [],
+    )
+
+
+def test_several_statements_of_standard_input_run_one_by_one(run: Run) -> None:
+    script = (
+        "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; here\nINSERT INTO t VALUES ('c');\n;SELECT x FROM t ORDER BY x;"
+    )
+    done = run("sql", "--format", "json", stdin=script)
+    assert json.loads(done.stdout) == [{"x": "a;b"}, {"x": "c"}], done.stderr
+
+
+def test_a_file_holds_the_statements_and_a_database_keeps_the_tables(run: Run, folder: Path) -> None:
+    (folder / "make.sql").write_text("CREATE TABLE kept AS SELECT ai_query('chat', 'x') AS a", encoding="utf-8-sig")
+    assert run("sql", "--file", "make.sql", "--db", "shop.duckdb").returncode == 0
+    assert json.loads(
+        run("sql", "SELECT count(*) AS n FROM kept", "--db", "shop.duckdb", "--format", "json").stdout
+    ) == [{"n": 1}]
+
+
+def test_databricks_spelling_runs_as_it_is_written(run: Run) -> None:
+    done = run("sql", "SELECT named_struct('a', array(1)) AS `a b`", "--dialect", "databricks", "--format", "json")
+    assert json.loads(done.stdout) == [{"a b": {"a": [1]}}], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT ai_query('caht', 'x')", "chat"),
+        ("SELECT ai_query('chat', 'x', nonsense => 1)", "nonsense"),
+        ("SELECT 'not closed", "cannot be read"),
+    ],
+)
+def test_a_wrong_statement_is_one_message_without_a_traceback(run: Run, sql: str, words: str) -> None:
+    done = run("sql", sql)
+    assert (done.returncode, words in done.stderr, "Traceback" in done.stderr, done.stdout) == (1, True, False, ""), (
+        done
+    )
+
+
+def test_a_missing_file_is_a_message(run: Run) -> None:
+    done = run("sql", "--file", "none.sql")
+    assert (done.returncode, "none.sql" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_no_statement_is_wrong_usage(run: Run) -> None:
+    assert run("sql", "-- only a comment").returncode == 2
+
+
+def test_who_asks_stands_in_the_ledger(run: Run) -> None:
+    asked = run("sql", "SELECT ai_query('chat', 'x')", "--user", "bob@example.com", "--group", "a", "--group", "b")
+    done = run("sql", "SELECT requester FROM system.serving.endpoint_usage", "--format", "json")
+    assert (asked.returncode, json.loads(done.stdout)) == (0, [{"requester": "bob@example.com"}])
+
+
+def test_a_closed_pipe_is_quiet(folder: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "aiq.cli", "sql", "SELECT range AS i FROM range(500000)", "--format", "json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.read(10)
+    child.stdout.close()
+    with child.stderr as stderr:
+        said = stderr.read()
+    child.wait(timeout=60)
+    assert said == b""
+
+
+def test_ctrl_c_stops_a_statement_with_130(folder: Path, environment: dict[str, str]) -> None:
+    with SimulatorProcess.start(Profile(latency=Latency(fixed_ms=60_000))) as slow:
+        file = folder / "conf" / "endpoints" / "sim.yml"
+        text = file.read_text()
+        file.write_text(text.replace(text.split("openai_api_base: ")[1].split("/v1")[0], slow.url))
+        command = [sys.executable, "-m", "aiq.cli", "sql", "SELECT ai_query('chat', 'x')"]
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment)
+        while child.poll() is None and not slow.stats()["in_flight"]:
+            pass  # it asks the simulator, which is what it waits for
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=30)[1]
+    assert (child.returncode, "Traceback" in said) == (130, False), said
+
+
+@pytest.mark.parametrize(
+    ("script", "statements"),
+    [
+        ("", []),
+        ("-- nothing; here", []),
+        ("SELECT 1", ["SELECT 1"]),
+        ("SELECT ';'; SELECT \";\" ;", ["SELECT ';'", 'SELECT ";"']),
+        ("SELECT $$a;b$$; /* ; */ SELECT 2", ["SELECT $$a;b$$", "/* ; */ SELECT 2"]),
+        (";;SELECT 1;;", ["SELECT 1"]),
+    ],
+)
+def test_a_script_is_split_at_semicolons_that_end_a_statement(script: str, statements: list[str]) -> None:
+    assert split(script) == statements
+
+
+def test_a_databricks_script_may_escape_a_quote() -> None:
+    assert split(r"SELECT 'it\'s; so'; SELECT `a;b`", "databricks") == [r"SELECT 'it\'s; so'", "SELECT `a;b`"]
+
+
+def test_a_string_without_an_end_is_refused() -> None:
+    with pytest.raises(StatementError, match="cannot be read"):
+        split("SELECT 'abc")
