@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,7 @@ from aiq.providers.base import HttpRequest, HttpResponse
 if TYPE_CHECKING:
     import httpx
     import pyreqwest.client
+    import pyreqwest.response
 
 MAX_CONNECTIONS = 4096
 
@@ -125,10 +127,10 @@ class PyreqwestTransport:
                 reader = response.body_reader
                 body = await reader.read(self._limit + 1)
                 if body is None:
-                    return HttpResponse(response.status, response.get_header, b"")
+                    return HttpResponse(response.status, _headers(response), b"")
                 if len(body) > self._limit:
                     raise _too_large(self._limit)
-                return HttpResponse(response.status, response.get_header, memoryview(body))  # type: ignore[arg-type]
+                return HttpResponse(response.status, _headers(response), memoryview(body))  # type: ignore[arg-type]
         except ConnectTimeoutError as error:
             raise _network(error, request.url) from None
         except RequestTimeoutError:
@@ -138,6 +140,18 @@ class PyreqwestTransport:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _headers(response: pyreqwest.response.Response) -> Callable[[str], str | None]:
+    """Looks a header up. One that is not text is as good as absent."""
+
+    def header(name: str) -> str | None:
+        try:
+            return response.get_header(name)
+        except ValueError:
+            return None
+
+    return header
 
 
 class HttpxTransport:

@@ -8,8 +8,10 @@ SELECT
   SUM(rows) AS sql_rows,
   SUM(COALESCE(input_tokens, 0)) AS input_tokens,
   SUM(COALESCE(output_tokens, 0)) AS output_tokens,
-  ROUND(SUM(cost_usd), 6) AS cost_usd,
-  ROUND(1000 * SUM(cost_usd) / NULLIF(SUM(CASE WHEN cost_usd IS NULL THEN 0 ELSE rows END), 0), 6) AS usd_per_1000_rows,
+  CAST(SUM(cost_usd) AS DECIMAL(18, 6)) AS cost_usd,
+  CAST(
+    1000 * SUM(cost_usd) / NULLIF(SUM(CASE WHEN cost_usd IS NULL THEN 0 ELSE rows END), 0) AS DECIMAL(18, 6)
+  ) AS usd_per_1000_rows,
   SUM(CASE WHEN status = 'ok' AND cost_usd IS NULL THEN 1 ELSE 0 END) AS unpriced
 FROM system.aiq.calls
 WHERE attempt > 0

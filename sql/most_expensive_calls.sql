@@ -9,8 +9,8 @@ SELECT
   rows AS sql_rows,
   input_tokens,
   output_tokens,
-  ROUND(cost_usd, 8) AS cost_usd,
-  ROUND(cost_usd / NULLIF(rows, 0), 8) AS usd_per_row,
+  CAST(cost_usd AS DECIMAL(18, 8)) AS cost_usd,
+  CAST(cost_usd / NULLIF(rows, 0) AS DECIMAL(18, 8)) AS usd_per_row,
   ROUND(latency_ms, 1) AS latency_ms,
   statement_id
 FROM system.aiq.calls

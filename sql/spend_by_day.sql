@@ -5,7 +5,7 @@ SELECT
   requester,
   COUNT(DISTINCT request_id) AS requests,
   SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)) AS tokens,
-  ROUND(SUM(cost_usd), 6) AS cost_usd
+  CAST(SUM(cost_usd) AS DECIMAL(18, 6)) AS cost_usd
 FROM system.aiq.calls
 WHERE attempt > 0
 GROUP BY CAST(start_time AS DATE), endpoint_name, requester

@@ -27,21 +27,24 @@ if TYPE_CHECKING:
 
 _SUMMARY = """\
 CREATE OR REPLACE TABLE enriched AS
-SELECT name, ai_query('chat', 'Summarise this Python package in one sentence: ' || text,
-                      modelParameters => named_struct('max_tokens', 120)) AS summary
+SELECT name,
+  ai_query('chat', 'Summarise this Python package in one sentence: ' || text,
+    modelParameters => named_struct('max_tokens', 120)) AS summary
 FROM texts"""
 
 _EXTRACTION = """\
 CREATE OR REPLACE TABLE facts AS
-SELECT name, ai_query('chat', 'Extract the facts about this Python package: ' || text,
-                      responseFormat => 'STRUCT<facts: STRUCT<
-                        purpose: STRING, audience: STRING, topics: ARRAY<STRING>, native_code: BOOLEAN>>',
-                      failOnError => false) AS answer
+SELECT name,
+  ai_query('chat', 'Extract the facts about this Python package: ' || text,
+    responseFormat => 'STRUCT<facts: STRUCT<purpose: STRING, audience: STRING,
+                                            topics: ARRAY<STRING>, native: BOOLEAN>>',
+    failOnError => false) AS answer
 FROM texts"""
 
 _FACTS = """\
-SELECT name, answer.result ->> '$.purpose' AS purpose, answer.result ->> '$.audience' AS audience,
-       answer.result -> '$.topics' AS topics, answer.errorMessage
+SELECT name, answer.result ->> '$.purpose' AS purpose,
+  answer.result ->> '$.audience' AS audience, answer.result -> '$.topics' AS topics,
+  answer.errorMessage
 FROM facts ORDER BY name LIMIT 5"""
 
 _EMBEDDING = """\
@@ -49,7 +52,8 @@ CREATE OR REPLACE TABLE vectors AS
 SELECT name, ai_query('embeddings', text) AS embedding FROM texts"""
 
 _NEAREST = """\
-SELECT other.name, round(list_cosine_similarity(this.embedding, other.embedding), 3) AS similarity
+SELECT other.name,
+  round(list_cosine_similarity(this.embedding, other.embedding), 3) AS similarity
 FROM vectors this JOIN vectors other ON other.name <> this.name
 WHERE this.name = '{name}'
 ORDER BY similarity DESC, other.name LIMIT 5"""
@@ -241,7 +245,11 @@ def _show(screen: Console, session: Session, sql: str) -> None:
 
 
 def _print_sql(screen: Console, sql: str) -> None:
-    shown = Syntax(sql, "sql", theme="ansi_dark", background_color="default") if screen.is_terminal else Text(sql)
+    shown = (
+        Syntax(sql, "sql", theme="ansi_dark", background_color="default", word_wrap=True)
+        if screen.is_terminal
+        else Text(sql)
+    )
     screen.print(Padding(shown, (0, 0, 0, 2), expand=False))
 
 

@@ -79,6 +79,7 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
 def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> PlainFunction:
     """Makes `ai_query` callable in plain DuckDB SQL on this connection, and positionally on its cursors."""
     plain = PlainFunction(con, gateway, caller)
+    con.execute("DROP MACRO IF EXISTS temp.ai_query").fetchall()  # it would hide the function of its name
     with suppress(duckdb.Error):  # registering again replaces what an earlier call registered
         con.remove_function(PLAIN_FUNCTION)
     with suppress(duckdb.Error):

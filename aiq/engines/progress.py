@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiq.batch.statement import Statement
@@ -30,7 +31,7 @@ def shown_progress(session: Session, statement: Statement, sql: str) -> Iterator
         return
     total = expected_rows(session, sql)
     done = threading.Event()
-    thread = threading.Thread(target=_show, args=(statement, total, done), name="aiq-progress", daemon=True)
+    thread = threading.Thread(target=_show, args=(statement, total, notebook, done), name="aiq-progress", daemon=True)
     thread.start()
     try:
         yield
@@ -40,7 +41,7 @@ def shown_progress(session: Session, statement: Statement, sql: str) -> Iterator
 
 
 def expected_rows(session: Session, sql: str) -> int | None:
-    """How many rows DuckDB expects the AI calls to see, or None where it cannot say. Makes no call."""
+    """How many rows DuckDB expects the AI calls to see, over all calls, or None where it cannot say. Makes no call."""
     import duckdb
     import orjson
 
@@ -48,36 +49,32 @@ def expected_rows(session: Session, sql: str) -> int | None:
         rows = session.con.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
     except duckdb.Error:
         return None
-    found: list[int] = []
+    named: list[int] = []
 
-    def visit(node: dict[str, Any]) -> None:
-        info = node.get("extra_info") or {}
-        if "__aiq_" in str(info):
-            estimate = str(info.get("Estimated Cardinality", "")).strip("~")
-            children = [
-                str((child.get("extra_info") or {}).get("Estimated Cardinality", "")) for child in node["children"]
-            ]
-            counts = [int(text) for text in (estimate, *children) if text.isdigit()]
-            if counts:
-                found.append(max(counts))
+    def visit(node: dict[str, Any]) -> int:
+        """The most rows of a node and those it reads; an alias hides a function's name from the plan."""
+        counts = [_rows(node), *(_rows(child) for child in node.get("children", ()))]
+        if "__aiq_" in str(node.get("extra_info")):
+            named.append(max(counts))
         for child in node.get("children", ()):
             visit(child)
+        return counts[0]
 
-    for node in orjson.loads(rows[0][1]):
-        visit(node)
-    return sum(found) or None
+    tops = [visit(node) for node in orjson.loads(rows[0][1])]
+    return max(named or tops, default=0) * sql.count("__aiq_") or None
+
+
+def _rows(node: dict[str, Any]) -> int:
+    text = str((node.get("extra_info") or {}).get("Estimated Cardinality", ""))
+    return int(text) if text.isdigit() else 0
 
 
 def line(statement: Statement, total: int | None, now: float) -> str:
     """One line of progress. `now` is the monotonic clock."""
     progress = statement.progress
-    done = progress.answered + progress.failed
     elapsed = max(now - progress.started, 1e-9)
-    waiting = progress.asked - done
-    parts = [
-        f"{progress.rows - waiting if progress.rows > waiting else 0:,} rows" + (f" of {total:,}" if total else "")
-    ]
-    parts.append(f"{done / elapsed:,.0f} requests/s")
+    ready = max(0, progress.rows - (progress.asked - progress.answered - progress.failed))
+    parts = [f"{ready:,} rows" + (f" of {total:,}" if total else ""), f"{ready / elapsed:,.0f} rows/s"]
     parts.append(f"{progress.tokens:,} tokens")
     if progress.cost_usd is not None:
         parts.append(f"${progress.cost_usd:,.4f}")
@@ -85,7 +82,6 @@ def line(statement: Statement, total: int | None, now: float) -> str:
         parts.append(f"{progress.failed:,} failed")
     if limited := statement.gateway.waiting_for_limits:
         parts.append(f"{limited:,} waiting for limits")
-    ready = progress.rows - waiting
     if total and 0 < ready < total:
         parts.append(f"about {_duration((total - ready) * elapsed / ready)} left")
     return " · ".join(parts)
@@ -97,15 +93,29 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _show(statement: Statement, total: int | None, done: threading.Event) -> None:
+def _show(statement: Statement, total: int | None, notebook: bool, done: threading.Event) -> None:
     if done.wait(DELAY_S):
         return
+    show, finish = _in_notebook() if notebook else _on_terminal()
+    while not done.wait(INTERVAL_S):
+        show(line(statement, total, time.monotonic()))
+    show(line(statement, total, time.monotonic()))
+    finish()
+
+
+def _on_terminal() -> tuple[Callable[[str], None], Callable[[], None]]:
+    """One line on standard error that is written over, and stays when the statement has ended."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True)
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while not done.wait(INTERVAL_S):
-            live.update(Text(line(statement, total, time.monotonic())))
-    console.print(Text(line(statement, total, time.monotonic())))
+    live = Live(console=Console(stderr=True), auto_refresh=False)
+    live.start()
+    return lambda text: live.update(Text(text), refresh=True), live.stop
+
+
+def _in_notebook() -> tuple[Callable[[str], None], Callable[[], None]]:
+    """One output of the cell that is written over."""
+    ipython: Any = import_module("IPython.display")
+    handle = ipython.display(ipython.Pretty(""), display_id=True)
+    return lambda text: handle.update(ipython.Pretty(text)), lambda: None

@@ -67,7 +67,9 @@ class Session:
         con.execute("SET python_scan_all_frames = true")  # data frames of the caller stay visible through our frames
         engine.register_plain(con, gateway, caller)
 
-    def sql(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> duckdb.DuckDBPyRelation | None:
+    def sql(
+        self, text: str, params: Parameters = None, *, dialect: str | None = None
+    ) -> duckdb.DuckDBPyRelation | None:
         """Runs one statement at once and returns a relation over its finished rows, or None where it has none.
 
         `params` fill `?`, `$1` or `$name`. `dialect` "databricks" reads the whole text as Databricks SQL; text with
@@ -130,7 +132,9 @@ class Session:
             raise StatementError("session.sql runs one statement; run the statements one by one")
         text, values = _named_parameters(text, tokens, params)
         text = self._with_ledger_tables(text)
-        if _DEFINITION.match(text):  # what is kept for later keeps its text; it runs as a plain function where it is used
+        if _DEFINITION.match(
+            text
+        ):  # what is kept for later keeps its text; it runs as a plain function where it is used
             return text, values, False
         found = False
 

@@ -232,6 +232,9 @@ def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
             else:
                 number += 1
                 found.append(Parameter(token.start, token.end + 1, str(number)))
+        elif token.token_type == TokenType.QDCOLON:  # `?::`, which in DuckDB is a parameter and its cast
+            number += 1
+            found.append(Parameter(token.start, token.start + 1, str(number)))
     return found
 
 

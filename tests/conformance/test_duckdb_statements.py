@@ -225,7 +225,7 @@ def test_the_ledger_is_readable_by_its_names(fruit: Engine) -> None:
     rows = fruit.sql(
         "SELECT c.status, e.endpoint_name, u.status_code, p.status_code FROM system.aiq.calls AS c "
         "JOIN system.serving.endpoint_usage AS u ON u.databricks_request_id = c.request_id "
-        "JOIN system.serving.served_entities AS e USING (served_entity_id) "
+        "JOIN system.serving.served_entities AS e ON e.served_entity_id = c.served_entity_id "
         "JOIN main.ai.chat_payload AS p ON p.databricks_request_id = c.request_id"
     )
     assert rows == [("ok", "chat", 200, 200)] * 3

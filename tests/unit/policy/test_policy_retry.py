@@ -1,0 +1,110 @@
+"""What happens after a failed attempt, as a table: kind, retries so far, another entity or not, hint."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from aiq.config.endpoint import Settings
+from aiq.policy.retry import BACKOFF_CAP_S, RetryPolicy, RetryQuota
+
+POLICY = RetryPolicy(Settings(retries=10, retries_before_fallback=2), random.Random(1))
+
+# kind, retries so far, another entity can be asked, hint in seconds -> action
+TABLE = [
+    ("rate_limited", 0, False, None, "again"),
+    ("rate_limited", 9, False, 1.0, "again"),
+    ("rate_limited", 10, False, 1.0, "fail"),
+    ("rate_limited", 1, True, 1.0, "again"),
+    ("rate_limited", 2, True, None, "next"),
+    ("rate_limited", 0, True, 5.1, "next"),
+    ("rate_limited", 0, False, 3600.0, "again"),
+    ("overloaded", 0, False, None, "again"),
+    ("overloaded", 1, True, None, "again"),
+    ("overloaded", 2, True, None, "next"),
+    ("overloaded", 10, False, None, "fail"),
+    ("network", 1, True, None, "again"),
+    ("network", 2, True, None, "next"),
+    ("network", 10, False, None, "fail"),
+    ("bad_answer", 1, True, None, "again"),
+    ("bad_answer", 2, True, None, "next"),
+    ("bad_answer", 10, False, None, "fail"),
+    ("timeout", 0, True, None, "next"),
+    ("timeout", 0, False, None, "again"),
+    ("timeout", 1, False, None, "fail"),
+    ("quota_exhausted", 0, True, 1.0, "next"),
+    ("quota_exhausted", 0, False, 1.0, "fail"),
+    ("auth", 0, True, None, "next"),
+    ("auth", 0, False, None, "fail"),
+    ("not_found", 0, True, None, "next"),
+    ("not_found", 0, False, None, "fail"),
+    ("context_length", 0, True, None, "fail"),
+    ("content_filter", 0, True, None, "fail"),
+    ("content_filter", 0, False, None, "fail"),
+    ("bad_request", 0, True, None, "fail"),
+    ("adapted", 0, False, None, "again"),
+    ("adapted", 2, True, None, "again"),
+    ("adapted", 3, False, None, "fail"),
+    ("adapted", 3, True, None, "next"),
+]
+
+
+@pytest.mark.parametrize(("kind", "retries", "other", "hint", "action"), TABLE)
+def test_the_table(make: Any, kind: str, retries: int, other: bool, hint: float | None, action: str) -> None:
+    step = POLICY.decide(make.error(kind, retry_after_s=hint), retries, RetryQuota(), next_entity=other)
+    assert step.action == action
+
+
+def test_a_hint_is_waited_for_in_full_and_a_little_longer(make: Any) -> None:
+    for hint in (0.1, 2.0, 60.0):
+        delays = [
+            POLICY.decide(make.error("rate_limited", retry_after_s=hint), 0, RetryQuota(), next_entity=False).delay_s
+            for _ in range(50)
+        ]
+        assert min(delays) >= hint
+        assert max(delays) <= hint + min(1.0, 0.1 * hint)
+        assert len(set(delays)) > 1  # not everybody in the same instant
+
+
+def test_the_backoff_doubles_with_jitter_up_to_a_cap(make: Any) -> None:
+    for retries in range(10):
+        delay = POLICY.decide(make.error("overloaded"), retries, RetryQuota(), next_entity=False).delay_s
+        whole = min(BACKOFF_CAP_S, 0.25 * 2**retries)
+        assert whole / 2 <= delay <= whole
+
+
+def test_what_the_adapter_has_learnt_is_used_at_once(make: Any) -> None:
+    assert POLICY.decide(make.error("adapted", 400), 0, RetryQuota(), next_entity=True).delay_s == 0.0
+
+
+def test_a_spent_quota_ends_retries(make: Any) -> None:
+    quota = RetryQuota(capacity=10, cost=5)
+    actions = [POLICY.decide(make.error("overloaded"), 0, quota, next_entity=False).action for _ in range(3)]
+    assert actions == ["again", "again", "fail"]
+
+
+def test_a_spent_quota_falls_back_where_it_can(make: Any) -> None:
+    quota = RetryQuota(capacity=0)
+    assert POLICY.decide(make.error("network"), 0, quota, next_entity=True).action == "next"
+
+
+def test_a_rate_limit_costs_no_quota(make: Any) -> None:
+    quota = RetryQuota(capacity=0)
+    assert POLICY.decide(make.error("rate_limited"), 0, quota, next_entity=False).action == "again"
+
+
+def test_an_error_that_is_not_retried_costs_no_quota(make: Any) -> None:
+    quota = RetryQuota(capacity=10)
+    POLICY.decide(make.error("auth"), 0, quota, next_entity=False)
+    POLICY.decide(make.error("overloaded"), 10, quota, next_entity=False)
+    assert quota.available == 10
+
+
+def test_successes_refill_the_quota_up_to_its_capacity() -> None:
+    quota = RetryQuota(capacity=6, cost=5, refund=1)
+    assert quota.spend() and not quota.spend()
+    for _ in range(20):
+        quota.succeeded()
+    assert quota.available == 6
