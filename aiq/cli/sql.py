@@ -61,6 +61,8 @@ def sql(
     kind = format or _BY_SUFFIX.get(out.suffix.lower() if out else "", Format.table)
     if kind is Format.parquet and out is None:
         raise typer.BadParameter("parquet is not for a screen: give --out FILE.parquet", param_hint="--format")
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):  # found out before anything is paid
+        raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
     from aiq.engines.session import connect
 

@@ -36,6 +36,10 @@ _KEPT_STATEMENTS = 4
 
 _sites: dict[int, tuple[Statement, CallSite]] = {}
 _numbers = itertools.count(1)
+_plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = weakref.WeakKeyDictionary()
+_plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
+_kept: list[Callable[..., pa.Array]] = []
+"""A database calls a function, without holding it, also when the connection that made it is gone."""
 
 
 @contextmanager
@@ -59,39 +63,48 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
     """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet."""
     sql_type = duckdb_type(kind)
     name = f"__aiq_{blake2b(sql_type.encode(), digest_size=6).hexdigest()}"
-
-    def evaluate(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
-        number, request, *files = columns
-        found = _sites.get(number[0].as_py())
-        if found is None:
-            raise StatementError("this call belongs to a statement that has ended; run it again with session.sql")
-        statement, site = found
-        try:
-            return site.evaluate(statement, request, files[0] if files else None)
-        except AiqError as error:  # DuckDB passes on only its words
-            statement.cancel(error)
-            raise
-
-    _create(con, name, evaluate, sql_type)
+    _create(con, name, _evaluate_site, sql_type)
     return name
+
+
+def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
+    number, request, *files = columns
+    found = _sites.get(number[0].as_py())
+    if found is None:
+        raise StatementError("this call belongs to a statement that has ended; run it again with session.sql")
+    statement, site = found
+    try:
+        return site.evaluate(statement, request, files[0] if files else None)
+    except AiqError as error:  # DuckDB passes on only its words
+        statement.cancel(error)
+        raise
+
+
+def _evaluate_plain(*columns: pa.ChunkedArray) -> pa.Array:
+    if not len(columns[0]):
+        return pa.array([], pa.string())
+    plain = _plain_by_number.get(columns[0][0].as_py())
+    if plain is None:
+        raise StatementError("the connection that ai_query was registered on is gone; call aiq.register again")
+    return plain.evaluate(*columns[1:])
 
 
 def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> PlainFunction:
     """Makes `ai_query` callable in plain DuckDB SQL on this connection, and positionally on its cursors."""
     plain = PlainFunction(con, gateway, caller)
     con.execute("DROP MACRO IF EXISTS temp.ai_query").fetchall()  # it would hide the function of its name
-    with suppress(duckdb.Error):  # registering again replaces what an earlier call registered
-        con.remove_function(PLAIN_FUNCTION)
-    with suppress(duckdb.Error):
+    with suppress(duckdb.Error):  # registering again replaces what is there
         con.remove_function("ai_query")
-    _create(con, PLAIN_FUNCTION, plain.evaluate, "VARCHAR")
+    _create(con, PLAIN_FUNCTION, _evaluate_plain, "VARCHAR")
     # A cursor does not see a connection's temporary macro; it finds this function of the same name.
     _create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
+    number = next(_numbers)
+    _plain[con] = _plain_by_number[number] = plain
     defaults = ["endpoint", "request", "returnType := NULL", "failOnError := NULL", "modelParameters := NULL"]
     defaults += ["responseFormat := NULL", "files := NULL"]
     con.execute(
         f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(defaults)}) AS "
-        f"{PLAIN_FUNCTION}(txid_current(), {', '.join(PARAMETERS)})"
+        f"{PLAIN_FUNCTION}({number}, txid_current(), {', '.join(PARAMETERS)})"
     ).fetchall()
     return plain
 
@@ -186,10 +199,16 @@ class PlainFunction:
 
 
 def _create(con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str) -> None:
-    with suppress(duckdb.NotImplementedException):  # it is there already
+    try:
         con.create_function(  # type: ignore[call-overload]
             name, function, None, sql_type, type="arrow", null_handling="special", side_effects=True
         )
+        _kept.append(function)
+    except duckdb.NotImplementedException:  # this connection made it
+        pass
+    except duckdb.CatalogException as error:  # another connection to the same database made it
+        if "already exists" not in str(error):
+            raise
 
 
 def written_as(match: re.Match[str]) -> str:

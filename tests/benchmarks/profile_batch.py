@@ -5,8 +5,9 @@
 Runs the event loop on the main thread and the session on another, because only the main thread can be sampled by a
 signal wherever it is. A sample weighs the CPU its thread used since the one before, so waiting weighs nothing, and C
 code (orjson, SQLite, the HTTP client) counts for the line that called it. The session's thread (Arrow in and out, the
-commit to the Delta tables) runs under cProfile. Threads without Python (the transport's, DuckDB's, Delta's) are known
-by their sum alone.
+commit to the Delta tables) runs under cProfile. Threads that Python did not start (the transport's, DuckDB's, Delta's)
+are known by their sum alone. A signal is seen between two bytecodes: what the event loop does before it resumes a
+coroutine may show at the first line that runs after it (`_next_iteration`, an `await`).
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def show(title: str, seconds: Counter[Place], scale: float, lines: int, fields: 
     for field in fields:
         totals: Counter[str] = Counter()
         for place, each in seconds.items():
-            totals[getattr(place, field)] += each  # type: ignore[assignment]
+            totals[getattr(place, field)] += each
         for name, each in totals.most_common(lines):
             if each * scale >= 0.1:
                 print(f"{each * scale:6.2f}  {name}")
@@ -131,7 +132,7 @@ def work(given: argparse.Namespace, sampler: Sampler, server_core: int) -> None:
     names = {threading.main_thread().name: "event loop", threading.current_thread().name: "session"}
     for name, each in sorted(threads.items(), key=lambda item: -item[1]):
         print(f"{each * scale:6.2f}  {names.get(name, name)}")
-    print(f"{(cpu_s - sum(threads.values())) * scale:6.2f}  threads that run no Python\n")
+    print(f"{(cpu_s - sum(threads.values())) * scale:6.2f}  threads that Python did not start\n")
     show("Event loop", sampler.seconds, scale / given.repeat, given.lines, Place._fields)
     show("Session's thread", by_function(profile), scale, given.lines, ("layer", "function"))
 

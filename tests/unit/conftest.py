@@ -38,9 +38,8 @@ class VirtualTime:
         await wake
 
     async def settle(self) -> None:
-        """Returns when nobody can do anything without time passing."""
-        await asyncio.sleep(0)
-        while asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]
+        """Lets all others run until they wait for something."""
+        for _ in range(30):
             await asyncio.sleep(0)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -51,7 +50,9 @@ class VirtualTime:
         task = asyncio.ensure_future(work)
         try:
             while True:
-                await self.settle()
+                await asyncio.sleep(0)
+                while asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]
+                    await asyncio.sleep(0)
                 if task.done():
                     return task.result()
                 while self._sleepers and self._sleepers[0][2].done():

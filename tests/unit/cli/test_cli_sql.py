@@ -166,3 +166,11 @@ def test_a_databricks_script_may_escape_a_quote() -> None:
 def test_a_string_without_an_end_is_refused() -> None:
     with pytest.raises(StatementError, match="cannot be read"):
         split("SELECT 'abc")
+
+
+def test_an_output_that_cannot_be_written_is_found_before_anything_is_asked(
+    run: Run, simulator: SimulatorProcess
+) -> None:
+    simulator.reset()
+    done = run("sql", "SELECT ai_query('chat', 'x')", "--out", "nowhere/x.csv")
+    assert (done.returncode, simulator.stats()["requests"]) == (2, 0)
