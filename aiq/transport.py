@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -106,6 +107,7 @@ class PyreqwestTransport:
             if settings.proxy:
                 builder = builder.proxy(ProxyBuilder.all(settings.proxy))
             if settings.ca_file:
+                ssl.create_default_context(cafile=settings.ca_file)  # reqwest takes a file without a certificate
                 builder = builder.add_root_certificate_pem(Path(settings.ca_file).read_bytes())
             self._client: pyreqwest.client.Client = builder.build()
         except (PyreqwestError, OSError, ValueError) as error:
@@ -113,7 +115,7 @@ class PyreqwestTransport:
         self._limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        from pyreqwest.exceptions import ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+        from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 
         try:
             call = (
@@ -131,8 +133,6 @@ class PyreqwestTransport:
                 if len(body) > self._limit:
                     raise _too_large(self._limit)
                 return HttpResponse(response.status, _headers(response), memoryview(body))  # type: ignore[arg-type]
-        except ConnectTimeoutError as error:
-            raise _network(error, request.url) from None
         except RequestTimeoutError:
             raise _timed_out(timeout_s, self._read_timeout_s) from None
         except PyreqwestError as error:

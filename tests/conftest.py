@@ -66,6 +66,12 @@ class ConfFolder:
 
 
 @pytest.fixture(scope="session")
+def make_conf() -> Callable[[Path, str], ConfFolder]:
+    """`make_conf(folder, simulator.url)`, for fixtures that outlive a test."""
+    return ConfFolder
+
+
+@pytest.fixture(scope="session")
 def simulator_process() -> Iterator[SimulatorProcess]:
     with SimulatorProcess.start() as process:
         yield process

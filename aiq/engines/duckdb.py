@@ -38,6 +38,7 @@ _sites: dict[int, tuple[Statement, CallSite]] = {}
 _numbers = itertools.count(1)
 _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = weakref.WeakKeyDictionary()
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
+_seen: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, set[str]] = weakref.WeakKeyDictionary()
 _kept: list[Callable[..., pa.Array]] = []
 """A database calls a function, without holding it, also when the connection that made it is gone."""
 
@@ -62,9 +63,30 @@ def numbered_sites() -> Iterator[Callable[[Statement, CallSite], int]]:
 def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
     """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet."""
     sql_type = duckdb_type(kind)
-    name = f"__aiq_{blake2b(sql_type.encode(), digest_size=6).hexdigest()}"
-    _create(con, name, _evaluate_site, sql_type)
+    name = _name_of(sql_type)
+    if _is_visible(con, name):
+        return name
+    cursor = con.cursor()  # its transaction ends at once, so that a rollback of the connection's own takes nothing away
+    try:
+        _create(cursor, name, _evaluate_site, sql_type)
+    finally:
+        cursor.close()
+    if not _is_visible(con, name):  # the connection's transaction is older
+        name = _name_of(f"{sql_type} {next(_numbers)}")
+        _create(con, name, _evaluate_site, sql_type)
     return name
+
+
+def _name_of(text: str) -> str:
+    return f"__aiq_{blake2b(text.encode(), digest_size=6).hexdigest()}"
+
+
+def _is_visible(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a function that is never dropped can be called; trying it would abort an open transaction."""
+    seen = _seen.setdefault(con, set())
+    if name not in seen and con.execute(f"FROM duckdb_functions() WHERE function_name = '{name}'").fetchone():
+        seen.add(name)
+    return name in seen
 
 
 def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args

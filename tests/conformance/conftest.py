@@ -74,4 +74,3 @@ def engine(
 def session(engine: Engine) -> aiq.Session:
     """The engine's session, for what is not SQL."""
     return engine.session
-

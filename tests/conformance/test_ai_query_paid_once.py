@@ -27,7 +27,9 @@ def test_duplicates_in_different_chunks_are_paid_once(table: Engine) -> None:
 
 
 def test_the_same_expression_twice_is_paid_once(table: Engine) -> None:
-    table.sql("SELECT ai_query('chat', body) AS a, ai_query('chat', body) AS b, length(ai_query('chat', body)) AS c FROM t")
+    table.sql(
+        "SELECT ai_query('chat', body) AS a, ai_query('chat', body) AS b, length(ai_query('chat', body)) AS c FROM t"
+    )
     assert table.requests() == 10
 
 

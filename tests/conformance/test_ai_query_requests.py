@@ -111,7 +111,9 @@ def test_a_struct_that_is_no_chat_request_is_refused(engine: Engine, request_str
 )
 def test_odd_text_arrives_and_comes_back_whole(engine: Engine, ledger_rows: Ledger, text: str) -> None:
     engine.load("t", body=[text])
-    ((answer,),) = engine.sql("SELECT ai_query('chat', 'Answer with exactly one of: ' || 'same' || chr(10) || body) AS r FROM t")
+    ((answer,),) = engine.sql(
+        "SELECT ai_query('chat', 'Answer with exactly one of: ' || 'same' || chr(10) || body) AS r FROM t"
+    )
     assert answer == "same"
     assert messages(ledger_rows)[0][0]["content"].endswith(text)
 

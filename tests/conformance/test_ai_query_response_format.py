@@ -34,7 +34,9 @@ def test_text_is_what_is_asked_for_without_it(engine: Engine, text: str) -> None
 
 
 def test_json_mode_gives_a_string_of_json(engine: Engine, ledger_rows: Ledger) -> None:
-    ((r,),) = engine.sql("""SELECT ai_query('chat', 'Answer in JSON.', responseFormat => '{"type":"json_object"}') AS r""")
+    ((r,),) = engine.sql(
+        """SELECT ai_query('chat', 'Answer in JSON.', responseFormat => '{"type":"json_object"}') AS r"""
+    )
     assert isinstance(json.loads(r), dict)
     assert sent(ledger_rows)["response_format"] == {"type": "json_object"}
 

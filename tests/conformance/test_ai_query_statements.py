@@ -118,12 +118,17 @@ def test_in_where_a_cheap_condition_comes_first(fruit: Engine) -> None:
 
 def test_in_order_by_and_join(fruit: Engine) -> None:
     assert len(fruit.sql("SELECT id FROM t ORDER BY ai_query('chat', body)")) == 3
-    assert len(fruit.sql("SELECT a.id FROM t AS a JOIN t AS b ON ai_query('chat', a.body) = ai_query('chat', b.body)")) == 3
+    assert (
+        len(fruit.sql("SELECT a.id FROM t AS a JOIN t AS b ON ai_query('chat', a.body) = ai_query('chat', b.body)"))
+        == 3
+    )
     assert fruit.requests() == 6
 
 
 def test_union_and_distinct(fruit: Engine) -> None:
-    rows = fruit.sql("SELECT DISTINCT ai_query('chat', 'Same.') AS r FROM t UNION ALL SELECT ai_query('chat', 'Other.')")
+    rows = fruit.sql(
+        "SELECT DISTINCT ai_query('chat', 'Same.') AS r FROM t UNION ALL SELECT ai_query('chat', 'Other.')"
+    )
     assert len(rows) == 2 and fruit.requests() == 2
 
 
@@ -157,7 +162,11 @@ def test_a_view_asks_where_it_is_used(fruit: Engine) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["SELECT 1 AS a; SELECT 2 AS b", "SELECT ai_query('chat', 'x') AS a; DROP TABLE t", "SELECT 1 AS a;; SELECT 2 AS b;"],
+    [
+        "SELECT 1 AS a; SELECT 2 AS b",
+        "SELECT ai_query('chat', 'x') AS a; DROP TABLE t",
+        "SELECT 1 AS a;; SELECT 2 AS b;",
+    ],
 )
 def test_two_statements_in_one_text_are_refused_before_either_runs(fruit: Engine, text: str) -> None:
     with pytest.raises(StatementError, match="one statement"):

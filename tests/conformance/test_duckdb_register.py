@@ -23,7 +23,9 @@ def con(conf: ConfFolder, home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with a table `t` of 5,000 rows and 10 distinct prompts, on which aiq is registered."""
     with duckdb.connect() as connection:
         aiq.register(connection, conf=conf.path, home=home, user="ann@example.com")
-        connection.execute("CREATE TABLE t AS SELECT i AS id, 'Number ' || (i % 10) || '.' AS body FROM range(5000) AS r(i)")
+        connection.execute(
+            "CREATE TABLE t AS SELECT i AS id, 'Number ' || (i % 10) || '.' AS body FROM range(5000) AS r(i)"
+        )
         yield connection
 
 

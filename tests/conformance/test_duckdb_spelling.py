@@ -77,7 +77,9 @@ def test_duckdb_functions_in_an_argument_stay_as_they_are(engine: Engine) -> Non
 
 def test_duckdb_syntax_around_a_call_stays_as_it_is(engine: Engine) -> None:
     engine.load("t", body=["One.", "Two."])
-    rows = engine.sql("FROM t SELECT * EXCLUDE (id), ai_query('chat', body) AS r QUALIFY row_number() OVER (ORDER BY id) = 1")
+    rows = engine.sql(
+        "FROM t SELECT * EXCLUDE (id), ai_query('chat', body) AS r QUALIFY row_number() OVER (ORDER BY id) = 1"
+    )
     assert len(rows) == 1 and rows[0][1].endswith("One.")
     assert len(engine.sql("SELECT COLUMNS('bo.*'), ai_query('chat', body) AS r FROM t USING SAMPLE 2 ROWS")) == 2
 

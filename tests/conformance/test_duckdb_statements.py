@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,7 +216,9 @@ def test_two_sessions_in_two_threads_at_once(conf: ConfFolder, home: Path, engin
 
 def test_a_large_table_is_answered_by_several_threads(engine: Engine) -> None:
     engine.session.con.execute("SET threads = 4")
-    engine.session.con.execute("CREATE TABLE big AS SELECT 'Number ' || (i % 50) || '.' AS body FROM range(400000) AS r(i)")
+    engine.session.con.execute(
+        "CREATE TABLE big AS SELECT 'Number ' || (i % 50) || '.' AS body FROM range(400000) AS r(i)"
+    )
     assert engine.sql("SELECT count(DISTINCT ai_query('chat', body)) AS n FROM big") == [(50,)]
     assert engine.requests() == 50
 
@@ -245,3 +248,51 @@ def test_the_ledger_can_be_asked_about_itself(fruit: Engine) -> None:
     fruit.sql("CREATE TABLE e AS SELECT ai_query('chat', body) AS r FROM t")
     rows = fruit.sql("SELECT ai_query('chat', model) AS r FROM system.aiq.calls")
     assert len(rows) == 3
+
+
+def test_a_rollback_takes_nothing_from_later_statements(fruit: Engine) -> None:
+    fruit.sql("BEGIN")
+    fruit.sql("SELECT ai_query('emb', body) AS r FROM t")
+    fruit.sql("ROLLBACK")
+    assert len(fruit.sql("SELECT ai_query('emb', body) AS r FROM t")) == 3
+
+
+def test_a_type_that_is_new_in_an_older_transaction(conf: ConfFolder, home: Path, tmp_path: Path) -> None:
+    with (
+        aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home) as first,
+        aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home) as second,
+    ):
+        first.sql("BEGIN")
+        first.sql("SELECT ai_query('chat', 'Hi.') AS r")
+        for session in (second, first):
+            result = session.sql("SELECT ai_query('emb', 'Hi.') AS r")
+            assert result is not None and len(result) == 1
+        first.sql("COMMIT")
+
+
+def test_a_session_works_on_when_another_one_of_the_same_file_is_closed(
+    conf: ConfFolder, home: Path, tmp_path: Path
+) -> None:
+    def ask(session: aiq.Session) -> int:
+        result = session.sql("SELECT ai_query('emb', 'Hi.') AS v, ai_query('chat', 'Hi.', failOnError => false) AS r")
+        return 0 if result is None else len(result)
+
+    with aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home) as second:
+        first = aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home)
+        assert ask(first) == 1
+        first.close()
+        del first
+        gc.collect()
+        assert ask(second) == 1 and second.con.execute("SELECT ai_query('chat', 'Hi.')").fetchall()
+
+
+def test_each_session_of_a_file_asks_as_its_own_user(conf: ConfFolder, home: Path, tmp_path: Path) -> None:
+    with (
+        aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home, user="ann@example.com") as ann,
+        aiq.connect(tmp_path / "shop.duckdb", conf=conf.path, home=home, user="bob@example.com") as bob,
+    ):
+        for session in (ann, bob):
+            session.sql("CREATE TEMP VIEW v AS SELECT ai_query('chat', 'Hi.') AS r")
+            session.con.execute("SELECT * FROM v").fetchall()
+        result = ann.sql("SELECT requester FROM system.aiq.calls ORDER BY 1")
+        assert result is not None and result.fetchall() == [("ann@example.com",), ("bob@example.com",)]

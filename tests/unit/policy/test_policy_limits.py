@@ -184,7 +184,9 @@ def test_the_words_of_a_429_name_the_limit_that_is_the_last_to_grant(make: Any) 
     assert not caught.value.reason.endswith("for user")
 
 
-@pytest.mark.parametrize("limits", [[RateLimit(0)], [RateLimit(0, "user")], [RateLimit(9), RateLimit(0, "user", "ann")]])
+@pytest.mark.parametrize(
+    "limits", [[RateLimit(0)], [RateLimit(0, "user")], [RateLimit(9), RateLimit(0, "user", "ann")]]
+)
 def test_a_limit_of_no_calls_blocks_with_403(make: Any, limits: Any) -> None:
     time = make.time()
     with pytest.raises(PolicyError) as caught:

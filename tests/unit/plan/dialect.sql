@@ -1,0 +1,16 @@
+-- Databricks' SQL and what DuckDB is given for it. Each case: a title, the statement, `-- becomes`, the result.
+
+-- case: backticks
+SELECT `a b` FROM `main`.`s`.`t`
+-- becomes
+SELECT "a b" FROM "main"."s"."t"
+
+-- case: from_json takes a DDL schema in Databricks and a JSON structure in DuckDB
+SELECT from_json(x, 'a INT, b ARRAY<STRING>') AS y FROM t
+-- becomes
+SELECT FROM_JSON(x, '{"a": "INTEGER", "b": ["VARCHAR"]}') AS y FROM t
+
+-- case: an AI call passes through
+SELECT ai_query('chat', concat('a', b)) AS y FROM t LIMIT 3
+-- becomes
+SELECT AI_QUERY('chat', 'a' || b) AS y FROM t LIMIT 3
