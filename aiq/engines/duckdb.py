@@ -15,6 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -31,6 +32,7 @@ from aiq.ledger.tables import Tables
 from aiq.request import Caller
 
 PLAIN_FUNCTION = "__aiq_query"
+_CALLED = re.compile(r"(\w+)\s*\(")
 _IDLE_S = 2.0
 _KEPT_STATEMENTS = 4
 
@@ -39,6 +41,7 @@ _numbers = itertools.count(1)
 _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = weakref.WeakKeyDictionary()
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
 _seen: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, set[str]] = weakref.WeakKeyDictionary()
+"""The functions that every transaction of a connection can call; none is ever dropped."""
 _kept: list[Callable[..., pa.Array]] = []
 """A database calls a function, without holding it, also when the connection that made it is gone."""
 
@@ -64,16 +67,19 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
     """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet."""
     sql_type = duckdb_type(kind)
     name = _name_of(sql_type)
-    if _is_visible(con, name):
+    seen = _seen.setdefault(con, set())
+    if name in seen:
         return name
     cursor = con.cursor()  # its transaction ends at once, so that a rollback of the connection's own takes nothing away
     try:
         _create(cursor, name, _evaluate_site, sql_type)
     finally:
         cursor.close()
-    if not _is_visible(con, name):  # the connection's transaction is older
-        name = _name_of(f"{sql_type} {next(_numbers)}")
-        _create(con, name, _evaluate_site, sql_type)
+    if _is_visible(con, name):
+        seen.add(name)
+        return name
+    name = _name_of(f"{sql_type} {next(_numbers)}")  # for the connection's open transaction, which is older
+    _create(con, name, _evaluate_site, sql_type)
     return name
 
 
@@ -82,11 +88,11 @@ def _name_of(text: str) -> str:
 
 
 def _is_visible(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether a function that is never dropped can be called; trying it would abort an open transaction."""
-    seen = _seen.setdefault(con, set())
-    if name not in seen and con.execute(f"FROM duckdb_functions() WHERE function_name = '{name}'").fetchone():
-        seen.add(name)
-    return name in seen
+    """Whether a function that exists can be called; calling it to see would abort an open transaction."""
+    first, second = (con.execute("SELECT txid_current()").fetchall() for _ in range(2))
+    if first != second:  # no transaction is open
+        return True
+    return con.execute(f"FROM duckdb_functions() WHERE function_name = '{name}'").fetchone() is not None
 
 
 def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
@@ -141,8 +147,17 @@ class PlainFunction:
         self._con, self._gateway, self._caller = weakref.ref(con), gateway, caller
         self._statements: dict[int | None, tuple[Statement, float]] = {}
         self._compiled: dict[str, CallSite] = {}
-        self._running = 0
         self._lock = threading.Lock()
+        self._whole: Statement | None = None
+
+    @contextmanager
+    def within(self, statement: Statement) -> Iterator[None]:
+        """While inside, calls of the connection itself belong to `statement`: those of its views and macros."""
+        self._whole = statement
+        try:
+            yield
+        finally:
+            self._whole = None
 
     def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
         """`columns`: the transaction's number, then the arguments in the order of the signature."""
@@ -152,8 +167,17 @@ class PlainFunction:
         if len(columns[0]) == 0:
             return pa.array([], pa.string())
         arguments = dict(zip(PARAMETERS, columns, strict=False))
+        whole = self._whole if transaction is not None else None
+        statement = whole or self._statement(transaction)
+        try:
+            return self._answered(statement, arguments)
+        except AiqError as error:
+            if whole is not None:  # DuckDB passes on only its words
+                whole.cancel(error)
+            raise
+
+    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray]) -> pa.Array:
         site = self._site(arguments)
-        statement = self._statement(transaction)
         files = arguments.get("files")
         from aiq.engines.interrupt import running
 
@@ -247,6 +271,31 @@ def run(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | N
         name = "to_arrow_table" if hasattr(cursor, "to_arrow_table") else "fetch_arrow_table"
         table: pa.Table = getattr(cursor, name)()
         return table
+
+
+def calls_by_name(con: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Whether a statement reads a view or uses a macro of the database that calls ai_query, itself or by another."""
+    definitions = con.execute("SELECT lower(view_name), lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
+    called = {name for sql in (text.lower(), *(sql for _, sql in definitions)) for name in _CALLED.findall(sql)}
+    if called - _own_functions(duckdb.__version__):  # listing the macros takes ten milliseconds
+        definitions += con.execute(
+            "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
+            "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query'"
+        ).fetchall()
+    calling = {"ai_query"}
+    while more := {n for n, sql in definitions if n not in calling and any(name in sql for name in calling)}:
+        calling |= more
+    return any(name in text.lower() for name in calling - {"ai_query"})
+
+
+@cache
+def _own_functions(version: str) -> frozenset[str]:
+    """What stands before a parenthesis in this version of DuckDB and is no macro of anybody."""
+    with duckdb.connect() as con:
+        names = con.execute(
+            "SELECT lower(function_name) FROM duckdb_functions() UNION ALL SELECT keyword_name FROM duckdb_keywords()"
+        ).fetchall()
+    return frozenset(name for (name,) in names) | {"ai_query"}
 
 
 def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa.Table) -> str:

@@ -65,7 +65,7 @@ class Session:
         self._owns, self._dialect = owns_connection, dialect
         self._results: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
         con.execute("SET python_scan_all_frames = true")  # data frames of the caller stay visible through our frames
-        engine.register_plain(con, gateway, caller)
+        self._plain = engine.register_plain(con, gateway, caller)
 
     def sql(
         self, text: str, params: Parameters = None, *, dialect: str | None = None
@@ -87,6 +87,7 @@ class Session:
                     shown_progress(self, statement, sql),
                     stopped_by_ctrl_c(statement),
                     running(self.con, statement),
+                    self._plain.within(statement),
                 ):
                     return self._run(sql, values)
             except (duckdb.Error, RuntimeError) as error:
@@ -145,7 +146,7 @@ class Session:
             return f"{compiled} AS {_quoted(call.text)}" if call.is_column else compiled
 
         text = calls.rewrite_calls(text, compile_call)
-        return text, values, found
+        return text, values, found or engine.calls_by_name(self.con, text)
 
     def _compile(self, call: calls.Call, values: dict[str, Any], statement: Statement, number: Any) -> str:
         """One call as a call of the UDF of its result type."""
