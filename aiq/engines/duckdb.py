@@ -11,6 +11,7 @@ import itertools
 import re
 import threading
 import time
+import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,9 @@ _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = we
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
 _seen: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, set[str]] = weakref.WeakKeyDictionary()
 """The functions that every transaction of a connection can call; none is ever dropped."""
-_kept: list[Callable[..., pa.Array]] = []
+_identities: dict[str, set[tuple[str, tuple[str, ...], int]]] = {}
+"""By database, who is registered on it: user, groups and gateway."""
+_kept: set[Callable[..., pa.Array]] = set()
 """A database calls a function, without holding it, also when the connection that made it is gone."""
 
 
@@ -145,6 +148,8 @@ class PlainFunction:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> None:
         self._con, self._gateway, self._caller = weakref.ref(con), gateway, caller
+        self._database = _database_of(con)
+        _identities.setdefault(self._database, set()).add((caller.user, caller.groups, id(gateway)))
         self._statements: dict[int | None, tuple[Statement, float]] = {}
         self._compiled: dict[str, CallSite] = {}
         self._lock = threading.Lock()
@@ -189,6 +194,11 @@ class PlainFunction:
         """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
         if not 2 <= len(columns) <= len(PARAMETERS):
             raise FunctionError("WRONG_NUM_ARGS", f"ai_query takes 2 to {len(PARAMETERS)} arguments.")
+        if len(_identities[self._database]) > 1:
+            raise StatementError(
+                "ai_query cannot tell who asks on this cursor, because several users are registered on its database; "
+                "call aiq.register(cursor, user=...)"
+            )
         return self._evaluate(None, columns)
 
     def _site(self, arguments: dict[str, pa.ChunkedArray]) -> CallSite:
@@ -244,12 +254,20 @@ class PlainFunction:
             return statement
 
 
+def _database_of(con: duckdb.DuckDBPyConnection) -> str:
+    """What tells this database from all others in the process, in memory too: a function of it that says so."""
+    token = uuid.uuid4().hex
+    _create(con, "__aiq_database", lambda *columns: pa.array([token] * len(columns[0])), "VARCHAR")
+    found: str = con.execute("SELECT __aiq_database(1)").fetchall()[0][0]
+    return found
+
+
 def _create(con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str) -> None:
     try:
         con.create_function(  # type: ignore[call-overload]
             name, function, None, sql_type, type="arrow", null_handling="special", side_effects=True
         )
-        _kept.append(function)
+        _kept.add(function)
     except duckdb.NotImplementedException:  # this connection made it
         pass
     except duckdb.CatalogException as error:  # another connection to the same database made it

@@ -46,7 +46,8 @@ def test_a_string_becomes_one_message_of_the_user(engine: Engine, ledger_rows: L
 def test_a_struct_of_messages_goes_as_it_is(engine: Engine, ledger_rows: Ledger) -> None:
     engine.load("t", body=["Tell me."])
     engine.sql(
-        "SELECT ai_query('chat', named_struct('messages', array(named_struct('role', 'system', 'content', 'Be brief.'), "
+        "SELECT ai_query('chat', named_struct('messages', array("
+        "named_struct('role', 'system', 'content', 'Be brief.'), "
         "named_struct('role', 'user', 'content', body)))) AS r FROM t"
     )
     assert messages(ledger_rows) == [
@@ -67,7 +68,8 @@ def test_a_struct_may_carry_parameters_and_model_parameters_win(engine: Engine, 
 def test_equal_structs_are_paid_once(engine: Engine) -> None:
     engine.load("t", body=["Same."] * 50)
     rows = engine.sql(
-        "SELECT ai_query('chat', named_struct('messages', array(named_struct('role', 'user', 'content', body)))) AS r FROM t"
+        "SELECT ai_query('chat', named_struct('messages', "
+        "array(named_struct('role', 'user', 'content', body)))) AS r FROM t"
     )
     assert len(set(rows)) == 1 and engine.requests() == 1
 

@@ -158,7 +158,8 @@ def test_a_failed_row_gives_a_message_and_the_others_their_result(engine: Engine
 def test_the_fields_of_the_struct_can_be_read_at_once(engine: Engine) -> None:
     engine.load("t", body=["One.", "Two. [[fault:400]]"])
     rows = engine.sql(
-        "SELECT r.result, r.errorMessage FROM (SELECT ai_query('chat', body, failOnError => false) AS r FROM t) ORDER BY 1"
+        "SELECT r.result, r.errorMessage FROM "
+        "(SELECT ai_query('chat', body, failOnError => false) AS r FROM t) ORDER BY 1"
     )
     assert sorted(r is None for r, _ in rows) == [False, True]
     assert engine.requests() == 2

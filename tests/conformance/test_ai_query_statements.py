@@ -64,7 +64,8 @@ def test_insert_select_keeps_the_answers(fruit: Engine) -> None:
 
 def test_a_common_table_expression_is_asked_once(fruit: Engine) -> None:
     rows = fruit.sql(
-        "WITH a AS (SELECT id, ai_query('chat', body) AS r FROM t) SELECT x.id, x.r, y.r FROM a AS x JOIN a AS y ON x.id = y.id"
+        "WITH a AS (SELECT id, ai_query('chat', body) AS r FROM t) "
+        "SELECT x.id, x.r, y.r FROM a AS x JOIN a AS y ON x.id = y.id"
     )
     assert len(rows) == 3 and all(left == right for _, left, right in rows)
     assert fruit.requests() == 3
@@ -72,7 +73,8 @@ def test_a_common_table_expression_is_asked_once(fruit: Engine) -> None:
 
 def test_a_subquery_in_from_where_and_select(fruit: Engine) -> None:
     rows = fruit.sql(
-        "SELECT (SELECT max(ai_query('chat', body)) FROM t) AS m, s.r FROM (SELECT ai_query('chat', body) AS r FROM t) AS s "
+        "SELECT (SELECT max(ai_query('chat', body)) FROM t) AS m, s.r "
+        "FROM (SELECT ai_query('chat', body) AS r FROM t) AS s "
         "WHERE s.r IN (SELECT ai_query('chat', body) FROM t WHERE id = 1)"
     )
     assert len(rows) == 1 and rows[0][1].endswith("Green pear.")
@@ -95,7 +97,8 @@ def test_calls_of_several_endpoints_in_one_row(fruit: Engine) -> None:
 def test_in_aggregates_groups_and_having(fruit: Engine) -> None:
     assert fruit.sql("SELECT count(ai_query('chat', body)) AS n FROM t") == [(3,)]
     rows = fruit.sql(
-        "SELECT ai_query('chat', 'Same.') AS k, count(*) AS n FROM t GROUP BY ai_query('chat', 'Same.') HAVING count(*) > 2"
+        "SELECT ai_query('chat', 'Same.') AS k, count(*) AS n FROM t "
+        "GROUP BY ai_query('chat', 'Same.') HAVING count(*) > 2"
     )
     assert [n for _, n in rows] == [3]
 

@@ -76,7 +76,7 @@ def test_equal_requests_of_a_statement_are_paid_once(
 def test_a_type_that_depends_on_arguments_is_refused_and_names_session_sql(
     con: duckdb.DuckDBPyConnection, simulator: SimulatorProcess, call: str, kind: str
 ) -> None:
-    with pytest.raises(duckdb.InvalidInputException, match="session.sql") as caught:
+    with pytest.raises(duckdb.InvalidInputException, match=r"session\.sql") as caught:
         con.sql(f"SELECT {call}").fetchall()
     assert kind in str(caught.value) and requests(simulator) == 0
 

@@ -89,7 +89,8 @@ def test_a_result_that_somebody_holds_is_kept(engine: Engine, result: duckdb.Duc
 
 def test_types_are_those_of_the_answer(engine: Engine) -> None:
     found = engine.session.sql(
-        "SELECT ai_query('chat', 'x') AS s, ai_query('emb', 'x') AS v, ai_query('chat', 'x', failOnError => false) AS f, "
+        "SELECT ai_query('chat', 'x') AS s, ai_query('emb', 'x') AS v, "
+        "ai_query('chat', 'x', failOnError => false) AS f, "
         "ai_query('model', 1, returnType => 'DECIMAL(4,2)') AS d"
     )
     assert found is not None

@@ -69,9 +69,7 @@ def test_backticks_and_double_quotes_name_columns(session: aiq.Session) -> None:
 
 def test_duckdb_functions_in_an_argument_stay_as_they_are(engine: Engine) -> None:
     engine.load("t", body=["a"])
-    ((r,),) = engine.sql(
-        "SELECT ai_query('chat', printf('%s-%d', body, 7) || list_reduce([1, 2], lambda x, y: x + y)::VARCHAR) AS r FROM t"
-    )
+    ((r,),) = engine.sql("SELECT ai_query('chat', printf('%s-%d', body, 7) || list_sum([1, 2])::VARCHAR) AS r FROM t")
     assert r.endswith("a-73")
 
 
@@ -89,7 +87,8 @@ def test_a_whole_databricks_statement(session: aiq.Session, engine: Engine) -> N
     result = session.sql(
         """SELECT `id`, r.result, r.errorMessage FROM (
              SELECT id, ai_query('chat', concat('Extract: ', body),
-               responseFormat  => '{"type":"json_schema","json_schema":{"name":"o","strict":true,"schema":{"type":"object",
+               responseFormat  => '{"type":"json_schema","json_schema":{"name":"o","strict":true,"schema":{
+                 "type":"object",
                  "properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}}}',
                modelParameters => named_struct('temperature', 0.0D, 'max_tokens', 500),
                failOnError     => false) AS r FROM reviews) ORDER BY id""",
@@ -125,7 +124,8 @@ def test_a_custom_model_in_databricks_words(session: aiq.Session, engine: Engine
 def test_named_endpoint_and_request_in_databricks_words(session: aiq.Session, engine: Engine) -> None:
     engine.load("features", a=[1], b=[2])
     result = session.sql(
-        "SELECT ai_query(endpoint => 'model', request => struct(a, b), returnType => 'STRUCT<a: INT, b: INT>') AS r FROM features",
+        "SELECT ai_query(endpoint => 'model', request => struct(a, b), "
+        "returnType => 'STRUCT<a: INT, b: INT>') AS r FROM features",
         dialect="databricks",
     )
     assert result is not None and result.fetchall() == [({"a": 1, "b": 2},)]

@@ -240,7 +240,7 @@ def test_the_ledger_is_readable_before_the_first_call(engine: Engine) -> None:
 
 
 def test_an_unknown_table_of_the_ledger_is_told_with_the_nearest_name(engine: Engine) -> None:
-    with pytest.raises(StatementError, match="Did you mean 'system.aiq.calls'"):
+    with pytest.raises(StatementError, match=r"Did you mean 'system\.aiq\.calls'"):
         engine.sql("SELECT * FROM system.aiq.call")
 
 

@@ -1,4 +1,4 @@
-"""The four tables, read back with `deltalake` and with plain DuckDB over their files, against the simulator's own count."""
+"""The four tables, read with `deltalake` and with plain DuckDB over their files, against what the simulator counted."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_an_endpoint_without_its_secret_does_not_hinder_the_others(conf: ConfFol
 def test_a_home_that_is_read_only_is_told_at_connect(conf: ConfFolder, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    with pytest.raises(LedgerError, match="is not writable.*AIQ_HOME"):
+    with pytest.raises(LedgerError, match=r"is not writable.*AIQ_HOME"):
         aiq.connect(conf=conf.path, home=folder / "home")
 
 
@@ -73,9 +73,8 @@ def test_an_answer_above_the_cap_is_refused_and_names_the_setting(conf: ConfFold
     conf.settings(
         max_response_bytes=2048, retries=0, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:9"}}}
     )
-    with aiq.connect(conf=conf.path, home=home) as session:
-        with pytest.raises(ProviderError, match="max_response_bytes"):
-            session.sql("SELECT ai_query('emb', 'x', modelParameters => {'dimensions': 4000}) AS r")
+    with aiq.connect(conf=conf.path, home=home) as session, pytest.raises(ProviderError, match="max_response_bytes"):
+        session.sql("SELECT ai_query('emb', 'x', modelParameters => {'dimensions': 4000}) AS r")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +114,9 @@ def test_a_file_that_is_no_image_fails_before_any_call(
     conf: ConfFolder, home: Path, tmp_path: Path, simulator: SimulatorProcess
 ) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7 ...")
-    with aiq.connect(conf=conf.path, home=home) as session:
-        with pytest.raises(StatementError, match="begins with the bytes 25 50 44 46"):
-            session.sql(f"SELECT ai_query('chat', 'Read.', files => content) AS r FROM read_blob('{tmp_path}/a.pdf')")
+    words = "begins with the bytes 25 50 44 46"
+    with aiq.connect(conf=conf.path, home=home) as session, pytest.raises(StatementError, match=words):
+        session.sql(f"SELECT ai_query('chat', 'Read.', files => content) AS r FROM read_blob('{tmp_path}/a.pdf')")
     assert simulator.stats()["requests"] == 0
 
 

@@ -115,7 +115,7 @@ def test_a_provider_that_is_not_there_is_told_by_its_host(
 ) -> None:
     conf.settings(retries=1, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:9/invocations"}}})
     conf.endpoint("gone", conf.entity("main", "gpt-4o", url="http://127.0.0.1:9/v1"))
-    with pytest.raises(ProviderError, match="cannot reach 127.0.0.1:9") as caught:
+    with pytest.raises(ProviderError, match=r"cannot reach 127\.0\.0\.1:9") as caught:
         ask("Hello?", "gone")
     assert caught.value.kind == "network"
     assert attempts(ledger_rows) == [("main", 503, "network")] * 2
@@ -262,7 +262,8 @@ def test_a_quota_of_the_provider_is_waited_for(conf: ConfFolder, home: Path, sim
 def test_the_first_failing_row_stops_the_rest(conf: ConfFolder, home: Path, simulator: SimulatorProcess) -> None:
     conf.settings(concurrency=2, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:9"}}})
     with aiq.connect(conf=conf.path, home=home) as session:
-        text = "SELECT ai_query('chat', CASE WHEN i = 10 THEN '[[fault:400]]' ELSE 'Row ' || i END) AS r FROM range(2000) AS r(i)"
+        prompt = "CASE WHEN i = 10 THEN '[[fault:400]]' ELSE 'Row ' || i END"
+        text = f"SELECT ai_query('chat', {prompt}) AS r FROM range(2000) AS r(i)"
         with pytest.raises(RequestFailed, match="code 400"):
             session.sql(text)
     assert simulator.stats()["requests"] < 500
