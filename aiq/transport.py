@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -169,7 +168,6 @@ class HttpxTransport:
                 proxy=settings.proxy,
                 transport=transport,
                 follow_redirects=False,
-                trust_env=os.environ.get("AIQ_TRUST_ENV", "1") == "1",
                 timeout=httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s, pool=None),
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             )
