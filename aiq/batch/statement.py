@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -59,12 +59,46 @@ class _Work(NamedTuple):
     fail_fast: bool
 
 
+class _Unknown:
+    """Stands for an answer that nobody has yet."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+MAX_WAITING = 100_000
+"""Requests that may wait to be sent before the engine is held up."""
+
+
+class Pass:
+    """One run of a statement in which answers are looked up, and what has none yet is noted and asked.
+
+    Call sites of the stages after `frozen` and up to `stage` ask, at most `most` requests in all. `unknown` counts, by
+    stage, the look-ups that found nothing and asked nothing.
+    """
+
+    __slots__ = ("asked", "frozen", "most", "send", "stage", "unknown", "wave")
+
+    def __init__(self, stage: int, *, frozen: int = -1, most: float = float("inf"), send: bool = True) -> None:
+        self.stage, self.frozen, self.most, self.send = stage, frozen, most, send
+        self.asked = 0
+        self.unknown: Counter[int] = Counter()
+        self.wave = _Wave()
+
+    @property
+    def complete(self) -> bool:
+        """True when every answer was there that a stage that may still ask needed."""
+        return not self.asked and not any(stage > self.frozen for stage in self.unknown)
+
+
 class Progress:
     """Counters of a running statement, read by the progress display without a lock."""
 
     __slots__ = (
         "answered",
         "asked",
+        "by_request",
         "calls",
         "cost_usd",
         "failed",
@@ -78,6 +112,8 @@ class Progress:
         self.started = time.monotonic()
         self.rows = self.asked = self.answered = self.failed = self.calls = self.tokens = 0
         self.cost_usd: float | None = 0.0
+        self.by_request = False
+        """Whether requests are counted, not rows: while answers are looked up, a row is seen several times."""
 
 
 class Statement:
@@ -96,11 +132,73 @@ class Statement:
         self._working: dict[str, int] = {}
         self._cancelled = False
         self.asking = 0
+        self.running: Pass | None = None
 
     @property
     def stopped(self) -> bool:
         """True after `cancel`: nothing more can be asked."""
         return self._cancelled
+
+    @property
+    def incomplete(self) -> bool:
+        """True while a pass has come upon an answer that nobody has yet."""
+        return self.running is not None and bool(self.running.asked or self.running.unknown)
+
+    def values(self, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool, stage: int) -> list[Any]:
+        """The values of some requests, in order: asked for now, or looked up in a pass (UNKNOWN: not there yet)."""
+        run = self.running
+        if run is None:
+            return self.ask(endpoint, task, asks, fail_fast=fail_fast)
+        return self._look_up(run, endpoint, task, asks, fail_fast=fail_fast, stage=stage)
+
+    def _look_up(
+        self, run: Pass, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool, stage: int
+    ) -> list[Any]:
+        active = run.frozen < stage <= run.stage
+        values: list[Any] = []
+        fresh: list[tuple[Ask, Slot]] = []
+        with self._lock:
+            self._raise_if_stopped()
+            for ask in asks:
+                slot = self._slots.get(ask.key)
+                if slot is None:
+                    if active and run.asked < run.most:
+                        run.asked += 1
+                        slot = self._slots[ask.key] = Slot()
+                        slot.waves.append(run.wave)
+                        fresh.append((ask, slot))
+                    else:
+                        run.unknown[stage] += 1
+                values.append(slot.value if slot is not None and slot.done else UNKNOWN)
+            if fresh:
+                run.wave.remaining += len(fresh)
+                run.wave.event.clear()
+                self.progress.asked += len(fresh)
+        if fresh and run.send:
+            work = self._pack(endpoint, task, fresh, fail_fast)
+            background_loop().call_soon_threadsafe(self._start, endpoint, work)
+            while run.wave.remaining > MAX_WAITING and not self._cancelled:
+                time.sleep(0.01)
+        if fail_fast:
+            self._raise_first_failure(values)
+        return values
+
+    def wait(self, run: Pass) -> None:
+        """Waits until everything that a pass asked for is answered. Raises as `ask` does."""
+        try:
+            if run.wave.remaining:
+                self._wait(run.wave)
+        except BaseException as error:
+            self.cancel(error if isinstance(error, Exception) else None)
+            raise
+        with self._lock:
+            self._raise_if_stopped()
+
+    def _raise_first_failure(self, values: list[Any]) -> None:
+        failed = next((value for value in values if isinstance(value, RequestFailed)), None)
+        if failed is not None:
+            self.fail(failed)
+            raise failed
 
     def ask(self, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool) -> list[Any]:
         """The values of some requests, in order; a failed one's value is its RequestFailed.
@@ -141,10 +239,7 @@ class Statement:
                 self._raise_if_stopped()
         values = [slot.value for slot in slots]
         if fail_fast:
-            failed = next((value for value in values if isinstance(value, RequestFailed)), None)
-            if failed is not None:
-                self.fail(failed)
-                raise failed
+            self._raise_first_failure(values)
         return values
 
     def cancel(self, error: BaseException | None = None) -> None:
@@ -170,7 +265,9 @@ class Statement:
 
     def _raise_if_stopped(self) -> None:
         if self._cancelled:
-            raise self.error or StatementCancelled("the statement was stopped; answers already paid for are kept")
+            raise self.error or StatementCancelled(
+                "the statement was stopped; answers already paid for are in the ledger"
+            )
 
     def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> list[_Work]:
         """One request an ask; for embeddings, several asks a request."""

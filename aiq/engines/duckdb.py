@@ -33,6 +33,7 @@ from aiq.ledger.tables import Tables
 from aiq.request import Caller
 
 PLAIN_FUNCTION = "__aiq_query"
+PURE_PLAIN_FUNCTION = "__aiq_query_pure"
 _CALLED = re.compile(r"(\w+)\s*\(")
 _IDLE_S = 2.0
 _KEPT_STATEMENTS = 4
@@ -66,16 +67,20 @@ def numbered_sites() -> Iterator[Callable[[Statement, CallSite], int]]:
             _sites.pop(key, None)
 
 
-def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
-    """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet."""
+def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType, *, pure: bool = False) -> str:
+    """The name of the UDF `(site BIGINT, request ANY [, files ANY]) -> kind`, registered if it is not there yet.
+
+    `pure` gives one that DuckDB may evaluate as often and as late as it likes: for passes, in which it only looks
+    answers up.
+    """
     sql_type = duckdb_type(kind)
-    name = _name_of(sql_type)
+    name = _name_of(f"{sql_type} pure" if pure else sql_type)
     seen = _seen.setdefault(con, set())
     if name in seen:
         return name
     cursor = con.cursor()  # its transaction ends at once, so that a rollback of the connection's own takes nothing away
     try:
-        _create(cursor, name, _evaluate_site, sql_type)
+        _create(cursor, name, _evaluate_site, sql_type, pure=pure)
     finally:
         cursor.close()
     if _is_visible(con, name):
@@ -131,13 +136,18 @@ def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Cal
     _create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
     number = next(_numbers)
     _plain[con] = _plain_by_number[number] = plain
-    defaults = ["endpoint", "request", "returnType := NULL", "failOnError := NULL", "modelParameters := NULL"]
-    defaults += ["responseFormat := NULL", "files := NULL"]
-    con.execute(
-        f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(defaults)}) AS "
-        f"{PLAIN_FUNCTION}({number}, txid_current(), {', '.join(PARAMETERS)})"
-    ).fetchall()
+    plain._number = number
+    _define_macro(con, PLAIN_FUNCTION, number)
     return plain
+
+
+def _define_macro(con: duckdb.DuckDBPyConnection, function: str, number: int) -> None:
+    """`ai_query` with its named arguments, as this connection calls it."""
+    options = ", ".join(f"{name} := NULL" for name in PARAMETERS[2:])
+    con.execute(
+        f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(PARAMETERS[:2])}, {options}) AS "
+        f"{function}({number}, txid_current(), {', '.join(PARAMETERS)})"
+    ).fetchall()
 
 
 class PlainFunction:
@@ -154,6 +164,7 @@ class PlainFunction:
         self._compiled: dict[str, CallSite] = {}
         self._lock = threading.Lock()
         self._whole: Statement | None = None
+        self._number = 0
 
     @contextmanager
     def within(self, statement: Statement) -> Iterator[None]:
@@ -163,6 +174,17 @@ class PlainFunction:
             yield
         finally:
             self._whole = None
+
+    @contextmanager
+    def looking_up(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """While inside, `ai_query` of views and macros is a function that DuckDB may evaluate as often as it likes."""
+        _create(con, PURE_PLAIN_FUNCTION, _evaluate_plain, "VARCHAR", pure=True)
+        _define_macro(con, PURE_PLAIN_FUNCTION, self._number)
+        try:
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                _define_macro(con, PLAIN_FUNCTION, self._number)
 
     def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
         """`columns`: the transaction's number, then the arguments in the order of the signature."""
@@ -262,10 +284,17 @@ def _database_of(con: duckdb.DuckDBPyConnection) -> str:
     return found
 
 
-def _create(con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., pa.Array], sql_type: str) -> None:
+def _create(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., pa.Array],
+    sql_type: str,
+    *,
+    pure: bool = False,
+) -> None:
     try:
         con.create_function(  # type: ignore[call-overload]
-            name, function, None, sql_type, type="arrow", null_handling="special", side_effects=True
+            name, function, None, sql_type, type="arrow", null_handling="special", side_effects=not pure
         )
         _kept.add(function)
     except duckdb.NotImplementedException:  # this connection made it
@@ -281,18 +310,17 @@ def written_as(match: re.Match[str]) -> str:
     return f"ai_query('{site[1].endpoint.name}', " if site else match.group()
 
 
-def run(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None) -> pa.Table:
-    """Runs a statement to its end and returns what it gives back: few rows, such as a plan or those of RETURNING."""
+def fetched(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What a statement gave back: few rows, such as a plan or those of RETURNING."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DuckDB 2 warns of the copy
-        cursor = con.execute(sql, parameters)
         name = "to_arrow_table" if hasattr(cursor, "to_arrow_table") else "fetch_arrow_table"
         table: pa.Table = getattr(cursor, name)()
         return table
 
 
-def calls_by_name(con: duckdb.DuckDBPyConnection, text: str) -> bool:
-    """Whether a statement reads a view or uses a macro of the database that calls ai_query, itself or by another."""
+def calling_definitions(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """The SQL of the views and macros that call ai_query, themselves or by another, if a statement uses one."""
     definitions = con.execute("SELECT lower(view_name), lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
     called = {name for sql in (text.lower(), *(sql for _, sql in definitions)) for name in _CALLED.findall(sql)}
     if called - _own_functions(duckdb.__version__):  # listing the macros takes ten milliseconds
@@ -300,10 +328,51 @@ def calls_by_name(con: duckdb.DuckDBPyConnection, text: str) -> bool:
             "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
             "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query'"
         ).fetchall()
-    calling = {"ai_query"}
-    while more := {n for n, sql in definitions if n not in calling and any(name in sql for name in calling)}:
+    calling = {"ai_query": ""}
+    while more := {n: sql for n, sql in definitions if n not in calling and any(name in sql for name in calling)}:
         calling |= more
-    return any(name in text.lower() for name in calling - {"ai_query"})
+    del calling["ai_query"]
+    return list(calling.values()) if any(name in text.lower() for name in calling) else []
+
+
+class Transaction:
+    """One transaction around several statements, so that all see the same data and the same time of day.
+
+    The transaction of somebody who opened one himself is left to him (`own` is False).
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        numbers = {con.execute("SELECT txid_current()").fetchall()[0][0] for _ in range(2)}
+        self.own = len(numbers) > 1  # without an open one, each statement has its own
+
+    def __enter__(self) -> Transaction:
+        if self.own:
+            self._con.begin()
+        return self
+
+    def restart(self) -> None:
+        """Begins again after an error, which ended it."""
+        if self.own:
+            self._con.rollback()
+            self._con.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self.own and kind is None:
+            self._con.commit()
+        elif self.own:
+            with suppress(duckdb.Error):
+                self._con.rollback()
+
+
+@cache
+def volatile_functions(version: str) -> frozenset[str]:
+    """DuckDB's functions that give another value at each evaluation, in lower case."""
+    with duckdb.connect() as con:
+        rows = con.execute(
+            "SELECT lower(function_name) FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+        ).fetchall()
+    return frozenset(name for (name,) in rows) | {"nextval", "random", "uuid", "gen_random_uuid"}
 
 
 @cache

@@ -14,8 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiq.batch.statement import Statement
+from aiq.plan.lift import Lifted
 
 if TYPE_CHECKING:
+    from aiq.engines.prepare import Prepared
     from aiq.engines.session import Session
 
 DELAY_S = 1.0
@@ -23,13 +25,13 @@ INTERVAL_S = 0.25
 
 
 @contextmanager
-def shown_progress(session: Session, statement: Statement, sql: str) -> Iterator[None]:
+def shown_progress(session: Session, statement: Statement, prepared: Prepared) -> Iterator[None]:
     """Shows progress while inside, if somebody is there to see it."""
     notebook = "ipykernel" in sys.modules
     if not session.gateway.config.settings.progress or not (notebook or sys.stderr.isatty()):
         yield
         return
-    total = expected_rows(session, sql)
+    total = None if isinstance(prepared.plan, Lifted) else expected_rows(session, prepared.text)
     done = threading.Event()
     thread = threading.Thread(target=_show, args=(statement, total, notebook, done), name="aiq-progress", daemon=True)
     thread.start()
@@ -74,7 +76,10 @@ def line(statement: Statement, total: int | None, now: float) -> str:
     progress = statement.progress
     elapsed = max(now - progress.started, 1e-9)
     ready = max(0, progress.rows - (progress.asked - progress.answered - progress.failed))
-    parts = [f"{ready:,} rows" + (f" of {total:,}" if total else ""), f"{ready / elapsed:,.0f} rows/s"]
+    unit = "rows"
+    if progress.by_request:
+        unit, ready, total = "requests", progress.answered + progress.failed, progress.asked
+    parts = [f"{ready:,} {unit}" + (f" of {total:,}" if total else ""), f"{ready / elapsed:,.0f} {unit}/s"]
     parts.append(f"{progress.tokens:,} tokens")
     if progress.cost_usd is not None:
         parts.append(f"${progress.cost_usd:,.4f}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from aiq.batch.statement import Ask, Statement
+from aiq.batch.statement import UNKNOWN, Ask, Statement
 from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError, RequestFailed, ResultError
 from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter
@@ -42,6 +42,8 @@ class CallSite:
         """Raises FunctionError for arguments that do not fit the endpoint; no call is made."""
         self.endpoint, self.task = endpoint, endpoint.task
         self.fail_on_error = options.fail_on_error
+        self.stage = 0
+        """The stage of the statement (aiq/plan/stages.py) from which on this call asks."""
         self._parameters: dict[str, Any] = {}
         if options.model_parameters is not None:
             self._parameters = check_model_parameters(
@@ -73,7 +75,8 @@ class CallSite:
 
     def evaluate(self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None) -> pa.Array:
         """The results of some rows, in order, of type `self.type`. NULL requests give NULL and make no call."""
-        statement.progress.rows += len(request)
+        if statement.running is None:
+            statement.progress.rows += len(request)
         column = _whole(request)
         kind = column.type
         if pa.types.is_null(kind):
@@ -84,7 +87,7 @@ class CallSite:
             return self._evaluate_texts(statement, column)
         else:
             keys, asks = self._distinct(column, self._bodies(column))
-        values = statement.ask(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error)
+        values = self._values(statement, asks)
         return self._results(values, statement).take(pa.array(keys, pa.int32()))
 
     def _evaluate_texts(self, statement: Statement, column: pa.Array) -> pa.Array:
@@ -97,9 +100,12 @@ class CallSite:
             key = hasher.copy()
             key.update(text.encode())
             asks.append(Ask(key.digest(), body(text)))
-        values = statement.ask(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error)
+        values = self._values(statement, asks)
         results = self._results(values, statement)
         return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
+
+    def _values(self, statement: Statement, asks: list[Ask]) -> list[Any]:
+        return statement.values(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error, stage=self.stage)
 
     def _text_body(self, text: str) -> dict[str, Any]:
         task = self.task
@@ -192,16 +198,18 @@ class CallSite:
         if self.fail_on_error:
             if convert is not None:
                 try:
-                    values = [None if value is None else convert(value) for value in values]
+                    values = [value if value is None or value is UNKNOWN else convert(value) for value in values]
                 except ResultError as error:
                     statement.fail(error)
                     raise
-            return pa.array(values, self._return_type)
+            return pa.array([None if value is UNKNOWN else value for value in values], self._return_type)
         results: list[Any] = []
         errors: list[str | None] = []
         for value in values:
             result, words = value, None
-            if isinstance(value, RequestFailed):
+            if value is UNKNOWN:
+                result = None
+            elif isinstance(value, RequestFailed):
                 result, words = None, value.sql_message()
             elif convert is not None and value is not None:
                 try:

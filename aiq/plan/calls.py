@@ -68,6 +68,13 @@ def statements(text: str, tokens: Sequence[Token]) -> int:
     return count
 
 
+def identifiers(tokens: Iterable[Token]) -> set[str]:
+    """All words of a statement that may be names, as written; keywords may be."""
+    from sqlglot import TokenType
+
+    return {token.text for token in tokens if token.token_type != TokenType.STRING and token.text.isidentifier()}
+
+
 def has_backticks(tokens: Iterable[Token]) -> bool:
     """True for a text that only Databricks' dialect can mean."""
     from sqlglot import TokenType

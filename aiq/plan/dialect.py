@@ -54,7 +54,7 @@ def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
     return translated.removeprefix("SELECT ")
 
 
-def _from_json(node: exp.Expression) -> exp.Expression:
+def _from_json(node: exp.Expr) -> exp.Expr:
     """`from_json(text, '<DDL>')` takes a JSON description of the type in DuckDB."""
     from sqlglot import exp
 

@@ -1,0 +1,32 @@
+"""Lets a statement name the data frames of whoever called us, and nothing of ours.
+
+DuckDB looks for a table it does not know among the variables of the Python frame that calls it. That frame is made
+here, with the caller's variables of those names and no others.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_CALL = compile("__aiq_call(__aiq_text, **__aiq_options)", "<aiq statement>", "eval")
+
+
+def variables_of_caller(names: Iterable[str]) -> dict[str, Any]:
+    """The variables of these names in the frames of our callers, the nearest first."""
+    wanted, found = set(names), dict[str, Any]()
+    frame = sys._getframe(1)
+    while frame is not None and wanted:
+        if not frame.f_globals.get("__name__", "").startswith("aiq."):
+            for space in (frame.f_locals, frame.f_globals):
+                for name in wanted & space.keys():
+                    found[name] = space[name]
+                wanted -= found.keys()
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def call_seeing(variables: dict[str, Any], function: Callable[..., Any], text: str, **options: Any) -> Any:
+    """Calls `function(text, **options)` in a frame that has only these variables."""
+    return eval(_CALL, {**variables, "__aiq_call": function, "__aiq_text": text, "__aiq_options": options})

@@ -1,0 +1,73 @@
+"""Runs a statement in passes: each looks answers up, notes what has none, and has that answered before the next one.
+
+The last pass is the one in which every answer was there, so the engine's own semantics decide the result. Whatever the
+optimizer does, a request is asked only if the engine came to evaluate it with all earlier answers known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiq.batch.statement import Pass, Statement
+from aiq.plan.lift import Lifted
+
+FIRST_WAVE = 16
+MAX_EXTRA_PASSES = 8
+MAX_WAVES = 64
+
+
+class Passes:
+    """The passes of one statement. `evaluate` runs its query whole and returns its number of rows.
+
+    Errors of the types `failed` do not count while answers are missing: a NULL in an answer's place may cause them.
+    """
+
+    def __init__(
+        self,
+        statement: Statement,
+        lifted: Lifted,
+        evaluate: Callable[[], int],
+        failed: tuple[type[Exception], ...],
+    ) -> None:
+        self._statement, self._lifted, self._evaluate, self._failed = statement, lifted, evaluate, failed
+
+    def run(self) -> bool:
+        """Evaluates until every answer is there. True when the last evaluation is the result.
+
+        False when answers kept missing, as with inputs that change from pass to pass: then the statement has to run
+        with calls that wait for their answer.
+        """
+        last = max(0, len(self._lifted.stages) - 1)
+        frozen = -1 if self._lifted.limit is None else self._in_waves(self._lifted.limit)
+        stage = frozen + 1
+        for _ in range(last + 1 + MAX_EXTRA_PASSES):
+            if self._pass(Pass(stage, frozen=frozen))[0].complete:
+                return True
+            stage = min(stage + 1, last)
+        return False
+
+    def _in_waves(self, limit: int) -> int:
+        """Asks the filter for more and more rows until enough pass it. Returns the last stage that asks no more."""
+        filters, most = self._lifted.filters, max(FIRST_WAVE, 2 * limit)
+        for _ in range(MAX_WAVES):
+            for stage in range(filters):
+                self._pass(Pass(stage, frozen=stage - 1, most=most if stage == 0 else float("inf")))
+            check, rows = self._pass(Pass(-1))
+            if rows >= limit or not any(stage < filters for stage in check.unknown):
+                break
+            most *= 2
+        return filters - 1
+
+    def _pass(self, run: Pass) -> tuple[Pass, int]:
+        statement = self._statement
+        statement.running = run
+        rows = 0
+        try:
+            rows = self._evaluate()
+        except self._failed:
+            if statement.stopped or not (run.asked or run.unknown):
+                raise
+        finally:
+            statement.running = None
+        statement.wait(run)
+        return run, rows

@@ -1,0 +1,265 @@
+"""Makes a statement's text ready for DuckDB: dialect, parameters, the ledger's tables, and the AI calls.
+
+Knows what a statement says; runs nothing but its constants.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import duckdb
+
+from aiq.batch.statement import Pass, Statement
+from aiq.config.describe import nearest
+from aiq.engines import duckdb as engine
+from aiq.engines.frames import call_seeing, variables_of_caller
+from aiq.errors import FunctionError, LedgerError, StatementError
+from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.signature import bind
+from aiq.functions.types import ddl, infer_type_of_json
+from aiq.gateway import Gateway
+from aiq.ledger.prices import price_of
+from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.ledger.tables import Tables
+from aiq.plan import calls
+from aiq.plan.dialect import expression_to_duckdb, to_duckdb
+from aiq.plan.lift import Lifted, NotLifted, lift, reason_not_to
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+Numbering = Callable[[Statement, CallSite], int]
+
+_TYPICAL_TOKENS = (200, 100)
+_SCHEMA_OF_JSON = re.compile(r"^\s*schema_of_json\s*\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
+_DEFINITION = re.compile(
+    r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
+    re.IGNORECASE,
+)
+
+
+class Prepared(NamedTuple):
+    """A statement as DuckDB runs it.
+
+    `values` are its parameters by name, `variables` the Python variables of its caller that it may name. `plan` says
+    how its AI calls run, None where it has none; `by_name` whether some of them come from views or macros.
+    """
+
+    text: str
+    values: dict[str, Any] | None
+    variables: dict[str, Any]
+    plan: Lifted | NotLifted | None = None
+    by_name: bool = False
+
+    def execute(self, con: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyConnection:
+        """Executes a text made of this statement with its parameters and its caller's variables."""
+        done: duckdb.DuckDBPyConnection = call_seeing(
+            self.variables, con.execute, text, parameters=used(con, text, self.values)
+        )
+        return done
+
+
+class Preparation:
+    """Prepares the statements of one session."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway) -> None:
+        self.con, self.gateway = con, gateway
+
+    def prepare(self, text: str, params: Parameters, dialect: str, statement: Statement, number: Numbering) -> Prepared:
+        """Raises StatementError or FunctionError; no call is made."""
+        _check_text(text, params)
+        if dialect not in ("duckdb", "databricks"):
+            raise StatementError(f"dialect must be 'duckdb' or 'databricks', not '{dialect}'")
+        # Databricks' strings escape with a backslash, so its text is translated before anything reads it as DuckDB's.
+        if dialect == "databricks":
+            text = to_duckdb(text)
+        tokens = calls.tokenize(text)
+        if calls.has_backticks(tokens):
+            text = to_duckdb(text)
+            tokens = calls.tokenize(text)
+        if calls.statements(text, tokens) > 1:
+            raise StatementError("session.sql runs one statement; run the statements one by one")
+        variables = variables_of_caller(calls.identifiers(tokens))
+        text, values = _named_parameters(text, tokens, params)
+        text = self._with_ledger_tables(text)
+        if _DEFINITION.match(
+            text
+        ):  # what is kept for later keeps its text; it runs as a plain function where it is used
+            return Prepared(text, values, variables)
+        found = bool(calls.find_calls(text, calls.tokenize(text)))
+        definitions = engine.calling_definitions(self.con, text)
+        if not found and not definitions:
+            return Prepared(text, values, variables)
+        volatile = engine.volatile_functions(duckdb.__version__)
+        reason = reason_not_to(" ".join([text, *definitions]), volatile)
+        plan: Lifted | NotLifted = NotLifted(reason or "")
+        if reason is None:
+            numbers: dict[int, CallSite] = {}
+            rewritten = self._rewrite(text, values or {}, statement, number, numbers, pure=True)
+            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]))
+            if isinstance(plan, Lifted) and (
+                not plan.changed or self._binds(Prepared(plan.text, values, variables), statement)
+            ):
+                for stage, members in enumerate(plan.stages):
+                    for member in members:
+                        numbers[member].stage = stage
+                return Prepared(plan.text, values, variables, plan, bool(definitions))
+            if isinstance(plan, Lifted):
+                plan = NotLifted("DuckDB does not take the rewritten statement")
+        return Prepared(self._rewrite(text, values or {}, statement, number, {}, pure=False), values, variables, plan)
+
+    def _rewrite(
+        self,
+        text: str,
+        values: dict[str, Any],
+        statement: Statement,
+        number: Numbering,
+        numbers: dict[int, CallSite],
+        *,
+        pure: bool,
+    ) -> str:
+        """Every AI call as a numbered call of the UDF of its result type. `numbers` gets the call sites."""
+
+        def compile_call(call: calls.Call) -> str:
+            site, request = self._compile(call, values)
+            own = number(statement, site)
+            numbers[own] = site
+            compiled = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
+            return f"{compiled} AS {quoted(call.text)}" if call.is_column else compiled
+
+        return calls.rewrite_calls(text, compile_call)
+
+    def _typical_cost(self, site: CallSite) -> float:
+        """US dollars of a typical request: what orders AI predicates whose answers nobody has seen yet."""
+        tag = price_of(site.endpoint.entities[0], self.gateway.config.settings.prices)
+        return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
+
+    def _binds(self, prepared: Prepared, statement: Statement) -> bool:
+        """Whether DuckDB understands a rewritten statement; an error that is the statement's own shows either way."""
+        statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
+        try:
+            prepared.execute(self.con, f"EXPLAIN {prepared.text}").fetchall()
+        except duckdb.Error:
+            return False
+        finally:
+            statement.running = None
+        return True
+
+    def commit(self) -> None:
+        """A table that cannot be written must not cost the statement its answers: its rows wait in the spool."""
+        try:
+            self.gateway.ledger.commit()
+        except LedgerError as error:
+            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=4)
+
+    def _compile(self, call: calls.Call, values: dict[str, Any]) -> tuple[CallSite, str]:
+        """The call site of one call, and the SQL of its request and files."""
+        bound = bind([(a.name, expression_to_duckdb(a.text, calls.tokenize(a.text))) for a in call.arguments])
+
+        def constant(name: str) -> Any:
+            expression = bound.get(name)
+            return None if expression is None else engine.constant(self.con, expression, values, name)
+
+        endpoint = constant("endpoint")
+        if not isinstance(endpoint, str):
+            raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING literal, the name of an endpoint.")
+        fail_on_error = constant("failOnError")
+        if not isinstance(fail_on_error, bool | None):
+            raise FunctionError("DATATYPE_MISMATCH", f"failOnError must be a BOOLEAN, not {fail_on_error!r}.")
+        parameters = constant("modelParameters")
+        if not isinstance(parameters, dict | None):
+            raise FunctionError(
+                "DATATYPE_MISMATCH",
+                "modelParameters must be a STRUCT: named_struct('temperature', 0.0, ...).",
+            )
+        options = Options(
+            self._type_text(bound.get("returnType"), "returnType", values),
+            fail_on_error is not False,
+            parameters,
+            self._type_text(bound.get("responseFormat"), "responseFormat", values),
+        )
+        site = CallSite(
+            self.gateway.open_endpoint(endpoint), options, error_field=self.gateway.config.settings.error_field
+        )
+        return site, ", ".join(bound[name] for name in ("request", "files") if name in bound)
+
+    def _type_text(self, expression: str | None, name: str, values: dict[str, Any]) -> str | None:
+        """A DDL text: a constant STRING, or `schema_of_json('...')` of one."""
+        if expression is None:
+            return None
+        sample = _SCHEMA_OF_JSON.match(expression)
+        value = engine.constant(self.con, sample.group(1) if sample else expression, values, name)
+        if value is not None and not isinstance(value, str):
+            raise FunctionError("DATATYPE_MISMATCH", f"{name} must be a STRING, not {value!r}.")
+        return ddl(infer_type_of_json(value)) if sample and value is not None else value
+
+    def _with_ledger_tables(self, text: str) -> str:
+        """The ledger's tables by their three-part names, as fresh as the last finished statement."""
+        ledger = self.gateway.ledger
+        tables = Tables(ledger.home)
+        known = {name: PAYLOAD_SCHEMA for name in self._payload_tables()} | SYSTEM_TABLES
+        names = {*known, *tables.names()}
+        tokens = calls.tokenize(text)
+        if unknown := calls.find_unknown_tables(tokens, names):
+            raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
+        found = calls.find_tables(tokens, names)
+        if found:
+            self.commit()
+        written = set(tables.names())
+        replacements = {
+            name: engine.attach_ledger(self.con, name, tables if name in written else known[name].empty_table())
+            for name in {name for _, _, name in found}
+        }
+        return calls.replace(text, [(start, end, replacements[name]) for start, end, name in found])
+
+    def _payload_tables(self) -> set[str]:
+        """Inference tables of the configured endpoints; readable, though empty, before the first call."""
+        return {e.inference_table for e in self.gateway.config.endpoints.values() if e.inference_table}
+
+
+def _check_text(text: str, params: Parameters) -> None:
+    values = list(params.values()) if isinstance(params, Mapping) else list(params or ())
+    for value in [text, *values]:
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise StatementError(
+                    f"the text holds an invalid character (a lone surrogate at position {error.start}); "
+                    "clean it with text.encode('utf-8', 'replace').decode()"
+                ) from None
+
+
+def _named_parameters(text: str, tokens: Any, params: Parameters) -> tuple[str, dict[str, Any] | None]:
+    """Every parameter by name, because rewriting a call may move, repeat or consume some of them."""
+    found = calls.find_parameters(tokens)
+    if params is None:
+        if found:
+            raise StatementError(
+                f"the statement has {len({p.name for p in found})} parameter(s) but no values; pass params=[...]"
+            )
+        return text, None
+    by_name = (
+        {str(name): value for name, value in params.items()}
+        if isinstance(params, Mapping)
+        else {str(position): value for position, value in enumerate(params, 1)}
+    )
+    wanted = {parameter.name for parameter in found}
+    if missing := sorted(wanted - by_name.keys()):
+        raise StatementError(f"no value for parameter {', '.join(missing)}; params has {len(by_name)}")
+    if extra := sorted(by_name.keys() - wanted):
+        raise StatementError(f"params has a value for {', '.join(extra)}, which the statement does not use")
+    renamed = calls.replace(text, [(p.start, p.end, f"$aiq_{p.name}") for p in found])
+    return renamed, {f"aiq_{name}": value for name, value in by_name.items()}
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def used(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not values:
+        return None
+    names = next(iter(con.extract_statements(sql))).named_parameters
+    return {name: values[name] for name in names} or None

@@ -1,0 +1,155 @@
+"""Answers of statements that have not ended well, so that running them again does not pay twice.
+
+Each running statement has a file of its own in one folder of the home; a name that ends in `.kept` is one that was cut
+off, by whichever process. Knows no statement's text and no engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiq.errors import LedgerError
+from aiq.ledger.answer_index import AnswerIndex
+from aiq.ledger.answer_log import KEPT, AnswerLog, leave_dead, time_prefix
+
+_REMEMBERED_ENDS = 10_000
+"""Statements of which it is known how they ended, for answers that come later."""
+_log = logging.getLogger("aiq.ledger")
+
+
+class UnfinishedAnswers:
+    """The answers of running statements of this process, and those that any process' stopped ones left behind.
+
+    What was left is bounded by `max_bytes` and `keep_s`, the oldest deleted first; what this process' running
+    statements keep is bounded by `max_bytes` too, and what is above it is not kept.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, keep_s: float, clock: Callable[[], float]) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._keep_s = keep_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logs: dict[str, AnswerLog] = {}
+        self._live_bytes = 0
+        self._full: set[str] = set()
+        self._ended: dict[str, bool] = {}
+        self._finding = threading.Lock()
+        self._index = AnswerIndex()
+        self._names: set[str] = set()
+        leave_dead(folder)
+        self.forget_old()
+
+    def keep(self, statement_id: str, scope: bytes, entries: Sequence[tuple[bytes, str]]) -> None:
+        """Appends answers of a running statement. Raises LedgerError, and then none of them is kept."""
+        if not entries:
+            return
+        with self._lock:
+            ended_well = self._ended.get(statement_id)
+            if ended_well or statement_id in self._full:
+                return
+            log = self._logs.get(statement_id)
+            if log is None:
+                log = self._logs[statement_id] = AnswerLog.create(self._folder, self._clock())
+            before = log.size
+            log.append(scope, entries)
+            self._live_bytes += log.size - before
+            if self._live_bytes > self._max_bytes:
+                self._full.add(statement_id)
+                _log.warning(
+                    "statement %s has more answers than are kept for running it again (%d bytes): should it be "
+                    "stopped, those from here on are asked for again",
+                    statement_id,
+                    self._max_bytes,
+                )
+            if ended_well is not None:  # it was abandoned, and this answer was still under way
+                self._end(statement_id, AnswerLog.abandon)
+
+    def finish(self, statement_id: str) -> None:
+        """The statement ended well: nothing of it is kept. Raises LedgerError where its file cannot be deleted."""
+        with self._lock:
+            self._remember_end(statement_id, ended_well=True)
+            try:
+                self._end(statement_id, AnswerLog.finish)
+            except OSError as error:
+                raise LedgerError(f"cannot delete a finished statement's answers: {error}") from error
+
+    def abandon(self, statement_id: str) -> None:
+        """The statement was cut off: what was kept can be used by the next one."""
+        with self._lock:
+            self._remember_end(statement_id, ended_well=False)
+            self._end(statement_id, AnswerLog.abandon)
+        self.forget_old()
+
+    def resumable(self, scope: bytes, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The values of those of `keys` that a statement of the same scope left behind."""
+        with self._finding:
+            names = self._kept_names()
+            if names != self._names:
+                if len(self._names - names) > len(self._names) // 2:
+                    self._index, self._names = AnswerIndex(), set()
+                self._index.add([self._folder / name for name in sorted(names - self._names)])
+                self._names |= names
+            return self._index.find(scope, keys) if names else {}
+
+    def forget_old(self) -> None:
+        """Deletes what was left behind too long ago, and then the oldest until the rest is within `max_bytes`."""
+        oldest = time_prefix(self._clock() - self._keep_s)
+        room = self._max_bytes
+        for name in sorted(self._kept_names(), reverse=True):
+            path = self._folder / name
+            with contextlib.suppress(OSError):
+                room -= path.stat().st_size
+                if room < 0 or name < oldest:
+                    path.unlink()
+
+    def clear(self) -> None:
+        """Deletes all that was left behind; running statements keep what they have. Raises LedgerError."""
+        for name in self._kept_names():
+            try:
+                (self._folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise LedgerError(f"cannot delete kept answers: {error}") from error
+
+    def sizes(self) -> list[int]:
+        """Bytes of what each statement left behind."""
+        sizes = []
+        for name in self._kept_names():
+            with contextlib.suppress(OSError):
+                sizes.append((self._folder / name).stat().st_size)
+        return sizes
+
+    def close(self) -> None:
+        """Statements that still run are abandoned."""
+        with self._lock:
+            for statement_id in list(self._logs):
+                self._remember_end(statement_id, ended_well=False)
+                self._end(statement_id, AnswerLog.abandon)
+
+    def release_after_fork(self) -> None:
+        """In a forked child: lets go of the parent's files, whose locks must not outlive it."""
+        for log in self._logs.values():
+            log.release()
+
+    def _kept_names(self) -> set[str]:
+        try:
+            return {name for name in os.listdir(self._folder) if name.endswith(KEPT)}
+        except OSError:
+            return set()
+
+    def _end(self, statement_id: str, how: Callable[[AnswerLog], None]) -> None:
+        self._full.discard(statement_id)
+        log = self._logs.pop(statement_id, None)
+        if log is not None:
+            self._live_bytes -= log.size
+            how(log)
+
+    def _remember_end(self, statement_id: str, *, ended_well: bool) -> None:
+        self._ended[statement_id] = ended_well
+        if len(self._ended) > _REMEMBERED_ENDS:
+            del self._ended[next(iter(self._ended))]

@@ -1,0 +1,132 @@
+"""What makes a statement ready to run in passes: its rewritten text, the query that its calls depend on, their stages.
+
+Works on text with numbered calls (`__aiq_<type>(<number>, request)`); knows neither engine nor provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiq.plan.numbered import has_call
+from aiq.plan.rules import apply_rules
+from aiq.plan.stages import Stages, stages
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_NAME = re.compile(r"(\w+)\s*\(")
+_SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
+
+
+class Lifted(NamedTuple):
+    """A statement that can run in passes.
+
+    `text` is the whole statement, `query` the SELECT in it that is evaluated until nothing is unknown (the same text
+    where the statement is a SELECT). `limit` is set where any `limit` rows that pass an AI filter will do; the first
+    `filters` stages are that filter's. `changed` says whether rules rewrote the text.
+    """
+
+    text: str
+    query: str
+    stages: Stages
+    limit: int | None = None
+    filters: int = 0
+    changed: bool = False
+
+
+class NotLifted(NamedTuple):
+    """A statement that runs with calling functions instead, and why."""
+
+    reason: str
+
+
+def reason_not_to(text: str, volatile: frozenset[str]) -> str | None:
+    """Why a statement must not be evaluated more than once, or None. `volatile` are lower-case function names."""
+    found = sorted({name.lower() for name in _NAME.findall(text)} & volatile)
+    if found:
+        return f"it uses {found[0]}(), which gives another value each time it is evaluated"
+    if _SAMPLING.search(text):
+        return "it samples rows, which gives other rows each time it is evaluated"
+    return None
+
+
+def lift(text: str, cost: Callable[[int], float]) -> Lifted | NotLifted:
+    """The plan of a statement with numbered calls. `cost` compares call sites by what one request costs."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = sqlglot.parse_one(text, read="duckdb")
+    except SqlglotError:
+        return NotLifted("its SQL is not understood well enough to be evaluated in passes")
+    source = _source(tree)
+    if source is None:
+        return NotLifted(f"{tree.key.upper()} changes what it reads")
+    if not all(has_call(part) is False for key, part in tree.args.items() if _is_other(tree, key, part, source)):
+        return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
+    before = tree.sql(dialect="duckdb")
+    tree = apply_rules(tree, cost)
+    source = _source(tree)
+    assert source is not None
+    changed = tree.sql(dialect="duckdb") != before
+    whole = tree.sql(dialect="duckdb") if changed else text
+    query = whole if source is tree else source.sql(dialect="duckdb")
+    if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
+        return Lifted(whole, query, stages(source), limit, len(stages(source.args["where"])), changed)
+    return Lifted(whole, query, stages(source), changed=changed)
+
+
+def _source(tree: exp.Expr) -> exp.Query | None:
+    """The query that a statement evaluates, if evaluating it alone changes nothing."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Query):
+        return _query(tree)
+    if isinstance(tree, exp.Create | exp.Insert) and isinstance(tree.expression, exp.Query):
+        return tree.expression
+    if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Subquery | exp.Query):
+        return _query(tree.this)
+    return None
+
+
+def _query(node: exp.Expr) -> exp.Query | None:
+    """A query without the parentheses around it."""
+    from sqlglot import exp
+
+    inner = node.unnest() if isinstance(node, exp.Subquery) else node
+    return inner if isinstance(inner, exp.Query) else None
+
+
+def _is_other(tree: exp.Expr, key: str, part: object, source: exp.Expr) -> bool:
+    """Whether a part of a statement that writes lies beside its query."""
+    from sqlglot import exp
+
+    if tree is source or not isinstance(part, exp.Expr):
+        return False
+    return part is not source and source.find_ancestor(type(part)) is not part
+
+
+def _waves(select: exp.Select) -> int | None:
+    """The rows that `SELECT ... WHERE <AI predicate> LIMIT n` needs, where any n rows will do."""
+    from sqlglot import exp
+
+    args = select.args
+    limit, offset = args.get("limit"), args.get("offset")
+    if not isinstance(limit, exp.Limit) or not isinstance(limit.expression, exp.Literal) or not limit.expression.is_int:
+        return None
+    if offset is not None and not (isinstance(offset.expression, exp.Literal) and offset.expression.is_int):
+        return None
+    if any(args.get(name) for name in ("order", "group", "having", "qualify", "distinct", "with", "with_")):
+        return None
+    where = args.get("where")
+    if not has_call(where) or any(
+        isinstance(n, exp.Window | exp.AggFunc) for e in select.expressions for n in e.walk()
+    ):
+        return None
+    others = [args.get("from"), args.get("from_"), *(args.get("joins") or [])]
+    if any(has_call(part) for part in others if part is not None):
+        return None
+    return int(limit.expression.name) + (int(offset.expression.name) if offset is not None else 0)

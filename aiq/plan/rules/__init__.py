@@ -1,0 +1,24 @@
+"""Rules that let DuckDB evaluate an AI call for fewer rows. Pure, Expression -> Expression, one rule a file.
+
+Each keeps the statement's result. `before/after` examples: tests/unit/plan/*.sql.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aiq.plan.rules.call_out_of_subquery import call_out_of_subquery
+from aiq.plan.rules.cheap_before_ai import cheap_before_ai
+from aiq.plan.rules.limit_below_call import limit_below_call
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def apply_rules(tree: exp.Expr, cost: Callable[[int], float]) -> exp.Expr:
+    """The statement after all rules. `cost` gives what one request of a numbered call site costs, in any unit."""
+    for rule in (call_out_of_subquery, partial(cheap_before_ai, cost=cost), limit_below_call):
+        tree = rule(tree)
+    return tree

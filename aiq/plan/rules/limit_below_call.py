@@ -1,0 +1,101 @@
+"""`SELECT a, ai(x) FROM t ORDER BY f(b) LIMIT 5` -> `SELECT a, ai(r) FROM (SELECT a, x AS r ... LIMIT 5)`.
+
+DuckDB does so by itself where it sorts by plain columns; with an expression in ORDER BY it computes the whole SELECT
+list for every row first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiq.plan.numbered import has_call, is_call
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def limit_below_call(tree: exp.Expr) -> exp.Expr:
+    """Takes the calls of the SELECT list out over ORDER BY and LIMIT, wherever only that list has calls."""
+    from sqlglot import exp
+
+    for select in list(tree.find_all(exp.Select)):
+        if _applies(select):
+            outer = _split(select)
+            if select is tree:
+                tree = outer
+            else:
+                select.replace(outer)
+    return tree
+
+
+def _applies(select: exp.Select) -> bool:
+    from sqlglot import exp
+
+    args = select.args
+    order, items = args.get("order"), select.expressions
+    if not order or not args.get("limit") or any(args.get(name) for name in ("distinct", "group", "having", "qualify")):
+        return False
+    if not any(has_call(item) for item in items) or any(
+        has_call(args.get(n)) for n in ("where", "order", "from_", "from")
+    ):
+        return False
+    if any(has_call(join) for join in args.get("joins") or []) or args.get("with") or args.get("with_"):
+        return False
+    if any(isinstance(node, exp.Window | exp.AggFunc | exp.Subquery) for item in items for node in item.walk()):
+        return False
+    sorts = [ordered.this for ordered in order.expressions]
+    if all(isinstance(sort, exp.Column) for sort in sorts) or any(isinstance(sort, exp.Literal) for sort in sorts):
+        return False
+    plain = [item for item in items if not has_call(item)]
+    named = [item for item in items if has_call(item)]
+    if not all(isinstance(item, exp.Alias) for item in named):
+        return False
+    if not all(isinstance(item, exp.Column | exp.Alias) and not isinstance(item.this, exp.Star) for item in plain):
+        return False
+    names = [item.alias_or_name.lower() for item in items]
+    sorted_by = {column.name.lower() for sort in sorts for column in sort.find_all(exp.Column)}
+    return len(set(names)) == len(names) and not sorted_by & {item.alias.lower() for item in named}
+
+
+def _split(select: exp.Select) -> exp.Select:
+    from sqlglot import exp
+
+    inner_items: list[exp.Expr] = []
+    outer_items: list[exp.Expr] = []
+    count = 0
+
+    def below(node: exp.Expr) -> exp.Expr:
+        """A request, or a column beside a call, as a column that the inner SELECT computes."""
+        nonlocal count
+        count += 1
+        inner_items.append(exp.alias_(node.copy(), f"__aiq_r{count}"))
+        return exp.column(f"__aiq_r{count}")
+
+    def rebuilt(node: exp.Expr) -> exp.Expr:
+        if is_call(node):
+            made: exp.Expr = node.copy()
+            arguments = [a if not has_call(a) else None for a in node.expressions[1:]]
+            rest = [
+                below(a) if a is not None else rebuilt(b) for a, b in zip(arguments, node.expressions[1:], strict=True)
+            ]
+            made.set("expressions", [node.expressions[0].copy(), *rest])
+            return made
+        if not has_call(node):
+            return below(node) if node.find(exp.Column) else node.copy()
+        made = node.copy()
+        for key, value in node.args.items():
+            if isinstance(value, exp.Expr):
+                made.set(key, rebuilt(value))
+            elif isinstance(value, list):
+                made.set(key, [rebuilt(item) if isinstance(item, exp.Expr) else item for item in value])
+        return made
+
+    for item in select.expressions:
+        if has_call(item):
+            outer_items.append(exp.alias_(rebuilt(item.this), item.alias, quoted=True))
+        else:
+            inner_items.append(item.copy())
+            outer_items.append(exp.column(exp.to_identifier(item.alias_or_name, quoted=True)))
+    inner = select.copy()
+    inner.set("expressions", inner_items)
+    return exp.select(*outer_items).from_(inner.subquery("__aiq_limited"))
