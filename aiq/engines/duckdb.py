@@ -319,20 +319,21 @@ def fetched(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
         return table
 
 
-def calling_definitions(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
-    """The SQL of the views and macros that call ai_query, themselves or by another, if a statement uses one."""
-    definitions = con.execute("SELECT lower(view_name), lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
-    called = {name for sql in (text.lower(), *(sql for _, sql in definitions)) for name in _CALLED.findall(sql)}
+def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """The SQL, in lower case, of the views and macros that a statement uses, itself or by another."""
+    found = con.execute("SELECT lower(view_name), lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
+    called = {name for sql in (text.lower(), *(sql for _, sql in found)) for name in _CALLED.findall(sql)}
     if called - _own_functions(duckdb.__version__):  # listing the macros takes ten milliseconds
-        definitions += con.execute(
+        found += con.execute(
             "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
             "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query'"
         ).fetchall()
-    calling = {"ai_query": ""}
-    while more := {n: sql for n, sql in definitions if n not in calling and any(name in sql for name in calling)}:
-        calling |= more
-    del calling["ai_query"]
-    return list(calling.values()) if any(name in text.lower() for name in calling) else []
+    used, reached = [], text.lower()
+    while more := [(name, sql) for name, sql in found if name in reached]:
+        found = [definition for definition in found if definition not in more]
+        used += [sql for _, sql in more]
+        reached = " ".join(sql for _, sql in more)
+    return used
 
 
 class Transaction:

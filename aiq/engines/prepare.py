@@ -18,7 +18,7 @@ from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, variables_of_caller
 from aiq.errors import FunctionError, LedgerError, StatementError
 from aiq.functions.ai_query import CallSite, Options
-from aiq.functions.signature import bind
+from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl, infer_type_of_json
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
@@ -88,8 +88,9 @@ class Preparation:
         ):  # what is kept for later keeps its text; it runs as a plain function where it is used
             return Prepared(text, values, variables)
         found = bool(calls.find_calls(text, calls.tokenize(text)))
-        definitions = engine.calling_definitions(self.con, text)
-        if not found and not definitions:
+        definitions = engine.definitions_used(self.con, text)
+        by_name = any(FUNCTION in sql for sql in definitions)
+        if not found and not by_name:
             return Prepared(text, values, variables)
         volatile = engine.volatile_functions(duckdb.__version__)
         reason = reason_not_to(" ".join([text, *definitions]), volatile)
@@ -101,10 +102,10 @@ class Preparation:
             if isinstance(plan, Lifted) and (
                 not plan.changed or self._binds(Prepared(plan.text, values, variables), statement)
             ):
-                for stage, members in enumerate(plan.stages):
-                    for member in members:
+                for stage, members in reversed(list(enumerate(plan.stages))):
+                    for member in members:  # one call in several places asks where it is needed first
                         numbers[member].stage = stage
-                return Prepared(plan.text, values, variables, plan, bool(definitions))
+                return Prepared(plan.text, values, variables, plan, by_name)
             if isinstance(plan, Lifted):
                 plan = NotLifted("DuckDB does not take the rewritten statement")
         return Prepared(self._rewrite(text, values or {}, statement, number, {}, pure=False), values, variables, plan)
@@ -119,13 +120,20 @@ class Preparation:
         *,
         pure: bool,
     ) -> str:
-        """Every AI call as a numbered call of the UDF of its result type. `numbers` gets the call sites."""
+        """Every AI call as a numbered call of the UDF of its result type. `numbers` gets the call sites.
+
+        Calls of the same words get the same number, so that DuckDB sees the same expression, as GROUP BY needs.
+        """
+        same: dict[str, str] = {}
 
         def compile_call(call: calls.Call) -> str:
-            site, request = self._compile(call, values)
-            own = number(statement, site)
-            numbers[own] = site
-            compiled = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
+            words = " ".join(token.text for token in calls.tokenize(call.text))
+            if words not in same:
+                site, request = self._compile(call, values)
+                own = number(statement, site)
+                numbers[own] = site
+                same[words] = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
+            compiled = same[words]
             return f"{compiled} AS {quoted(call.text)}" if call.is_column else compiled
 
         return calls.rewrite_calls(text, compile_call)

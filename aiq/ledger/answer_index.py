@@ -51,10 +51,10 @@ class _Loading:
         self.groups: list[tuple[int, int, int]] = []  # entries, offset, file
 
     def add(self, group: answer_log.Group, file: int) -> None:
-        self.count += group.count
+        self.count += group.entries
         self.keys.append(group.keys)
         self.lengths.append(group.lengths)
-        self.groups.append((group.count, group.offset, file))
+        self.groups.append((group.entries, group.offset, file))
 
     def segment(self) -> _Segment:
         keys = np.frombuffer(b"".join(self.keys), _KEY)
@@ -86,7 +86,7 @@ class AnswerIndex:
             with contextlib.suppress(FileNotFoundError):
                 try:
                     for group in answer_log.groups(path):
-                        if group.count:
+                        if group.entries:
                             part = loading.setdefault(group.scope, _Loading())
                             part.add(group, len(self.files) - 1)
                             if part.count >= SEGMENT_ENTRIES:
@@ -114,9 +114,8 @@ class AnswerIndex:
             hit = segment.keys[positions] == wanted
             if hit.any():
                 places = segment.places[positions[hit]]
-                found += zip(
-                    places["file"].tolist(), places["offset"].tolist(), places["length"].tolist(), numbers[hit].tolist()
-                )
+                files, offsets, lengths = (places[name].tolist() for name in ("file", "offset", "length"))
+                found += zip(files, offsets, lengths, numbers[hit].tolist(), strict=True)
                 wanted, numbers = wanted[~hit], numbers[~hit]
                 if not len(wanted):
                     break

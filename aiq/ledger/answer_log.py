@@ -29,13 +29,13 @@ _FRAME_BYTES = _CHECKSUM.size + _HEAD.size
 
 
 class Group(NamedTuple):
-    """Answers that were appended together: `keys` and `lengths` (little-endian uint32) of `count` values.
+    """Answers that were appended together: `keys` and `lengths` (little-endian uint32) of `entries` values.
 
     The values lie behind each other from byte `offset` of the file.
     """
 
     scope: bytes
-    count: int
+    entries: int
     keys: bytes
     lengths: bytes
     offset: int
@@ -64,15 +64,8 @@ class AnswerLog:
                 return cls(path, descriptor)
             os.close(descriptor)  # another process' start found it before the lock, and took it for a dead one's
 
-    def append(self, scope: bytes, entries: Sequence[tuple[bytes, str]]) -> None:
-        """Appends a group; durable against `kill -9` when it returns. Raises LedgerError, and then nothing is there."""
-        keys = [key for key, _ in entries]
-        if len(scope) != KEY_BYTES or any(len(key) != KEY_BYTES for key in keys):
-            raise ValueError(f"keys and scopes have {KEY_BYTES} bytes")
-        values = [value.encode("utf-8", "surrogatepass") for _, value in entries]
-        rest = b"".join((*keys, struct.pack(f"<{len(values)}I", *map(len, values)), *values))
-        head = _HEAD.pack(len(rest), len(keys), scope)
-        frame = b"".join((_CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(head))), head, rest))
+    def append(self, frame: bytes) -> None:
+        """Appends a group made by `frame`; durable against `kill -9` on return. Raises LedgerError, adding nothing then."""
         try:
             written = os.write(self._descriptor, frame)
             while written < len(frame):
@@ -108,6 +101,17 @@ class AnswerLog:
             self._descriptor = -1
 
 
+def frame(scope: bytes, entries: Sequence[tuple[bytes, str]]) -> bytes:
+    """A group of answers as it stands in a file. Raises ValueError where a key or `scope` has not 16 bytes."""
+    keys = [key for key, _ in entries]
+    if len(scope) != KEY_BYTES or any(len(key) != KEY_BYTES for key in keys):
+        raise ValueError(f"keys and scopes have {KEY_BYTES} bytes")
+    values = [value.encode("utf-8", "surrogatepass") for _, value in entries]
+    rest = b"".join((*keys, struct.pack(f"<{len(values)}I", *map(len, values)), *values))
+    head = _HEAD.pack(len(rest), len(keys), scope)
+    return b"".join((_CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(head))), head, rest))
+
+
 def leave_dead(folder: Path) -> None:
     """Marks the files of dead processes as left behind. Files of living ones are not touched."""
     for path in folder.glob(f"*{LIVE}"):
@@ -127,14 +131,14 @@ def groups(path: Path) -> Iterator[Group]:
     with open(path, "rb", buffering=1 << 20) as file:
         end = os.fstat(file.fileno()).st_size
         offset = 0
-        while len(frame := file.read(_FRAME_BYTES)) == _FRAME_BYTES:
-            head = frame[_CHECKSUM.size :]
+        while len(start := file.read(_FRAME_BYTES)) == _FRAME_BYTES:
+            head = start[_CHECKSUM.size :]
             size, count, scope = _HEAD.unpack(head)
             offset += _FRAME_BYTES
             if offset + size > end:
                 return
             rest = file.read(size)
-            if zlib.crc32(rest, zlib.crc32(head)) != _CHECKSUM.unpack_from(frame)[0]:
+            if zlib.crc32(rest, zlib.crc32(head)) != _CHECKSUM.unpack_from(start)[0]:
                 return
             values = count * (KEY_BYTES + 4)
             yield Group(scope, count, rest[: count * KEY_BYTES], rest[count * KEY_BYTES : values], offset + values)

@@ -38,10 +38,10 @@ def parse_reuse(text: str) -> Reuse:
 
     `durable` alone is `durable 30 days`.
     """
-    mode, _, time = text.strip().lower().partition(" ")
+    mode, *rest = text.lower().split(maxsplit=1) or [""]
     if mode not in _MODES:
         raise StatementError(f"{text!r} is no kind of reuse: {_EXPECTED}")
-    time = time.strip()
+    time = "".join(rest).strip()
     if mode != "durable":
         if time:
             raise StatementError(f"reuse {text!r}: only 'durable' takes a time, as in 'durable {time}'")

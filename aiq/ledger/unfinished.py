@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiq.errors import LedgerError
 from aiq.ledger.answer_index import AnswerIndex
-from aiq.ledger.answer_log import KEPT, AnswerLog, leave_dead, time_prefix
+from aiq.ledger.answer_log import KEPT, AnswerLog, frame, leave_dead, time_prefix
 
 _REMEMBERED_ENDS = 10_000
 """Statements of which it is known how they ended, for answers that come later."""
@@ -49,17 +49,12 @@ class UnfinishedAnswers:
         """Appends answers of a running statement. Raises LedgerError, and then none of them is kept."""
         if not entries:
             return
+        group = frame(scope, entries)
         with self._lock:
             ended_well = self._ended.get(statement_id)
             if ended_well or statement_id in self._full:
                 return
-            log = self._logs.get(statement_id)
-            if log is None:
-                log = self._logs[statement_id] = AnswerLog.create(self._folder, self._clock())
-            before = log.size
-            log.append(scope, entries)
-            self._live_bytes += log.size - before
-            if self._live_bytes > self._max_bytes:
+            if self._live_bytes + len(group) > self._max_bytes:
                 self._full.add(statement_id)
                 _log.warning(
                     "statement %s has more answers than are kept for running it again (%d bytes): should it be "
@@ -67,6 +62,12 @@ class UnfinishedAnswers:
                     statement_id,
                     self._max_bytes,
                 )
+                return
+            log = self._logs.get(statement_id)
+            if log is None:
+                log = self._logs[statement_id] = AnswerLog.create(self._folder, self._clock())
+            log.append(group)
+            self._live_bytes += len(group)
             if ended_well is not None:  # it was abandoned, and this answer was still under way
                 self._end(statement_id, AnswerLog.abandon)
 
@@ -90,6 +91,9 @@ class UnfinishedAnswers:
         """The values of those of `keys` that a statement of the same scope left behind."""
         with self._finding:
             names = self._kept_names()
+            if names and min(names) < time_prefix(self._clock() - self._keep_s):
+                self.forget_old()
+                names = self._kept_names()
             if names != self._names:
                 if len(self._names - names) > len(self._names) // 2:
                     self._index, self._names = AnswerIndex(), set()

@@ -84,20 +84,12 @@ def _source(tree: exp.Expr) -> exp.Query | None:
     from sqlglot import exp
 
     if isinstance(tree, exp.Query):
-        return _query(tree)
+        return tree
     if isinstance(tree, exp.Create | exp.Insert) and isinstance(tree.expression, exp.Query):
         return tree.expression
-    if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Subquery | exp.Query):
-        return _query(tree.this)
+    if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Query):
+        return tree.this
     return None
-
-
-def _query(node: exp.Expr) -> exp.Query | None:
-    """A query without the parentheses around it."""
-    from sqlglot import exp
-
-    inner = node.unnest() if isinstance(node, exp.Subquery) else node
-    return inner if isinstance(inner, exp.Query) else None
 
 
 def _is_other(tree: exp.Expr, key: str, part: object, source: exp.Expr) -> bool:

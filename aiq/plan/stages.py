@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Stages = list[set[int]]
 
 _BEFORE_SELECT = ("with", "with_", "from", "from_", "joins", "laterals", "pivots", "where", "group", "having")
-_AFTER = ("windows", "qualify", "order")
+_AFTER = ("windows", "qualify", "order", "limit", "offset")
 
 
 def stages(tree: exp.Expr) -> Stages:

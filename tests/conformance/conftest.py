@@ -6,13 +6,16 @@ A rule that holds on every engine is tested with `engine`; what only one engine 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 import aiq
+from aiq.simulator.answers import choices, read_messages
 from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:
@@ -74,3 +77,58 @@ def engine(
 def session(engine: Engine) -> aiq.Session:
     """The engine's session, for what is not SQL."""
     return engine.session
+
+
+@cache
+def simulated_answer(prompt: str) -> str:
+    """What the simulator says to this prompt on the endpoint `chat`."""
+    return choices(read_messages([{"role": "user", "content": prompt}]), "gpt-4o-mini", {}, seed=0, label=True)[0].text
+
+
+class Beside:
+    """An engine beside plain DuckDB, where a pure function stands in for the call: same tables, same statements.
+
+    `ai_query(endpoint, request)` is all that the plain DuckDB knows of our functions.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.plain = engine, duckdb.connect()
+        self.plain.create_function(
+            "ai_query", self._answers, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow", null_handling="special"
+        )
+
+    @staticmethod
+    def _answers(_: pa.ChunkedArray, prompts: pa.ChunkedArray) -> pa.Array:
+        return pa.array([None if p is None else simulated_answer(p) for p in prompts.to_pylist()], pa.string())
+
+    def load(self, table: str, **columns: Sequence[Any]) -> None:
+        """A table of these columns, with a number `id` from 0 in front, on both."""
+        self.engine.load(table, **columns)
+        rows = pa.table({"id": pa.array(range(len(next(iter(columns.values())))), pa.int32()), **columns})
+        self.plain.register("__rows", rows)
+        self.plain.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM __rows")
+        self.plain.unregister("__rows")
+
+    def check(self, statements: str, most: int, least: int | None = None) -> None:
+        """Statements (split at `;`) have plain DuckDB's rows, and cost as many requests as their result needs.
+
+        That is exactly `most`; or where DuckDB's own rows leave a choice, from `least` to `most`. Rows are compared
+        in order where the last statement ends in ORDER BY.
+        """
+        *before, last = statements.split(";")
+        for statement in before:
+            self.plain.execute(statement)
+            self.engine.sql(statement)
+        expected = self.plain.execute(last).fetchall()
+        found = self.engine.sql(last)
+        asked = self.engine.requests()
+        if "ORDER BY" not in last.rpartition(")")[2]:
+            expected, found = sorted(expected, key=repr), sorted(found, key=repr)
+        assert found == expected
+        assert (most if least is None else least) <= asked <= most
+
+
+@pytest.fixture
+def beside(engine: Engine) -> Beside:
+    """The engine beside plain DuckDB with a pure function of the same answers."""
+    return Beside(engine)

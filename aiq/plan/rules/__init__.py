@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiq.plan.rules.call_out_of_subquery import call_out_of_subquery
 from aiq.plan.rules.cheap_before_ai import cheap_before_ai
+from aiq.plan.rules.filter_before_call import filter_before_call
 from aiq.plan.rules.limit_below_call import limit_below_call
 
 if TYPE_CHECKING:
@@ -19,6 +20,6 @@ if TYPE_CHECKING:
 
 def apply_rules(tree: exp.Expr, cost: Callable[[int], float]) -> exp.Expr:
     """The statement after all rules. `cost` gives what one request of a numbered call site costs, in any unit."""
-    for rule in (call_out_of_subquery, partial(cheap_before_ai, cost=cost), limit_below_call):
+    for rule in (call_out_of_subquery, filter_before_call, partial(cheap_before_ai, cost=cost), limit_below_call):
         tree = rule(tree)
     return tree

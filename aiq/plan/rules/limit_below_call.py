@@ -1,7 +1,7 @@
 """`SELECT a, ai(x) FROM t ORDER BY f(b) LIMIT 5` -> `SELECT a, ai(r) FROM (SELECT a, x AS r ... LIMIT 5)`.
 
-DuckDB does so by itself where it sorts by plain columns; with an expression in ORDER BY it computes the whole SELECT
-list for every row first.
+DuckDB does so by itself where it sorts by plain columns; with an expression in ORDER BY, a computed LIMIT, or
+DISTINCT ON it computes the whole SELECT list for every row first.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def _applies(select: exp.Select) -> bool:
     from sqlglot import exp
 
     args = select.args
-    order, items = args.get("order"), select.expressions
-    if not order or not args.get("limit") or any(args.get(name) for name in ("distinct", "group", "having", "qualify")):
+    order, limit, distinct, items = args.get("order"), args.get("limit"), args.get("distinct"), select.expressions
+    first_of_each = distinct is not None and distinct.args.get("on") is not None and not has_call(distinct)
+    if any(args.get(name) for name in ("group", "having", "qualify")) or (distinct and not first_of_each):
+        return False
+    if not first_of_each and not (order and limit):
         return False
     if not any(has_call(item) for item in items) or any(
         has_call(args.get(n)) for n in ("where", "order", "from_", "from")
@@ -43,8 +46,11 @@ def _applies(select: exp.Select) -> bool:
         return False
     if any(isinstance(node, exp.Window | exp.AggFunc | exp.Subquery) for item in items for node in item.walk()):
         return False
-    sorts = [ordered.this for ordered in order.expressions]
-    if all(isinstance(sort, exp.Column) for sort in sorts) or any(isinstance(sort, exp.Literal) for sort in sorts):
+    sorts = [ordered.this for ordered in order.expressions] if order else []
+    if any(isinstance(sort, exp.Literal) for sort in sorts):
+        return False
+    constant = limit is not None and isinstance(limit.args.get("expression") or limit.args.get("count"), exp.Literal)
+    if not first_of_each and constant and all(isinstance(sort, exp.Column) for sort in sorts):
         return False
     plain = [item for item in items if not has_call(item)]
     named = [item for item in items if has_call(item)]
@@ -96,6 +102,15 @@ def _split(select: exp.Select) -> exp.Select:
         else:
             inner_items.append(item.copy())
             outer_items.append(exp.column(exp.to_identifier(item.alias_or_name, quoted=True)))
+    # Rows come in the order of the inner query only while nobody turns preserve_insertion_order off.
+    sorts = []
+    order = select.args.get("order")
+    for position, ordered in enumerate(order.expressions if order else [], 1):
+        inner_items.append(exp.alias_(ordered.this.copy(), f"__aiq_s{position}"))
+        sort = ordered.copy()
+        sort.set("this", exp.column(f"__aiq_s{position}"))
+        sorts.append(sort)
     inner = select.copy()
     inner.set("expressions", inner_items)
-    return exp.select(*outer_items).from_(inner.subquery("__aiq_limited"))
+    outer = exp.select(*outer_items).from_(inner.subquery("__aiq_limited"))
+    return outer.order_by(*sorts) if sorts else outer

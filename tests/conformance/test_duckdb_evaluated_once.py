@@ -1,0 +1,188 @@
+"""DuckDB's own ways of writing a statement: each asks what its result needs, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Beside
+
+YES, GOOD = "ai_query('chat', ask)", "ai_query('chat', check_it)"
+ALL = f"SELECT id, {YES} AS r FROM items"
+
+
+@pytest.fixture
+def items(beside: Beside) -> Beside:
+    """`items`: 24 rows in 4 groups with distinct questions (8 are answered yes, 12 good), and 6 names."""
+    ids = range(24)
+    beside.load(
+        "items",
+        grp=[i % 4 for i in ids],
+        name=[f"thing {i % 6}" for i in ids],
+        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
+        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
+    )
+    return beside
+
+
+FORMS = [
+    pytest.param(f"WITH c AS MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r", 24, id="materialized"),
+    pytest.param(
+        f"WITH c AS NOT MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r", 24, id="not-materialized"
+    ),
+    pytest.param(
+        "WITH RECURSIVE c(n, s) AS (SELECT 0, 'start' UNION ALL SELECT n + 1, ai_query('chat', s || n) FROM c WHERE n < 3) "
+        "SELECT * FROM c",
+        3,
+        id="recursive",
+    ),
+    pytest.param(f"FROM items SELECT {YES} WHERE id < 5", 5, id="from-first"),
+    pytest.param(f"SELECT * REPLACE ({YES} AS ask) FROM items WHERE id < 5", 5, id="replace"),
+    pytest.param(f"SELECT * EXCLUDE (check_it), {YES} AS r FROM items WHERE id < 5", 5, id="exclude"),
+    pytest.param(f"SELECT DISTINCT ON (grp) id, {YES} AS r FROM items ORDER BY grp, id", 4, id="distinct-on"),
+    pytest.param(f"SELECT {YES} AS r, count(*) AS n FROM items GROUP BY ALL ORDER BY ALL", 24, id="group-by-all"),
+    pytest.param(f"SELECT id, {YES} AS r FROM items WHERE r = 'yes' AND id < 10", 10, id="alias-in-where"),
+    pytest.param(f"SELECT {YES} AS r, count(*) AS n FROM items GROUP BY r HAVING n > 0", 24, id="alias-in-having"),
+    pytest.param(f"SELECT id, {YES} AS r, r || '!' AS s FROM items WHERE id < 5", 5, id="alias-in-select"),
+    pytest.param(
+        f"SELECT id, {YES} AS r FROM items QUALIFY row_number() OVER (PARTITION BY grp ORDER BY id) = 1", 4, id="qualify"
+    ),
+    pytest.param(f"SELECT id FROM items QUALIFY row_number() OVER (PARTITION BY {YES} ORDER BY id) = 1", 24, id="qualify-by"),
+    pytest.param(
+        f"SELECT id FROM items QUALIFY {YES} = 'yes' AND row_number() OVER (PARTITION BY grp ORDER BY id) = 1",
+        4,
+        id="qualify-and",
+    ),
+    pytest.param(
+        f"SELECT id, {GOOD} AS g FROM items QUALIFY row_number() OVER (PARTITION BY {YES} ORDER BY id) = 1",
+        26,
+        id="qualify-before-select",
+    ),
+    pytest.param(f"SELECT 'yes' = ANY (SELECT {YES} FROM items WHERE id < 5) AS r", 5, id="any"),
+    pytest.param(f"SELECT 'yes' <> ALL (SELECT {YES} FROM items WHERE id IN (1, 2)) AS r", 2, id="all"),
+    pytest.param(f"SELECT ARRAY(SELECT {YES} FROM items WHERE id < 5 ORDER BY id) AS r", 5, id="array"),
+    pytest.param(f"SELECT list({YES} ORDER BY id) AS r FROM items WHERE id < 5", 5, id="list"),
+    pytest.param(f"SELECT i.id, l.r FROM items i, LATERAL (SELECT {YES.replace('ask', 'i.ask')} AS r) l WHERE i.id < 5", 5, id="lateral"),
+    pytest.param("SELECT ai_query('chat', x) AS r FROM (SELECT unnest(['a', 'b', 'a', NULL]) AS x)", 2, id="unnest"),
+    pytest.param("SELECT unnest([ai_query('chat', 'a'), ai_query('chat', 'b')]) AS r", 2, id="unnest-of-answers"),
+    pytest.param(f"SELECT {{'a': {YES}, 'b': [{GOOD}]}} AS r FROM items WHERE id < 3", 6, id="struct"),
+    pytest.param(f"SELECT * FROM (VALUES (ai_query('chat', 'a')), ('b')) v(r)", 1, id="values"),  # noqa: F541
+    pytest.param(f"(SELECT id, {YES} AS r FROM items) ORDER BY id LIMIT 3", 3, id="parenthesised"),
+    pytest.param(f"PIVOT (SELECT grp, {YES} AS r FROM items) ON r IN ('yes', 'no') USING count(*) GROUP BY grp", 24, id="pivot"),
+    pytest.param(f"SELECT id FROM items ANTI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes'", 24, id="anti-join"),
+    pytest.param(f"SELECT id FROM items SEMI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes' WHERE id < 6", 24, id="semi-join"),
+    pytest.param(f"SELECT i.id, p.r FROM items i POSITIONAL JOIN (SELECT {YES} AS r FROM items) p", 24, id="positional-join"),
+    pytest.param(f"SELECT id, {YES} AS r FROM items ORDER BY id LIMIT (SELECT count(*) FROM items WHERE {GOOD} = 'good')", 36, id="limit-by-answers"),
+    pytest.param(f"SELECT id, now() = now() AS n, {YES} AS r FROM items WHERE id < 5 AND now() > '2000-01-01'", 5, id="stable-time"),
+]
+
+WRITES = [
+    pytest.param(f"CREATE TABLE o AS {ALL} WHERE id < 5; SELECT * FROM o", 5, id="create-table-as"),
+    pytest.param(f"CREATE TABLE o AS ({ALL} WHERE id < 5); SELECT * FROM o", 5, id="create-table-as-parenthesised"),
+    pytest.param(f"CREATE TABLE o AS FROM ({ALL}) WHERE id < 5; SELECT * FROM o", 5, id="create-table-as-from"),
+    pytest.param(f"CREATE TEMP TABLE o AS {ALL} WHERE r = 'yes'; SELECT * FROM o", 24, id="create-temp-table-as"),
+    pytest.param(f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o {ALL} WHERE id < 5; SELECT * FROM o", 5, id="insert"),
+    pytest.param(f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o ({ALL} WHERE id < 5); SELECT * FROM o", 5, id="insert-parenthesised"),
+    pytest.param(
+        f"CREATE TABLE o (r VARCHAR, id INT); INSERT INTO o BY NAME {ALL} WHERE id < 5; SELECT * FROM o", 5, id="insert-by-name"
+    ),
+    pytest.param(
+        "CREATE TABLE o (r VARCHAR); INSERT INTO o VALUES (ai_query('chat', 'a')), (ai_query('chat', 'b')); SELECT * FROM o",
+        2,
+        id="insert-values",
+    ),
+    pytest.param(
+        f"CREATE TABLE o (id INT PRIMARY KEY, r VARCHAR); INSERT INTO o VALUES (3, 'old'); INSERT INTO o {ALL} WHERE id < 5 "
+        "ON CONFLICT DO UPDATE SET r = excluded.r; SELECT * FROM o",
+        5,
+        id="upsert",
+    ),
+    pytest.param(f"UPDATE items SET name = {YES} WHERE id < 5; SELECT * FROM items", 5, id="update"),
+    pytest.param(f"UPDATE items SET name = s.r FROM ({ALL}) s WHERE s.id = items.id AND s.id < 5; SELECT * FROM items", 5, id="update-from"),
+    pytest.param(f"DELETE FROM items WHERE {YES} = 'yes' AND id < 10; SELECT * FROM items", 10, id="delete"),
+    pytest.param(f"DELETE FROM items WHERE id IN (SELECT id FROM items WHERE {YES} = 'yes'); SELECT * FROM items", 24, id="delete-in"),
+    pytest.param(
+        f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o VALUES (3, 'old'); MERGE INTO o USING ({ALL} WHERE id < 5) s "
+        "ON o.id = s.id WHEN MATCHED THEN UPDATE SET r = s.r WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.r); SELECT * FROM o",
+        5,
+        id="merge",
+    ),
+    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT * FROM v WHERE id < 5", 5, id="view"),
+    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT count(*) AS n FROM v WHERE r = 'yes'", 24, id="view-filtered-by-the-answer"),
+    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT id FROM v ORDER BY id", 0, id="view-column-unused"),
+    pytest.param(f"CREATE VIEW v AS {ALL}; CREATE VIEW w AS SELECT * FROM v WHERE id < 5; SELECT * FROM w WHERE r = 'yes'", 5, id="view-of-a-view"),
+    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT a.id FROM v a JOIN v b USING (id) WHERE a.r = b.r AND id < 5", 5, id="view-twice"),
+    pytest.param(
+        f"CREATE VIEW v AS {ALL}; SELECT i.id, {GOOD} AS g FROM v JOIN items i USING (id) WHERE v.r = 'yes'", 32, id="view-then-a-call"
+    ),
+    pytest.param("CREATE MACRO y(x) AS ai_query('chat', x); SELECT id, y(ask) AS r FROM items WHERE id < 5", 5, id="macro"),
+    pytest.param("CREATE MACRO y(x) AS ai_query('chat', x); SELECT id FROM items WHERE y(ask) = 'yes' AND id < 5", 5, id="macro-in-where"),
+    pytest.param(
+        "CREATE MACRO y(x) AS CASE WHEN x LIKE 'Item 1%' THEN ai_query('chat', x) END; SELECT id, y(ask) AS r FROM items", 11, id="macro-guard"
+    ),
+    pytest.param(f"CREATE MACRO q(n) AS TABLE {ALL} WHERE id < n; SELECT * FROM q(5)", 5, id="table-macro"),
+]
+
+
+@pytest.mark.parametrize(("sql", "needed"), FORMS)
+def test_a_form_of_duckdb_asks_what_its_result_needs(items: Beside, sql: str, needed: int) -> None:
+    items.check(sql, needed)
+
+
+@pytest.mark.parametrize(("sql", "needed"), WRITES)
+def test_what_is_written_is_asked_once(items: Beside, sql: str, needed: int) -> None:
+    items.check(sql, needed)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_copy_asks_once(items: Beside, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"out.{form}"
+    items.check(f"COPY ({ALL} WHERE r = 'yes' AND id < 10) TO '{file}' (FORMAT {form}); SELECT * FROM '{file}'", 10)
+
+
+def test_explain_asks_nothing(items: Beside) -> None:
+    items.engine.sql(f"EXPLAIN {ALL}")
+    items.engine.sql("EXPLAIN SELECT ai_query('chat', 'k')")
+    assert items.engine.requests() == 0
+
+
+def test_insert_returning_asks_once(items: Beside) -> None:
+    items.engine.sql("CREATE TABLE o (id INT, r VARCHAR)")
+    rows = items.engine.sql(f"INSERT INTO o {ALL} WHERE id < 5 RETURNING id, r")
+    assert sorted(rows) == sorted(items.plain.sql(f"{ALL} WHERE id < 5").fetchall())
+    assert items.engine.requests() == 5
+
+
+def test_a_large_chunked_insert_writes_every_row_once(items: Beside) -> None:
+    items.check("CREATE TABLE o AS SELECT i, ai_query('chat', 'Row ' || (i % 7)) AS r FROM range(5000) t(i); SELECT * FROM o", 7)
+
+
+ERRORS = [
+    pytest.param(
+        f"SELECT id, CASE WHEN {YES} IN ('yes', 'no') THEN 'ok' ELSE error('not an answer') END AS r FROM items", 24, id="error-call"
+    ),
+    pytest.param(
+        f"SELECT id, CAST(replace(replace(coalesce({YES}, 'none'), 'yes', '1'), 'no', '0') AS INT) AS r FROM items", 24, id="cast"
+    ),
+    pytest.param(
+        f"SELECT (SELECT id FROM items WHERE id < 4 AND coalesce({YES}, 'yes') = 'yes' AND id > 0) AS r", 3, id="more-than-one-row"
+    ),
+    pytest.param(
+        f"SELECT id, CAST(CASE {YES} WHEN 'yes' THEN '1' WHEN 'no' THEN '0' ELSE 'x' END AS INT) AS r FROM items", 24, id="cast-of-case"
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "needed"), ERRORS)
+def test_an_error_is_raised_by_answers_only(items: Beside, sql: str, needed: int) -> None:
+    """No row may look like one that fails while its answer is still on its way."""
+    items.check(sql, needed)
+
+
+def test_rows_keep_the_order_of_a_sorted_limit_without_insertion_order(items: Beside) -> None:
+    for con in (items.engine.session.con, items.plain):
+        con.execute("SET preserve_insertion_order = false")
+    items.check(f"SELECT id, {YES} AS r FROM items ORDER BY -id LIMIT 20", 20)
