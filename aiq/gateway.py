@@ -117,6 +117,15 @@ class Gateway:
         each = self._concurrency(name)
         return each * max(1, sum(e.traffic_percentage > 0 for e in self.endpoint(name).entities))
 
+    def prices(self, name: str) -> list[tuple[float, PriceTag | None]]:
+        """The share of traffic and the price of each entity of an opened endpoint that takes traffic."""
+        targets = [target for target in self._routes[name].targets.values() if target.entity.traffic_percentage > 0]
+        return [(target.entity.traffic_percentage / 100, target.price) for target in targets]
+
+    def calls_per_minute(self, name: str, user: str) -> int | None:
+        """The lowest rate limit of an opened endpoint that holds for a user; None where there is none."""
+        return min((window.calls for window, _ in self._routes[name].limiter.windows(user)), default=None)
+
     def open_endpoint(self, name: str) -> Endpoint:
         """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.
 

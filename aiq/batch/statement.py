@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aiq.batch.loop import background_loop
@@ -71,17 +71,24 @@ MAX_WAITING = 100_000
 """Requests that may wait to be sent before the engine is held up."""
 
 
+Collect = Callable[[object, int, Sequence[bytes], Sequence[int]], None]
+"""Takes a call site, its rows that are not NULL, and the keys and characters of their requests, some of them twice."""
+
+
 class Pass:
     """One run of a statement in which answers are looked up, and what has none yet is noted and asked.
 
     Call sites of the stages after `frozen` and up to `stage` ask, at most `most` requests in all. `unknown` counts, by
-    stage, the look-ups that found nothing and asked nothing.
+    stage, the look-ups that found nothing and asked nothing. With `collect` nothing is looked up or asked: call sites
+    hand their requests to it, and every answer is NULL.
     """
 
-    __slots__ = ("asked", "frozen", "most", "send", "stage", "unknown", "wave")
+    __slots__ = ("asked", "collect", "frozen", "most", "stage", "unknown", "wave")
 
-    def __init__(self, stage: int, *, frozen: int = -1, most: float = float("inf"), send: bool = True) -> None:
-        self.stage, self.frozen, self.most, self.send = stage, frozen, most, send
+    def __init__(
+        self, stage: int, *, frozen: int = -1, most: float = float("inf"), collect: Collect | None = None
+    ) -> None:
+        self.stage, self.frozen, self.most, self.collect = stage, frozen, most, collect
         self.asked = 0
         self.unknown: Counter[int] = Counter()
         self.wave = _Wave()
@@ -174,7 +181,7 @@ class Statement:
                 run.wave.remaining += len(fresh)
                 run.wave.event.clear()
                 self.progress.asked += len(fresh)
-        if fresh and run.send:
+        if fresh:
             work = self._pack(endpoint, task, fresh, fail_fast)
             background_loop().call_soon_threadsafe(self._start, endpoint, work)
             while run.wave.remaining > MAX_WAITING and not self._cancelled:

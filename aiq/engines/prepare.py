@@ -190,6 +190,7 @@ class Preparation:
         site = CallSite(
             self.gateway.open_endpoint(endpoint), options, error_field=self.gateway.config.settings.error_field
         )
+        site.text = call.text
         return site, ", ".join(bound[name] for name in ("request", "files") if name in bound)
 
     def _type_text(self, expression: str | None, name: str, values: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from aiq.batch.statement import UNKNOWN, Ask, Statement
+from aiq.batch.statement import UNKNOWN, Ask, Collect, Statement
 from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError, RequestFailed, ResultError
 from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter
@@ -24,6 +24,7 @@ from aiq.functions.images import image_part
 from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
+from aiq.providers.base import text_characters
 
 
 class Options(NamedTuple):
@@ -42,6 +43,8 @@ class CallSite:
         """Raises FunctionError for arguments that do not fit the endpoint; no call is made."""
         self.endpoint, self.task = endpoint, endpoint.task
         self.fail_on_error = options.fail_on_error
+        self.text = ""
+        """The call as written, for messages."""
         self.stage = 0
         """The stage of the statement (aiq/plan/stages.py) from which on this call asks."""
         self._parameters: dict[str, Any] = {}
@@ -81,12 +84,17 @@ class CallSite:
         kind = column.type
         if pa.types.is_null(kind):
             return pa.nulls(len(column), self.type)
+        collect = None if statement.running is None else statement.running.collect
         if files is not None and not pa.types.is_null(files.type):
             keys, asks = self._distinct(column, self._with_files(column, _whole(files)))
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            return self._evaluate_texts(statement, column)
+            return self._evaluate_texts(statement, column) if collect is None else self._collect(collect, column)
         else:
             keys, asks = self._distinct(column, self._bodies(column))
+        if collect is not None:
+            rows = len(keys) - keys.count(None)
+            collect(self, rows, [ask.key for ask in asks], [_characters(ask.body) for ask in asks])
+            return pa.nulls(len(column), self.type)
         values = self._values(statement, asks)
         return self._results(values, statement).take(pa.array(keys, pa.int32()))
 
@@ -103,6 +111,23 @@ class CallSite:
         values = self._values(statement, asks)
         results = self._results(values, statement)
         return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
+
+    def _collect(self, collect: Collect, column: pa.Array) -> pa.Array:
+        """The texts of some rows as keys and lengths: a million of them must not become a million bodies."""
+        texts = column.cast(pa.string()).unique().drop_null().to_pylist()
+        hasher, keys = self._hash, []
+        for text in texts:
+            key = hasher.copy()
+            key.update(text.encode())
+            keys.append(key.digest())
+        collect(self, len(column) - column.null_count, keys, list(map(len, texts)))
+        return pa.nulls(len(column), self.type)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens that an answer may have, where modelParameters say so."""
+        limits = (self._parameters.get(name) for name in ("max_tokens", "max_completion_tokens"))
+        return next((int(limit) for limit in limits if isinstance(limit, int | float)), None)
 
     def _values(self, statement: Statement, asks: list[Ask]) -> list[Any]:
         return statement.values(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error, stage=self.stage)
@@ -274,6 +299,10 @@ class CallSite:
                 ) from None
 
         return guarded
+
+
+def _characters(body: dict[str, Any]) -> int:
+    return text_characters(body) or len(orjson.dumps(body))
 
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:

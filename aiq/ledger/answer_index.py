@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ class AnswerIndex:
     """Where the answers of files are, by scope and key. Not for several threads at once."""
 
     def __init__(self, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.files: list[Path] = []
+        self.entries: dict[Path, int] = {}
+        """How many answers each file has."""
+        self._files: list[Path] = []
         self._memory_bytes = memory_bytes
         self._in_memory = 0
         self._segments: dict[bytes, list[_Segment]] = {}
@@ -82,13 +85,15 @@ class AnswerIndex:
         """Reads files, the oldest first. What is damaged or already deleted is left out."""
         loading: dict[bytes, _Loading] = {}
         for path in paths:
-            self.files.append(path)
+            self._files.append(path)
+            self.entries[path] = 0
             with contextlib.suppress(FileNotFoundError):
                 try:
                     for group in answer_log.groups(path):
                         if group.entries:
                             part = loading.setdefault(group.scope, _Loading())
-                            part.add(group, len(self.files) - 1)
+                            part.add(group, len(self._files) - 1)
+                            self.entries[path] += group.entries
                             if part.count >= SEGMENT_ENTRIES:
                                 self._insert(group.scope, loading.pop(group.scope).segment())
                 except FileNotFoundError:
@@ -98,11 +103,14 @@ class AnswerIndex:
         for scope, part in loading.items():
             self._insert(scope, part.segment())
 
-    def find(self, scope: bytes, keys: Sequence[bytes]) -> dict[bytes, str]:
-        """The values of those of `keys` that `scope` has. Files that were deleted meanwhile have none."""
+    def find(self, scope: bytes, keys: Sequence[bytes]) -> tuple[dict[bytes, str], Counter[Path]]:
+        """The values of those of `keys` that `scope` has, and how many are from which file.
+
+        Files that were deleted meanwhile have none.
+        """
         segments = self._segments.get(scope)
         if not segments or not keys:
-            return {}
+            return {}, Counter()
         if any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"keys have {KEY_BYTES} bytes")
         wanted = np.frombuffer(b"".join(keys), _KEY)
@@ -121,8 +129,11 @@ class AnswerIndex:
                     break
         return self._read(found, keys)
 
-    def _read(self, found: list[tuple[int, int, int, int]], keys: Sequence[bytes]) -> dict[bytes, str]:
+    def _read(
+        self, found: list[tuple[int, int, int, int]], keys: Sequence[bytes]
+    ) -> tuple[dict[bytes, str], Counter[Path]]:
         values: dict[bytes, str] = {}
+        used: Counter[int] = Counter()
         opened, descriptor = -1, -1
         try:
             for file, offset, length, number in sorted(found):
@@ -131,17 +142,18 @@ class AnswerIndex:
                         os.close(descriptor)
                     opened, descriptor = file, -1
                     with contextlib.suppress(OSError):
-                        descriptor = os.open(self.files[file], os.O_RDONLY | os.O_CLOEXEC)
+                        descriptor = os.open(self._files[file], os.O_RDONLY | os.O_CLOEXEC)
                 if descriptor >= 0:
                     value = os.pread(descriptor, length, offset)
                     if len(value) == length:
                         values[keys[number]] = value.decode("utf-8", "surrogatepass")
+                        used[file] += 1
         except OSError as error:
-            _log.warning("answers left in %s cannot be read, and are asked for again: %s", self.files[opened], error)
+            _log.warning("answers left in %s cannot be read, and are asked for again: %s", self._files[opened], error)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        return values
+        return values, Counter({self._files[file]: count for file, count in used.items()})
 
     def _insert(self, scope: bytes, segment: _Segment) -> None:
         """Adds a segment, together with smaller ones before it, so that there are few to search."""

@@ -65,7 +65,7 @@ class AnswerLog:
             os.close(descriptor)  # another process' start found it before the lock, and took it for a dead one's
 
     def append(self, frame: bytes) -> None:
-        """Appends a group made by `frame`; durable against `kill -9` on return. Raises LedgerError, adding nothing then."""
+        """Appends a group made by `frame`, durable against `kill -9` on return. Raises LedgerError, adding nothing."""
         try:
             written = os.write(self._descriptor, frame)
             while written < len(frame):

@@ -66,7 +66,7 @@ class AnswerStore:
         self._unfinished.keep(statement_id, scope, entries)
 
     def finish(self, statement_id: str) -> None:
-        """The statement ended well: its kept answers are deleted. Raises LedgerError."""
+        """The statement ended well: its kept answers are deleted, and those it resumed in full. Raises LedgerError."""
         self._check()
         self._unfinished.finish(statement_id)
 
@@ -75,13 +75,15 @@ class AnswerStore:
         self._check()
         self._unfinished.abandon(statement_id)
 
-    def resumable(self, scope: bytes, keys: Sequence[bytes]) -> dict[bytes, str]:
+    def resumable(self, scope: bytes, keys: Sequence[bytes], *, statement_id: str | None = None) -> dict[bytes, str]:
         """The values of those of `keys` that an abandoned statement of the same scope has.
 
-        The first call reads all abandoned statements' files, about a second for a million answers.
+        `statement_id` is the statement that resumes, which asks for each key once: when it has taken all answers of an
+        abandoned one and ends well, those are gone, so that a third run asks anew. The first call reads all abandoned
+        statements' files, about a second for a million answers.
         """
         self._check()
-        return self._unfinished.resumable(scope, keys)
+        return self._unfinished.resumable(scope, keys, statement_id)
 
     def remember(self, scope: bytes, ttl_s: float, entries: list[tuple[bytes, str]]) -> None:
         """Stores durable answers for `ttl_s` seconds. Raises LedgerError, and then none of them is stored.

@@ -47,8 +47,8 @@ _DELETE_ROWS = 1000
 _USED_S = 3600.0
 """How exactly it is known when an answer was last used: reading it twice within this time writes nothing."""
 _MAX_USED = 100_000
-_KEEP_SHARE = 0.9
-"""What is left of the allowed size after answers were evicted, so that not every write evicts."""
+_KEEP_SHARE = 0.98
+"""What is left of the allowed size after answers were evicted: not every write evicts, and none for long."""
 _log = logging.getLogger("aiq.ledger")
 _Result = TypeVar("_Result")
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class UnfinishedAnswers:
         self._finding = threading.Lock()
         self._index = AnswerIndex()
         self._names: set[str] = set()
+        self._used: dict[str, Counter[Path]] = {}
         leave_dead(folder)
         self.forget_old()
 
@@ -72,23 +74,35 @@ class UnfinishedAnswers:
                 self._end(statement_id, AnswerLog.abandon)
 
     def finish(self, statement_id: str) -> None:
-        """The statement ended well: nothing of it is kept. Raises LedgerError where its file cannot be deleted."""
-        with self._lock:
-            self._remember_end(statement_id, ended_well=True)
-            try:
+        """The statement ended well: nothing of it is kept, nor of those it took all answers from.
+
+        Raises LedgerError where a file cannot be deleted.
+        """
+        try:
+            with self._lock:
+                self._remember_end(statement_id, ended_well=True)
                 self._end(statement_id, AnswerLog.finish)
-            except OSError as error:
-                raise LedgerError(f"cannot delete a finished statement's answers: {error}") from error
+            if statement_id in self._used:  # only then: who loads answers right now holds this lock for long
+                with self._finding:
+                    for path, count in self._used.pop(statement_id).items():
+                        if count == self._index.entries.get(path):
+                            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise LedgerError(f"cannot delete a finished statement's answers: {error}") from error
 
     def abandon(self, statement_id: str) -> None:
         """The statement was cut off: what was kept can be used by the next one."""
         with self._lock:
             self._remember_end(statement_id, ended_well=False)
             self._end(statement_id, AnswerLog.abandon)
+        self._used.pop(statement_id, None)
         self.forget_old()
 
-    def resumable(self, scope: bytes, keys: Sequence[bytes]) -> dict[bytes, str]:
-        """The values of those of `keys` that a statement of the same scope left behind."""
+    def resumable(self, scope: bytes, keys: Sequence[bytes], statement_id: str | None = None) -> dict[bytes, str]:
+        """The values of those of `keys` that a statement of the same scope left behind.
+
+        With `statement_id`, `finish` deletes the files this statement took every answer of, asking for each key once.
+        """
         with self._finding:
             names = self._kept_names()
             if names and min(names) < time_prefix(self._clock() - self._keep_s):
@@ -99,7 +113,12 @@ class UnfinishedAnswers:
                     self._index, self._names = AnswerIndex(), set()
                 self._index.add([self._folder / name for name in sorted(names - self._names)])
                 self._names |= names
-            return self._index.find(scope, keys) if names else {}
+            if not names:
+                return {}
+            values, used = self._index.find(scope, keys)
+            if statement_id is not None and used:
+                self._used.setdefault(statement_id, Counter()).update(used)
+            return values
 
     def forget_old(self) -> None:
         """Deletes what was left behind too long ago, and then the oldest until the rest is within `max_bytes`."""

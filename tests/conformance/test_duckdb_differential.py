@@ -273,7 +273,7 @@ def statements(draw: Any) -> str:
     statement = draw(forms())
     if "ai_query" in statement:
         return statement
-    return f"SELECT x, ai_query('chat', y::VARCHAR) AS y FROM ({statement}) AS only WHERE x IS NOT NULL"
+    return f"SELECT x, ai_query('chat', y::VARCHAR) AS y FROM ({statement}) AS s WHERE x IS NOT NULL"
 
 
 @st.composite

@@ -80,6 +80,16 @@ def killed(script: str, home: Path) -> None:
     assert child.returncode == -signal.SIGKILL
 
 
+def killed_after(child: subprocess.Popen[str], count: int) -> list[str]:
+    """Kills a child that has written `count` lines. Returns all whole lines it wrote."""
+    assert child.stdout is not None
+    lines = [child.stdout.readline() for _ in range(count)]
+    child.kill()
+    lines += child.stdout.readlines()
+    child.communicate()
+    return [line for line in lines if line.endswith("\n")]
+
+
 def resumable(home: Path, numbers: Sequence[int]) -> dict[bytes, str]:
     store = AnswerStore.open(home)
     found = store.resumable(ANN, [key(number) for number in numbers])
@@ -121,7 +131,7 @@ def test_what_was_kept_is_there_after_a_kill_at_any_step(tmp_path: Path, step: s
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_start_killed_while_it_takes_over_is_followed_by_one_that_does(tmp_path: Path, moment: str) -> None:
     killed(TWO_GROUPS + "die()", tmp_path)
-    killed(f"dying(Path, 'rename', {moment}=1)\nAnswerStore.open(home)", tmp_path / "other")
+    killed(f"dying(Path, 'rename', {moment}=1)\nAnswerStore.open(home.parent)", tmp_path / "other")
     assert resumable(tmp_path, range(10)) == entries([1, 2, 3])
 
 
@@ -141,12 +151,7 @@ def test_a_process_killed_at_a_random_moment_loses_nothing_it_was_told_is_kept(t
     )
     for attempt in range(5):
         home = tmp_path / str(attempt)
-        child = start(script, home)
-        assert child.stdout is not None
-        lines = [child.stdout.readline() for _ in range(random.randrange(1, 700))]
-        child.kill()
-        lines += child.communicate()[0].splitlines(keepends=True)
-        told = [line.split() for line in lines if line.endswith("\n")]
+        told = [line.split() for line in killed_after(start(script, home), random.randrange(1, 700))]
         ended = {(what, int(statement)) for what, statement, _ in told}
         statements = {statement for _, statement in ended}
         found = resumable(home, [s * 1000 + n for s in range(max(statements) + 2) for n in range(100)])
@@ -195,6 +200,25 @@ def test_a_forked_child_neither_writes_nor_holds_up_its_dead_parents_answers(tmp
     child.communicate()
 
 
+def test_a_forked_child_that_ends_leaves_its_parents_durable_answers_whole(tmp_path: Path) -> None:
+    script = (
+        "store.remember(ANN, 1e6, entries(1))\n"
+        "store.recall(ANN, [key(1)], 0)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    store.close()\n"
+        "    del store\n"
+        "    sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "store.remember(ANN, 1e6, entries(2))\n"
+        "die()"
+    )
+    killed(script, tmp_path)
+    store = AnswerStore.open(tmp_path)
+    assert store.recall(ANN, [key(1), key(2)], 0) == entries([1, 2])
+    store.close()
+
+
 DURABLE_STEPS = {
     "before the rows": ("dying(durable, '_checksum', before=1)\n", []),
     "in the transaction": (
@@ -230,11 +254,7 @@ def test_durable_answers_survive_kills_at_random_moments(tmp_path: Path) -> None
     done: list[int] = []
     for attempt in range(4):
         child = start(script, tmp_path, attempt * 1_000_000)
-        assert child.stdout is not None
-        lines = [child.stdout.readline() for _ in range(random.randrange(1, 60))]
-        child.kill()
-        lines += child.communicate()[0].splitlines(keepends=True)
-        done += [int(line) for line in lines if line.endswith("\n")]
+        done += [int(line) for line in killed_after(child, random.randrange(1, 60))]
     store = AnswerStore.open(tmp_path)
     numbers = [start + n for start in done for n in range(50)]
     assert store.recall(ANN, [key(number) for number in numbers], 0) == entries(numbers)

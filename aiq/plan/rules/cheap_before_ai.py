@@ -109,8 +109,10 @@ def _of_where(join: exp.Join) -> list[exp.Expr]:
     from sqlglot import exp
 
     select = join.parent
-    where = select.args.get("where") if isinstance(select, exp.Select) else None
-    if where is None or join.side or join.args.get("method") or len(select.args["joins"]) > 1:
+    if not isinstance(select, exp.Select) or join.side or join.args.get("method") or len(select.args["joins"]) > 1:
+        return []
+    where = select.args.get("where")
+    if where is None:
         return []
     parts = where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
     return [part for part in parts if not has_call(part) and not part.find(exp.Subquery, exp.Case)]

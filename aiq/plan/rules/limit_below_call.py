@@ -34,26 +34,28 @@ def _applies(select: exp.Select) -> bool:
     args = select.args
     order, limit, distinct, items = args.get("order"), args.get("limit"), args.get("distinct"), select.expressions
     first_of_each = distinct is not None and distinct.args.get("on") is not None and not has_call(distinct)
-    if any(args.get(name) for name in ("group", "having", "qualify")) or (distinct and not first_of_each):
+    if args.get("qualify") or (distinct and not first_of_each) or not _by_columns(args.get("group")):
         return False
     if not first_of_each and not (order and limit):
         return False
     if not any(has_call(item) for item in items) or any(
-        has_call(args.get(n)) for n in ("where", "order", "from_", "from")
+        has_call(args.get(n)) for n in ("where", "order", "from_", "from", "group", "having")
     ):
         return False
     if any(has_call(join) for join in args.get("joins") or []) or args.get("with") or args.get("with_"):
         return False
-    if any(isinstance(node, exp.Window | exp.AggFunc | exp.Subquery) for item in items for node in item.walk()):
+    named = [item for item in items if has_call(item)]
+    if any(isinstance(node, exp.Window | exp.AggFunc | exp.Subquery) for item in named for node in item.walk()):
         return False
     sorts = [ordered.this for ordered in order.expressions] if order else []
     if any(isinstance(sort, exp.Literal) for sort in sorts):
         return False
     constant = limit is not None and isinstance(limit.args.get("expression") or limit.args.get("count"), exp.Literal)
-    if not first_of_each and constant and all(isinstance(sort, exp.Column) for sort in sorts):
-        return False
     plain = [item for item in items if not has_call(item)]
-    named = [item for item in items if has_call(item)]
+    computed = {item.alias.lower() for item in plain if isinstance(item, exp.Alias)}
+    by_columns = all(isinstance(sort, exp.Column) and sort.name.lower() not in computed for sort in sorts)
+    if not first_of_each and constant and by_columns:
+        return False
     if not all(isinstance(item, exp.Alias) for item in named):
         return False
     if not all(isinstance(item, exp.Column | exp.Alias) and not isinstance(item.this, exp.Star) for item in plain):
@@ -61,6 +63,16 @@ def _applies(select: exp.Select) -> bool:
     names = [item.alias_or_name.lower() for item in items]
     sorted_by = {column.name.lower() for sort in sorts for column in sort.find_all(exp.Column)}
     return len(set(names)) == len(names) and not sorted_by & {item.alias.lower() for item in named}
+
+
+def _by_columns(group: exp.Expr | None) -> bool:
+    """Whether a GROUP BY, if any, names what it groups by, so that it means the same with other SELECT items."""
+    from sqlglot import exp
+
+    if group is None:
+        return True
+    plain = not any(group.args.get(name) for name in ("all", "rollup", "cube", "grouping_sets", "totals"))
+    return plain and not any(isinstance(key, exp.Literal) for key in group.expressions)
 
 
 def _split(select: exp.Select) -> exp.Select:
