@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiq.errors import (
     AiqError,
+    BudgetExceeded,
     ConfigError,
     FunctionError,
     LedgerError,
@@ -49,6 +50,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AiqError",
+    "BudgetExceeded",
     "ConfigError",
     "FunctionError",
     "Gateway",

@@ -5,6 +5,7 @@
      │    ├── UnsupportedConfigError a valid Databricks field this version cannot honour
      │    └── SecretError            a secret is missing or unsafe
      ├── StatementError              the statement is wrong: found before any call, nothing was paid
+     │    ├── BudgetExceeded         the statement reached its aiq_max_cost_usd; what is answered is kept
      │    └── FunctionError          an AI function's argument is wrong (Databricks error condition, SQLSTATE)
      ├── RequestFailed               one request got no answer (a row error; fatal under failOnError => true)
      │    ├── ProviderError          the provider refused, failed or answered something unusable
@@ -76,6 +77,10 @@ class SecretError(ConfigError):
 
 class StatementError(AiqError):
     """The SQL statement cannot be run as written. Raised before any call."""
+
+
+class BudgetExceeded(StatementError):
+    """The statement may not spend more. Also raised before the first call, where its estimate is above the limit."""
 
 
 class FunctionError(StatementError):

@@ -17,7 +17,8 @@ import orjson
 
 from aiq.config.describe import nearest
 from aiq.config.endpoint import Config, Endpoint, ServedEntity
-from aiq.errors import PolicyError, ProviderError, RequestFailed, StatementError
+from aiq.errors import BudgetExceeded, PolicyError, ProviderError, RequestFailed, StatementError
+from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag, price_of
 from aiq.ledger.records import Intent, Outcome
@@ -27,8 +28,11 @@ from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
 from aiq.providers import Adapter, adapter_for
 from aiq.providers.base import text_characters
-from aiq.request import Answer, Request, Usage, new_request_id
+from aiq.request import Answer, Caller, Request, Usage, new_request_id
 from aiq.transport import Transport, open_transport
+
+UNBOUNDED_TOKENS = 4096
+"""Tokens of an answer that a budget reserves for where the request sets no limit."""
 
 
 class _Target(NamedTuple):
@@ -88,12 +92,14 @@ class Gateway:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
+        answers: AnswerStore | None = None,
     ) -> None:
-        """`transport` None opens the one of the settings with the first endpoint.
+        """`answers` are the kept answers of the home, None to keep none.
 
-        `clock` is monotonic, in seconds, and `sleep` waits by it.
+        `transport` None opens the one of the settings with the first endpoint. `clock` is monotonic, in seconds, and
+        `sleep` waits by it.
         """
-        self.config, self.ledger = config, ledger
+        self.config, self.ledger, self.answers = config, ledger, answers
         self._transport, self._clock, self._sleep = transport, clock, sleep
         self._rng = rng or random.Random()
         self._retry = RetryPolicy(config.settings, self._rng)
@@ -177,6 +183,43 @@ class Gateway:
                 trace.ready = self._clock()
             trace.fallback_from = entity.name
         raise AssertionError("the last entity either answers or fails")
+
+    def record_hit(self, endpoint: str, caller: Caller, statement_id: str) -> None:
+        """A request that was answered from what is kept: a row of the ledger that cost nothing. On the event loop."""
+        route = self._routes[endpoint]
+        self.ledger.record(
+            Outcome(
+                new_request_id(), 0, statement_id, endpoint, None, None, None, None, route.endpoint.task, caller.user,
+                time.time_ns() // 1000, "ok", None, None, None, None, 0.0, 0.0, 0, 0, 0, 0, False, 0.0, None, 1, None,
+                True, None, True,
+            )
+        )  # fmt: skip
+
+    def most_it_costs(self, request: Request) -> float:
+        """US dollars that one call for a request can cost at the most, at the dearest entity of its endpoint.
+
+        Tokens in: no more than half the bytes of the body; out: what the request allows, else 4,096. Raises
+        BudgetExceeded where a price is not known, because then nothing can be promised.
+        """
+        tokens_in = len(orjson.dumps(request.body)) // 2 + 16
+        allowed = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or UNBOUNDED_TOKENS
+        tokens_out = 0 if request.task == "llm/v1/embeddings" else int(allowed)
+        most = 0.0
+        for target in self._routes[request.endpoint].targets.values():
+            if target.price is None and target.entity.provider != "model-server":
+                raise BudgetExceeded(
+                    f"aiq_max_cost_usd cannot be kept: the price of model '{target.entity.model}' of endpoint "
+                    f"'{request.endpoint}' is not known. Set it under prices in conf/aiq.yml."
+                )
+            if target.price is not None:
+                most = max(most, target.price.cost_usd(Usage(tokens_in, tokens_out)))
+        return most
+
+    def cost_of_failure(self, error: RequestFailed) -> float:
+        """US dollars of a request that failed: those of an answer that was billed and not usable."""
+        usage = getattr(error, "usage", None)
+        prices = [t.price for t in self._routes[error.endpoint].targets.values() if t.price is not None]
+        return max((price.cost_usd(usage) for price in prices), default=0.0) if isinstance(usage, Usage) else 0.0
 
     async def close(self) -> None:
         """Closes the connections. The ledger belongs to whoever opened it."""

@@ -13,10 +13,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from aiq.batch.budget import Budget
+from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
 from aiq.errors import ProviderError, RequestFailed, StatementCancelled
 from aiq.gateway import Gateway
-from aiq.request import Caller, Request, Task
+from aiq.request import Answer, Caller, Request, Task
 
 MAX_PACK_CHARACTERS = 400_000
 """Text in one embeddings call: well below the 300,000 tokens that OpenAI takes."""
@@ -28,9 +30,10 @@ _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
 class Slot:
     """The place of one distinct request's answer. `value` is the answer's value, or the error it failed with."""
 
-    __slots__ = ("done", "value", "waves")
+    __slots__ = ("done", "key", "value", "waves")
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes) -> None:
+        self.key = key
         self.done = False
         self.value: Any = None
         self.waves: list[_Wave] = []
@@ -109,6 +112,7 @@ class Progress:
         "calls",
         "cost_usd",
         "failed",
+        "reused",
         "rows",
         "started",
         "tokens",
@@ -117,7 +121,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.rows = self.asked = self.answered = self.failed = self.calls = self.tokens = 0
+        self.rows = self.reused = self.asked = self.answered = self.failed = self.calls = self.tokens = 0
         self.cost_usd: float | None = 0.0
         self.by_request = False
         """Whether requests are counted, not rows: while answers are looked up, a row is seen several times."""
@@ -126,7 +130,17 @@ class Progress:
 class Statement:
     """One statement's requests, answers and fate. Its answers are reused by every later row with the same key."""
 
-    def __init__(self, gateway: Gateway, caller: Caller) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        caller: Caller,
+        *,
+        kept: KeptAnswers | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        """`kept` are answers beyond this statement, None for none; `budget` is what it may cost, None for any."""
+        self._kept, self._budget = kept, budget
+        self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller
         self.progress = Progress()
@@ -162,6 +176,9 @@ class Statement:
         self, run: Pass, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool, stage: int
     ) -> list[Any]:
         active = run.frozen < stage <= run.stage
+        asks = list(asks)
+        if active:
+            self._take_kept(endpoint, task, asks)
         values: list[Any] = []
         fresh: list[tuple[Ask, Slot]] = []
         with self._lock:
@@ -171,7 +188,7 @@ class Statement:
                 if slot is None:
                     if active and run.asked < run.most:
                         run.asked += 1
-                        slot = self._slots[ask.key] = Slot()
+                        slot = self._slots[ask.key] = Slot(ask.key)
                         slot.waves.append(run.wave)
                         fresh.append((ask, slot))
                     else:
@@ -189,6 +206,33 @@ class Statement:
         if fail_fast:
             self._raise_first_failure(values)
         return values
+
+    def _take_kept(self, endpoint: str, task: Task, asks: Sequence[Ask]) -> None:
+        """Fills slots with answers that exist already, so that nobody asks for them."""
+        if self._kept is None:
+            return
+        unknown = [ask.key for ask in asks if ask.key not in self._slots]
+        found = self._kept.find(self.id, endpoint, unknown) if unknown else {}
+        if not found:
+            return
+        with self._lock:
+            taken = [key for key in found if key not in self._slots]
+            for key in taken:
+                slot = self._slots[key] = Slot(key)
+                slot.value, slot.done = found[key], True
+            self.progress.reused += len(taken)
+        for _ in taken:
+            background_loop().call_soon_threadsafe(self.gateway.record_hit, endpoint, self.caller, self.id)
+
+    def end(self, *, well: bool) -> None:
+        """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
+
+        Not on the event loop. `well` says whether it ended with a result.
+        """
+        self.cancel()
+        if self._kept is not None:
+            asyncio.run_coroutine_threadsafe(self._keep_rest(), background_loop()).result()
+            self._kept.end(self.id, well=well)
 
     def wait(self, run: Pass) -> None:
         """Waits until everything that a pass asked for is answered. Raises as `ask` does."""
@@ -214,12 +258,14 @@ class Statement:
         and is raised. Raises StatementCancelled after `cancel`, and KeyboardInterrupt on Ctrl-C.
         """
         wave, slots, fresh = _Wave(), [], []
+        asks = list(asks)
+        self._take_kept(endpoint, task, asks)
         with self._lock:
             self._raise_if_stopped()
             for ask in asks:
                 slot = self._slots.get(ask.key)
                 if slot is None:
-                    slot = self._slots[ask.key] = Slot()
+                    slot = self._slots[ask.key] = Slot(ask.key)
                     fresh.append((ask, slot))
                 if not slot.done:
                     wave.remaining += 1
@@ -344,7 +390,7 @@ class Statement:
         progress = self.progress
         request, slots, fail_fast = work
         try:
-            answer = await self.gateway.answer(request)
+            answer = await self._paid(request)
         except RequestFailed as error:
             if isinstance(error, ProviderError) and error.kind in _OF_ONE_TEXT and len(slots) > 1:
                 # One bad text must not fail its neighbours. Next in turn, because where every text is bad the first
@@ -357,6 +403,9 @@ class Statement:
             if fail_fast:
                 self.cancel(error)
             return
+        if self._kept is not None:
+            values = answer.value if request.task == "llm/v1/embeddings" else [answer.value]
+            self._keep(request.endpoint, slots, values)
         progress.calls += 1
         progress.tokens += answer.usage.input_tokens + answer.usage.output_tokens
         if answer.cost_usd is not None and progress.cost_usd is not None:
@@ -368,6 +417,24 @@ class Statement:
         else:
             self._finish(slots[0], answer.value)
 
+    async def _paid(self, request: Request) -> Answer:
+        """The answer, within the statement's budget if it has one."""
+        budget = self._budget
+        if budget is None:
+            return await self.gateway.answer(request)
+        most_usd = self.gateway.most_it_costs(request)
+        await budget.reserve(most_usd)
+        cost_usd = most_usd  # what is not known to be free was paid: a call that ended in nobody's hands
+        try:
+            answer = await self.gateway.answer(request)
+            cost_usd = answer.cost_usd or 0.0
+            return answer
+        except RequestFailed as error:
+            cost_usd = self.gateway.cost_of_failure(error)
+            raise
+        finally:
+            budget.settle(most_usd, cost_usd)
+
     def _finish(self, slot: Slot, value: Any) -> None:
         with self._lock:
             slot.value = value
@@ -377,6 +444,23 @@ class Statement:
                 wave.remaining -= 1
                 if wave.remaining == 0:
                     wave.event.set()
+
+    def _keep(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
+        """Notes answers to be kept, all of one iteration of the loop in one group."""
+        if not self._new_answers:
+            asyncio.get_running_loop().call_soon(self._keep_group)
+        self._new_answers.setdefault(endpoint, []).extend(
+            (slot.key, one) for slot, one in zip(slots, values, strict=True)
+        )
+
+    def _keep_group(self) -> None:
+        groups, self._new_answers = self._new_answers, {}
+        for endpoint, answers in groups.items():
+            assert self._kept is not None
+            self._kept.keep(self.id, endpoint, answers)
+
+    async def _keep_rest(self) -> None:
+        self._keep_group()
 
     def _stop(self) -> None:
         for queue in self._queues.values():

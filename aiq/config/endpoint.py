@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aiq.config.reuse import Reuse
 from aiq.request import Caller, Task
 
 
@@ -146,6 +147,8 @@ class EndpointSettings:
     concurrency: int | None = None
     timeout_s: float | None = None
     embedding_batch_rows: int | None = None
+    reuse: Reuse | None = None
+    """Answers of this endpoint; `off` also overrules what a session says."""
 
 
 @dataclass(frozen=True, slots=True)

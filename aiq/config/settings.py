@@ -13,9 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 from aiq.config.describe import nearest
 from aiq.config.document import Node, read_documents
 from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Settings
+from aiq.config.reuse import Reuse, parse_reuse
 from aiq.config.secrets import SecretStore
 from aiq.config.served_entities import read_model_server
-from aiq.errors import ConfigError
+from aiq.errors import ConfigError, StatementError
 
 MAX_CONCURRENCY = 16_384
 MAX_EMBEDDING_BATCH_ROWS = 2048
@@ -110,15 +111,25 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
 def _read_endpoint_settings(node: Node, store: SecretStore) -> tuple[EndpointSettings, ModelServerConfig | None]:
     if node.value is None:
         return EndpointSettings(), None
-    members = node.fields(("concurrency", "timeout_s", "embedding_batch_rows", "model_server"))
+    members = node.fields(("concurrency", "timeout_s", "embedding_batch_rows", "reuse", "model_server"))
     concurrency, timeout = members.get("concurrency"), members.get("timeout_s")
     rows, server = members.get("embedding_batch_rows"), members.get("model_server")
+    reuse = members.get("reuse")
     own = EndpointSettings(
         concurrency=concurrency.integer(1, MAX_CONCURRENCY) if concurrency else None,
         timeout_s=timeout.number("a number of seconds") if timeout else None,
         embedding_batch_rows=rows.integer(1, MAX_EMBEDDING_BATCH_ROWS) if rows else None,
+        reuse=_read_reuse(reuse) if reuse else None,
     )
     return own, read_model_server(server, store) if server else None
+
+
+def _read_reuse(node: Node) -> Reuse:
+    text = "off" if node.value is False else node.text()  # YAML takes a bare off for false
+    try:
+        return parse_reuse(text)
+    except StatementError as error:
+        node.fail(str(error))
 
 
 def _read_price(node: Node) -> Price:

@@ -12,10 +12,12 @@ from aiq.batch.loop import loop_is_running, stop_loop, submit
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
 from aiq.gateway import Gateway
+from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 
 _gateways: dict[tuple[str, str, tuple[object, ...]], Gateway] = {}
 _ledgers: dict[str, Ledger] = {}
+_stores: dict[str, AnswerStore] = {}
 _lock = threading.Lock()
 
 
@@ -31,7 +33,7 @@ def open_gateway(conf: str | os.PathLike[str] | None = None, home: str | os.Path
         key = (folder, str(place), _versions(folder))
         gateway = _gateways.get(key)
         if gateway is None:
-            gateway = _gateways[key] = Gateway(config, _ledger(place, config.settings))
+            gateway = _gateways[key] = Gateway(config, _ledger(place, config.settings), answers=_answers(place))
         return gateway
 
 
@@ -42,6 +44,13 @@ def _ledger(home: Path, settings: Settings) -> Ledger:
             home, account_id=settings.account_id, workspace_id=settings.workspace_id
         )
     return ledger
+
+
+def _answers(home: Path) -> AnswerStore:
+    store = _stores.get(str(home))
+    if store is None:
+        store = _stores[str(home)] = AnswerStore.open(home)
+    return store
 
 
 def _versions(folder: str) -> tuple[object, ...]:
@@ -60,6 +69,8 @@ def _close() -> None:
         stop_loop()
     for ledger in _ledgers.values():
         ledger.close()
+    for store in _stores.values():
+        store.close()
 
 
 async def _close_gateways() -> None:
@@ -74,6 +85,7 @@ def _forget_after_fork() -> None:
     _lock = threading.Lock()
     _gateways.clear()
     _ledgers.clear()
+    _stores.clear()
 
 
 atexit.register(_close)

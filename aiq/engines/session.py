@@ -9,14 +9,19 @@ import getpass
 import itertools
 import os
 import re
+import sys
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from typing import Any
 
 import duckdb
 
+from aiq.batch.budget import Budget
+from aiq.batch.kept import KeptAnswers
 from aiq.batch.statement import Statement
+from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
@@ -24,6 +29,7 @@ from aiq.engines.open import open_gateway
 from aiq.engines.passes import Passes
 from aiq.engines.prepare import Parameters, Preparation, Prepared, quoted, used
 from aiq.engines.progress import shown_progress
+from aiq.engines.settings import StatementSettings, hints, set_statement
 from aiq.errors import StatementCancelled, StatementError
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
@@ -53,6 +59,8 @@ class Session:
         self._results: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
         self._plain = engine.register_plain(con, gateway, caller)
         self._preparation = Preparation(con, gateway)
+        self._answers: dict[bytes, Any] = {}
+        self.settings = StatementSettings()
 
     def sql(
         self, text: str, params: Parameters = None, *, dialect: str | None = None
@@ -63,7 +71,10 @@ class Session:
         backticks is read so in any case. Raises StatementError or FunctionError before any call, RequestFailed where
         a row failed under failOnError => true, StatementCancelled when stopped, and DuckDB's own errors.
         """
-        statement = Statement(self.gateway, self.caller)
+        if (changed := set_statement(text)) is not None:
+            self.settings = self.settings.with_values(changed)
+            return None
+        statement = self._statement(self.settings.with_values(hints(text)))
         with engine.numbered_sites() as number:
             prepared = self._preparation.prepare(text, params, dialect or self._dialect, statement, number)
             if prepared.plan is None:
@@ -82,8 +93,24 @@ class Session:
             except (duckdb.Error, RuntimeError) as error:
                 raise self._explained(error, statement) from None
             finally:
-                statement.cancel()
+                statement.end(well=sys.exception() is None)
                 self._preparation.commit()
+
+    def _statement(self, settings: StatementSettings) -> Statement:
+        """A statement with what it may reuse and spend."""
+        endpoints = self.gateway.config.settings.endpoints
+
+        def reuse(endpoint: str) -> Reuse:
+            own = endpoints.get(endpoint)
+            says = own.reuse if own else None
+            if says is not None and says.mode == "off":
+                return says
+            return settings.reuse or says or Reuse("statement")
+
+        store = self.gateway.answers
+        kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers)
+        budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)
+        return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def close(self) -> None:
         """Commits the ledger and closes the connection, if this session opened it."""

@@ -85,6 +85,11 @@ class AnswerStore:
         self._check()
         return self._unfinished.resumable(scope, keys, statement_id)
 
+    def take_over(self) -> None:
+        """Makes the answers of statements whose process has died since available to `resumable`."""
+        self._check()
+        self._unfinished.take_over()
+
     def remember(self, scope: bytes, ttl_s: float, entries: list[tuple[bytes, str]]) -> None:
         """Stores durable answers for `ttl_s` seconds. Raises LedgerError, and then none of them is stored.
 

@@ -120,6 +120,10 @@ class UnfinishedAnswers:
                 self._used.setdefault(statement_id, Counter()).update(used)
             return values
 
+    def take_over(self) -> None:
+        """Makes the answers of statements whose process has died since available."""
+        leave_dead(self._folder)
+
     def forget_old(self) -> None:
         """Deletes what was left behind too long ago, and then the oldest until the rest is within `max_bytes`."""
         oldest = time_prefix(self._clock() - self._keep_s)

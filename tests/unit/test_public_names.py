@@ -11,6 +11,7 @@ from aiq import errors
 
 NAMES = [
     "AiqError",
+    "BudgetExceeded",
     "ConfigError",
     "FunctionError",
     "Gateway",

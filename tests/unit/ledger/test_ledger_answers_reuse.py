@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiq.errors import StatementError
-from aiq.ledger.reuse import DEFAULT_TTL_S, Reuse, parse_reuse
+from aiq.config.reuse import DEFAULT_TTL_S, Reuse, parse_reuse
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Answers that a statement need not ask for, and what becomes of its own. Knows the store, no engine and no provider.
+
+Answers of a statement that did not end well are there for the next one that asks the same (resume); beyond that the
+reuse setting decides: the statement alone, the session, or every later statement for a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from aiq.config.reuse import Reuse
+from aiq.errors import LedgerError
+from aiq.ledger.answers import AnswerStore
+from aiq.request import Caller
+
+MAX_SESSION_ANSWERS = 1_000_000
+REMEMBER_AT_ONCE = 10_000
+
+
+def scope_of(caller: Caller) -> bytes:
+    """Whose answers they are: nobody with another identity or other groups gets them."""
+    return hashlib.blake2b(repr((caller.user, sorted(caller.groups))).encode(), digest_size=16).digest()
+
+
+class KeptAnswers:
+    """The answers of one statement beyond its own life. `find` on the engine's threads, `add` on the event loop."""
+
+    def __init__(
+        self,
+        store: AnswerStore,
+        caller: Caller,
+        reuse: Callable[[str], Reuse],
+        session: dict[bytes, Any],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`reuse` says what holds for an endpoint; `session` are the answers of the session so far."""
+        self._store, self._scope, self._reuse, self._clock = store, scope_of(caller), reuse, clock
+        self._session = session
+        self._durable: dict[float, list[tuple[bytes, str]]] = {}
+        self._broken = False
+        store.take_over()
+
+    def find(self, statement_id: str, endpoint: str, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
+        """The values of those keys that are answered already."""
+        reuse = self._reuse(endpoint)
+        if reuse.mode == "off":
+            return {}
+        found: dict[bytes, Any] = {}
+        if reuse.mode == "session":
+            found = {key: self._session[key] for key in keys if key in self._session}
+            keys = [key for key in keys if key not in found]
+        texts: dict[bytes, str] = {}
+        if reuse.mode == "durable":
+            texts = self._store.recall(self._scope, keys, self._clock())
+            keys = [key for key in keys if key not in texts]
+        texts |= self._store.resumable(self._scope, keys, statement_id=statement_id)
+        return found | {key: orjson.loads(text) for key, text in texts.items()}
+
+    def keep(self, statement_id: str, endpoint: str, answers: list[tuple[bytes, Any]]) -> None:
+        """Takes answers as they come; those of a statement that is killed after this are there for the next."""
+        reuse = self._reuse(endpoint)
+        if reuse.mode == "off":
+            return
+        if reuse.mode == "session" and len(self._session) < MAX_SESSION_ANSWERS:
+            self._session.update(answers)
+        entries = [(key, orjson.dumps(value).decode()) for key, value in answers]
+        if reuse.ttl_s is not None:
+            self._durable.setdefault(reuse.ttl_s, []).extend(entries)
+        self._guarded(partial(self._store.keep, statement_id, self._scope, entries))
+
+    def end(self, statement_id: str, *, well: bool) -> None:
+        """The statement is over. Not on the event loop: it may wait for other processes."""
+        for ttl_s, entries in self._durable.items():
+            for start in range(0, len(entries), REMEMBER_AT_ONCE):
+                part = entries[start : start + REMEMBER_AT_ONCE]
+                self._guarded(partial(self._store.remember, self._scope, ttl_s, part))
+        self._durable.clear()
+        self._guarded(partial(self._store.finish if well else self._store.abandon, statement_id))
+
+    def _guarded(self, write: Callable[[], object]) -> None:
+        """Answers that cannot be kept must not fail the statement that has them."""
+        if self._broken:
+            return
+        try:
+            write()
+        except LedgerError as error:
+            self._broken = True
+            warnings.warn(f"{error} (answers are not kept for running this again)", stacklevel=2)
