@@ -48,8 +48,8 @@ class KeptAnswers:
         self._broken = False
         store.take_over()
 
-    def find(self, statement_id: str, endpoint: str, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
-        """The values of those keys that are answered already."""
+    def find(self, statement_id: str | None, endpoint: str, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
+        """The values of those keys that are answered already. `statement_id` None: only to know, not to use them."""
         reuse = self._reuse(endpoint)
         if reuse.mode == "off":
             return {}
@@ -61,8 +61,14 @@ class KeptAnswers:
         if reuse.mode == "durable":
             texts = self._store.recall(self._scope, keys, self._clock())
             keys = [key for key in keys if key not in texts]
-        texts |= self._store.resumable(self._scope, keys, statement_id=statement_id)
-        return found | {key: orjson.loads(text) for key, text in texts.items()}
+        resumed = self._store.resumable(self._scope, keys, statement_id=statement_id)
+        values = {key: orjson.loads(text) for key, text in (texts | resumed).items()}
+        # A cut-off statement could not do with its answers what this one is to do with them.
+        if reuse.mode == "session" and len(self._session) < MAX_SESSION_ANSWERS:
+            self._session.update((key, values[key]) for key in resumed)
+        if reuse.ttl_s is not None and resumed:
+            self._durable.setdefault(reuse.ttl_s, []).extend(resumed.items())
+        return found | values
 
     def keep(self, statement_id: str, endpoint: str, answers: list[tuple[bytes, Any]]) -> None:
         """Takes answers as they come; those of a statement that is killed after this are there for the next."""

@@ -46,6 +46,9 @@ class Ask(NamedTuple):
     body: dict[str, Any]
 
 
+_NO_WAVES: list[_Wave] = []
+
+
 class _Wave:
     """Some slots that one engine thread waits for."""
 
@@ -70,6 +73,7 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
+COUNTED_AT_ONCE = 10_000
 MAX_WAITING = 100_000
 """Requests that may wait to be sent before the engine is held up."""
 
@@ -156,6 +160,11 @@ class Statement:
         self.running: Pass | None = None
 
     @property
+    def endpoints(self) -> list[str]:
+        """The endpoints it has asked so far."""
+        return list(self._queues)
+
+    @property
     def stopped(self) -> bool:
         """True after `cancel`: nothing more can be asked."""
         return self._cancelled
@@ -223,6 +232,13 @@ class Statement:
             self.progress.reused += len(taken)
         for _ in taken:
             background_loop().call_soon_threadsafe(self.gateway.record_hit, endpoint, self.caller, self.id)
+
+    def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
+        """How many of some distinct requests have an answer already that this statement may reuse. Takes none."""
+        if self._kept is None:
+            return 0
+        chunks = (keys[start : start + COUNTED_AT_ONCE] for start in range(0, len(keys), COUNTED_AT_ONCE))
+        return sum(len(self._kept.find(None, endpoint, chunk)) for chunk in chunks)
 
     def end(self, *, well: bool) -> None:
         """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
@@ -439,7 +455,7 @@ class Statement:
         with self._lock:
             slot.value = value
             slot.done = True
-            waves, slot.waves = slot.waves, []
+            waves, slot.waves = slot.waves, _NO_WAVES
             for wave in waves:
                 wave.remaining -= 1
                 if wave.remaining == 0:

@@ -42,13 +42,13 @@ def shown_progress(session: Session, statement: Statement, prepared: Prepared) -
         thread.join()
 
 
-def expected_rows(session: Session, sql: str) -> int | None:
+def expected_rows(session: Session, sql: str, values: dict[str, Any] | None = None) -> int | None:
     """How many rows DuckDB expects the AI calls to see, over all calls, or None where it cannot say. Makes no call."""
     import duckdb
     import orjson
 
     try:
-        rows = session.con.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
+        rows = session.con.execute(f"EXPLAIN (FORMAT JSON) {sql}", values).fetchall()
     except duckdb.Error:
         return None
     named: list[int] = []

@@ -9,20 +9,21 @@ import getpass
 import itertools
 import os
 import re
-import sys
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.statement import Statement
 from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
+from aiq.engines.explain import Question, analyze, explain, question
 from aiq.engines.frames import call_seeing
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
@@ -30,9 +31,11 @@ from aiq.engines.passes import Passes
 from aiq.engines.prepare import Parameters, Preparation, Prepared, quoted, used
 from aiq.engines.progress import shown_progress
 from aiq.engines.settings import StatementSettings, hints, set_statement
+from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
+from aiq.plan.windows import windows
 from aiq.request import Caller
 
 KEPT_RESULTS = 32
@@ -74,12 +77,60 @@ class Session:
         if (changed := set_statement(text)) is not None:
             self.settings = self.settings.with_values(changed)
             return None
-        statement = self._statement(self.settings.with_values(hints(text)))
+        if (asked := question(text)) is not None:
+            if asked.analyze:
+                return self.con.from_arrow(analyze(self, asked.text, params, dialect or self._dialect))
+            return self.explain(asked.text, params, dialect=dialect)
+        return self._run_statement(text, params, dialect or self._dialect, self._statement_for(text))
+
+    def explain(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> duckdb.DuckDBPyRelation:
+        """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
+
+        Columns: aiq/engines/explain.py; tokens, US dollars, seconds. Makes no call and changes nothing. Raises what
+        `sql` raises before any call.
+        """
+        asked = question(text) or Question(text, False)
+        return self.con.from_arrow(explain(self, asked.text, params, dialect or self._dialect).table())
+
+    def stream(
+        self, text: str, params: Parameters = None, *, dialect: str | None = None, batch_rows: int = 1024
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a query as Arrow batches of at most `batch_rows` rows, in order, as their answers come.
+
+        Where an answer decides on more than its own row (WHERE, ORDER BY, aggregates), the statement is finished
+        first. Between batches the connection may be used; whoever stops reading stops the statement. Raises as `sql`.
+        """
+        statement = self._statement_for(text)
+        well = False
         with engine.numbered_sites() as number:
-            prepared = self._preparation.prepare(text, params, dialect or self._dialect, statement, number)
+            try:
+                prepared = self._preparation.prepare(text, params, dialect or self._dialect, statement, number)
+                plan = prepared.plan
+                split = windows(plan.query) if isinstance(plan, Lifted) and len(plan.stages) == 1 else None
+                if split is None or not isinstance(plan, Lifted) or plan.text != plan.query or prepared.by_name:
+                    relation = self.sql(text, params, dialect=dialect)
+                    if relation is not None:
+                        yield from pa.RecordBatchReader.from_stream(relation)
+                else:
+                    self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+                    with running(self.con, statement):
+                        yield from stream_windows(self, prepared, split, statement, batch_rows)
+                well = True
+            except (duckdb.Error, RuntimeError) as error:
+                raise self._explained(error, statement) from None
+            finally:
+                statement.end(well=well)
+                self._preparation.commit()
+
+    def _run_statement(
+        self, text: str, params: Parameters, dialect: str, statement: Statement
+    ) -> duckdb.DuckDBPyRelation | None:
+        with engine.numbered_sites() as number:
+            prepared = self._preparation.prepare(text, params, dialect, statement, number)
             if prepared.plan is None:
                 return self._pass_through(prepared)
             self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+            well = False
             try:
                 with (
                     shown_progress(self, statement, prepared),
@@ -87,14 +138,18 @@ class Session:
                     running(self.con, statement),
                     self._plain.within(statement),
                 ):
-                    if isinstance(prepared.plan, Lifted):
-                        return self._run_lifted(prepared, prepared.plan, statement)
-                    return self._run(prepared)
+                    lifted = isinstance(prepared.plan, Lifted)
+                    result = self._run_lifted(prepared, statement) if lifted else self._run(prepared)
+                well = True
+                return result
             except (duckdb.Error, RuntimeError) as error:
                 raise self._explained(error, statement) from None
             finally:
-                statement.end(well=sys.exception() is None)
+                statement.end(well=well)
                 self._preparation.commit()
+
+    def _statement_for(self, text: str) -> Statement:
+        return self._statement(self.settings.with_values(hints(text)))
 
     def _statement(self, settings: StatementSettings) -> Statement:
         """A statement with what it may reuse and spend."""
@@ -144,18 +199,20 @@ class Session:
         parsed = self.con.extract_statements(sql)
         self._drop_unused()
         if len(parsed) == 1 and parsed[0].type.name == "SELECT":
-            name = self._new_table()
+            name = self.new_table()
             self._fill(name, sql, prepared)
             return self._result(name)
         rows = engine.fetched(prepared.execute(self.con, sql))
         answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
         return self.con.from_arrow(rows) if answers else None
 
-    def _run_lifted(self, prepared: Prepared, plan: Lifted, statement: Statement) -> duckdb.DuckDBPyRelation | None:
+    def _run_lifted(self, prepared: Prepared, statement: Statement) -> duckdb.DuckDBPyRelation | None:
         """Runs the query of a statement in passes, and then, where it is not itself the statement, the statement."""
+        plan = prepared.plan
+        assert isinstance(plan, Lifted)
         statement.progress.by_request = True
         self._drop_unused()
-        name = self._new_table()
+        name = self.new_table()
 
         def evaluate() -> int:
             try:
@@ -180,7 +237,8 @@ class Session:
             self.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
             return self._run(prepared)
 
-    def _new_table(self) -> str:
+    def new_table(self) -> str:
+        """A name for a temporary table that nobody has used."""
         return f"aiq_result_{next(_numbers)}"
 
     def _fill(self, table: str, query: str, prepared: Prepared) -> None:

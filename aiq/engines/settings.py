@@ -59,7 +59,7 @@ def set_statement(text: str) -> dict[str, str | None] | None:
 def hints(text: str) -> dict[str, str | None]:
     """The settings in a hint comment before a statement. Raises StatementError for a hint of ours that is malformed."""
     match = _HINTS.match(text)
-    if match is None or "aiq_" not in match.group(1):
+    if match is None or "aiq_" not in match.group(1).lower():
         return {}
     found: dict[str, str | None] = {}
     rest = match.group(1)

@@ -14,7 +14,7 @@ def is_call(node: exp.Expr | None) -> TypeGuard[exp.Anonymous]:
     """True for a numbered call itself."""
     from sqlglot import exp
 
-    return isinstance(node, exp.Anonymous) and node.name.startswith(PREFIX) and bool(node.expressions)
+    return isinstance(node, exp.Anonymous) and node.name.lower().startswith(PREFIX) and bool(node.expressions)
 
 
 def number_of(call: exp.Anonymous) -> int:

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import uvloop
 from clients import Work, _cpu_s, aiq_session
+from latencies import Latency
 from run import HERE, _cores, provider
 
 sys.path.insert(0, str(HERE.parents[1]))
@@ -115,7 +116,10 @@ def show(title: str, seconds: Counter[Place], scale: float, lines: int, fields: 
 def work(given: argparse.Namespace, sampler: Sampler, server_core: int) -> None:
     """Runs the statement undisturbed, sampled and profiled, and prints what was found."""
     statement, profile = "SELECT id, ai_query('chat', body) AS answer FROM reviews", cProfile.Profile(time.thread_time)
-    with provider(0, server_core) as url, aiq_session(Work(url, given.rows, given.rows, given.in_flight)) as session:
+    with (
+        provider(Latency(), server_core) as url,
+        aiq_session(Work(url, given.rows, given.rows, given.in_flight)) as session,
+    ):
         before, cpu_s, started = thread_clocks(), _cpu_s(), time.perf_counter()
         session.sql(statement)
         wall_s, cpu_s, after = time.perf_counter() - started, _cpu_s() - cpu_s, thread_clocks()

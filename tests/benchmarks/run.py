@@ -1,6 +1,7 @@
 """Measures aiq beside the clients it stands in for, all in one run, and prints the figures as Markdown.
 
-    python tests/benchmarks/run.py [--peers-python PATH] [--only NAME] [--rows N] [--rounds N] [--json FILE]
+    python tests/benchmarks/run.py [--peers-python PATH] [--only NAME] [--rows N] [--rounds N] [--time-scale N]
+        [--json FILE]
 
 The provider runs on the first CPU core and each client, in a process of its own, on the last. The rounds are
 interleaved and a ratio is taken inside one round, so that a machine that slows down slows all of them.
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import platform
 import statistics
@@ -20,6 +20,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from latencies import Latency
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 300.0
@@ -36,17 +38,17 @@ class Run(NamedTuple):
     in_flight: int = 256
     distinct: int | None = None
 
-    def ideal_s(self, latency_ms: float) -> float:
+    def ideal_s(self, latency: Latency) -> float:
         """Seconds that a client which costs nothing would need."""
-        return math.ceil((self.distinct or self.rows) / self.in_flight) * latency_ms / 1000
+        return latency.ideal_s(range(self.distinct or self.rows), self.in_flight)
 
 
 class Scenario(NamedTuple):
-    """What is compared with what, before a provider of a fixed latency."""
+    """What is compared with what, before a provider of a known latency."""
 
     name: str
     title: str
-    latency_ms: float
+    latency: Latency
     runs: Sequence[Run]
 
 
@@ -58,8 +60,11 @@ class Measured(NamedTuple):
     missing: str | None = None
 
 
-def scenarios(rows: int) -> list[Scenario]:
-    """`rows` of the batch path; clients that are tens of times slower get a tenth of them."""
+def scenarios(rows: int, time_scale: float) -> list[Scenario]:
+    """`rows` of the batch path; clients that are tens of times slower get a tenth of them.
+
+    Log-normal latencies are those of a real provider, divided by `time_scale`.
+    """
     few = max(rows // 10, 1)
     slow = {"AsyncOpenAI", "litellm"}
     clients = ("aiq", "aiq-calls-only", "pyreqwest", "aiohttp", "AsyncOpenAI", "litellm")
@@ -67,26 +72,43 @@ def scenarios(rows: int) -> list[Scenario]:
         Scenario(
             "A",
             "Batch path: a provider that answers at once, distinct prompts of about 300 bytes",
-            0,
+            Latency(),
             [Run(client, few if client in slow else rows) for client in clients],
         ),
         Scenario(
             "B",
             "A provider that takes 200 ms",
-            200,
+            Latency(200),
             [Run("aiq", 5000), Run("pyreqwest", 5000), Run("AsyncOpenAI", 5000)],
         ),
         Scenario(
-            "C", "A million rows with 1,000 distinct prompts, answered at once", 0, [Run("aiq", 1_000_000, 256, 1000)]
+            "C",
+            "A million rows with 1,000 distinct prompts, answered at once",
+            Latency(),
+            [Run("aiq", 1_000_000, 256, 1000)],
         ),
-        Scenario("D", "1,024 in flight at a provider that takes 200 ms", 200, [Run("aiq", 10_000, 1024)]),
+        Scenario("D", "1,024 in flight at a provider that takes 200 ms", Latency(200), [Run("aiq", 10_000, 1024)]),
+        Scenario(
+            "E",
+            f"Log-normal latency, median 0.8 s and 99th percentile 8 s, {time_scale:g} times as fast",
+            Latency(800 / time_scale, 8000 / time_scale),
+            [Run(client, 10_000, in_flight) for in_flight in (256, 1024) for client in ("aiq", "aiq-registered")],
+        ),
+        Scenario(
+            "F",
+            "10,000 rows with 500 distinct prompts, answered at once",
+            Latency(),
+            [Run("aiq", 10_000, 256, 500), Run("aiq-registered", 10_000, 256, 500)],
+        ),
     ]
 
 
 @contextlib.contextmanager
-def provider(latency_ms: float, core: int) -> Iterator[str]:
+def provider(latency: Latency, core: int) -> Iterator[str]:
     """The benchmark provider in a process of its own. Yields its URL."""
-    command = [sys.executable, str(HERE / "server.py"), "--core", str(core), "--latency-ms", str(latency_ms)]
+    command = [sys.executable, str(HERE / "server.py"), "--core", str(core), "--latency-ms", str(latency.median_ms)]
+    if latency.p99_ms is not None:
+        command += ["--p99-ms", str(latency.p99_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -125,9 +147,9 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
 
 def table(scenario: Scenario, found: Sequence[Measured]) -> list[str]:
     """The scenario as a Markdown table. Ratios are medians of the rounds' own ratios to aiq."""
-    baseline = next((m for m in found if m.run.client == BASELINE and m.rounds), None)
+    baselines = {m.run.in_flight: m for m in found if m.run.client == BASELINE and m.rounds}
     columns = ["client", "rows", "in flight", "rows/s", "CPU us/row", "aiq is faster by", "CPU against aiq", "wall s"]
-    columns += ["wall / ideal"] if scenario.latency_ms else []
+    columns += ["wall / ideal"] if scenario.latency.median_ms else []
     columns += ["peak MB", "provider calls"]
     lines = [f"### {scenario.name}. {scenario.title}", ""]
     lines += ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
@@ -139,8 +161,11 @@ def table(scenario: Scenario, found: Sequence[Measured]) -> list[str]:
             continue
         cells = [name, f"{run.rows:,}"]
         # A provider that answers at once never sees two requests together.
-        cells.append(f"{max(r['most_in_flight'] for r in rounds):,}" if scenario.latency_ms else f"{run.in_flight:,}")
+        cells.append(
+            f"{max(r['most_in_flight'] for r in rounds):,}" if scenario.latency.median_ms else f"{run.in_flight:,}"
+        )
         cells += [spread([run.rows / r["wall_s"] for r in rounds]), spread([_cpu_us(run, r) for r in rounds])]
+        baseline = baselines.get(run.in_flight)
         if baseline is None:
             cells += ["", ""]
         else:
@@ -149,8 +174,8 @@ def table(scenario: Scenario, found: Sequence[Measured]) -> list[str]:
             cpu = [_cpu_us(run, r) / _cpu_us(baseline.run, b) for r, b in pairs]
             cells += [spread(speed, 2), spread(cpu, 2)]
         cells.append(spread([r["wall_s"] for r in rounds], 2))
-        if scenario.latency_ms:
-            cells.append(spread([r["wall_s"] / run.ideal_s(scenario.latency_ms) for r in rounds], 2))
+        if scenario.latency.median_ms:
+            cells.append(spread([r["wall_s"] / run.ideal_s(scenario.latency) for r in rounds], 2))
         cells += [f"{max(r['peak_mb'] for r in rounds):,.0f}", f"{max(r['calls'] for r in rounds):,}"]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
@@ -171,6 +196,7 @@ def main() -> None:
     arguments.add_argument("--only", action="append", default=[], help="a client, or a scenario's letter; repeatable")
     arguments.add_argument("--rows", type=int, default=20_000, help="rows of scenario A")
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--time-scale", type=float, default=20, help="how many times as fast scenario E runs")
     arguments.add_argument("--peers-python", default=sys.executable, help="an interpreter that has litellm")
     arguments.add_argument("--json", type=Path, help="where to write all figures")
     given = arguments.parse_args()
@@ -179,11 +205,11 @@ def main() -> None:
     server_core, client_core = _cores()
 
     found: dict[str, list[Measured]] = {}
-    chosen = [s for s in scenarios(given.rows) if not letters or s.name in letters]
+    chosen = [s for s in scenarios(given.rows, given.time_scale) if not letters or s.name in letters]
     chosen = [s._replace(runs=[r for r in s.runs if not clients or r.client in clients]) for s in chosen]
     for scenario in chosen:
         results = found[scenario.name] = [Measured(run, []) for run in scenario.runs]
-        with provider(scenario.latency_ms, server_core) as url:
+        with provider(scenario.latency, server_core) as url:
             for number in range(given.rounds):
                 for place, (run, rounds, missing) in enumerate(results):
                     if missing is not None:

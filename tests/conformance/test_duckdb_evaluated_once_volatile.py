@@ -19,7 +19,8 @@ def numbers(engine: Engine) -> Engine:
 
 def test_a_random_prompt_is_answered_as_it_was_drawn(numbers: Engine) -> None:
     rows = numbers.sql(
-        "SELECT x, ai_query('chat', x) AS r FROM (SELECT CASE WHEN random() < 0.5 THEN 'Heads.' ELSE 'Tails.' END AS x FROM n)"
+        "SELECT x, ai_query('chat', x) AS r FROM (SELECT CASE WHEN random() < 0.5 THEN 'Heads.' ELSE 'Tails.' "
+        "END AS x FROM n)"
     )
     assert len(rows) == 50 and all(r.endswith(x) for x, r in rows)
     assert numbers.requests() == len({x for x, _ in rows})

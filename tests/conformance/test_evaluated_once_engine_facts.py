@@ -45,7 +45,9 @@ CASES = [
     pytest.param(f"SELECT id, CASE WHEN id < 10 THEN {AI} END AS r FROM t", 10, id="case-guard"),
     pytest.param("SELECT id, ai_query('chat', ten) AS r FROM t", 10, id="ten-distinct"),
     pytest.param(f"SELECT id, r FROM (SELECT id, {AI} AS r FROM t) AS s WHERE id < 10", 10, id="cheap-filter-after"),
-    pytest.param(f"SELECT length(r) AS n, upper(r) AS u, r FROM (SELECT {AI} AS r FROM t) AS s", ROWS, id="used-thrice"),
+    pytest.param(
+        f"SELECT length(r) AS n, upper(r) AS u, r FROM (SELECT {AI} AS r FROM t) AS s", ROWS, id="used-thrice"
+    ),
     pytest.param(f"SELECT id, {AI} AS r FROM t ORDER BY r, id", ROWS, id="order-by-the-answer"),
     pytest.param(f"SELECT id, coalesce(p, {AI}) AS r FROM t", 0, id="coalesce-guard"),
     pytest.param(f"SELECT id FROM t WHERE id >= 0 OR {AI} = 'x'", 0, id="or-guard"),

@@ -49,12 +49,18 @@ CASES = [
     pytest.param(f"SELECT id FROM items WHERE {YES} = 'yes' AND {GOOD} = 'good'", 32, id="two-answers-anded"),
     pytest.param(f"SELECT id FROM items WHERE {YES} = 'yes' OR {GOOD} = 'good'", 40, id="two-answers-ored"),
     pytest.param(
-        f"SELECT id FROM items WHERE {YES} = 'yes' AND id < 10 AND {GOOD} = 'good'", 14, id="two-answers-and-a-cheap-one"
+        f"SELECT id FROM items WHERE {YES} = 'yes' AND id < 10 AND {GOOD} = 'good'",
+        14,
+        id="two-answers-and-a-cheap-one",
     ),
     pytest.param(f"SELECT id, {GOOD} AS r FROM items WHERE {YES} = 'yes'", 32, id="select-after-where"),
     pytest.param(f"SELECT id, {GOOD} AS r FROM items WHERE {YES} IS NULL", 24, id="nothing-passes-where"),
-    pytest.param(f"SELECT id, {GOOD} AS r FROM items WHERE {YES} <> 'yes' OR {YES} IS NULL", 40, id="unknown-is-not-null"),
-    pytest.param(f"SELECT id, {GOOD} AS r FROM items WHERE coalesce({YES}, 'none') = 'none'", 24, id="unknown-not-coalesced"),
+    pytest.param(
+        f"SELECT id, {GOOD} AS r FROM items WHERE {YES} <> 'yes' OR {YES} IS NULL", 40, id="unknown-is-not-null"
+    ),
+    pytest.param(
+        f"SELECT id, {GOOD} AS r FROM items WHERE coalesce({YES}, 'none') = 'none'", 24, id="unknown-not-coalesced"
+    ),
     pytest.param(f"SELECT id, {YES} AS r FROM items WHERE {YES} = 'yes'", 24, id="same-call-in-select-and-where"),
     pytest.param(f"SELECT id, {YES} AS a, {GOOD} AS b FROM items", 48, id="two-calls"),
     pytest.param(f"SELECT id, {YES} || {GOOD} || {YES} AS r FROM items", 48, id="three-in-an-expression"),
@@ -62,17 +68,27 @@ CASES = [
     pytest.param(f"SELECT id, coalesce(note, {YES}) AS r FROM items", 5, id="coalesce"),
     pytest.param(f"SELECT id, coalesce({YES}, {GOOD}) AS r FROM items", 24, id="coalesce-of-answers"),
     pytest.param(f"SELECT id, CASE WHEN note IS NULL THEN {YES} ELSE note END AS r FROM items", 5, id="case"),
-    pytest.param(f"SELECT id, CASE {YES} WHEN 'yes' THEN {GOOD} ELSE note END AS r FROM items", 32, id="case-on-an-answer"),
     pytest.param(
-        f"SELECT id, CASE WHEN {YES} = 'yes' THEN 'y' ELSE {GOOD} END AS r FROM items", 40, id="case-else-after-an-answer"
+        f"SELECT id, CASE {YES} WHEN 'yes' THEN {GOOD} ELSE note END AS r FROM items", 32, id="case-on-an-answer"
     ),
     pytest.param(
-        f"SELECT id, CASE WHEN id < 4 THEN {YES} WHEN id < 8 THEN {GOOD} END AS r FROM items", 8, id="case-of-two-branches"
+        f"SELECT id, CASE WHEN {YES} = 'yes' THEN 'y' ELSE {GOOD} END AS r FROM items",
+        40,
+        id="case-else-after-an-answer",
     ),
     pytest.param(
-        f"SELECT id, CASE WHEN id < 20 THEN note WHEN {YES} = 'yes' THEN 'y' END AS r FROM items", 4, id="case-second-condition"
+        f"SELECT id, CASE WHEN id < 4 THEN {YES} WHEN id < 8 THEN {GOOD} END AS r FROM items",
+        8,
+        id="case-of-two-branches",
     ),
-    pytest.param(f"SELECT id FROM items WHERE CASE WHEN id < 6 THEN {YES} = 'yes' ELSE false END", 6, id="case-in-where"),
+    pytest.param(
+        f"SELECT id, CASE WHEN id < 20 THEN note WHEN {YES} = 'yes' THEN 'y' END AS r FROM items",
+        4,
+        id="case-second-condition",
+    ),
+    pytest.param(
+        f"SELECT id FROM items WHERE CASE WHEN id < 6 THEN {YES} = 'yes' ELSE false END", 6, id="case-in-where"
+    ),
     pytest.param(f"SELECT id, if(id < 6, {YES}, 'none') AS r FROM items", 6, id="if"),
     pytest.param("SELECT id, ai_query('chat', ai_query('chat', name)) AS r FROM items", 12, id="nested"),
     pytest.param(
@@ -84,15 +100,23 @@ CASES = [
         id="nested-in-where",
     ),
     pytest.param(
-        f"SELECT id, ai_query('chat', CASE WHEN {YES} = 'yes' THEN name END) AS r FROM items", 26, id="request-by-an-answer"
+        f"SELECT id, ai_query('chat', CASE WHEN {YES} = 'yes' THEN name END) AS r FROM items",
+        26,
+        id="request-by-an-answer",
     ),
     pytest.param(f"SELECT id FROM items WHERE {YES} IN ('yes', 'maybe') AND id BETWEEN 3 AND 8", 6, id="in-list"),
-    pytest.param(f"SELECT id FROM items WHERE {YES} LIKE 'y%' AND {YES} NOT LIKE 'n%' AND id < 5", 5, id="one-call-in-two-terms"),
+    pytest.param(
+        f"SELECT id FROM items WHERE {YES} LIKE 'y%' AND {YES} NOT LIKE 'n%' AND id < 5", 5, id="one-call-in-two-terms"
+    ),
     pytest.param(f"SELECT id FROM items WHERE id < 5 AND true AND {YES} = 'yes'", 5, id="constant-condition"),
     pytest.param(f"SELECT id FROM items WHERE false AND {YES} = 'yes'", 0, id="never"),
-    pytest.param(f"SELECT id, {YES} AS r FROM (SELECT * FROM items WHERE grp = 0) AS s WHERE id > 10", 3, id="subquery-filter"),
     pytest.param(
-        f"SELECT id FROM (SELECT id, {YES} AS r FROM items) AS s WHERE r = 'yes' AND id < 10", 10, id="filter-over-a-subquery"
+        f"SELECT id, {YES} AS r FROM (SELECT * FROM items WHERE grp = 0) AS s WHERE id > 10", 3, id="subquery-filter"
+    ),
+    pytest.param(
+        f"SELECT id FROM (SELECT id, {YES} AS r FROM items) AS s WHERE r = 'yes' AND id < 10",
+        10,
+        id="filter-over-a-subquery",
     ),
     pytest.param(
         f"SELECT id, b FROM (SELECT id, {YES} AS a, {GOOD} AS b FROM items) AS s WHERE a = 'yes'",

@@ -42,17 +42,27 @@ def both(beside: Beside) -> Beside:
 
 JOINS = [
     pytest.param(f"SELECT i.id, f.id, {YES} AS r FROM {JOINED}", 6, id="inner"),
-    pytest.param(f"SELECT ai_query('chat', i.name || ': ' || f.label) AS r FROM {JOINED}", 6, id="request-of-both-sides"),
+    pytest.param(
+        f"SELECT ai_query('chat', i.name || ': ' || f.label) AS r FROM {JOINED}", 6, id="request-of-both-sides"
+    ),
     pytest.param(f"SELECT id, r FROM ({ALL}) AS s WHERE id IN (SELECT item FROM facts)", 6, id="semi-join-after"),
     pytest.param(f"SELECT i.id, {YES} AS r FROM items AS i JOIN facts AS f USING (grp)", 12, id="using"),
     pytest.param(f"SELECT i.id FROM items AS i JOIN facts AS f USING (grp) WHERE {YES} = 'yes'", 12, id="using-where"),
     pytest.param(f"SELECT i.id, f.id FROM items AS i, facts AS f WHERE f.item = i.id AND {YES} = 'yes'", 6, id="comma"),
-    pytest.param(f"SELECT i.id, f.id FROM items AS i, facts AS f WHERE {YES} = 'yes' AND f.item = i.id", 6, id="comma-ai-first"),
+    pytest.param(
+        f"SELECT i.id, f.id FROM items AS i, facts AS f WHERE {YES} = 'yes' AND f.item = i.id", 6, id="comma-ai-first"
+    ),
     pytest.param(f"SELECT i.id, f.id FROM {JOINED} WHERE {YES} = 'yes'", 6, id="inner-where"),
-    pytest.param(f"SELECT i.id, f.id FROM {JOINED} WHERE {YES} = 'yes' AND f.label <> 'label 0'", 4, id="inner-where-cheap"),
+    pytest.param(
+        f"SELECT i.id, f.id FROM {JOINED} WHERE {YES} = 'yes' AND f.label <> 'label 0'", 4, id="inner-where-cheap"
+    ),
     pytest.param(f"SELECT i.id, f.id FROM {JOINED} AND {YES} = 'yes'", 6, id="on"),
-    pytest.param(f"SELECT i.id, f.id FROM items AS i JOIN facts AS f ON {YES} = 'yes' AND f.item = i.id", 6, id="on-ai-first"),
-    pytest.param(f"SELECT i.id, f.id FROM {JOINED} AND ai_query('chat', f.label) LIKE '%1' AND i.id < 3", 3, id="on-other-side"),
+    pytest.param(
+        f"SELECT i.id, f.id FROM items AS i JOIN facts AS f ON {YES} = 'yes' AND f.item = i.id", 6, id="on-ai-first"
+    ),
+    pytest.param(
+        f"SELECT i.id, f.id FROM {JOINED} AND ai_query('chat', f.label) LIKE '%1' AND i.id < 3", 3, id="on-other-side"
+    ),
     pytest.param(
         f"SELECT i.id, {AI_LABEL} AS r FROM items AS i LEFT JOIN facts AS f ON f.item = i.id", 3, id="left-null-request"
     ),
@@ -87,9 +97,13 @@ JOINS = [
         id="on-two-answers",
     ),
     pytest.param(
-        f"SELECT i.id, {GOOD} AS r FROM items AS i JOIN (VALUES ('yes')) AS v(word) ON v.word = {YES}", 32, id="on-an-answer"
+        f"SELECT i.id, {GOOD} AS r FROM items AS i JOIN (VALUES ('yes')) AS v(word) ON v.word = {YES}",
+        32,
+        id="on-an-answer",
     ),
-    pytest.param(f"SELECT i.id, x.r FROM items AS i JOIN ({ALL}) AS x ON x.id = i.id WHERE i.id < 4", 4, id="derived-side"),
+    pytest.param(
+        f"SELECT i.id, x.r FROM items AS i JOIN ({ALL}) AS x ON x.id = i.id WHERE i.id < 4", 4, id="derived-side"
+    ),
     pytest.param(f"SELECT i.id, x.id FROM items AS i CROSS JOIN ({YES_IDS} AND id < 6) AS x", 6, id="cross"),
 ]
 
@@ -118,7 +132,9 @@ SUBQUERIES = [
         id="call-after-not-exists",
     ),
     pytest.param(
-        f"SELECT id, {GOOD} AS r FROM items WHERE id IN (SELECT id FROM items EXCEPT {YES_IDS})", 40, id="call-after-except"
+        f"SELECT id, {GOOD} AS r FROM items WHERE id IN (SELECT id FROM items EXCEPT {YES_IDS})",
+        40,
+        id="call-after-except",
     ),
     pytest.param(f"SELECT id FROM items WHERE {YES} IN (SELECT label FROM facts)", 24, id="answer-in-subquery"),
     pytest.param(
@@ -146,7 +162,8 @@ SUBQUERIES = [
         id="correlated-and-filtered",
     ),
     pytest.param(
-        "SELECT id, (SELECT max(ai_query('chat', i.name || f.label)) FROM facts AS f WHERE f.item = i.id) AS r FROM items AS i",
+        "SELECT id, (SELECT max(ai_query('chat', i.name || f.label)) FROM facts AS f WHERE f.item = i.id) AS r "
+        "FROM items AS i",
         6,
         id="correlated-request-of-both-sides",
     ),
@@ -162,24 +179,35 @@ SUBQUERIES = [
         id="correlated-in-where",
     ),
     pytest.param(
-        "SELECT (SELECT ai_query('chat', label) AS a FROM facts ORDER BY a DESC LIMIT 1) AS r", 3, id="scalar-of-the-greatest"
+        "SELECT (SELECT ai_query('chat', label) AS a FROM facts ORDER BY a DESC LIMIT 1) AS r",
+        3,
+        id="scalar-of-the-greatest",
     ),
-    pytest.param("SELECT (SELECT ai_query('chat', label) FROM facts ORDER BY 1 DESC LIMIT 1) AS r", 3, id="scalar-by-position"),
+    pytest.param(
+        "SELECT (SELECT ai_query('chat', label) FROM facts ORDER BY 1 DESC LIMIT 1) AS r", 3, id="scalar-by-position"
+    ),
     pytest.param("SELECT (SELECT ai_query('chat', name) FROM items WHERE id = 3) AS r", 1, id="scalar-of-a-row"),
     pytest.param("SELECT (SELECT ai_query('chat', name) FROM items WHERE id < 0) AS r", 0, id="scalar-of-no-row"),
-    pytest.param("SELECT (SELECT ai_query('chat', 'k') FROM items WHERE id < 0) AS r", 0, id="scalar-constant-of-no-row"),
+    pytest.param(
+        "SELECT (SELECT ai_query('chat', 'k') FROM items WHERE id < 0) AS r", 0, id="scalar-constant-of-no-row"
+    ),
     pytest.param(f"SELECT {YES} AS r FROM (SELECT * FROM items ORDER BY id LIMIT 4) AS s", 4, id="over-a-limit"),
     pytest.param(f"SELECT id, r FROM ({ALL}) AS s ORDER BY id LIMIT 4", 4, id="under-a-limit"),
-    pytest.param(f"SELECT a.id, b.r FROM ({ALL}) AS a JOIN ({ALL}) AS b ON a.id = b.id AND a.r = b.r", 24, id="twice-derived"),
+    pytest.param(
+        f"SELECT a.id, b.r FROM ({ALL}) AS a JOIN ({ALL}) AS b ON a.id = b.id AND a.r = b.r", 24, id="twice-derived"
+    ),
 ]
 
 CTES = [
-    pytest.param(f"WITH c AS ({ALL}) SELECT x.id, y.r FROM c AS x JOIN c AS y ON x.id = y.id WHERE x.r = 'yes'", 24, id="twice"),
+    pytest.param(
+        f"WITH c AS ({ALL}) SELECT x.id, y.r FROM c AS x JOIN c AS y ON x.id = y.id WHERE x.r = 'yes'", 24, id="twice"
+    ),
     pytest.param(f"WITH c AS ({ALL}) SELECT count(*) AS n FROM items", 0, id="unused"),
     pytest.param(f"WITH c AS ({ALL}) SELECT id FROM c WHERE id < 5", 0, id="column-unused"),
     pytest.param(f"WITH c AS ({ALL}) SELECT id, r FROM c WHERE id < 5", 5, id="filtered"),
     pytest.param(
-        f"WITH c AS ({ALL}), d AS (SELECT id FROM c WHERE r = 'yes') SELECT i.id, {GOOD} AS g FROM items AS i JOIN d ON d.id = i.id",
+        f"WITH c AS ({ALL}), d AS (SELECT id FROM c WHERE r = 'yes') SELECT i.id, {GOOD} AS g FROM items AS i "
+        "JOIN d ON d.id = i.id",
         32,
         id="chain",
     ),
@@ -195,12 +223,16 @@ SETS = [
     pytest.param(f"{ALL} UNION ALL {ALL}", 24, id="union-all-same"),
     pytest.param(f"{ALL} UNION {ALL} WHERE id < 5", 24, id="union"),
     pytest.param(
-        "SELECT ai_query('chat', name) AS r FROM items UNION SELECT ai_query('chat', label) AS r FROM facts", 9, id="union-two"
+        "SELECT ai_query('chat', name) AS r FROM items UNION SELECT ai_query('chat', label) AS r FROM facts",
+        9,
+        id="union-two",
     ),
     pytest.param(f"{ALL} INTERSECT {ALL} WHERE id < 5", 5, id="intersect"),
     pytest.param(f"SELECT id FROM items EXCEPT {YES_IDS}", 24, id="except"),
     pytest.param(f"({ALL} ORDER BY id LIMIT 3) UNION ALL ({ALL} ORDER BY id DESC LIMIT 3)", 6, id="union-of-limits"),
-    pytest.param(f"SELECT id, r FROM ({ALL} UNION ALL SELECT id, label FROM facts) AS s WHERE id < 3", 3, id="filter-over-union"),
+    pytest.param(
+        f"SELECT id, r FROM ({ALL} UNION ALL SELECT id, label FROM facts) AS s WHERE id < 3", 3, id="filter-over-union"
+    ),
 ]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiq.plan.numbered import has_call, is_call
+from aiq.plan.numbered import has_call
+from aiq.plan.separate import separate
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -78,51 +79,17 @@ def _by_columns(group: exp.Expr | None) -> bool:
 def _split(select: exp.Select) -> exp.Select:
     from sqlglot import exp
 
-    inner_items: list[exp.Expr] = []
-    outer_items: list[exp.Expr] = []
-    count = 0
-
-    def below(node: exp.Expr) -> exp.Expr:
-        """A request, or a column beside a call, as a column that the inner SELECT computes."""
-        nonlocal count
-        count += 1
-        inner_items.append(exp.alias_(node.copy(), f"__aiq_r{count}"))
-        return exp.column(f"__aiq_r{count}")
-
-    def rebuilt(node: exp.Expr) -> exp.Expr:
-        if is_call(node):
-            made: exp.Expr = node.copy()
-            arguments = [a if not has_call(a) else None for a in node.expressions[1:]]
-            rest = [
-                below(a) if a is not None else rebuilt(b) for a, b in zip(arguments, node.expressions[1:], strict=True)
-            ]
-            made.set("expressions", [node.expressions[0].copy(), *rest])
-            return made
-        if not has_call(node):
-            return below(node) if node.find(exp.Column) else node.copy()
-        made = node.copy()
-        for key, value in node.args.items():
-            if isinstance(value, exp.Expr):
-                made.set(key, rebuilt(value))
-            elif isinstance(value, list):
-                made.set(key, [rebuilt(item) if isinstance(item, exp.Expr) else item for item in value])
-        return made
-
-    for item in select.expressions:
-        if has_call(item):
-            outer_items.append(exp.alias_(rebuilt(item.this), item.alias, quoted=True))
-        else:
-            inner_items.append(item.copy())
-            outer_items.append(exp.column(exp.to_identifier(item.alias_or_name, quoted=True)))
+    below, above = separate(select.expressions)
+    kept = [item.copy() for item in select.expressions if not has_call(item)]
     # Rows come in the order of the inner query only while nobody turns preserve_insertion_order off.
-    sorts = []
+    keys, sorts = [], []
     order = select.args.get("order")
     for position, ordered in enumerate(order.expressions if order else [], 1):
-        inner_items.append(exp.alias_(ordered.this.copy(), f"__aiq_s{position}"))
+        keys.append(exp.alias_(ordered.this.copy(), f"__aiq_s{position}"))
         sort = ordered.copy()
         sort.set("this", exp.column(f"__aiq_s{position}"))
         sorts.append(sort)
     inner = select.copy()
-    inner.set("expressions", inner_items)
-    outer = exp.select(*outer_items).from_(inner.subquery("__aiq_limited"))
+    inner.set("expressions", [*kept, *below, *keys])
+    outer = exp.select(*above).from_(inner.subquery("__aiq_limited"))
     return outer.order_by(*sorts) if sorts else outer

@@ -44,7 +44,13 @@ SEGMENTS = ["AUTOMOBILE", "BUILDING", "FURNITURE", "HOUSEHOLD", "MACHINERY"]
 PRIORITIES = ["1-URGENT", "2-HIGH", "3-MEDIUM", "4-NOT SPECIFIED", "5-LOW"]
 MODES = ["AIR", "AIR REG", "MAIL", "SHIP", "TRUCK", "RAIL"]
 INSTRUCTIONS = ["DELIVER IN PERSON", "COLLECT COD", "NONE"]
-REMARKS = ["quick deposits sleep", "special packages requests", "Customer even Complaints", "bold accounts nag", "pending"]
+REMARKS = [
+    "quick deposits sleep",
+    "special packages requests",
+    "Customer even Complaints",
+    "bold accounts nag",
+    "pending",
+]
 
 SUPPLIERS, CUSTOMERS, PARTS, ORDERS = 20, 60, 80, 400
 _MONEY, _KEY = pa.decimal128(15, 2), pa.int64()
@@ -61,12 +67,22 @@ def tables() -> dict[str, pa.Table]:
     nations = list(NATIONS)
 
     def phone() -> str:
-        return f"{rng.randrange(10, 35)}-{rng.randrange(100, 999)}-{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}"
+        return (
+            f"{rng.randrange(10, 35)}-{rng.randrange(100, 999)}-{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}"
+        )
 
     regions = [(i, name, f"region {i}") for i, name in enumerate(REGIONS)]
     nation_rows = [(i, name, region, f"nation {i}") for i, (name, region) in enumerate(NATIONS.items())]
     suppliers = [
-        (i, f"Supplier#{i:09d}", f"{i} Mill Lane", i % len(nations), phone(), _money(rng.uniform(-999, 9999)), f"{pick(REMARKS)} {i}")
+        (
+            i,
+            f"Supplier#{i:09d}",
+            f"{i} Mill Lane",
+            i % len(nations),
+            phone(),
+            _money(rng.uniform(-999, 9999)),
+            f"{pick(REMARKS)} {i}",
+        )
         for i in range(1, SUPPLIERS + 1)
     ]
     customers = [
@@ -97,7 +113,13 @@ def tables() -> dict[str, pa.Table]:
         for i in range(1, PARTS + 1)
     ]
     offers = [
-        (part, (part + shift * 7) % SUPPLIERS + 1, rng.randrange(1, 9999), _money(rng.uniform(1, 1000)), f"offer {part}")
+        (
+            part,
+            (part + shift * 7) % SUPPLIERS + 1,
+            rng.randrange(1, 9999),
+            _money(rng.uniform(1, 1000)),
+            f"offer {part}",
+        )
         for part in range(1, PARTS + 1)
         for shift in range(3)
     ]
@@ -139,7 +161,9 @@ def tables() -> dict[str, pa.Table]:
             )
         status = pick("FFOP")
         clerk = f"Clerk#{key % 7:09d}"
-        orders.append((key, customer, status, _money(total), ordered, pick(PRIORITIES), clerk, 0, f"{pick(REMARKS)} {key}"))
+        orders.append(
+            (key, customer, status, _money(total), ordered, pick(PRIORITIES), clerk, 0, f"{pick(REMARKS)} {key}")
+        )
     return {
         "region": _table("r", "regionkey name comment", regions),
         "nation": _table("n", "nationkey name regionkey comment", nation_rows),

@@ -49,23 +49,39 @@ INJECTED = [
         id="q04-filter-beside-exists",
     ),
     pytest.param(
-        injected("q09", ("p_name LIKE '%green%'", "ai_query('chat', p_name || chr(10) || 'Answer with exactly one of: green, red') = 'green'")),
-        "SELECT count(DISTINCT p_name) FROM part, lineitem, partsupp WHERE ps_suppkey = l_suppkey AND ps_partkey = l_partkey "
+        injected(
+            "q09",
+            (
+                "p_name LIKE '%green%'",
+                "ai_query('chat', p_name || chr(10) || 'Answer with exactly one of: green, red') = 'green'",
+            ),
+        ),
+        "SELECT count(DISTINCT p_name) FROM part, lineitem, partsupp WHERE ps_suppkey = l_suppkey AND ps_partkey "
+        "= l_partkey "
         "AND p_partkey = l_partkey",
         id="q09-filter-in-a-join-of-six",
     ),
     pytest.param(
-        injected("q10", ("c_phone, c_comment\nFROM", "c_phone, ai_query('chat', c_comment) AS gist\nFROM"), ("LIMIT 20", "LIMIT 5")),
+        injected(
+            "q10",
+            ("c_phone, c_comment\nFROM", "c_phone, ai_query('chat', c_comment) AS gist\nFROM"),
+            ("LIMIT 20", "LIMIT 5"),
+        ),
         "SELECT 5",
         id="q10-of-a-group-key-with-a-limit",
     ),
     pytest.param(
-        injected("q13", ("o_comment NOT LIKE '%special%requests%'", f"o_orderdate < DATE '1993-01-01' AND {AI_ORDER} <> 'request'")),
+        injected(
+            "q13",
+            ("o_comment NOT LIKE '%special%requests%'", f"o_orderdate < DATE '1993-01-01' AND {AI_ORDER} <> 'request'"),
+        ),
         "SELECT count(DISTINCT o_comment) FROM orders WHERE o_orderdate < DATE '1993-01-01'",
         id="q13-condition-of-an-outer-join",
     ),
     pytest.param(
-        injected("q16", ("s_comment LIKE '%Customer%Complaints%'", f"ai_query('chat', s_comment || {TONE}) = 'complaint'")),
+        injected(
+            "q16", ("s_comment LIKE '%Customer%Complaints%'", f"ai_query('chat', s_comment || {TONE}) = 'complaint'")
+        ),
         "SELECT count(DISTINCT s_comment) FROM supplier",
         id="q16-in-a-subquery",
     ),
@@ -79,7 +95,8 @@ INJECTED = [
         "SELECT count(DISTINCT o_comment) FROM supplier, lineitem l1, orders, nation WHERE s_suppkey = l1.l_suppkey "
         "AND o_orderkey = l1.l_orderkey AND o_orderstatus = 'F' AND l1.l_receiptdate > l1.l_commitdate "
         "AND EXISTS (SELECT * FROM lineitem l2 WHERE l2.l_orderkey = l1.l_orderkey AND l2.l_suppkey <> l1.l_suppkey) "
-        "AND NOT EXISTS (SELECT * FROM lineitem l3 WHERE l3.l_orderkey = l1.l_orderkey AND l3.l_suppkey <> l1.l_suppkey "
+        "AND NOT EXISTS (SELECT * FROM lineitem l3 WHERE l3.l_orderkey = l1.l_orderkey AND l3.l_suppkey <> "
+        "l1.l_suppkey "
         "AND l3.l_receiptdate > l3.l_commitdate) AND s_nationkey = n_nationkey "
         "AND n_name IN ('SAUDI ARABIA', 'CHINA', 'FRANCE')",
         id="q21-filter-beside-two-subqueries",
