@@ -20,6 +20,7 @@ from aiq.engines.prepare import Prepared, used
 from aiq.engines.progress import expected_rows
 from aiq.errors import StatementError
 from aiq.functions.ai_query import CallSite
+from aiq.functions.signature import FUNCTION
 from aiq.plan.counting import Counting, counting
 from aiq.plan.estimate import Counted
 from aiq.plan.lift import Lifted, NotLifted, reason_not_to
@@ -173,12 +174,13 @@ class StatementCounts:
         named = [site for site in first.sites if isinstance(site, CallSite) and site not in self._sites.values()]
         sites = [(1, 0, site) for site in named]
         sites += [(stage_of.get(number, 1) + bool(named), number, site) for number, site in self._sites.items()]
-        alone = len(sites) == 1
+        hidden = sum(sql.count(FUNCTION) for sql in engine.definitions_used(self._session.con, self._prepared.text))
+        sure = self._sure and (hidden <= 1 if len(sites) == 1 else bool(reached) and not named)
         counts: list[Counted] = []
         seen: set[bytes] = set()
         for stage, number, site in sorted(sites, key=lambda each: each[:2]):
             asked, notes = first.of(site), list(self._notes)
-            exact = stage == 1 and self._sure and (alone or not named)
+            exact = stage == 1 and sure
             if len(relaxed.of(site).keys) > len(asked.keys):
                 asked, exact = relaxed.of(site), False
             if not number:
@@ -203,7 +205,7 @@ class StatementCounts:
         likely, least = most, most if exact else 0
         if not self._sure:
             notes.append("another run may ask others")
-        elif not exact and (stage > 1 or len(self._sites) > 1):
+        elif not exact:
             notes.append("at most; depends on answers")
         if isinstance(plan, Lifted) and plan.limit is not None:
             wave = max(FIRST_WAVE, 2 * plan.limit)

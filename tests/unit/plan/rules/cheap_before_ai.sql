@@ -1,0 +1,70 @@
+-- DuckDB may evaluate both sides of AND and OR, in any order. A CASE over the cheap conditions comes first whatever it does.
+-- Of two AI conditions the cheaper one comes first: here ai1 costs less than ai2. `ai1(x)` is a call of site 1.
+
+-- case: a cheap condition guards the call
+SELECT id FROM t WHERE ai1(body) = 'yes' AND id > 5
+-- becomes
+SELECT id FROM t WHERE id > 5 AND CASE WHEN id > 5 THEN ai1(body) = 'yes' END
+
+-- case: two cheap conditions guard together
+SELECT id FROM t WHERE id > 5 AND ai1(body) = 'yes' AND NOT seen
+-- becomes
+SELECT id FROM t WHERE id > 5 AND NOT seen AND CASE WHEN id > 5 AND NOT seen THEN ai1(body) = 'yes' END
+
+-- case: what is true already needs no answer
+SELECT id FROM t WHERE ai1(body) = 'yes' OR id > 5
+-- becomes
+SELECT id FROM t WHERE CASE WHEN id > 5 THEN TRUE ELSE ai1(body) = 'yes' END
+
+-- case: the cheaper model is asked first
+SELECT id FROM t WHERE ai2(body) = 'yes' AND ai1(body) = 'yes'
+-- becomes
+SELECT id FROM t WHERE CASE WHEN ai1(body) = 'yes' THEN ai2(body) = 'yes' END
+
+-- case: OR inside AND
+SELECT id FROM t WHERE (ai1(body) = 'yes' OR a) AND b
+-- becomes
+SELECT id FROM t WHERE b AND CASE WHEN b THEN CASE WHEN a THEN TRUE ELSE ai1(body) = 'yes' END END
+
+-- case: HAVING
+SELECT k FROM t GROUP BY k HAVING ai1(max(body)) = 'yes' AND count(*) > 2
+-- becomes
+SELECT k FROM t GROUP BY k HAVING COUNT(*) > 2 AND CASE WHEN COUNT(*) > 2 THEN ai1(MAX(body)) = 'yes' END
+
+-- case: QUALIFY
+SELECT k FROM t QUALIFY ai1(body) = 'yes' AND row_number() OVER (ORDER BY k) < 3
+-- becomes
+SELECT k FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY k) < 3 AND CASE WHEN ROW_NUMBER() OVER (ORDER BY k) < 3 THEN ai1(body) = 'yes' END
+
+-- case: a join's own condition comes before WHERE
+SELECT t.id FROM t JOIN u ON t.id = u.id WHERE ai1(t.body) = 'yes'
+-- becomes
+SELECT t.id FROM t JOIN u ON t.id = u.id WHERE CASE WHEN t.id = u.id THEN ai1(t.body) = 'yes' END
+
+-- case: USING
+SELECT id FROM t JOIN u USING (id) WHERE ai1(t.body) = 'yes'
+-- becomes
+SELECT id FROM t JOIN u USING (id) WHERE CASE WHEN NOT u.id IS NULL THEN ai1(t.body) = 'yes' END
+
+-- case: a condition of ON with a call
+SELECT t.id FROM t JOIN u ON ai1(t.body) = u.kind AND t.id = u.id
+-- becomes
+SELECT t.id FROM t JOIN u ON t.id = u.id AND CASE WHEN t.id = u.id THEN ai1(t.body) = u.kind END
+
+-- case: an outer join's condition holds not for every row
+SELECT t.id FROM t LEFT JOIN u ON t.id = u.id WHERE ai1(t.body) = 'yes'
+-- stays
+
+-- case: under NOT and in SELECT, NULL is not false
+SELECT ai1(body) = 'yes' AND id > 5 AS x FROM t
+-- becomes
+SELECT CASE WHEN NOT (id > 5) THEN FALSE ELSE id > 5 AND ai1(body) = 'yes' END AS x FROM t
+
+-- case: OR in SELECT
+SELECT ai1(body) = 'yes' OR id > 5 AS x FROM t
+-- becomes
+SELECT CASE WHEN id > 5 THEN TRUE ELSE id > 5 OR ai1(body) = 'yes' END AS x FROM t
+
+-- case: nothing cheap to go first
+SELECT id FROM t WHERE ai1(body) = 'yes'
+-- stays
