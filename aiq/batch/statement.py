@@ -90,7 +90,7 @@ class Pass:
     hand their requests to it, and every answer is NULL.
     """
 
-    __slots__ = ("asked", "collect", "frozen", "most", "stage", "unknown", "wave")
+    __slots__ = ("asked", "collect", "frozen", "looked_up", "most", "stage", "unknown", "wave")
 
     def __init__(
         self, stage: int, *, frozen: int = -1, most: float = float("inf"), collect: Collect | None = None
@@ -98,6 +98,7 @@ class Pass:
         self.stage, self.frozen, self.most, self.collect = stage, frozen, most, collect
         self.asked = 0
         self.unknown: Counter[int] = Counter()
+        self.looked_up = 0
         self.wave = _Wave()
 
     @property
@@ -192,6 +193,7 @@ class Statement:
         fresh: list[tuple[Ask, Slot]] = []
         with self._lock:
             self._raise_if_stopped()
+            run.looked_up += len(asks)
             for ask in asks:
                 slot = self._slots.get(ask.key)
                 if slot is None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from aiq.batch.statement import Pass, Statement
 from aiq.engines import duckdb as engine
@@ -120,6 +121,9 @@ class StatementCounts:
     def _how(self, plan: Lifted | NotLifted | None) -> Counting | None:
         """What to evaluate; None where that might leave a trace, or is not known."""
         text, con = self._prepared.text, self._session.con
+        if any(isinstance(variable, pa.RecordBatchReader) for variable in self._prepared.variables.values()):
+            self._notes.append("it reads a stream that can be read only once")
+            return None
         if isinstance(plan, Lifted):
             how = counting(plan.query)
             return Counting(plan.query, plan.stages) if how is None else how._replace(query=plan.query)

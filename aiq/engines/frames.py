@@ -18,13 +18,21 @@ def variables_of_caller(names: Iterable[str]) -> dict[str, Any]:
     wanted, found = set(names), dict[str, Any]()
     frame = sys._getframe(1)
     while frame is not None and wanted:
-        if not frame.f_globals.get("__name__", "").startswith("aiq."):
+        if not f"{frame.f_globals.get('__name__')}.".startswith("aiq."):
             for space in (frame.f_locals, frame.f_globals):
                 for name in wanted & space.keys():
                     found[name] = space[name]
                 wanted -= found.keys()
         frame = frame.f_back  # type: ignore[assignment]
     return found
+
+
+def read_once(variables: dict[str, Any]) -> str | None:
+    """The name of a variable that gives its rows only once, such as a `pyarrow.RecordBatchReader`, or None."""
+    for name, value in variables.items():
+        if hasattr(value, "__arrow_c_stream__") and not hasattr(value, "__len__"):
+            return name
+    return None
 
 
 def call_seeing(variables: dict[str, Any], function: Callable[..., Any], text: str, **options: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiq.batch.statement import Pass, Statement
+from aiq.errors import StatementError
 from aiq.plan.lift import Lifted
 
 FIRST_WAVE = 16
@@ -30,6 +31,7 @@ class Passes:
         failed: tuple[type[Exception], ...],
     ) -> None:
         self._statement, self._lifted, self._evaluate, self._failed = statement, lifted, evaluate, failed
+        self._looked_up = 0
 
     def run(self) -> bool:
         """Evaluates until every answer is there. True when the last evaluation is the result.
@@ -41,7 +43,13 @@ class Passes:
         frozen = -1 if self._lifted.limit is None else self._in_waves(self._lifted.limit)
         stage = frozen + 1
         for _ in range(last + 1 + MAX_EXTRA_PASSES):
-            if self._pass(Pass(stage, frozen=frozen))[0].complete:
+            run, _ = self._pass(Pass(stage, frozen=frozen))
+            if run.complete:
+                if self._looked_up and not run.looked_up:
+                    raise StatementError(
+                        "the statement reads a source that gives its rows only once (a stream, a pipe, a reader), and "
+                        "its calls need them again: put them into a table first, with CREATE TEMP TABLE ... AS"
+                    )
                 return True
             stage = min(stage + 1, last)
         return False
@@ -70,4 +78,5 @@ class Passes:
         finally:
             statement.running = None
         statement.wait(run)
+        self._looked_up += run.looked_up
         return run, rows

@@ -15,7 +15,7 @@ import duckdb
 from aiq.batch.statement import Pass, Statement
 from aiq.config.describe import nearest
 from aiq.engines import duckdb as engine
-from aiq.engines.frames import call_seeing, variables_of_caller
+from aiq.engines.frames import call_seeing, read_once, variables_of_caller
 from aiq.errors import FunctionError, LedgerError, StatementError
 from aiq.functions.ai_query import CallSite, Options
 from aiq.functions.signature import FUNCTION, bind
@@ -94,6 +94,8 @@ class Preparation:
             return Prepared(text, values, variables)
         volatile = engine.volatile_functions(duckdb.__version__)
         reason = reason_not_to(" ".join([text, *definitions]), volatile)
+        if once := read_once(variables):
+            reason = f"the variable {once} gives its rows only once"
         plan: Lifted | NotLifted = NotLifted(reason or "")
         if reason is None:
             numbers: dict[int, CallSite] = {}

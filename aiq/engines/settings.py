@@ -1,6 +1,6 @@
 """Settings of a session and of one statement, in SQL: `SET aiq_reuse = 'durable 7 days'`, or a hint before a statement.
 
-A hint is a comment at the very beginning: `/*+ aiq_reuse(session), aiq_max_cost_usd(5) */ SELECT ...`.
+A hint is a comment before the statement: `/*+ aiq_reuse(session), aiq_max_cost_usd(5) */ SELECT ...`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from aiq.config.reuse import Reuse, parse_reuse
 from aiq.errors import StatementError
 
 _SET = re.compile(
-    r"^\s*(set|reset)\s+(?:session\s+|local\s+|global\s+)?(aiq_\w+)\s*(?:(?:=|to)\s*(.*?))?\s*;?\s*$",
+    r"^\s*(set|reset)\s+(?:session\s+|local\s+|global\s+)?(aiq_\w+)\s*(?:(?:=|to)\s*(.*?))?\s*;?\s*(?:--[^\n]*)?\s*$",
     re.IGNORECASE | re.DOTALL,
 )
+_BEFORE = re.compile(r"\s+|--[^\n]*|/\*(?!\+).*?\*/", re.DOTALL)
 _HINTS = re.compile(r"^\s*/\*\+(.*?)\*/", re.DOTALL)
 _HINT = re.compile(r"\s*(\w+)\s*\(\s*([^()]*?)\s*\)\s*,?")
 _NAMES = ("aiq_reuse", "aiq_max_cost_usd")
@@ -45,7 +46,7 @@ class StatementSettings(NamedTuple):
 
 def set_statement(text: str) -> dict[str, str | None] | None:
     """The setting that a SET or RESET of ours changes, or None for any other statement."""
-    match = _SET.match(text)
+    match = _SET.match(_without_comments_before(text))
     if match is None:
         return None
     verb, name, value = match.group(1).lower(), match.group(2).lower(), match.group(3)
@@ -58,7 +59,7 @@ def set_statement(text: str) -> dict[str, str | None] | None:
 
 def hints(text: str) -> dict[str, str | None]:
     """The settings in a hint comment before a statement. Raises StatementError for a hint of ours that is malformed."""
-    match = _HINTS.match(text)
+    match = _HINTS.match(_without_comments_before(text))
     if match is None or "aiq_" not in match.group(1).lower():
         return {}
     found: dict[str, str | None] = {}
@@ -71,6 +72,13 @@ def hints(text: str) -> dict[str, str | None]:
             found[hint.group(1).lower()] = hint.group(2).strip().strip("'\"")
         rest = rest[hint.end() :]
     return found
+
+
+def _without_comments_before(text: str) -> str:
+    start = 0
+    while (found := _BEFORE.match(text, start)) is not None:
+        start = found.end()
+    return text[start:]
 
 
 def _dollars(text: str) -> float:

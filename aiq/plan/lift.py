@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiq.plan.numbered import has_call
+from aiq.plan.numbered import has_call, may_aggregate
 from aiq.plan.rules import apply_rules
 from aiq.plan.stages import Stages, stages
 
@@ -109,14 +109,14 @@ def _waves(select: exp.Select) -> int | None:
     limit, offset = args.get("limit"), args.get("offset")
     if not isinstance(limit, exp.Limit) or not isinstance(limit.expression, exp.Literal) or not limit.expression.is_int:
         return None
+    if limit.args.get("limit_options") is not None:  # LIMIT 10%: how many rows that is, only all of them tell
+        return None
     if offset is not None and not (isinstance(offset.expression, exp.Literal) and offset.expression.is_int):
         return None
     if any(args.get(name) for name in ("order", "group", "having", "qualify", "distinct", "with", "with_")):
         return None
     where = args.get("where")
-    if not has_call(where) or any(
-        isinstance(n, exp.Window | exp.AggFunc) for e in select.expressions for n in e.walk()
-    ):
+    if not has_call(where) or any(may_aggregate(item) for item in select.expressions):
         return None
     others = [args.get("from"), args.get("from_"), *(args.get("joins") or [])]
     if any(has_call(part) for part in others if part is not None):

@@ -34,3 +34,13 @@ def numbers_in(node: exp.Expr) -> list[int]:
     from sqlglot import exp
 
     return [number_of(found) for found in node.find_all(exp.Anonymous) if is_call(found)]
+
+
+def may_aggregate(node: exp.Expr) -> bool:
+    """Whether a tree combines rows, or may: a function that sqlglot does not know could be an aggregate, or a macro."""
+    from sqlglot import exp
+
+    return any(
+        isinstance(found, exp.Window | exp.AggFunc) or (isinstance(found, exp.Anonymous) and not is_call(found))
+        for found in node.walk()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiq.plan.numbered import has_call
+from aiq.plan.numbered import has_call, may_aggregate
 from aiq.plan.separate import separate
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def windows(query: str) -> Windows | None:
         return None
     items = select.expressions
     called = [item for item in items if has_call(item)]
-    across_rows = exp.Window | exp.AggFunc | exp.Subquery | exp.Unnest | exp.Explode
-    if any(isinstance(node, across_rows) for item in called for node in item.walk()):
+    if any(may_aggregate(item) or item.find(exp.Subquery, exp.Unnest, exp.Explode) for item in called):
         return None
     if not all(isinstance(item, exp.Alias) for item in called):
         return None

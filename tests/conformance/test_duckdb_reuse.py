@@ -66,6 +66,7 @@ def model_settings(simulator: SimulatorProcess, **own: Any) -> dict[str, Any]:
         ("SET aiq_reuse = 'durable'", Reuse("durable", 30 * 86400.0)),
         ("SET aiq_reuse = 'Durable 7 days'", Reuse("durable", 7 * 86400.0)),
         ("SET aiq_reuse = 'durable 1.5h'", Reuse("durable", 5400.0)),
+        ("-- why\n/* and\n-- how */ SET aiq_reuse = 'session' -- here", Reuse("session")),
         ("SET aiq_reuse = DEFAULT", None),
         ("SET aiq_reuse = NULL", None),
         ("RESET aiq_reuse", None),
@@ -114,6 +115,7 @@ def test_settings_of_duckdb_go_to_duckdb(connect: Connect) -> None:
         "/*+ aiq_reuse(session) */",
         "  /*+aiq_reuse('session')*/",
         "/*+ AIQ_REUSE(session) */",
+        "-- why\n/* how */ /*+ aiq_reuse(session) */",
         "/*+ BROADCAST(t), aiq_reuse(session) */",
         '/*+ aiq_max_cost_usd(1)\n aiq_reuse("session") */',
     ],
@@ -140,7 +142,10 @@ def test_a_wrong_hint_is_refused_before_any_call(connect: Connect, asked: Asked,
         asked(connect(), f"{hint} {CHAT}")
 
 
-@pytest.mark.parametrize("comment", ["/*+ BROADCAST(t) */", "/* aiq_reuse(session) */", "-- aiq_reuse(session)\n"])
+@pytest.mark.parametrize(
+    "comment",
+    ["/*+ BROADCAST(t) */", "/* aiq_reuse(session) */", "-- aiq_reuse(session)\n"],
+)
 def test_other_comments_are_no_hints(connect: Connect, asked: Asked, comment: str) -> None:
     session = connect()
     assert [asked(session, f"{comment} {CHAT}") for _ in range(2)] == [ROWS, ROWS]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiq.plan.numbered import has_call
+from aiq.plan.numbered import has_call, may_aggregate
 from aiq.plan.separate import separate
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _applies(select: exp.Select) -> bool:
     if any(has_call(join) for join in args.get("joins") or []) or args.get("with") or args.get("with_"):
         return False
     named = [item for item in items if has_call(item)]
-    if any(isinstance(node, exp.Window | exp.AggFunc | exp.Subquery) for item in named for node in item.walk()):
+    if any(may_aggregate(item) or item.find(exp.Subquery) for item in named):
         return False
     sorts = [ordered.this for ordered in order.expressions] if order else []
     if any(isinstance(sort, exp.Literal) for sort in sorts):
@@ -84,8 +84,12 @@ def _split(select: exp.Select) -> exp.Select:
     # Rows come in the order of the inner query only while nobody turns preserve_insertion_order off.
     keys, sorts = [], []
     order = select.args.get("order")
+    named = {item.alias.lower(): item.this for item in select.expressions if isinstance(item, exp.Alias)}
     for position, ordered in enumerate(order.expressions if order else [], 1):
-        keys.append(exp.alias_(ordered.this.copy(), f"__aiq_s{position}"))
+        key = ordered.this
+        if isinstance(key, exp.Column) and not key.table:
+            key = named.get(key.name.lower(), key)  # an alias hides a column of its name in ORDER BY, not in SELECT
+        keys.append(exp.alias_(key.copy(), f"__aiq_s{position}"))
         sort = ordered.copy()
         sort.set("this", exp.column(f"__aiq_s{position}"))
         sorts.append(sort)

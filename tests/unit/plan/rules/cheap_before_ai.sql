@@ -9,7 +9,8 @@ SELECT id FROM t WHERE id > 5 AND CASE WHEN id > 5 THEN ai1(body) = 'yes' END
 -- case: two cheap conditions guard together
 SELECT id FROM t WHERE id > 5 AND ai1(body) = 'yes' AND NOT seen
 -- becomes
-SELECT id FROM t WHERE id > 5 AND NOT seen AND CASE WHEN id > 5 AND NOT seen THEN ai1(body) = 'yes' END
+SELECT id FROM t WHERE id > 5 AND NOT seen
+AND CASE WHEN id > 5 AND NOT seen THEN ai1(body) = 'yes' END
 
 -- case: what is true already needs no answer
 SELECT id FROM t WHERE ai1(body) = 'yes' OR id > 5
@@ -29,12 +30,14 @@ SELECT id FROM t WHERE b AND CASE WHEN b THEN CASE WHEN a THEN TRUE ELSE ai1(bod
 -- case: HAVING
 SELECT k FROM t GROUP BY k HAVING ai1(max(body)) = 'yes' AND count(*) > 2
 -- becomes
-SELECT k FROM t GROUP BY k HAVING COUNT(*) > 2 AND CASE WHEN COUNT(*) > 2 THEN ai1(MAX(body)) = 'yes' END
+SELECT k FROM t GROUP BY k HAVING COUNT(*) > 2
+AND CASE WHEN COUNT(*) > 2 THEN ai1(MAX(body)) = 'yes' END
 
 -- case: QUALIFY
 SELECT k FROM t QUALIFY ai1(body) = 'yes' AND row_number() OVER (ORDER BY k) < 3
 -- becomes
-SELECT k FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY k) < 3 AND CASE WHEN ROW_NUMBER() OVER (ORDER BY k) < 3 THEN ai1(body) = 'yes' END
+SELECT k FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY k) < 3
+AND CASE WHEN ROW_NUMBER() OVER (ORDER BY k) < 3 THEN ai1(body) = 'yes' END
 
 -- case: a join's own condition comes before WHERE
 SELECT t.id FROM t JOIN u ON t.id = u.id WHERE ai1(t.body) = 'yes'

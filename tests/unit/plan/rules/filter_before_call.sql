@@ -9,7 +9,8 @@ SELECT MAX(ai1(CASE WHEN id > 5 THEN body END)) FILTER(WHERE id > 5) AS m FROM t
 -- case: each aggregate has its own guard
 SELECT max(ai1(a)) FILTER (WHERE x) AS m, max(ai2(a)) FILTER (WHERE y) AS n FROM t
 -- becomes
-SELECT MAX(ai1(CASE WHEN x THEN a END)) FILTER(WHERE x) AS m, MAX(ai2(CASE WHEN y THEN a END)) FILTER(WHERE y) AS n FROM t
+SELECT MAX(ai1(CASE WHEN x THEN a END)) FILTER(WHERE x) AS m, MAX(ai2(CASE WHEN y THEN a END)) FILTER(WHERE y) AS n
+FROM t
 
 -- case: a call in a larger argument
 SELECT sum(length(ai1(body)) + 1) FILTER (WHERE id > 5) AS m FROM t
