@@ -242,6 +242,11 @@ class Statement:
         chunks = (keys[start : start + COUNTED_AT_ONCE] for start in range(0, len(keys), COUNTED_AT_ONCE))
         return sum(len(self._kept.find(None, endpoint, chunk)) for chunk in chunks)
 
+    def check_price(self, endpoint: str, task: Task) -> None:
+        """Raises BudgetExceeded where the statement has a budget and a price of the endpoint is not known."""
+        if self._budget is not None:
+            self.gateway.most_it_costs(Request(endpoint, task, {}, self.caller, self.id))
+
     def end(self, *, well: bool) -> None:
         """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
 

@@ -134,6 +134,7 @@ class Preparation:
                 site, request = self._compile(call, values)
                 own = number(statement, site)
                 numbers[own] = site
+                statement.check_price(site.endpoint.name, site.task)
                 same[words] = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
             compiled = same[words]
             return f"{compiled} AS {quoted(call.text)}" if call.is_column else compiled

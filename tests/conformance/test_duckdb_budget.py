@@ -163,7 +163,6 @@ def test_an_unknown_price_is_refused_before_any_call(
     assert billing_process.stats()["requests"] == 0
 
 
-@pytest.mark.xfail(reason="prices are looked up when a request is sent, not before the statement runs", strict=True)
 def test_an_unknown_price_beside_a_known_one_is_refused_before_any_call(
     session: aiq.Session, billing_process: SimulatorProcess
 ) -> None:
