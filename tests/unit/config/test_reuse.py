@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiq.errors import StatementError
 from aiq.config.reuse import DEFAULT_TTL_S, Reuse, parse_reuse
+from aiq.errors import StatementError
 
 
 @pytest.mark.parametrize(
