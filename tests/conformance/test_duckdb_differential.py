@@ -109,7 +109,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, st
     transport = WordTransport()
     gateway = Gateway(config, ledger, transport=transport)
     with aiq.Session(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
-        yield Pair(session, transport)
+        made = Pair(session, transport)
+        yield made
+        made.plain.remove_function("ai_query")  # or the connection and its function keep each other alive for ever
+        made.plain.close()
     ledger.close()
 
 
