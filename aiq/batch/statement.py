@@ -9,13 +9,14 @@ import asyncio
 import threading
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
+from aiq.batch.slots import MAX_WAITING, NO_WAVES, UNKNOWN, Ask, Pass, Progress, Slot, Wave
 from aiq.errors import ProviderError, RequestFailed, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
@@ -23,113 +24,15 @@ from aiq.request import Answer, Caller, Request, Task
 MAX_PACK_CHARACTERS = 400_000
 """Text in one embeddings call: well below the 300,000 tokens that OpenAI takes."""
 
+COUNTED_AT_ONCE = 10_000
 _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
 """Errors of a pack that may be the fault of a single text in it."""
-
-
-class Slot:
-    """The place of one distinct request's answer. `value` is the answer's value, or the error it failed with."""
-
-    __slots__ = ("done", "key", "value", "waves")
-
-    def __init__(self, key: bytes) -> None:
-        self.key = key
-        self.done = False
-        self.value: Any = None
-        self.waves: list[_Wave] = []
-
-
-class Ask(NamedTuple):
-    """One distinct request of a call site: its 16-byte key and its body in OpenAI's shape."""
-
-    key: bytes
-    body: dict[str, Any]
-
-
-_NO_WAVES: list[_Wave] = []
-
-
-class _Wave:
-    """Some slots that one engine thread waits for."""
-
-    __slots__ = ("event", "remaining")
-
-    def __init__(self) -> None:
-        self.remaining = 0
-        self.event = threading.Event()
 
 
 class _Work(NamedTuple):
     request: Request
     slots: Sequence[Slot]
     fail_fast: bool
-
-
-class _Unknown:
-    """Stands for an answer that nobody has yet."""
-
-    def __repr__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN = _Unknown()
-COUNTED_AT_ONCE = 10_000
-MAX_WAITING = 100_000
-"""Requests that may wait to be sent before the engine is held up."""
-
-
-Collect = Callable[[object, int, Sequence[bytes], Sequence[int]], None]
-"""Takes a call site, its rows that are not NULL, and the keys and characters of their requests, some of them twice."""
-
-
-class Pass:
-    """One run of a statement in which answers are looked up, and what has none yet is noted and asked.
-
-    Call sites of the stages after `frozen` and up to `stage` ask, at most `most` requests in all. `unknown` counts, by
-    stage, the look-ups that found nothing and asked nothing. With `collect` nothing is looked up or asked: call sites
-    hand their requests to it, and every answer is NULL.
-    """
-
-    __slots__ = ("asked", "collect", "frozen", "looked_up", "most", "stage", "unknown", "wave")
-
-    def __init__(
-        self, stage: int, *, frozen: int = -1, most: float = float("inf"), collect: Collect | None = None
-    ) -> None:
-        self.stage, self.frozen, self.most, self.collect = stage, frozen, most, collect
-        self.asked = 0
-        self.unknown: Counter[int] = Counter()
-        self.looked_up = 0
-        self.wave = _Wave()
-
-    @property
-    def complete(self) -> bool:
-        """True when every answer was there that a stage that may still ask needed."""
-        return not self.asked and not any(stage > self.frozen for stage in self.unknown)
-
-
-class Progress:
-    """Counters of a running statement, read by the progress display without a lock."""
-
-    __slots__ = (
-        "answered",
-        "asked",
-        "by_request",
-        "calls",
-        "cost_usd",
-        "failed",
-        "reused",
-        "rows",
-        "started",
-        "tokens",
-        "waiting_since",
-    )
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.rows = self.reused = self.asked = self.answered = self.failed = self.calls = self.tokens = 0
-        self.cost_usd: float | None = 0.0
-        self.by_request = False
-        """Whether requests are counted, not rows: while answers are looked up, a row is seen several times."""
 
 
 class Statement:
@@ -280,7 +183,7 @@ class Statement:
         Blocks the calling thread, never the event loop. With `fail_fast` the first failure stops the statement
         and is raised. Raises StatementCancelled after `cancel`, and KeyboardInterrupt on Ctrl-C.
         """
-        wave, slots, fresh = _Wave(), [], []
+        wave, slots, fresh = Wave(), [], []
         asks = list(asks)
         self._take_kept(endpoint, task, asks)
         with self._lock:
@@ -334,7 +237,7 @@ class Statement:
     fail = cancel
 
     @staticmethod
-    def _wait(wave: _Wave) -> None:
+    def _wait(wave: Wave) -> None:
         # A wait without a timeout cannot be interrupted by Ctrl-C on every platform.
         while not wave.event.wait(0.5):
             pass
@@ -462,7 +365,7 @@ class Statement:
         with self._lock:
             slot.value = value
             slot.done = True
-            waves, slot.waves = slot.waves, _NO_WAVES
+            waves, slot.waves = slot.waves, NO_WAVES
             for wave in waves:
                 wave.remaining -= 1
                 if wave.remaining == 0:

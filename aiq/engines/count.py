@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from aiq.batch.statement import Pass, Statement
+from aiq.batch.slots import Pass
+from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.passes import FIRST_WAVE
 from aiq.engines.prepare import Prepared, used

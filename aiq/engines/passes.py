@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiq.batch.statement import Pass, Statement
+from aiq.batch.slots import Pass
+from aiq.batch.statement import Statement
 from aiq.errors import StatementError
 from aiq.plan.lift import Lifted
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from aiq.batch.statement import Pass, Statement
+from aiq.batch.slots import Pass
+from aiq.batch.statement import Statement
 from aiq.config.describe import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from aiq.batch.statement import Pass, Statement
+from aiq.batch.slots import Pass
+from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.prepare import Prepared
 from aiq.plan.windows import Windows

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from aiq.batch.statement import UNKNOWN, Ask, Collect, Statement
+from aiq.batch.slots import UNKNOWN, Ask, Collect
+from aiq.batch.statement import Statement
 from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError, RequestFailed, ResultError
 from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter

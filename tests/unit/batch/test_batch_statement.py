@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from aiq.batch import statement as statement_module
-from aiq.batch.statement import Ask, Statement
+from aiq.batch.slots import Ask
+from aiq.batch.statement import Statement
 from aiq.config.endpoint import Config, Settings
 from aiq.errors import ProviderError, StatementCancelled
 from aiq.gateway import Gateway

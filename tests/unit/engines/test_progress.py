@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from aiq.batch.statement import Progress
+from aiq.batch.slots import Progress
 from aiq.engines.progress import expected_rows, line, shown_progress
 
 
