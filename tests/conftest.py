@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,10 @@ import yaml
 
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
+
+# Whoever runs the tests in the background may have made us ignore Ctrl-C, and a child would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Rows = list[dict[str, Any]]
 
