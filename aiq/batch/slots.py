@@ -99,7 +99,6 @@ class Progress:
         "rows",
         "started",
         "tokens",
-        "waiting_since",
     )
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ Works on sqlglot's tokens, so whatever DuckDB's own parser takes around a call i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -191,35 +191,28 @@ def _call(text: str, tokens: Sequence[Token], i: int) -> Call:
     raise StatementError(f"{FUNCTION}( is not closed; add the missing parenthesis")
 
 
+def _three_part_names(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
+    """Names of the form `a.b.c`, in lower case, with the position of their first token."""
+    dot = _types().dot
+    for i in range(len(tokens) - 4):
+        dotted = tokens[i + 1].token_type == dot and tokens[i + 3].token_type == dot
+        if dotted and (i == 0 or tokens[i - 1].token_type != dot):
+            yield i, ".".join(tokens[j].text for j in (i, i + 2, i + 4)).lower()
+
+
 def find_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[tuple[int, int, str]]:
     """Where three-part table names of the ledger stand: (start, end, name as the ledger spells it)."""
-    types = _types()
     known = {name.lower(): name for name in names}
-    found = []
-    for i in range(len(tokens) - 4):
-        dots = tokens[i + 1].token_type == types.dot and tokens[i + 3].token_type == types.dot
-        if not dots or (i > 0 and tokens[i - 1].token_type == types.dot):
-            continue
-        name = ".".join(tokens[j].text for j in (i, i + 2, i + 4)).lower()
-        if name in known:
-            found.append((tokens[i].start, tokens[i + 4].end + 1, known[name]))
-    return found
+    return [
+        (tokens[i].start, tokens[i + 4].end + 1, known[name]) for i, name in _three_part_names(tokens) if name in known
+    ]
 
 
 def find_unknown_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[str]:
     """Three-part names in the schemas of the ledger that no table of the ledger has."""
-    types = _types()
     known = {name.lower() for name in names}
-    found = []
-    for i in range(len(tokens) - 4):
-        parts = [tokens[j].text.lower() for j in (i, i + 2, i + 4)]
-        dots = tokens[i + 1].token_type == types.dot and tokens[i + 3].token_type == types.dot
-        before = tokens[i - 1].token_type if i else None
-        if dots and before != types.dot and parts[0] == "system" and parts[1] in ("aiq", "serving"):
-            name = ".".join(parts)
-            if name not in known:
-                found.append(name)
-    return found
+    schemas = ("system.aiq.", "system.serving.")
+    return [name for _, name in _three_part_names(tokens) if name.startswith(schemas) and name not in known]
 
 
 def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
