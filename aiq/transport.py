@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiq.config.endpoint import Settings
 from aiq.errors import ConfigError, ProviderError
@@ -22,16 +23,49 @@ from aiq.providers.base import HttpRequest, HttpResponse
 if TYPE_CHECKING:
     import httpx
     import pyreqwest.client
+    import pyreqwest.request
     import pyreqwest.response
+    from pyreqwest.exceptions import PyreqwestError
+
+T = TypeVar("T")
 
 MAX_CONNECTIONS = 4096
+MAX_REMEMBERED = 256
+"""URLs and time limits that are kept as the HTTP client wants them."""
+
+
+class ResponseStream(Protocol):
+    """A response whose body is read as it comes. Whoever opened it closes it; closing ends an unfinished answer."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def header(self) -> Callable[[str], str | None]: ...
+
+    async def read(self, wait_s: float) -> bytes:
+        """The next piece of the body, empty at its end.
+
+        Raises TimeoutError after `wait_s` seconds without one, and ProviderError of kind network, timeout (of the
+        whole request) or bad_request (larger than the cap).
+        """
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Transport(Protocol):
-    """Sends one POST and reads the whole response."""
+    """Sends one POST and reads the whole response, or as it comes."""
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Raises ProviderError of kind network, timeout or bad_answer (larger than the cap)."""
+        ...
+
+    async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
+        """Returns with the headers. `timeout_s` is for the whole response, `wait_s` for the headers alone.
+
+        Raises TimeoutError after `wait_s` seconds without them, and ProviderError as `send` does.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -82,12 +116,17 @@ def _too_large(limit: int) -> ProviderError:
     )
 
 
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 class PyreqwestTransport:
     """reqwest, by pyreqwest: TLS, HTTP/2, connection reuse. Bound to the event loop it is first used on."""
 
     def __init__(self, settings: Settings) -> None:
         from pyreqwest.client import ClientBuilder
-        from pyreqwest.exceptions import PyreqwestError
+        from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+        from pyreqwest.http import Url
         from pyreqwest.proxy import ProxyBuilder
 
         builder = (
@@ -111,34 +150,91 @@ class PyreqwestTransport:
             self._client: pyreqwest.client.Client = builder.build()
         except (PyreqwestError, OSError, ValueError) as error:
             raise _unusable_settings(error) from None
-        self._limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
+        self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
+        self.failed, self._timed_out = PyreqwestError, RequestTimeoutError
+        # A process has few endpoints, and each asks the same place with the same patience.
+        self._url, self._seconds = lru_cache(MAX_REMEMBERED)(Url), lru_cache(MAX_REMEMBERED)(_seconds)
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
-
         try:
             call = (
-                self._client.post(request.url)
+                self._client.post(self._url(request.url))
                 .headers(request.headers)
-                .timeout(timedelta(seconds=timeout_s))
+                .timeout(self._seconds(timeout_s))
                 .body_bytes(request.body)
                 .build_streamed()
             )
             async with call as response:
                 reader = response.body_reader
-                body = await reader.read(self._limit + 1)
+                body = await reader.read(self.limit + 1)
                 if body is None:
                     return HttpResponse(response.status, _headers(response), b"")
-                if len(body) > self._limit:
-                    raise _too_large(self._limit)
+                if len(body) > self.limit:
+                    raise _too_large(self.limit)
                 return HttpResponse(response.status, _headers(response), memoryview(body))  # type: ignore[arg-type]
-        except RequestTimeoutError:
+        except self._timed_out:
             raise _timed_out(timeout_s, self._read_timeout_s) from None
-        except PyreqwestError as error:
+        except self.failed as error:
             raise _network(error, request.url) from None
+
+    async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
+        call = (
+            self._client.post(self._url(request.url))
+            .headers(request.headers)
+            .timeout(self._seconds(timeout_s))
+            .body_bytes(request.body)
+            .streamed_read_buffer_limit(0)  # else it would collect the body's beginning before it returns
+            .build_streamed()
+        )
+        stream = _PyreqwestStream(self, call, request.url, timeout_s)
+        await stream.open(wait_s)
+        return stream
+
+    def translated(self, error: PyreqwestError, url: str, timeout_s: float) -> ProviderError:
+        """What an error of pyreqwest means."""
+        if isinstance(error, self._timed_out):
+            return _timed_out(timeout_s, self._read_timeout_s)
+        return _network(error, url)
 
     async def close(self) -> None:
         await self._client.close()
+
+
+class _PyreqwestStream:
+    """A response of pyreqwest. Its connection is used again only if the body was read to its end."""
+
+    def __init__(
+        self, transport: PyreqwestTransport, call: pyreqwest.request.StreamRequest, url: str, timeout_s: float
+    ) -> None:
+        self._transport, self._call, self._url, self._timeout_s = transport, call, url, timeout_s
+        self._size = 0
+        self.status = 0
+        self.header: Callable[[str], str | None] = lambda name: None
+
+    async def open(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                response = await self._call.__aenter__()
+        except self._transport.failed as error:
+            raise self._transport.translated(error, self._url, self._timeout_s) from None
+        self._reader = response.body_reader
+        self.status, self.header = response.status, _headers(response)
+
+    async def read(self, wait_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(wait_s):
+                piece = await self._reader.read_chunk()
+        except self._transport.failed as error:
+            raise self._transport.translated(error, self._url, self._timeout_s) from None
+        if piece is None:
+            return b""
+        self._size += len(piece)
+        if self._size > self._transport.limit:
+            raise _too_large(self._transport.limit)
+        return bytes(piece)
+
+    async def close(self) -> None:
+        await self._call.__aexit__(None, None, None)
 
 
 def _headers(response: pyreqwest.response.Response) -> Callable[[str], str | None]:
@@ -173,7 +269,7 @@ class HttpxTransport:
             )
         except (OSError, ValueError, httpx.InvalidURL) as error:  # an SSLError is an OSError
             raise _unusable_settings(error) from None
-        self._limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
+        self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         import httpx
@@ -187,8 +283,8 @@ class HttpxTransport:
                 async for chunk in response.aiter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
-                    if size > self._limit:
-                        raise _too_large(self._limit)
+                    if size > self.limit:
+                        raise _too_large(self.limit)
                 return HttpResponse(response.status_code, response.headers.get, b"".join(chunks))
         except httpx.ConnectTimeout as error:
             raise _network(error, request.url) from None
@@ -197,6 +293,66 @@ class HttpxTransport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _network(error, request.url) from None
 
+    async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
+        stream = _HttpxStream(self, request.url, timeout_s)
+        try:
+            await stream.open(
+                self._client.stream("POST", request.url, headers=request.headers, content=request.body), wait_s
+            )
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    def translated(self, error: Exception, url: str, timeout_s: float) -> ProviderError:
+        """What an error of httpx means."""
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return _timed_out(timeout_s, self._read_timeout_s)
+        return _network(error, url)
+
     async def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             await self._client.aclose()
+
+
+class _HttpxStream:
+    """A response of httpx."""
+
+    def __init__(self, transport: HttpxTransport, url: str, timeout_s: float) -> None:
+        self._transport, self._url, self._timeout_s = transport, url, timeout_s
+        self._ends = asyncio.get_running_loop().time() + timeout_s
+        self._call = contextlib.AsyncExitStack()
+        self._size = 0
+        self.status = 0
+        self.header: Callable[[str], str | None] = lambda name: None
+
+    async def open(self, call: contextlib.AbstractAsyncContextManager[httpx.Response], wait_s: float) -> None:
+        response = await self._bounded(self._call.enter_async_context(call), wait_s)
+        self.status, self.header = response.status_code, response.headers.get
+        self._pieces = response.aiter_bytes()
+
+    async def read(self, wait_s: float) -> bytes:
+        piece = await self._bounded(anext(self._pieces, b""), wait_s)
+        self._size += len(piece)
+        if self._size > self._transport.limit:
+            raise _too_large(self._transport.limit)
+        return piece
+
+    async def _bounded(self, work: Awaitable[T], wait_s: float) -> T:
+        import httpx
+
+        left_s = self._ends - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(wait_s, left_s)):
+                return await work
+        except TimeoutError:
+            if left_s <= wait_s:
+                raise _timed_out(self._timeout_s, self._timeout_s) from None
+            raise
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._transport.translated(error, self._url, self._timeout_s) from None
+
+    async def close(self) -> None:
+        await self._call.aclose()

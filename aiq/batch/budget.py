@@ -6,40 +6,114 @@ Used on the event loop only. Amounts in US dollars.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from types import TracebackType
 
 from aiq.errors import BudgetExceeded
 
 
 class Budget:
-    """At most `limit_usd`, reservations included."""
+    """At most `limit_usd`, reservations included. Who does not fit yet waits in line."""
 
     def __init__(self, limit_usd: float) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = 0.0
         self.reserved_usd = 0.0
-        self._settled = asyncio.Event()
+        self._under_way = 0
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+
+    def reservation(self, most_usd: float) -> Reservation:
+        """What one request holds while it is asked: `async with budget.reservation(most_usd) as held`."""
+        return Reservation(self, most_usd)
 
     async def reserve(self, most_usd: float) -> None:
-        """Waits until a call that costs at most this much fits.
+        """Waits until a call that costs at most this much fits; one that costs nothing never waits.
 
         Raises BudgetExceeded when it cannot, because nothing that is under way will give anything back.
         """
-        while self.spent_usd + self.reserved_usd + most_usd > self.limit_usd:
-            if self.reserved_usd <= 0.0:
-                left = max(0.0, self.limit_usd - self.spent_usd)
-                raise BudgetExceeded(
-                    f"the next request may cost ${most_usd:.6f}, but of aiq_max_cost_usd = {self.limit_usd:g} only "
-                    f"${left:.6f} is left. What is answered is kept: raise the limit "
-                    "(SET aiq_max_cost_usd = ...) and run the statement again, or lower max_tokens."
-                )
-            self._settled.clear()
-            await self._settled.wait()
-        self.reserved_usd += most_usd
+        if not most_usd or (not self._waiting and self._fits(most_usd)):
+            self._take(most_usd)
+            return
+        if not self._under_way:
+            raise self._exceeded(most_usd)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((most_usd, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:  # its turn came just before
+                self.settle(most_usd, 0.0)
+            else:
+                self._go_on()  # whoever is behind it may be smaller
+            raise
 
     def settle(self, most_usd: float, cost_usd: float) -> None:
         """Turns a reservation into what the call cost."""
-        self.reserved_usd = max(0.0, self.reserved_usd - most_usd)
-        if self.reserved_usd < 1e-12:
-            self.reserved_usd = 0.0
+        self._under_way -= 1
+        self.reserved_usd = max(0.0, self.reserved_usd - most_usd) if self._under_way else 0.0
         self.spent_usd += cost_usd
-        self._settled.set()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Lets those at the head of the line go on that fit now, and refuses those that never will."""
+        while self._waiting:
+            most_usd, turn = self._waiting[0]
+            if not turn.done():
+                if self._fits(most_usd):
+                    self._take(most_usd)
+                    turn.set_result(None)
+                elif self._under_way:
+                    return
+                else:
+                    turn.set_exception(self._exceeded(most_usd))
+            self._waiting.popleft()
+
+    def _fits(self, most_usd: float) -> bool:
+        return self.spent_usd + self.reserved_usd + most_usd <= self.limit_usd
+
+    def _take(self, most_usd: float) -> None:
+        self._under_way += 1
+        self.reserved_usd += most_usd
+
+    def _exceeded(self, most_usd: float) -> BudgetExceeded:
+        left = max(0.0, self.limit_usd - self.spent_usd)
+        return BudgetExceeded(
+            f"the next request may cost ${most_usd:.6f}, but of aiq_max_cost_usd = {self.limit_usd:g} only "
+            f"${left:.6f} is left. What is answered is kept: raise the limit "
+            "(SET aiq_max_cost_usd = ...) and run the statement again, or lower max_tokens."
+        )
+
+
+class Reservation:
+    """Enough of a budget for one attempt of a request; `cost_usd` is what the last attempt turned out to cost.
+
+    As long as nobody says, that is all of it: a call that ended in nobody's hands may have been billed.
+    """
+
+    def __init__(self, budget: Budget, most_usd: float) -> None:
+        self._budget = budget
+        self.most_usd = self.cost_usd = most_usd
+        self._held = False
+
+    async def __aenter__(self) -> Reservation:
+        await self._budget.reserve(self.most_usd)
+        self._held = True
+        return self
+
+    async def next_attempt(self, cost_usd: float) -> None:
+        """An attempt cost this and failed: it is spent, and another one is reserved for. Raises BudgetExceeded."""
+        if not cost_usd:
+            return
+        self._settle(cost_usd)
+        await self._budget.reserve(self.most_usd)
+        self._held = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._held:  # not where there was no money for another attempt
+            self._settle(self.cost_usd)
+
+    def _settle(self, cost_usd: float) -> None:
+        self._held = False
+        self._budget.settle(self.most_usd, cost_usd)

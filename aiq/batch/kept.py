@@ -7,6 +7,7 @@ reuse setting decides: the statement alone, the session, or every later statemen
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +46,14 @@ class KeptAnswers:
         self._store, self._scope, self._reuse, self._clock = store, scope_of(caller), reuse, clock
         self._session = session
         self._durable: dict[float, list[tuple[bytes, str]]] = {}
+        self._durable_lock = threading.Lock()
         self._broken = False
         store.take_over()
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether there may be answers of earlier statements that ended well."""
+        return bool(self._session) or self._store.has_durable
 
     def find(self, statement_id: str | None, endpoint: str, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
         """The values of those keys that are answered already. `statement_id` None: only to know, not to use them."""
@@ -66,8 +73,9 @@ class KeptAnswers:
         # A cut-off statement could not do with its answers what this one is to do with them.
         if reuse.mode == "session" and len(self._session) < MAX_SESSION_ANSWERS:
             self._session.update((key, values[key]) for key in resumed)
-        if reuse.ttl_s is not None and resumed:
-            self._durable.setdefault(reuse.ttl_s, []).extend(resumed.items())
+        if reuse.ttl_s is not None:
+            self._remember(REMEMBER_AT_ONCE)
+            self._add_durable(reuse.ttl_s, list(resumed.items()))
         return found | values
 
     def keep(self, statement_id: str, endpoint: str, answers: list[tuple[bytes, Any]]) -> None:
@@ -79,17 +87,28 @@ class KeptAnswers:
             self._session.update(answers)
         entries = [(key, orjson.dumps(value).decode()) for key, value in answers]
         if reuse.ttl_s is not None:
-            self._durable.setdefault(reuse.ttl_s, []).extend(entries)
+            self._add_durable(reuse.ttl_s, entries)
         self._guarded(partial(self._store.keep, statement_id, self._scope, entries))
 
     def end(self, statement_id: str, *, well: bool) -> None:
         """The statement is over. Not on the event loop: it may wait for other processes."""
-        for ttl_s, entries in self._durable.items():
+        self._remember(0)
+        self._guarded(partial(self._store.finish if well else self._store.abandon, statement_id))
+
+    def _add_durable(self, ttl_s: float, entries: list[tuple[bytes, str]]) -> None:
+        with self._durable_lock:
+            self._durable.setdefault(ttl_s, []).extend(entries)
+
+    def _remember(self, more_than: int) -> None:
+        """Stores durable answers of which more than so many wait, so that they do not fill the memory."""
+        with self._durable_lock:
+            due = {ttl_s: entries for ttl_s, entries in self._durable.items() if len(entries) > more_than}
+            for ttl_s in due:
+                del self._durable[ttl_s]
+        for ttl_s, entries in due.items():
             for start in range(0, len(entries), REMEMBER_AT_ONCE):
                 part = entries[start : start + REMEMBER_AT_ONCE]
                 self._guarded(partial(self._store.remember, self._scope, ttl_s, part))
-        self._durable.clear()
-        self._guarded(partial(self._store.finish if well else self._store.abandon, statement_id))
 
     def _guarded(self, write: Callable[[], object]) -> None:
         """Answers that cannot be kept must not fail the statement that has them."""

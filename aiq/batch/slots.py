@@ -17,11 +17,11 @@ class Slot:
 
     __slots__ = ("done", "key", "value", "waves")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, waves: tuple[Wave, ...] = ()) -> None:
         self.key = key
         self.done = False
         self.value: Any = None
-        self.waves: list[Wave] = []
+        self.waves = waves  # most slots of a pass share one
 
 
 class Ask(NamedTuple):
@@ -29,9 +29,6 @@ class Ask(NamedTuple):
 
     key: bytes
     body: dict[str, Any]
-
-
-NO_WAVES: list[Wave] = []
 
 
 class Wave:

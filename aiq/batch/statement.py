@@ -9,30 +9,22 @@ import asyncio
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from aiq.batch.answers import Answers
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
-from aiq.batch.slots import MAX_WAITING, NO_WAVES, UNKNOWN, Ask, Pass, Progress, Slot, Wave
+from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
+from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
 from aiq.errors import ProviderError, RequestFailed, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
-MAX_PACK_CHARACTERS = 400_000
-"""Text in one embeddings call: well below the 300,000 tokens that OpenAI takes."""
-
 COUNTED_AT_ONCE = 10_000
 _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
 """Errors of a pack that may be the fault of a single text in it."""
-
-
-class _Work(NamedTuple):
-    request: Request
-    slots: Sequence[Slot]
-    fail_fast: bool
 
 
 class Statement:
@@ -45,18 +37,24 @@ class Statement:
         *,
         kept: KeptAnswers | None = None,
         budget: Budget | None = None,
+        answers: Answers | None = None,
     ) -> None:
-        """`kept` are answers beyond this statement, None for none; `budget` is what it may cost, None for any."""
+        """`kept` are answers beyond this statement, None for none; `budget` is what it may cost, None for any.
+
+        `answers` says how many of its own stay in memory.
+        """
         self._kept, self._budget = kept, budget
+        self._answers = Answers(gateway.ledger.home) if answers is None else answers
         self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller
         self.progress = Progress()
         self.error: BaseException | None = None
         self._slots: dict[bytes, Slot] = {}
+        """What is asked and not answered yet."""
         # Reentrant: Ctrl-C cancels from a signal handler, in the middle of whatever the main thread does here.
         self._lock = threading.RLock()
-        self._queues: dict[str, deque[_Work]] = {}
+        self._queues: dict[str, WorkQueue] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._working: dict[str, int] = {}
         self._cancelled = False
@@ -72,6 +70,11 @@ class Statement:
     def stopped(self) -> bool:
         """True after `cancel`: nothing more can be asked."""
         return self._cancelled
+
+    @property
+    def may_reuse(self) -> bool:
+        """True where answers of other statements may serve this one."""
+        return self._kept is not None and self._kept.may_serve
 
     @property
     def incomplete(self) -> bool:
@@ -90,24 +93,30 @@ class Statement:
     ) -> list[Any]:
         active = run.frozen < stage <= run.stage
         asks = list(asks)
-        if active:
-            self._take_kept(endpoint, task, asks)
+        keys = [ask.key for ask in asks]
+        known = self._known(endpoint, keys, take_kept=active)
         values: list[Any] = []
         fresh: list[tuple[Ask, Slot]] = []
         with self._lock:
             self._raise_if_stopped()
             run.looked_up += len(asks)
+            if len(known) == len(asks):  # as in every pass after the last one that asked
+                values, asks = [known[key] for key in keys], []
+            else:
+                known.update(self._answers.find([key for key in keys if key not in known]))
+            waves = (run.wave,)
             for ask in asks:
-                slot = self._slots.get(ask.key)
-                if slot is None:
+                if ask.key in known:
+                    values.append(known[ask.key])
+                    continue
+                values.append(UNKNOWN)
+                if ask.key not in self._slots:
                     if active and run.asked < run.most:
                         run.asked += 1
-                        slot = self._slots[ask.key] = Slot(ask.key)
-                        slot.waves.append(run.wave)
+                        slot = self._slots[ask.key] = Slot(ask.key, waves)
                         fresh.append((ask, slot))
                     else:
                         run.unknown[stage] += 1
-                values.append(slot.value if slot is not None and slot.done else UNKNOWN)
             if fresh:
                 run.wave.remaining += len(fresh)
                 run.wave.event.clear()
@@ -121,22 +130,29 @@ class Statement:
             self._raise_first_failure(values)
         return values
 
-    def _take_kept(self, endpoint: str, task: Task, asks: Sequence[Ask]) -> None:
-        """Fills slots with answers that exist already, so that nobody asks for them."""
-        if self._kept is None:
-            return
-        unknown = [ask.key for ask in asks if ask.key not in self._slots]
+    def _known(self, endpoint: str, keys: Sequence[bytes], *, take_kept: bool) -> dict[bytes, Any]:
+        """The values of those of `keys` that are answered; with `take_kept` also beyond this statement.
+
+        Those are this statement's from here on, so that nobody asks for them.
+        """
+        with self._lock:
+            self._raise_if_stopped()
+            known = self._answers.find(keys)
+            if not take_kept or self._kept is None:
+                return known
+            unknown = [key for key in keys if key not in known and key not in self._slots]
         found = self._kept.find(self.id, endpoint, unknown) if unknown else {}
         if not found:
-            return
+            return known
         with self._lock:
-            taken = [key for key in found if key not in self._slots]
-            for key in taken:
-                slot = self._slots[key] = Slot(key)
-                slot.value, slot.done = found[key], True
+            others = self._answers.find(list(found))
+            taken = {key: value for key, value in found.items() if key not in self._slots and key not in others}
+            for key, value in taken.items():
+                self._answers.add(key, value)
             self.progress.reused += len(taken)
         for _ in taken:
             background_loop().call_soon_threadsafe(self.gateway.record_hit, endpoint, self.caller, self.id)
+        return known | taken
 
     def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
         """How many of some distinct requests have an answer already that this statement may reuse. Takes none."""
@@ -159,6 +175,8 @@ class Statement:
         if self._kept is not None:
             asyncio.run_coroutine_threadsafe(self._keep_rest(), background_loop()).result()
             self._kept.end(self.id, well=well)
+        with self._lock:
+            self._answers.close()
 
     def wait(self, run: Pass) -> None:
         """Waits until everything that a pass asked for is answered. Raises as `ask` does."""
@@ -183,20 +201,24 @@ class Statement:
         Blocks the calling thread, never the event loop. With `fail_fast` the first failure stops the statement
         and is raised. Raises StatementCancelled after `cancel`, and KeyboardInterrupt on Ctrl-C.
         """
-        wave, slots, fresh = Wave(), [], []
+        wave, fresh = Wave(), []
+        places: list[Slot | None] = []
         asks = list(asks)
-        self._take_kept(endpoint, task, asks)
+        known = self._known(endpoint, [ask.key for ask in asks], take_kept=True)
         with self._lock:
             self._raise_if_stopped()
+            known.update(self._answers.find([ask.key for ask in asks if ask.key not in known]))
             for ask in asks:
+                if ask.key in known:
+                    places.append(None)
+                    continue
                 slot = self._slots.get(ask.key)
                 if slot is None:
                     slot = self._slots[ask.key] = Slot(ask.key)
                     fresh.append((ask, slot))
-                if not slot.done:
-                    wave.remaining += 1
-                    slot.waves.append(wave)
-                slots.append(slot)
+                wave.remaining += 1
+                slot.waves += (wave,)
+                places.append(slot)
             waiting = wave.remaining > 0
             self.asking += waiting
             self.progress.asked += len(fresh)
@@ -214,9 +236,9 @@ class Statement:
                 with self._lock:
                     self.asking -= 1
         with self._lock:
-            if not all(slot.done for slot in slots):
+            if not all(slot is None or slot.done for slot in places):
                 self._raise_if_stopped()
-        values = [slot.value for slot in slots]
+        values = [known[ask.key] if slot is None else slot.value for ask, slot in zip(asks, places, strict=True)]
         if fail_fast:
             self._raise_first_failure(values)
         return values
@@ -229,7 +251,7 @@ class Statement:
             self._cancelled = True
             if error is not None and self.error is None:
                 self.error = error
-            waves = {wave for slot in self._slots.values() if not slot.done for wave in slot.waves}
+            waves = {wave for slot in self._slots.values() for wave in slot.waves}
         background_loop().call_soon_threadsafe(self._stop)
         for wave in waves:
             wave.event.set()
@@ -248,47 +270,25 @@ class Statement:
                 "the statement was stopped; answers already paid for are in the ledger"
             )
 
-    def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> list[_Work]:
+    def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> Works:
         """One request an ask; for embeddings, several asks a request."""
-        if task != "llm/v1/embeddings":
-            return [
-                _Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,), fail_fast)
-                for ask, slot in fresh
-            ]
-        settings = self.gateway.config.settings
-        own = settings.endpoints.get(endpoint)
-        most = own.embedding_batch_rows if own and own.embedding_batch_rows else settings.embedding_batch_rows
-        packs: list[_Work] = []
-        # Only requests that differ in nothing but their text can share a call.
-        groups: dict[str, list[tuple[Ask, Slot]]] = {}
-        for ask, slot in fresh:
-            groups.setdefault(repr({k: v for k, v in ask.body.items() if k != "input"}), []).append((ask, slot))
-        for group in groups.values():
-            pack: list[tuple[Ask, Slot]] = []
-            characters = 0
-            for ask, slot in group:
-                length = len(ask.body["input"][0])
-                if pack and (len(pack) >= most or characters + length > MAX_PACK_CHARACTERS):
-                    packs.append(self._embeddings(endpoint, pack, fail_fast))
-                    pack, characters = [], 0
-                pack.append((ask, slot))
-                characters += length
-            packs.append(self._embeddings(endpoint, pack, fail_fast))
-        return packs
+        if task == "llm/v1/embeddings":
+            packs = embeddings_packs(self.gateway.config.settings, endpoint, self.caller, self.id, fresh, fail_fast)
+            return Works(iter(packs), len(packs))
 
-    def _embeddings(self, endpoint: str, pack: list[tuple[Ask, Slot]], fail_fast: bool) -> _Work:
-        first = pack[0][0]
-        body = {**first.body, "input": [ask.body["input"][0] for ask, _ in pack]}
-        request = Request(endpoint, "llm/v1/embeddings", body, self.caller, self.id, first.key, rows=len(pack))
-        return _Work(request, [slot for _, slot in pack], fail_fast)
+        def single(one: tuple[Ask, Slot]) -> Work:
+            ask, slot = one
+            return Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,), fail_fast)
+
+        return Works(map(single, fresh), len(fresh))
 
     # From here on everything runs on the background loop.
 
-    def _start(self, endpoint: str, work: list[_Work]) -> None:
+    def _start(self, endpoint: str, works: Works) -> None:
         if self._cancelled:
             return
-        queue = self._queues.setdefault(endpoint, deque())
-        queue.extend(work)
+        queue = self._queues.setdefault(endpoint, WorkQueue())
+        queue.add(works)
         try:
             most = self.gateway.concurrency(endpoint)
         except Exception as error:
@@ -301,10 +301,10 @@ class Statement:
             task.add_done_callback(self._workers.discard)
             self._working[endpoint] = self._working.get(endpoint, 0) + 1
 
-    async def _work(self, endpoint: str, queue: deque[_Work]) -> None:
+    async def _work(self, endpoint: str, queue: WorkQueue) -> None:
         try:
-            while queue and not self._cancelled:
-                await self._answer(queue.popleft(), queue)
+            while not self._cancelled and (work := queue.take()) is not None:
+                await self._answer(work, queue)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a fault of configuration, ledger or of our own ends the statement
@@ -312,7 +312,7 @@ class Statement:
         finally:
             self._working[endpoint] -= 1
 
-    async def _answer(self, work: _Work, queue: deque[_Work]) -> None:
+    async def _answer(self, work: Work, queue: WorkQueue) -> None:
         progress = self.progress
         request, slots, fail_fast = work
         try:
@@ -321,8 +321,10 @@ class Statement:
             if isinstance(error, ProviderError) and error.kind in _OF_ONE_TEXT and len(slots) > 1:
                 # One bad text must not fail its neighbours. Next in turn, because where every text is bad the first
                 # one to fail alone should end the statement before all packs are halved.
-                queue.extendleft(reversed(_halves(work)))
+                queue.add_first(Works(iter(halves(work)), 2))
                 return
+            if not fail_fast:  # it becomes a value, which must not hold all that its request was made of
+                error.__traceback__ = error.__context__ = error.__cause__ = None
             progress.failed += len(slots)
             for slot in slots:
                 self._finish(slot, error)
@@ -363,9 +365,11 @@ class Statement:
 
     def _finish(self, slot: Slot, value: Any) -> None:
         with self._lock:
+            self._answers.add(slot.key, value)
+            del self._slots[slot.key]
             slot.value = value
             slot.done = True
-            waves, slot.waves = slot.waves, NO_WAVES
+            waves, slot.waves = slot.waves, ()
             for wave in waves:
                 wave.remaining -= 1
                 if wave.remaining == 0:
@@ -375,9 +379,11 @@ class Statement:
         """Notes answers to be kept, all of one iteration of the loop in one group."""
         if not self._new_answers:
             asyncio.get_running_loop().call_soon(self._keep_group)
-        self._new_answers.setdefault(endpoint, []).extend(
-            (slot.key, one) for slot, one in zip(slots, values, strict=True)
-        )
+        group = self._new_answers.get(endpoint)
+        if group is None:
+            group = self._new_answers[endpoint] = []
+        for slot, value in zip(slots, values, strict=True):
+            group.append((slot.key, value))
 
     def _keep_group(self) -> None:
         groups, self._new_answers = self._new_answers, {}
@@ -393,14 +399,3 @@ class Statement:
             queue.clear()
         for task in list(self._workers):
             task.cancel()
-
-
-def _halves(work: _Work) -> list[_Work]:
-    request, slots, fail_fast = work
-    texts, middle = request.body["input"], len(slots) // 2
-    return [
-        _Work(
-            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part], fail_fast
-        )
-        for part in (slice(None, middle), slice(middle, None))
-    ]

@@ -12,11 +12,11 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
+from aiq.engines.frames import read_once
 from aiq.engines.passes import FIRST_WAVE
 from aiq.engines.prepare import Prepared, used
 from aiq.engines.progress import expected_rows
@@ -34,6 +34,8 @@ EVERY_STAGE = 1_000_000
 SHOWN_CHARACTERS = 80
 TYPICAL_CHARACTERS = 800
 _NUMBERED = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ", re.IGNORECASE)
+_STREAM = re.compile(r"arrow.?scan", re.IGNORECASE)
+"""A source that is registered or a relation's own: nothing tells whether it is a table or a stream."""
 _CALLED = re.compile(r"(\w+)\s*\(")
 _TRACELESS = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"})
 """Functions that give another value at each evaluation and leave no trace of it."""
@@ -87,8 +89,18 @@ class Counter:
 class StatementCounts:
     """Counts the requests of one prepared statement."""
 
-    def __init__(self, session: Session, prepared: Prepared, statement: Statement, sites: dict[int, CallSite]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        prepared: Prepared,
+        statement: Statement,
+        sites: dict[int, CallSite],
+        *,
+        gently: bool = False,
+    ) -> None:
+        """`gently` evaluates nothing where that could keep the statement itself from running afterwards."""
         self._session, self._prepared, self._statement = session, prepared, statement
+        self._gently = gently
         numbers = dict.fromkeys(int(number) for number in _NUMBERED.findall(prepared.text))
         self._sites = {number: sites[number] for number in numbers if number in sites}
         self._notes: list[str] = []
@@ -122,10 +134,10 @@ class StatementCounts:
     def _how(self, plan: Lifted | NotLifted | None) -> Counting | None:
         """What to evaluate; None where that might leave a trace, or is not known."""
         text, con = self._prepared.text, self._session.con
-        if any(isinstance(variable, pa.RecordBatchReader) for variable in self._prepared.variables.values()):
+        if read_once(self._prepared.variables) or (self._gently and self._may_be_spoilt(plan)):
             self._notes.append("it reads a stream that can be read only once")
             return None
-        if isinstance(plan, Lifted):
+        if isinstance(plan, Lifted) and not plan.writes:
             how = counting(plan.query)
             return Counting(plan.query, plan.stages) if how is None else how._replace(query=plan.query)
         volatile = engine.volatile_functions(duckdb.__version__)
@@ -138,6 +150,17 @@ class StatementCounts:
             return how
         return Counting(text, [set(self._sites)]) if how is None else how._replace(query=text)
 
+    def _may_be_spoilt(self, plan: Lifted | NotLifted | None) -> bool:
+        """Whether evaluating the statement before it runs might cost it its rows, or its user's transaction."""
+        con = self._session.con
+        # Without any answer the first pass of a lifted statement sees just what we see, so it fails where we do.
+        alike = isinstance(plan, Lifted) and not plan.writes and not self._statement.may_reuse
+        if not alike and not engine.Transaction(con).own:
+            return True
+        relations = [v for v in self._prepared.variables.values() if isinstance(v, duckdb.DuckDBPyRelation)]
+        sources = [*engine.definitions_used(con, self._prepared.text), *(relation.explain() for relation in relations)]
+        return any(_STREAM.search(source) for source in sources)
+
     def _run(self, query: str, counter: Counter, transaction: engine.Transaction) -> None:
         try:
             self._evaluate(query, counter)
@@ -146,8 +169,8 @@ class StatementCounts:
                 raise
             if not transaction.own:
                 raise StatementError(
-                    "the statement failed while no answer was known, which ended your transaction; explain it outside "
-                    f"of one, or guard it against NULL answers: {str(error).splitlines()[0]}"
+                    "the statement failed while no answer was known, which ended your transaction; run it outside of "
+                    f"one, or guard it against NULL answers: {str(error).splitlines()[0]}"
                 ) from error
             transaction.restart()
             self._sure = False
@@ -192,7 +215,7 @@ class StatementCounts:
                 notes.append("in a view or macro; what depends on its answers may come on top")
             before = max((count.most for count in counts), default=0)
             if stage > 1 and number not in reached and len(asked.keys) < before:
-                counts.append(self._supposed(site, stage, before, asked.characters, notes))
+                counts.append(self._supposed(site, stage, before, asked.characters, notes)._replace(site=number))
                 continue
             fresh = asked.keys
             if number not in how.nested:  # the request of a nested one is not what it will ask
@@ -200,7 +223,7 @@ class StatementCounts:
                 if shared := len(asked.keys) - len(fresh):
                     notes.append(f"{shared:,} more requests are those of calls above")
                 seen |= fresh
-            counts.append(self._counted(site, stage, asked, fresh, notes, exact=exact))
+            counts.append(self._counted(site, stage, asked, fresh, notes, exact=exact)._replace(site=number))
         return counts
 
     def _counted(
@@ -236,7 +259,10 @@ class StatementCounts:
         with collecting(self._statement, Counter()):
             values = used(self._session.con, self._prepared.text, self._prepared.values)
             rows = (expected_rows(self._session, self._prepared.text, values) or 0) // max(1, len(self._sites))
-        return [self._supposed(site, 1, rows, 0, list(self._notes)) for site in self._sites.values()]
+        return [
+            self._supposed(site, 1, rows, 0, list(self._notes))._replace(site=number)
+            for number, site in self._sites.items()
+        ]
 
     def _row(
         self,

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import threading
-import time
-import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -25,27 +22,16 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.errors import AiqError, FunctionError, StatementError
-from aiq.functions.ai_query import CallSite, Options
-from aiq.functions.signature import PARAMETERS
+from aiq.functions.ai_query import CallSite
 from aiq.functions.types import duckdb_type
-from aiq.gateway import Gateway
 from aiq.ledger.tables import Tables
-from aiq.request import Caller
 
-PLAIN_FUNCTION = "__aiq_query"
-PURE_PLAIN_FUNCTION = "__aiq_query_pure"
 _CALLED = re.compile(r"(\w+)\s*\(")
-_IDLE_S = 2.0
-_KEPT_STATEMENTS = 4
 
 _sites: dict[int, tuple[Statement, CallSite]] = {}
-_numbers = itertools.count(1)
-_plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = weakref.WeakKeyDictionary()
-_plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
+numbers = itertools.count(1)
 _seen: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, set[str]] = weakref.WeakKeyDictionary()
 """The functions that every transaction of a connection can call; none is ever dropped."""
-_identities: dict[str, set[tuple[str, tuple[str, ...], int]]] = {}
-"""By database, who is registered on it: user, groups and gateway."""
 _kept: set[Callable[..., pa.Array]] = set()
 """A database calls a function, without holding it, also when the connection that made it is gone."""
 
@@ -56,7 +42,7 @@ def numbered_sites() -> Iterator[Callable[[Statement, CallSite], int]]:
     used: list[int] = []
 
     def number(statement: Statement, site: CallSite) -> int:
-        used.append(next(_numbers))
+        used.append(next(numbers))
         _sites[used[-1]] = (statement, site)
         return used[-1]
 
@@ -80,14 +66,14 @@ def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType, *, pure: boo
         return name
     cursor = con.cursor()  # its transaction ends at once, so that a rollback of the connection's own takes nothing away
     try:
-        _create(cursor, name, _evaluate_site, sql_type, pure=pure)
+        create(cursor, name, _evaluate_site, sql_type, pure=pure)
     finally:
         cursor.close()
     if _is_visible(con, name):
         seen.add(name)
         return name
-    name = _name_of(f"{sql_type} {next(_numbers)}")  # for the connection's open transaction, which is older
-    _create(con, name, _evaluate_site, sql_type)
+    name = _name_of(f"{sql_type} {next(numbers)}")  # for the connection's open transaction, which is older
+    create(con, name, _evaluate_site, sql_type)
     return name
 
 
@@ -100,7 +86,7 @@ def _is_visible(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     first, second = (con.execute("SELECT txid_current()").fetchall() for _ in range(2))
     if first != second:  # no transaction is open
         return True
-    return con.execute(f"FROM duckdb_functions() WHERE function_name = '{name}'").fetchone() is not None
+    return bool(con.execute(f"FROM duckdb_functions() WHERE function_name = '{name}'").fetchall())
 
 
 def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
@@ -116,175 +102,7 @@ def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts name
         raise
 
 
-def _evaluate_plain(*columns: pa.ChunkedArray) -> pa.Array:
-    if not len(columns[0]):
-        return pa.array([], pa.string())
-    plain = _plain_by_number.get(columns[0][0].as_py())
-    if plain is None:
-        raise StatementError("the connection that ai_query was registered on is gone; call aiq.register again")
-    return plain.evaluate(*columns[1:])
-
-
-def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> PlainFunction:
-    """Makes `ai_query` callable in plain DuckDB SQL on this connection, and positionally on its cursors."""
-    plain = PlainFunction(con, gateway, caller)
-    con.execute("DROP MACRO IF EXISTS temp.ai_query").fetchall()  # it would hide the function of its name
-    with suppress(duckdb.Error):  # registering again replaces what is there
-        con.remove_function("ai_query")
-    _create(con, PLAIN_FUNCTION, _evaluate_plain, "VARCHAR")
-    # A cursor does not see a connection's temporary macro; it finds this function of the same name.
-    _create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
-    number = next(_numbers)
-    _plain[con] = _plain_by_number[number] = plain
-    plain._number = number
-    _define_macro(con, PLAIN_FUNCTION, number)
-    return plain
-
-
-def _define_macro(con: duckdb.DuckDBPyConnection, function: str, number: int) -> None:
-    """`ai_query` with its named arguments, as this connection calls it."""
-    options = ", ".join(f"{name} := NULL" for name in PARAMETERS[2:])
-    con.execute(
-        f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(PARAMETERS[:2])}, {options}) AS "
-        f"{function}({number}, txid_current(), {', '.join(PARAMETERS)})"
-    ).fetchall()
-
-
-class PlainFunction:
-    """`ai_query` on a connection that was only registered: STRING results, one statement's answers kept a while.
-
-    DuckDB tells a function nothing of the statement it is in, so the transaction's number stands for it.
-    """
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Caller) -> None:
-        self._con, self._gateway, self._caller = weakref.ref(con), gateway, caller
-        self._database = _database_of(con)
-        _identities.setdefault(self._database, set()).add((caller.user, caller.groups, id(gateway)))
-        self._statements: dict[int | None, tuple[Statement, float]] = {}
-        self._compiled: dict[str, CallSite] = {}
-        self._lock = threading.Lock()
-        self._whole: Statement | None = None
-        self._number = 0
-
-    @contextmanager
-    def within(self, statement: Statement) -> Iterator[None]:
-        """While inside, calls of the connection itself belong to `statement`: those of its views and macros."""
-        self._whole = statement
-        try:
-            yield
-        finally:
-            self._whole = None
-
-    @contextmanager
-    def looking_up(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """While inside, `ai_query` of views and macros is a function that DuckDB may evaluate as often as it likes."""
-        _create(con, PURE_PLAIN_FUNCTION, _evaluate_plain, "VARCHAR", pure=True)
-        _define_macro(con, PURE_PLAIN_FUNCTION, self._number)
-        try:
-            yield
-        finally:
-            with suppress(duckdb.Error):
-                _define_macro(con, PLAIN_FUNCTION, self._number)
-
-    def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
-        """`columns`: the transaction's number, then the arguments in the order of the signature."""
-        return self._evaluate(columns[0][0].as_py() if len(columns[0]) else None, columns[1:])
-
-    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray]) -> pa.Array:
-        if len(columns[0]) == 0:
-            return pa.array([], pa.string())
-        arguments = dict(zip(PARAMETERS, columns, strict=False))
-        whole = self._whole if transaction is not None else None
-        statement = whole or self._statement(transaction)
-        try:
-            return self._answered(statement, arguments)
-        except AiqError as error:
-            if whole is not None:  # DuckDB passes on only its words
-                whole.cancel(error)
-            raise
-
-    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray]) -> pa.Array:
-        site = self._site(arguments)
-        files = arguments.get("files")
-        from aiq.engines.interrupt import running
-
-        con = self._con()
-        with running(con, statement) if con is not None else nullcontext():
-            return site.evaluate(statement, arguments["request"], files)
-
-    def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
-        """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
-        if not 2 <= len(columns) <= len(PARAMETERS):
-            raise FunctionError("WRONG_NUM_ARGS", f"ai_query takes 2 to {len(PARAMETERS)} arguments.")
-        if len(_identities[self._database]) > 1:
-            raise StatementError(
-                "ai_query cannot tell who asks on this cursor, because several users are registered on its database; "
-                "call aiq.register(cursor, user=...)"
-            )
-        return self._evaluate(None, columns)
-
-    def _site(self, arguments: dict[str, pa.ChunkedArray]) -> CallSite:
-        constants = {}
-        for name, column in arguments.items():
-            if name in ("request", "files"):
-                continue
-            values = column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
-            if len(values) != 1:
-                raise FunctionError(
-                    "NON_FOLDABLE_ARGUMENT", f"the argument {name} of ai_query must be the same for all rows."
-                )
-            constants[name] = values[0]
-        key = repr(constants)
-        site = self._compiled.get(key)
-        if site is None:
-            if not isinstance(constants["endpoint"], str):
-                raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
-            fail_on_error = constants.get("failOnError")
-            site = CallSite(
-                self._gateway.open_endpoint(constants["endpoint"]),
-                Options(
-                    constants.get("returnType"),
-                    True if fail_on_error is None else bool(fail_on_error),
-                    constants.get("modelParameters"),
-                    constants.get("responseFormat"),
-                ),
-            )
-            if not pa.types.is_string(site.type):
-                raise StatementError(
-                    f"on a connection that was only registered, ai_query returns STRING, but this call returns "
-                    f"{duckdb_type(site.type)}. Run the statement with session.sql: "
-                    "aiq.connect(con).sql('SELECT ...')."
-                )
-            self._compiled[key] = site
-        return site
-
-    def _statement(self, transaction: int | None) -> Statement:
-        """The statement of a transaction. Older ones that nobody used for a while are forgotten."""
-        now = time.monotonic()
-        with self._lock:
-            found = self._statements.get(transaction)
-            if found is not None and (found[0].stopped or (transaction is None and now - found[1] > _IDLE_S)):
-                found = None
-            statement = found[0] if found else Statement(self._gateway, self._caller)
-            self._statements.pop(transaction, None)
-            self._statements[transaction] = (statement, now)
-            while len(self._statements) > _KEPT_STATEMENTS:
-                oldest = next(iter(self._statements))
-                if self._statements[oldest][0].asking:
-                    break
-                del self._statements[oldest]
-            return statement
-
-
-def _database_of(con: duckdb.DuckDBPyConnection) -> str:
-    """What tells this database from all others in the process, in memory too: a function of it that says so."""
-    token = uuid.uuid4().hex
-    _create(con, "__aiq_database", lambda *columns: pa.array([token] * len(columns[0])), "VARCHAR")
-    found: str = con.execute("SELECT __aiq_database(1)").fetchall()[0][0]
-    return found
-
-
-def _create(
+def create(
     con: duckdb.DuckDBPyConnection,
     name: str,
     function: Callable[..., pa.Array],
@@ -383,7 +201,7 @@ def _own_functions(version: str) -> frozenset[str]:
         names = con.execute(
             "SELECT lower(function_name) FROM duckdb_functions() UNION ALL SELECT keyword_name FROM duckdb_keywords()"
         ).fetchall()
-    return frozenset(name for (name,) in names) | {"ai_query"}
+    return frozenset(name for (name,) in names) | {"ai_query", "aiq_reuse", "aiq_max_cost_usd"}
 
 
 def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa.Table) -> str:

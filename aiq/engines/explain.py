@@ -5,8 +5,11 @@ Knows columns and sessions; how requests are counted is in count.py, the arithme
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -14,21 +17,24 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
+from aiq.engines.actual import Actuals
 from aiq.engines.count import Counter, StatementCounts, collecting
-from aiq.engines.history import Taken, history_of, taken_by
+from aiq.engines.history import NOTHING, Taken, history_of, taken_by
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
-from aiq.errors import StatementError
+from aiq.engines.settings import set_statement, without_hints
+from aiq.errors import AiqError, BudgetExceeded, StatementCancelled, StatementError
 from aiq.functions.ai_query import CallSite
 from aiq.ledger.tables import Tables
 from aiq.plan.estimate import Estimate, Terms, estimate, total
 
 if TYPE_CHECKING:
-    from aiq.engines.prepare import Parameters
+    from aiq.engines.prepare import Parameters, Prepared
     from aiq.engines.session import Session
 
 _QUESTION = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
 )
+_LITERAL = re.compile(r"'([^'\n]{1,4096})'")
 _EXPLAINABLE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 _SCHEMA = pa.schema(
@@ -54,13 +60,17 @@ _SCHEMA = pa.schema(
 
 _ACTUAL = pa.schema(
     [
+        ("actual_rows", pa.int64()),
         ("actual_requests", pa.int64()),
+        ("actual_reused", pa.int64()),
+        ("actual_calls", pa.int64()),
         ("actual_input_tokens", pa.int64()),
         ("actual_output_tokens", pa.int64()),
         ("actual_cost_usd", pa.float64()),
         ("actual_seconds", pa.float64()),
     ]
 )
+"""Columns of what was taken: those of `Taken`."""
 
 
 class Question(NamedTuple):
@@ -79,21 +89,40 @@ def question(text: str) -> Question | None:
 
 
 class Explanation(NamedTuple):
-    """One row a call, in the order in which they are asked, and the whole statement."""
+    """One row a call, in the order in which they are asked, and the whole statement.
+
+    `sites` has, for each call, how many calls were numbered before it, None for one in a view or macro.
+    """
 
     calls: list[Estimate]
     total: Estimate
+    sites: list[int | None]
 
     def table(self) -> pa.Table:
         """The rows, the total last."""
         return pa.Table.from_pylist([row._asdict() for row in [*self.calls, self.total]], schema=_SCHEMA)
 
+    def check(self, limit_usd: float) -> None:
+        """Raises BudgetExceeded where the low estimate is above a limit; a price that is not known counts nothing."""
+        low = sum(call.cost_low_usd or 0.0 for call in self.calls)
+        likely = sum(call.cost_likely_usd or 0.0 for call in self.calls)
+        high = sum(call.cost_high_usd or 0.0 for call in self.calls)
+        if low > limit_usd:
+            raise BudgetExceeded(
+                f"the statement would cost at least ${low:.6f}, likely ${likely:.6f} and up to ${high:.6f}, which is "
+                f"above aiq_max_cost_usd = {limit_usd:g}; nothing was asked. Raise the limit (SET aiq_max_cost_usd = "
+                "...), ask for fewer rows, or see with EXPLAIN AI what each call costs."
+            )
 
-def explain(session: Session, text: str, params: Parameters, dialect: str) -> Explanation:
+
+def explain(session: Session, text: str, params: Parameters, dialect: str, *, gently: bool = False) -> Explanation:
     """What a statement would ask and what that takes. Makes no call and changes nothing.
 
+    With `gently`, not even what is read on the way: a stream is left to the statement, and an open transaction whole.
     Raises StatementError, FunctionError and DuckDB's own errors as running it would, before any call.
     """
+    if set_statement(text) is not None:
+        raise StatementError("EXPLAIN AI explains a statement that asks; run SET and RESET alone, without EXPLAIN AI")
     statement = session._statement_for(text)
     sites: dict[int, CallSite] = {}
     with engine.numbered_sites() as number:
@@ -105,23 +134,41 @@ def explain(session: Session, text: str, params: Parameters, dialect: str) -> Ex
 
         try:
             with collecting(statement, Counter()):  # an argument that is a call itself must not be asked for
-                prepared = session._preparation.prepare(text, params, dialect, statement, numbered)
+                prepared = session._preparation.prepare(without_hints(text), params, dialect, statement, numbered)
             if prepared.plan is None:
-                parsed = session.con.extract_statements(prepared.text)
-                if not parsed:
-                    raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
-                if parsed[0].type.name in _EXPLAINABLE:
-                    prepared.execute(session.con, f"EXPLAIN {prepared.text}").fetchall()
-                return Explanation([], total([], [], {}, "no AI call"))
+                if not gently:
+                    _check(session, prepared)
+                return Explanation([], total([], [], {}, "no AI call"), [])
             with stopped_by_ctrl_c(statement), running(session.con, statement), session._plain.within(statement):
-                counts = StatementCounts(session, prepared, statement, sites).counts()
+                counts = StatementCounts(session, prepared, statement, sites, gently=gently).counts()
         except (duckdb.Error, RuntimeError) as error:
             raise session._explained(error, statement) from None
         finally:
             statement.cancel()
     terms = {name: _terms(session, name) for name in {count.endpoint for count in counts}}
     rows = [estimate(count, terms[count.endpoint]) for count in counts]
-    return Explanation(rows, total(counts, rows, terms, "" if rows else "no row reaches an AI call"))
+    whole = total(counts, rows, terms, "" if rows else "no row reaches an AI call")
+    places = {number: place for place, number in enumerate(sites)}
+    return Explanation(rows, whole, [places.get(count.site) for count in counts])
+
+
+def check_budget(session: Session, text: str, params: Parameters, dialect: str) -> None:
+    """Raises BudgetExceeded where a statement has a limit, and its low estimate is above it. Makes no call.
+
+    Where nothing can be estimated, what is reserved for each call holds the limit alone.
+    """
+    limit_usd = session.limit_usd(text)
+    if limit_usd is None or _reads_pipe(text):
+        return
+    try:
+        found = explain(session, text, params, dialect, gently=True)
+    except StatementCancelled:
+        raise
+    except (AiqError, duckdb.Error, RuntimeError):
+        if _is_usable(session.con):
+            return  # running it says what is wrong, or there is nothing wrong with it
+        raise
+    found.check(limit_usd)
 
 
 def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa.Table:
@@ -130,24 +177,64 @@ def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa
     Raises what running it raises.
     """
     explanation = explain(session, text, params, dialect)
-    statement = session._statement_for(text)
+    if (limit_usd := session.limit_usd(text)) is not None:
+        explanation.check(limit_usd)
+    statement, actuals = session._statement_for(text), Actuals()
+    actuals.watch(statement)
     started = time.monotonic()
-    result = session._run_statement(text, params, dialect, statement)
+    result = session._run_statement(text, params, dialect, statement, actuals.numbering)
     seconds = time.monotonic() - started
     if result is not None and session._results and session._results[-1][1]() is result:
         name, _ = session._results.pop()
         del result
         session.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
-    taken = taken_by(Tables(session.gateway.ledger.home), statement.id)
+    ledger = taken_by(Tables(session.gateway.ledger.home), statement.id)
     endpoints = [row.endpoint for row in explanation.calls]
-    actual = []
-    for row in explanation.calls:
-        own = endpoints.count(row.endpoint) == 1  # the ledger knows of endpoints, not of calls in a statement
-        found = taken.get(row.endpoint or "", Taken(0, 0, 0, 0.0, 0.0)) if own else Taken(None, None, None, None, None)
-        actual.append(row._asdict() | found._asdict())
-    everything = taken.get(None, Taken(0, 0, 0, 0.0, 0.0))._replace(actual_seconds=seconds)
-    actual.append(explanation.total._asdict() | everything._asdict())
-    return pa.Table.from_pylist(actual, schema=pa.schema([*_SCHEMA, *_ACTUAL]))
+    of_sites = iter(actuals.taken([site for site in explanation.sites if site is not None]))
+    taken = []
+    for row, site in zip(explanation.calls, explanation.sites, strict=True):
+        if site is not None:
+            taken.append(next(of_sites))
+        elif endpoints.count(row.endpoint) == 1:  # of a call in a view, only the ledger knows, and only its endpoint
+            taken.append(ledger.get(row.endpoint, NOTHING))
+        else:
+            taken.append(Taken())
+    rows = [one.actual_rows for one in taken]
+    everything = ledger.get(None, NOTHING)._replace(
+        actual_rows=None if None in rows else sum(row or 0 for row in rows), actual_seconds=seconds
+    )
+    pairs = zip([*explanation.calls, explanation.total], [*taken, everything], strict=True)
+    return pa.Table.from_pylist(
+        [estimated._asdict() | found._asdict() for estimated, found in pairs], schema=pa.schema([*_SCHEMA, *_ACTUAL])
+    )
+
+
+def _check(session: Session, prepared: Prepared) -> None:
+    """Raises what DuckDB says of a statement without an AI call before it runs."""
+    parsed = session.con.extract_statements(prepared.text)
+    if not parsed:
+        raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
+    if parsed[0].type.name in _EXPLAINABLE:
+        prepared.execute(session.con, f"EXPLAIN {prepared.text}").fetchall()
+
+
+def _reads_pipe(text: str) -> bool:
+    """Whether a statement names a pipe, a terminal or a socket: it gives its rows once, and even planning reads it."""
+    for name in _LITERAL.findall(text):
+        with suppress(OSError, ValueError):
+            mode = os.stat(name).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+                return True
+    return False
+
+
+def _is_usable(con: duckdb.DuckDBPyConnection) -> bool:
+    """False in a transaction that an error has ended."""
+    try:
+        con.execute("SELECT 1").fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _terms(session: Session, name: str) -> Terms:

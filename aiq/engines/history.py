@@ -22,7 +22,7 @@ def history_of(tables: Tables, endpoint: Endpoint) -> History:
     with duckdb.connect() as con:
         _read(con, tables, CALLS_TABLE, "calls")
         calls, low, mean, high, latency_ms = con.execute(
-            "SELECT count(*), quantile_cont(tokens, 0.05), avg(tokens), quantile_cont(tokens, 0.99), avg(latency_ms) "
+            "SELECT count(*), min(tokens), avg(tokens), quantile_cont(tokens, 0.99), avg(latency_ms) "
             "FROM (SELECT output_tokens / rows AS tokens, latency_ms FROM calls WHERE endpoint_name = ? "
             f"AND status = 'ok' AND NOT cache_hit AND rows > 0 ORDER BY start_time DESC LIMIT {LAST_CALLS})",
             [endpoint.name],
@@ -43,32 +43,46 @@ def history_of(tables: Tables, endpoint: Endpoint) -> History:
 
 
 class Taken(NamedTuple):
-    """What a statement's calls took; `actual_seconds` from the first one's start to the last one's end."""
+    """What calls took. `actual_requests` are distinct, `actual_reused` those of them that were answered already.
 
-    actual_requests: int | None
-    actual_input_tokens: int | None
-    actual_output_tokens: int | None
-    actual_cost_usd: float | None
-    actual_seconds: float | None
+    `actual_seconds` are from the first call's start to the last one's end.
+    """
+
+    actual_rows: int | None = None
+    actual_requests: int | None = None
+    actual_reused: int | None = None
+    actual_calls: int | None = None
+    actual_input_tokens: int | None = None
+    actual_output_tokens: int | None = None
+    actual_cost_usd: float | None = None
+    actual_seconds: float | None = None
+
+
+NOTHING = Taken(0, 0, 0, 0, 0, 0, 0.0, 0.0)
 
 
 def taken_by(tables: Tables, statement_id: str) -> dict[str | None, Taken]:
-    """What the calls of a committed statement took, by endpoint, and under None all of them together."""
+    """What the calls of a committed statement took, by endpoint, and under None all of them together.
+
+    Every attempt is a call here. The ledger does not know `actual_rows`.
+    """
     if CALLS_TABLE not in tables.names():
         return {}
     with duckdb.connect() as con:
         _read(con, tables, CALLS_TABLE, "calls")
         found = con.execute(
             "SELECT endpoint_name, coalesce(sum(rows) FILTER (WHERE final), 0)::BIGINT, "
+            "count(*) FILTER (WHERE cache_hit), count(*) FILTER (WHERE NOT cache_hit), "
             "coalesce(sum(input_tokens), 0)::BIGINT, coalesce(sum(output_tokens), 0)::BIGINT, "
             "CASE WHEN count(*) FILTER (WHERE cost_usd IS NULL AND input_tokens IS NOT NULL) = 0 "
             "THEN coalesce(sum(cost_usd), 0) END, "
-            "coalesce(max(epoch(start_time) + coalesce(latency_ms, 0) / 1000) - min(epoch(start_time)), 0) "
-            "FROM calls WHERE statement_id = ? AND NOT cache_hit AND status <> 'refused' "
+            "coalesce(max(epoch(start_time) + coalesce(latency_ms, 0) / 1000) FILTER (WHERE NOT cache_hit) "
+            "- min(epoch(start_time)) FILTER (WHERE NOT cache_hit), 0) "
+            "FROM calls WHERE statement_id = ? AND status <> 'refused' "
             "GROUP BY GROUPING SETS ((endpoint_name), ())",
             [statement_id],
         ).fetchall()
-        return {name: Taken(*values) for name, *values in found}
+        return {name: Taken(None, *values) for name, *values in found}
 
 
 def _read(con: duckdb.DuckDBPyConnection, tables: Tables, table: str, view: str) -> None:

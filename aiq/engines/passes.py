@@ -16,12 +16,15 @@ from aiq.plan.lift import Lifted
 FIRST_WAVE = 16
 MAX_EXTRA_PASSES = 8
 MAX_WAVES = 64
+MANY_LOOKED_UP = 50_000
+"""Answers looked up in one pass from which on the next one is made over the distinct requests."""
 
 
 class Passes:
     """The passes of one statement. `evaluate` runs its query whole and returns its number of rows.
 
     Errors of the types `failed` do not count while answers are missing: a NULL in an answer's place may cause them.
+    `quickly` evaluates the query in a way that may look more answers up and so must not ask, None where there is none.
     """
 
     def __init__(
@@ -30,8 +33,10 @@ class Passes:
         lifted: Lifted,
         evaluate: Callable[[], int],
         failed: tuple[type[Exception], ...],
+        quickly: Callable[[], int] | None = None,
     ) -> None:
         self._statement, self._lifted, self._evaluate, self._failed = statement, lifted, evaluate, failed
+        self._quickly = quickly
         self._looked_up = 0
 
     def run(self) -> bool:
@@ -41,6 +46,8 @@ class Passes:
         with calls that wait for their answer.
         """
         last = max(0, len(self._lifted.stages) - 1)
+        if self._statement.may_reuse and self._answers_are_there(last):
+            return True
         frozen = -1 if self._lifted.limit is None else self._in_waves(self._lifted.limit)
         stage = frozen + 1
         for _ in range(last + 1 + MAX_EXTRA_PASSES):
@@ -52,8 +59,21 @@ class Passes:
                         "its calls need them again: put them into a table first, with CREATE TEMP TABLE ... AS"
                     )
                 return True
+            if run.looked_up > max(MANY_LOOKED_UP, 4 * run.asked) and self._answers_are_there(last):
+                return True
             stage = min(stage + 1, last)
         return False
+
+    def _answers_are_there(self, last: int) -> bool:
+        """Tries to evaluate the query without asking anything."""
+        if self._quickly is None:
+            return False
+        try:
+            run, _ = self._pass(Pass(last, most=0), self._quickly)
+        except self._failed:
+            self._quickly = None
+            return False
+        return run.complete and run.looked_up > 0
 
     def _in_waves(self, limit: int) -> int:
         """Asks the filter for more and more rows until enough pass it. Returns the last stage that asks no more."""
@@ -67,12 +87,12 @@ class Passes:
             most *= 2
         return filters - 1
 
-    def _pass(self, run: Pass) -> tuple[Pass, int]:
+    def _pass(self, run: Pass, evaluate: Callable[[], int] | None = None) -> tuple[Pass, int]:
         statement = self._statement
         statement.running = run
         rows = 0
         try:
-            rows = self._evaluate()
+            rows = (evaluate or self._evaluate)()
         except self._failed:
             if statement.stopped or not (run.asked or run.unknown):
                 raise

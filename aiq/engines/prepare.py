@@ -101,16 +101,17 @@ class Preparation:
         if reason is None:
             numbers: dict[int, CallSite] = {}
             rewritten = self._rewrite(text, values or {}, statement, number, numbers, pure=True)
-            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]))
-            if isinstance(plan, Lifted) and (
-                not plan.changed or self._binds(Prepared(plan.text, values, variables), statement)
-            ):
+            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]), rules=self._orders_as_usual())
+            if isinstance(plan, Lifted) and plan.writes and not engine.Transaction(self.con).own:
+                plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
+            changed = isinstance(plan, Lifted) and plan.changed and Prepared(plan.text, values, variables)
+            if changed and not self._binds(changed, statement):
+                plan = lift(rewritten, lambda _: 0.0, rules=False)
+            if isinstance(plan, Lifted):
                 for stage, members in reversed(list(enumerate(plan.stages))):
                     for member in members:  # one call in several places asks where it is needed first
                         numbers[member].stage = stage
                 return Prepared(plan.text, values, variables, plan, by_name)
-            if isinstance(plan, Lifted):
-                plan = NotLifted("DuckDB does not take the rewritten statement")
         return Prepared(self._rewrite(text, values or {}, statement, number, {}, pure=False), values, variables, plan)
 
     def _rewrite(
@@ -141,6 +142,12 @@ class Preparation:
             return f"{compiled} AS {quoted(call.text)}" if call.is_column else compiled
 
         return calls.rewrite_calls(text, compile_call)
+
+    def _orders_as_usual(self) -> bool:
+        """Whether ORDER BY means what it means without settings; rewritten SQL leaves out what is the default."""
+        settings = "SELECT current_setting('default_null_order'), current_setting('default_order')"
+        nulls, order = (str(value).upper() for value in self.con.execute(settings).fetchall()[0])
+        return nulls == "NULLS_LAST" and order.startswith("ASC")
 
     def _typical_cost(self, site: CallSite) -> float:
         """US dollars of a typical request: what orders AI predicates whose answers nobody has seen yet."""

@@ -11,7 +11,7 @@ import os
 import re
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -23,17 +23,19 @@ from aiq.batch.kept import KeptAnswers
 from aiq.batch.statement import Statement
 from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
-from aiq.engines.explain import Question, analyze, explain, question
+from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
 from aiq.engines.passes import Passes
-from aiq.engines.prepare import Parameters, Preparation, Prepared, quoted, used
+from aiq.engines.plain import register_plain
+from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, quoted, used
 from aiq.engines.progress import shown_progress
-from aiq.engines.settings import StatementSettings, hints, set_statement
+from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
 from aiq.gateway import Gateway
+from aiq.plan.distinct import over_distinct
 from aiq.plan.lift import Lifted
 from aiq.plan.windows import windows
 from aiq.request import Caller
@@ -60,7 +62,7 @@ class Session:
         self.con, self.gateway, self.caller = con, gateway, caller
         self._owns, self._dialect = owns_connection, dialect
         self._results: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
-        self._plain = engine.register_plain(con, gateway, caller)
+        self._plain = register_plain(con, gateway, caller)
         self._preparation = Preparation(con, gateway)
         self._answers: dict[bytes, Any] = {}
         self.settings = StatementSettings()
@@ -72,7 +74,8 @@ class Session:
 
         `params` fill `?`, `$1` or `$name`. `dialect` "databricks" reads the whole text as Databricks SQL; text with
         backticks is read so in any case. Raises StatementError or FunctionError before any call, RequestFailed where
-        a row failed under failOnError => true, StatementCancelled when stopped, and DuckDB's own errors.
+        a row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice,
+        StatementCancelled when stopped, and DuckDB's own errors.
         """
         if (changed := set_statement(text)) is not None:
             self.settings = self.settings.with_values(changed)
@@ -81,6 +84,9 @@ class Session:
             if asked.analyze:
                 return self.con.from_arrow(analyze(self, asked.text, params, dialect or self._dialect))
             return self.explain(asked.text, params, dialect=dialect)
+        if (table := shown(text, self.settings)) is not None:
+            return self.con.from_arrow(table)
+        check_budget(self, text, params, dialect or self._dialect)
         return self._run_statement(text, params, dialect or self._dialect, self._statement_for(text))
 
     def explain(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> duckdb.DuckDBPyRelation:
@@ -104,7 +110,9 @@ class Session:
         well = False
         with engine.numbered_sites() as number:
             try:
-                prepared = self._preparation.prepare(text, params, dialect or self._dialect, statement, number)
+                prepared = self._preparation.prepare(
+                    without_hints(text), params, dialect or self._dialect, statement, number
+                )
                 plan = prepared.plan
                 split = windows(plan.query) if isinstance(plan, Lifted) and len(plan.stages) == 1 else None
                 if split is None or not isinstance(plan, Lifted) or plan.text != plan.query or prepared.by_name:
@@ -112,6 +120,7 @@ class Session:
                     if relation is not None:
                         yield from pa.RecordBatchReader.from_stream(relation)
                 else:
+                    check_budget(self, text, params, dialect or self._dialect)
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
                     with running(self.con, statement):
                         yield from stream_windows(self, prepared, split, statement, batch_rows)
@@ -123,10 +132,15 @@ class Session:
                 self._preparation.commit()
 
     def _run_statement(
-        self, text: str, params: Parameters, dialect: str, statement: Statement
+        self,
+        text: str,
+        params: Parameters,
+        dialect: str,
+        statement: Statement,
+        numbering: Callable[[Numbering], Numbering] = lambda number: number,
     ) -> duckdb.DuckDBPyRelation | None:
         with engine.numbered_sites() as number:
-            prepared = self._preparation.prepare(text, params, dialect, statement, number)
+            prepared = self._preparation.prepare(without_hints(text), params, dialect, statement, numbering(number))
             if prepared.plan is None:
                 return self._pass_through(prepared)
             self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
@@ -147,6 +161,10 @@ class Session:
             finally:
                 statement.end(well=well)
                 self._preparation.commit()
+
+    def limit_usd(self, text: str) -> float | None:
+        """US dollars that a statement may cost, by its hints or the session's settings; None for any."""
+        return self.settings.with_values(hints(text)).max_cost_usd
 
     def _statement_for(self, text: str) -> Statement:
         return self._statement(self.settings.with_values(hints(text)))
@@ -214,9 +232,9 @@ class Session:
         self._drop_unused()
         name = self.new_table()
 
-        def evaluate() -> int:
+        def guarded(run: Callable[[], int]) -> int:
             try:
-                self._fill(name, plan.query, prepared)
+                return run()
             except duckdb.Error as error:
                 if not transaction.own and not statement.stopped and statement.incomplete:
                     raise StatementError(
@@ -225,17 +243,55 @@ class Session:
                     ) from error
                 transaction.restart()
                 raise
+
+        def filled(query: str) -> int:
+            self._fill(name, query, prepared)
             return int(self.con.execute(f"SELECT count(*) FROM temp.{name}").fetchall()[0][0])
 
         looking_up = self._plain.looking_up(self.con) if prepared.by_name else nullcontext()
         with looking_up, engine.Transaction(self.con) as transaction:
-            complete = Passes(statement, plan, evaluate, (duckdb.Error,)).run()
+            if plan.writes:
+                return self._run_writing(prepared, statement, transaction)
+            quick = over_distinct(plan.unchanged) if transaction.own and not prepared.by_name else None
+            complete = Passes(
+                statement,
+                plan,
+                lambda: guarded(lambda: filled(plan.query)),
+                (duckdb.Error,),
+                None if quick is None else lambda: guarded(lambda: filled(quick)),
+            ).run()
             if plan.text == plan.query:
                 if not complete:
                     self._fill(name, plan.query, prepared)
                 return self._result(name)
+            if complete and plan.into is not None:
+                self._rename_columns(name)
+                prepared.execute(self.con, f"{plan.into} FROM temp.{name}").fetchall()
             self.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
-            return self._run(prepared)
+            return None if complete and plan.into is not None else self._run(prepared)
+
+    def _run_writing(
+        self, prepared: Prepared, statement: Statement, transaction: engine.Transaction
+    ) -> duckdb.DuckDBPyRelation | None:
+        """Runs a statement that changes rows. What it did while answers were missing is rolled back."""
+        plan = prepared.plan
+        assert isinstance(plan, Lifted)
+        rows: list[pa.Table] = []
+
+        def evaluate() -> int:
+            if rows:
+                transaction.restart()
+                rows.clear()
+            try:
+                rows.append(engine.fetched(prepared.execute(self.con, plan.query)))
+            except duckdb.Error:
+                transaction.restart()
+                raise
+            return len(rows[0])
+
+        if not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
+            evaluate()
+        return self.con.from_arrow(rows[0]) if _RETURNING.search(plan.query) else None
 
     def new_table(self) -> str:
         """A name for a temporary table that nobody has used."""
@@ -319,7 +375,7 @@ def register(
     gateway = open_gateway(conf, home)
     caller = _caller(gateway, user, groups, usage_context)
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
-    engine.register_plain(con, gateway, caller)
+    register_plain(con, gateway, caller)
 
 
 def _caller(

@@ -1,6 +1,7 @@
-"""Settings of a session and of one statement, in SQL: `SET aiq_reuse = 'durable 7 days'`, or a hint before a statement.
+"""Settings of a session and of one statement, in SQL: `SET aiq_reuse = 'durable 7 days'`, or a hint in a statement.
 
-A hint is a comment before the statement: `/*+ aiq_reuse(session), aiq_max_cost_usd(5) */ SELECT ...`.
+A hint is a comment before the statement or after its SELECT: `/*+ aiq_reuse(session), aiq_max_cost_usd(5) */ SELECT`.
+Knows SQL text only.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from aiq.config.describe import nearest
 from aiq.config.reuse import Reuse, parse_reuse
 from aiq.errors import StatementError
 
-_SET = re.compile(
-    r"^\s*(set|reset)\s+(?:session\s+|local\s+|global\s+)?(aiq_\w+)\s*(?:(?:=|to)\s*(.*?))?\s*;?\s*(?:--[^\n]*)?\s*$",
-    re.IGNORECASE | re.DOTALL,
+_SET = re.compile(r"(set|reset)\s+(?:session\s+|local\s+|global\s+)?(aiq_\w+)\s*(=|to\b)?", re.IGNORECASE)
+_SHOW = re.compile(r"show\s+(?:all\s+)?(aiq_\w+)\s*;?\s*$", re.IGNORECASE)
+_VALUE = re.compile(r"\s*('[^']*'|\"[^\"]*\"|[^;]*)\s*(;?)(.*)$", re.DOTALL)
+_BLANK = re.compile(r"\s+|--[^\n]*|/\*(?!\+).*?\*/", re.DOTALL)
+_QUOTED_OR_COMMENT = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*(\+)?(.*?)\*/", re.DOTALL
 )
-_BEFORE = re.compile(r"\s+|--[^\n]*|/\*(?!\+).*?\*/", re.DOTALL)
-_HINTS = re.compile(r"^\s*/\*\+(.*?)\*/", re.DOTALL)
 _HINT = re.compile(r"\s*(\w+)\s*\(\s*([^()]*?)\s*\)\s*,?")
 _NAMES = ("aiq_reuse", "aiq_max_cost_usd")
+_UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 
 class StatementSettings(NamedTuple):
@@ -45,40 +50,100 @@ class StatementSettings(NamedTuple):
 
 
 def set_statement(text: str) -> dict[str, str | None] | None:
-    """The setting that a SET or RESET of ours changes, or None for any other statement."""
-    match = _SET.match(_without_comments_before(text))
+    """The setting that a SET or RESET of ours changes, or None for any other statement. Raises StatementError."""
+    text = _without_comments_before(text)
+    match = _SET.match(text)
     if match is None:
         return None
-    verb, name, value = match.group(1).lower(), match.group(2).lower(), match.group(3)
-    if verb == "reset" or (value or "").strip().lower() in ("default", "null"):
+    verb, name, assigned = match.group(1).lower(), match.group(2).lower(), match.group(3)
+    found = _VALUE.match(text, match.end())
+    assert found is not None  # every part of it may be empty
+    value = re.sub(r"(--[^\n]*|/\*.*?\*/)", "", found.group(1), flags=re.DOTALL).strip()
+    if rest := _without_comments_before(found.group(3)).strip():
+        if not found.group(2):
+            raise StatementError(f"{verb.upper()} {name} takes one value, but after it stands '{rest}'")
+        raise StatementError(
+            f"session.sql runs one statement; run {verb.upper()} {name} and what follows it one by one"
+        )
+    if verb == "reset":
+        if assigned or value:
+            raise StatementError(f"RESET {name} takes no value; to set one: SET {name} = ...")
+        return {name: None}
+    if value and not assigned:
+        raise StatementError(f"SET {name} needs '=' or TO before its value: SET {name} = {value}")
+    if value.lower() in ("default", "null"):
         return {name: None}
     if not value:
         raise StatementError(f"SET {name} needs a value: SET {name} = ...")
-    return {name: value.strip().strip("'\"")}
+    return {name: value.strip("'\"")}
+
+
+def shown(text: str, settings: StatementSettings) -> pa.Table | None:
+    """The answer to `SHOW aiq_settings` or `SHOW aiq_reuse`: `name`, `value` (NULL: not set), `otherwise`; else None.
+
+    SHOW with another name is DuckDB's: it describes a table.
+    """
+    match = _SHOW.match(_without_comments_before(text))
+    wanted = "" if match is None else match.group(1).lower()
+    if wanted not in ("aiq_settings", *_NAMES):
+        return None
+    cost = None if settings.max_cost_usd is None else f"{settings.max_cost_usd:g}"
+    rows = [
+        {"name": "aiq_reuse", "value": _reuse(settings.reuse), "otherwise": "as the endpoint says, else statement"},
+        {"name": "aiq_max_cost_usd", "value": cost, "otherwise": "no limit"},
+    ]
+    return pa.Table.from_pylist(
+        [row for row in rows if wanted in ("aiq_settings", row["name"])],
+        pa.schema([("name", pa.string()), ("value", pa.string()), ("otherwise", pa.string())]),
+    )
 
 
 def hints(text: str) -> dict[str, str | None]:
-    """The settings in a hint comment before a statement. Raises StatementError for a hint of ours that is malformed."""
-    match = _HINTS.match(_without_comments_before(text))
-    if match is None or "aiq_" not in match.group(1).lower():
-        return {}
+    """The settings in a statement's hint comments. Raises StatementError for a hint of ours that is malformed."""
     found: dict[str, str | None] = {}
-    rest = match.group(1)
-    while rest.strip():
-        hint = _HINT.match(rest)
-        if hint is None:
-            raise StatementError(f"the hint '{rest.strip()}' is not understood; write /*+ aiq_reuse(session) */")
-        if hint.group(1).lower().startswith("aiq_"):
-            found[hint.group(1).lower()] = hint.group(2).strip().strip("'\"")
-        rest = rest[hint.end() :]
+    for _, _, rest in _our_hints(text):
+        while rest.strip():
+            hint = _HINT.match(rest)
+            if hint is None:
+                raise StatementError(f"the hint '{rest.strip()}' is not understood; write /*+ aiq_reuse(session) */")
+            name, value = hint.group(1).lower(), hint.group(2).strip().strip("'\"")
+            if name.startswith("aiq_") and found.setdefault(name, value) != value:
+                raise StatementError(f"two hints of one statement say {name}: '{found[name]}' and '{value}'; keep one")
+            rest = rest[hint.end() :]
     return found
+
+
+def without_hints(text: str) -> str:
+    """A statement without the hints that `hints` reads, each character in its place: not every parser knows hints."""
+    for start, end, _ in _our_hints(text):
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+    return text
+
+
+def _our_hints(text: str) -> list[tuple[int, int, str]]:
+    """Start, end and content of each hint comment that names a setting of ours."""
+    if "/*+" not in text or "aiq_" not in text.lower():
+        return []
+    return [
+        (match.start(), match.end(), match.group(3))
+        for match in _QUOTED_OR_COMMENT.finditer(text)
+        if match.group(2) and "aiq_" in match.group(3).lower()
+    ]
 
 
 def _without_comments_before(text: str) -> str:
     start = 0
-    while (found := _BEFORE.match(text, start)) is not None:
+    while (found := _BLANK.match(text, start)) is not None:
         start = found.end()
     return text[start:]
+
+
+def _reuse(reuse: Reuse | None) -> str | None:
+    """As `SET aiq_reuse` takes it."""
+    if reuse is None or reuse.ttl_s is None:
+        return None if reuse is None else reuse.mode
+    size, unit = next(((size, unit) for size, unit in _UNITS if reuse.ttl_s % size == 0), (1.0, "seconds"))
+    return f"{reuse.mode} {reuse.ttl_s / size:g} {unit}"
 
 
 def _dollars(text: str) -> float:

@@ -27,6 +27,9 @@ from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
 from aiq.providers.base import text_characters
 
+MAX_SEEN = 10_000
+"""Texts of one call whose requests are kept at hand, because they come again in every chunk of rows."""
+
 
 class Options(NamedTuple):
     """The constant arguments of one call, as Python values; None where they were not given."""
@@ -76,6 +79,7 @@ class CallSite:
             [endpoint.name, endpoint.fingerprint, self.task, self._parameters], option=orjson.OPT_SORT_KEYS
         )
         self._hash = hashlib.blake2b(about, digest_size=16)
+        self._seen: dict[str, Ask] = {}
 
     def evaluate(self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None) -> pa.Array:
         """The results of some rows, in order, of type `self.type`. NULL requests give NULL and make no call."""
@@ -104,11 +108,14 @@ class CallSite:
         if not pa.types.is_string(column.type):
             column = column.cast(pa.string())
         encoded = column.dictionary_encode()
-        hasher, body, asks = self._hash, self._text_body, []
+        seen, asks = self._seen, []
         for text in encoded.dictionary.to_pylist():
-            key = hasher.copy()
-            key.update(text.encode())
-            asks.append(Ask(key.digest(), body(text)))
+            ask = seen.get(text)
+            if ask is None:
+                ask = Ask(self._key(text), self._text_body(text))
+                if len(seen) < MAX_SEEN:
+                    seen[text] = ask
+            asks.append(ask)
         values = self._values(statement, asks)
         results = self._results(values, statement)
         return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
@@ -116,13 +123,13 @@ class CallSite:
     def _collect(self, collect: Collect, column: pa.Array) -> pa.Array:
         """The texts of some rows as keys and lengths: a million of them must not become a million bodies."""
         texts = column.cast(pa.string()).unique().drop_null().to_pylist()
-        hasher, keys = self._hash, []
-        for text in texts:
-            key = hasher.copy()
-            key.update(text.encode())
-            keys.append(key.digest())
-        collect(self, len(column) - column.null_count, keys, list(map(len, texts)))
+        collect(self, len(column) - column.null_count, list(map(self._key, texts)), list(map(len, texts)))
         return pa.nulls(len(column), self.type)
+
+    def _key(self, text: str) -> bytes:
+        hasher = self._hash.copy()
+        hasher.update(text.encode())
+        return hasher.digest()
 
     @property
     def max_output_tokens(self) -> int | None:

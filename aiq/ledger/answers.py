@@ -103,6 +103,11 @@ class AnswerStore:
         self._check()
         return self._durable.recall(scope, keys, now)
 
+    @property
+    def has_durable(self) -> bool:
+        """Whether durable answers were ever stored in this home."""
+        return self._durable.exists
+
     def forget_expired(self, now: float) -> int:
         """Deletes the durable answers that have expired at `now`. Returns how many. Raises LedgerError."""
         self._check()

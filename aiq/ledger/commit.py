@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 CHUNK_BYTES = 32 * 1024 * 1024
-"""Spooled bytes that are read, and committed, at once."""
+"""Spooled bytes that are committed at once."""
+PIECE_BYTES = 1024 * 1024
+"""Spooled bytes that are decoded at once: as Python objects they take ten times their size, as Arrow columns once."""
 
 _SCHEMAS = {CALLS_TABLE: CALLS_SCHEMA, USAGE_TABLE: USAGE_SCHEMA}
 
@@ -41,17 +43,36 @@ def drain(spool: Spool, workspace: Workspace) -> None:
     """
     position = _Position(spool)
     failed: dict[str, LedgerError] = {}
-    for last, outcomes in position.chunks(spool):
-        rows = delta_rows(outcomes, account_id=workspace.account_id, workspace_id=workspace.workspace_id)
-        for name, data in rows.items():
+    waiting: dict[str, list[pa.Table]] = {}
+    size = 0
+
+    def commit() -> None:
+        for name, tables in waiting.items():
             if name in failed:  # a later chunk must not overtake an earlier one
                 continue
             try:
-                _append(spool.app_id, last, workspace.home, name, data)
+                _append(spool.app_id, position.after, workspace.home, name, pa.concat_tables(tables))
             except LedgerError as error:
                 failed[name] = error
+        waiting.clear()
         if not failed:
-            spool.forget(last, groups.encode_kept(position.fields, position.intents))
+            spool.forget(position.after, groups.encode_kept(position.fields, position.intents))
+
+    try:
+        for read, outcomes in position.pieces(spool):
+            rows = delta_rows(outcomes, account_id=workspace.account_id, workspace_id=workspace.workspace_id)
+            for name, data in rows.items():
+                waiting.setdefault(name, []).append(data)
+            size += read
+            if size >= CHUNK_BYTES:
+                commit()
+                size = 0
+    except CorruptSpool:
+        if size:  # what comes before the damage
+            commit()
+        raise
+    if size:
+        commit()
     if failed:
         raise LedgerError("; ".join(str(error) for error in failed.values()))
 
@@ -59,7 +80,7 @@ def drain(spool: Spool, workspace: Workspace) -> None:
 def open_intents(spool: Spool) -> groups.OpenIntents:
     """The intents in the spool that have no outcome. Commits nothing."""
     position = _Position(spool)
-    for _ in position.chunks(spool):
+    for _ in position.pieces(spool):
         pass
     return position.intents
 
@@ -74,9 +95,9 @@ class _Position:
         if kept:
             groups.decode([(self.after, kept)], self.fields, self.intents)
 
-    def chunks(self, spool: Spool) -> Iterator[tuple[int, groups.Outcomes]]:
-        """Outcomes, with the number of their last group. Of a damaged spool what comes before; then CorruptSpool."""
-        while read := spool.read(self.after, CHUNK_BYTES):
+    def pieces(self, spool: Spool) -> Iterator[tuple[int, groups.Outcomes]]:
+        """Bytes and their outcomes, up to group `after`. Of a damaged spool what comes before; then CorruptSpool."""
+        while read := spool.read(self.after, min(PIECE_BYTES, CHUNK_BYTES)):
             try:
                 outcomes = groups.decode(read, self.fields, self.intents)
             except ValueError as error:
@@ -85,13 +106,15 @@ class _Position:
                     raise CorruptSpool(spool.path, f"a group cannot be decoded ({error})") from error
                 outcomes = groups.decode(read, self.fields, self.intents)
             self.after = read[-1][0]
-            yield self.after, outcomes
+            yield sum(len(payload) for _, payload in read), outcomes
 
 
 def _append(app_id: str, last: int, home: Path, name: str, data: pa.Table) -> None:
     def missing(table: DeltaTable) -> pa.Table:
         done = table.transaction_version(app_id)
-        fresh = data if done is None else data.filter(pc.greater(data.column(SEQ), done))
+        seq = data.column(SEQ)
+        whole = done is None or pc.min(seq).as_py() > done  # which saves a copy
+        fresh = data if whole else data.filter(pc.greater(seq, done))
         return fresh.drop_columns([SEQ])
 
     path = delta.table_path(home, name)

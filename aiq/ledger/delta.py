@@ -21,6 +21,8 @@ _ATTEMPTS = 8
 """Commits of ours that may fail because others changed the table at the same time; each retries 50 times itself."""
 _CONFIGURATION = {"delta.checkpointInterval": "20"}
 _STATISTICS = "delta.dataSkippingStatsColumns"
+_OWN = "system.aiq."
+"""Tables that are ours alone: a later version may add columns to them."""
 _UNSEARCHED = {"request", "response", "error_message"}
 """Long texts, of which minimum and maximum cost time and help nobody."""
 
@@ -107,7 +109,7 @@ def _open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
 
     table = open_table(path, name)
     if table is not None:
-        return table
+        return _with_columns(table, schema) if name.startswith(_OWN) else table
     flat = [f.name for f in schema if not pa.types.is_nested(f.type) and f.name not in _UNSEARCHED]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -123,6 +125,17 @@ def _open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
         if table is None:
             raise
         return table
+
+
+def _with_columns(table: DeltaTable, schema: pa.Schema) -> DeltaTable:
+    """The table with the columns that it lacks because an earlier version made it."""
+    from deltalake import Schema
+
+    names = set(table.schema().to_arrow().names)
+    added = [field for field in schema if field.name not in names]
+    if added:
+        table.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
+    return table
 
 
 def _fit(data: pa.Table, table: DeltaTable, name: str) -> pa.Table:

@@ -78,6 +78,11 @@ class DurableAnswers:
         self._used: set[int] = set()
         self._warned = ""
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever stored."""
+        return self._path.exists()
+
     def remember(self, scope: bytes, ttl_s: float, entries: Sequence[tuple[bytes, str]]) -> None:
         """Stores answers, for `ttl_s` seconds from now, in one transaction. Raises LedgerError: then none is stored."""
         if len(scope) != KEY_BYTES or any(len(key) != KEY_BYTES for key, _ in entries):

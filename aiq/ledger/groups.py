@@ -15,6 +15,8 @@ from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome
 _REQUEST = Outcome._fields.index("request")
 _RESPONSE = Outcome._fields.index("response")
 _FIELDS = [Intent._fields, Outcome._fields]
+_SAME = "same"
+"""Member of a column that is one value for all rows."""
 
 OpenIntents = dict[tuple[str, int], Intent]
 """Attempts whose outcome has not been read yet, by request id and attempt."""
@@ -36,7 +38,7 @@ def encode(intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> bytes:
     if columns:
         columns[_REQUEST] = [_within_limit(text) for text in columns[_REQUEST]]
         columns[_RESPONSE] = [_within_limit(text) for text in columns[_RESPONSE]]
-    group = [None, list(zip(*intents, strict=True)), columns]
+    group = [None, _compact(list(zip(*intents, strict=True))), _compact(columns)]
     try:
         return orjson.dumps(group)
     except TypeError:  # a lone surrogate, an integer past 64 bits, a key that is no string
@@ -61,9 +63,9 @@ def decode(groups: Iterable[tuple[int, bytes]], fields: list[Sequence[str]], ope
         if names is not None:
             fields[:] = names
         if intent_columns:
-            _extend(intents, {}, fields[0], intent_columns)
+            _extend(intents, {}, fields[0], _expand(intent_columns))
         if outcome_columns:
-            _extend(outcomes.columns, Outcome._field_defaults, fields[1], outcome_columns)
+            _extend(outcomes.columns, Outcome._field_defaults, fields[1], _expand(outcome_columns))
             outcomes.seq.extend([seq] * len(outcome_columns[0]))
     closed = set(zip(outcomes.columns["request_id"], outcomes.columns["attempt"], strict=True))
     for key in closed & open_intents.keys():
@@ -128,6 +130,19 @@ def orphan(intent: Intent) -> Outcome:
         fallback_from=None,
         final=True,
     )
+
+
+def _compact(columns: list[Any]) -> list[Any]:
+    """Columns of one value for all rows, which most are, as an object that holds it once. Ids are never such."""
+    if not columns or len(columns[0]) == 1:
+        return columns
+    size = len(columns[0])
+    return [columns[0], *({_SAME: c[0]} if c.count(c[0]) == size else c for c in columns[1:])]
+
+
+def _expand(columns: list[Any]) -> list[list[Any]]:
+    size = len(columns[0])
+    return [[column[_SAME]] * size if type(column) is dict else column for column in columns]
 
 
 def _extend(

@@ -73,6 +73,15 @@ class Outcome(NamedTuple):
     response_characters: int = 0
     request: str | None = None
     response: str | None = None
+    # what policy decided, NULL where it decided nothing
+    limited_by: str | None = None
+    """The rate limit that the request waited for longest, or was refused by."""
+    guards: str | None = None
+    """The guardrails that acted, with a comma between them: `input:pii:EMAIL_ADDRESS`."""
+    route: str | None = None
+    """Why this entity was asked: traffic, sticky, fallback, hedge, probe."""
+    fallback_reason: str | None = None
+    """The error class that moved the request on to this entity."""
 
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -175,9 +184,16 @@ CALLS_SCHEMA = pa.schema(
         ("cache_hit", pa.bool_()),
         ("fallback_from", pa.string()),
         ("final", pa.bool_()),
+        ("limited_by", pa.string()),
+        ("guards", pa.string()),
+        ("route", pa.string()),
+        ("fallback_reason", pa.string()),
     ]
 )
-"""`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers."""
+"""`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers.
+
+The last four say what policy decided: see Outcome.
+"""
 
 CALLS_TABLE = "system.aiq.calls"
 USAGE_TABLE = "system.serving.endpoint_usage"

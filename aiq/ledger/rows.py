@@ -58,15 +58,20 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
             "request_streaming": column("streaming", pa.bool_()),
         }
         arrays = [seq, *(usage.get(field.name) or column(field.name, field.type) for field in USAGE_SCHEMA)]
-        tables[USAGE_TABLE] = _table(arrays, USAGE_SCHEMA).filter(usage_rows)
+        tables[USAGE_TABLE] = _only(_table(arrays, USAGE_SCHEMA), usage_rows)
     names = {name for name, is_final in zip(values["payload_table"], values["final"], strict=True) if is_final}
     names.discard(None)
     if names:
         payload = _payload(seq, columns, outcomes)
         target = pc.if_else(final, column("payload_table", pa.string()), None)
         for name in sorted(names):
-            tables[name] = payload.filter(pc.equal(target, name))
+            tables[name] = _only(payload, pc.equal(target, name))
     return tables
+
+
+def _only(table: pa.Table, wanted: pa.Array) -> pa.Table:
+    """The rows for which `wanted` is true: as a rule all of them, which need no copy."""
+    return table if wanted.true_count == len(table) else table.filter(wanted)
 
 
 def _payload(seq: pa.Array, columns: dict[str, pa.Array], outcomes: Outcomes) -> pa.Table:

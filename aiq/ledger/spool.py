@@ -191,6 +191,7 @@ class Spool:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA secure_delete=OFF")  # some builds overwrite what is deleted; the file is ours alone
         return connection
 
     def _connection(self) -> sqlite3.Connection:

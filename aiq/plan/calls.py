@@ -82,7 +82,15 @@ def has_backticks(tokens: Iterable[Token]) -> bool:
     return any(token.token_type == TokenType.UNKNOWN and token.text == "`" for token in tokens)
 
 
-def find_calls(text: str, tokens: Sequence[Token]) -> list[Call]:
+IsName = Callable[[str], bool]
+
+
+def is_function(name: str) -> bool:
+    """Whether a name is that of an AI function, as people write it."""
+    return name.lower() == FUNCTION
+
+
+def find_calls(text: str, tokens: Sequence[Token], is_name: IsName = is_function) -> list[Call]:
     """The outermost calls, in order. Raises StatementError for a call whose parenthesis does not close."""
     types = _types()
     calls: list[Call] = []
@@ -90,7 +98,7 @@ def find_calls(text: str, tokens: Sequence[Token]) -> list[Call]:
     i = 0
     while i + 1 < len(tokens):
         kind = tokens[i].token_type
-        if _is_call(tokens, i):
+        if _is_call(tokens, i, is_name):
             call, before = _call(text, tokens, i), tokens[i - 1].token_type if i else None
             while i < len(tokens) and tokens[i].start < call.end:
                 i += 1
@@ -109,12 +117,12 @@ def find_calls(text: str, tokens: Sequence[Token]) -> list[Call]:
     return calls
 
 
-def _is_call(tokens: Sequence[Token], i: int) -> bool:
+def _is_call(tokens: Sequence[Token], i: int, is_name: IsName) -> bool:
     types = _types()
     token = tokens[i]
     return (
         token.token_type in types.names
-        and token.text.lower() == FUNCTION
+        and is_name(token.text)
         and tokens[i + 1].token_type == types.open
         and (i == 0 or tokens[i - 1].token_type != types.dot)
     )
@@ -250,7 +258,7 @@ def replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
 Compile = Callable[[Call], str]
 
 
-def rewrite_calls(text: str, compile_call: Compile) -> str:
+def rewrite_calls(text: str, compile_call: Compile, is_name: IsName = is_function) -> str:
     """Every call replaced by what `compile_call` makes of it, the inner ones first."""
     return replace(
         text,
@@ -260,10 +268,12 @@ def rewrite_calls(text: str, compile_call: Compile) -> str:
                 call.end,
                 compile_call(
                     call._replace(
-                        arguments=[a._replace(text=rewrite_calls(a.text, compile_call)) for a in call.arguments],
+                        arguments=[
+                            a._replace(text=rewrite_calls(a.text, compile_call, is_name)) for a in call.arguments
+                        ],
                     )
                 ),
             )
-            for call in find_calls(text, tokenize(text))
+            for call in find_calls(text, tokenize(text), is_name)
         ],
     )

@@ -13,6 +13,10 @@ from aiq.ledger.prices import PriceTag
 from aiq.request import Task
 
 CHARACTERS_PER_TOKEN = 4.0
+MOST_CHARACTERS_PER_TOKEN = 8.0
+"""For the low cost: no prose has more, whatever the endpoint was asked before."""
+CACHEABLE_TOKENS = 1024
+"""From so long a prompt on, providers may bill the part that came before at a lower price."""
 OUTPUT_TOKENS = (1.0, 100.0, 1000.0)
 """Low, likely and high, where an endpoint has no history."""
 LATENCY_S = 1.0
@@ -48,7 +52,8 @@ class Counted(NamedTuple):
     """The requests of one call site, before any is made.
 
     `requests` are distinct, and so many as are likely; `least` and `most` bound them. `exact` says that this many will
-    be made. `characters` are those of all `most` requests. `stage` counts from 1.
+    be made. `characters` are those of all `most` requests. `stage` counts from 1. `site` is the call site's
+    number, 0 for one in a view or macro.
     """
 
     call: str
@@ -64,6 +69,7 @@ class Counted(NamedTuple):
     max_output_tokens: int | None = None
     lifted: bool = True
     notes: tuple[str, ...] = ()
+    site: int = 0
 
 
 class Estimate(NamedTuple):
@@ -98,10 +104,9 @@ def estimate(counted: Counted, terms: Terms) -> Estimate:
         notes.append(f"no history of this endpoint, so assumed: {_assumed(likely, high)}, {LATENCY_S:g} s a call")
     if ask_most and history.characters_per_token is None:
         notes.append(f"{CHARACTERS_PER_TOKEN:g} characters a token assumed")
-    cost_low, cost_likely, cost_high = (
-        _cost(requests, requests * each, requests * output, terms.prices)
-        for requests, output in ((ask_least, low), (ask, likely), (ask_most, high))
-    )
+    at_least = each * per_token / max(MOST_CHARACTERS_PER_TOKEN, per_token)
+    cost_low = _cost(ask_least, at_least, low, terms.prices, cached=each >= CACHEABLE_TOKENS)
+    cost_likely, cost_high = (_cost(n, each, out, terms.prices) for n, out in ((ask, likely), (ask_most, high)))
     if ask_most and cost_high is None:
         notes.append("no price known")
     seconds = _seconds([(counted.stage, ask)], terms)
@@ -208,15 +213,22 @@ def _output_tokens(limit: int | None, terms: Terms) -> tuple[float, float, float
 
 
 def _cost(
-    requests: float, input_tokens: float, output_tokens: float, prices: Sequence[tuple[float, PriceTag | None]]
+    requests: float,
+    input_tokens: float,
+    output_tokens: float,
+    prices: Sequence[tuple[float, PriceTag | None]],
+    *,
+    cached: bool = False,
 ) -> float | None:
+    """US dollars of some requests of so many tokens each; `cached` takes the tokens in at the price of cached ones."""
     if not requests:
         return 0.0
     cost = 0.0
     for share, tag in prices:
         if tag is None:
             return None
-        cost += share * (input_tokens * tag.per_input + output_tokens * tag.per_output)
+        per_input = min(tag.per_input, tag.per_cached_input) if cached else tag.per_input
+        cost += share * requests * (input_tokens * per_input + output_tokens * tag.per_output)
     return cost if prices else None
 
 

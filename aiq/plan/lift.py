@@ -24,8 +24,10 @@ class Lifted(NamedTuple):
     """A statement that can run in passes.
 
     `text` is the whole statement, `query` the SELECT in it that is evaluated until nothing is unknown (the same text
-    where the statement is a SELECT). `limit` is set where any `limit` rows that pass an AI filter will do; the first
-    `filters` stages are that filter's. `changed` says whether rules rewrote the text.
+    where the statement is a SELECT). `writes` is true where evaluating `query` changes rows, so that what a pass did
+    has to be rolled back. `limit` is set where any `limit` rows that pass an AI filter will do; the first `filters`
+    stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before they did.
+    `into` is what stands before the query of a CREATE TABLE ... AS: followed by another query, it makes the same table.
     """
 
     text: str
@@ -34,6 +36,9 @@ class Lifted(NamedTuple):
     limit: int | None = None
     filters: int = 0
     changed: bool = False
+    writes: bool = False
+    unchanged: str = ""
+    into: str | None = None
 
 
 class NotLifted(NamedTuple):
@@ -52,8 +57,11 @@ def reason_not_to(text: str, volatile: frozenset[str]) -> str | None:
     return None
 
 
-def lift(text: str, cost: Callable[[int], float]) -> Lifted | NotLifted:
-    """The plan of a statement with numbered calls. `cost` compares call sites by what one request costs."""
+def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lifted | NotLifted:
+    """The plan of a statement with numbered calls. `cost` compares call sites by what one request costs.
+
+    Without `rules` the text stays as it is; then more may be asked than the result needs.
+    """
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
@@ -62,21 +70,28 @@ def lift(text: str, cost: Callable[[int], float]) -> Lifted | NotLifted:
         tree = sqlglot.parse_one(text, read="duckdb")
     except SqlglotError:
         return NotLifted("its SQL is not understood well enough to be evaluated in passes")
+    if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
+        before = tree.sql(dialect="duckdb")
+        tree = apply_rules(tree, cost) if rules else tree
+        changed = tree.sql(dialect="duckdb") != before
+        whole = tree.sql(dialect="duckdb") if changed else text
+        return Lifted(whole, whole, stages(tree), changed=changed, writes=True)
     source = _source(tree)
     if source is None:
-        return NotLifted(f"{tree.key.upper()} changes what it reads")
+        return NotLifted(f"a {tree.key.upper()} is not evaluated in passes")
     if not all(has_call(part) is False for key, part in tree.args.items() if _is_other(tree, key, part, source)):
         return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
     before = tree.sql(dialect="duckdb")
-    tree = apply_rules(tree, cost)
+    unchanged = text if source is tree else source.sql(dialect="duckdb")
+    tree = apply_rules(tree, cost) if rules else tree
     source = _source(tree)
     assert source is not None
     changed = tree.sql(dialect="duckdb") != before
     whole = tree.sql(dialect="duckdb") if changed else text
     query = whole if source is tree else source.sql(dialect="duckdb")
     if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
-        return Lifted(whole, query, stages(source), limit, len(stages(source.args["where"])), changed)
-    return Lifted(whole, query, stages(source), changed=changed)
+        return Lifted(whole, query, stages(source), limit, len(stages(source.args["where"])), changed, False, unchanged)
+    return Lifted(whole, query, stages(source), changed=changed, unchanged=unchanged, into=_into(text, tree))
 
 
 def _source(tree: exp.Expr) -> exp.Query | None:
@@ -90,6 +105,15 @@ def _source(tree: exp.Expr) -> exp.Query | None:
     if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Query):
         return tree.this
     return None
+
+
+def _into(text: str, tree: exp.Expr) -> str | None:
+    from sqlglot import TokenType, exp, tokenize
+
+    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or tree.find(exp.WithDataProperty):
+        return None
+    tokens = tokenize(text, read="duckdb")
+    return next((text[: token.end + 1] for token in tokens if token.token_type == TokenType.ALIAS), None)
 
 
 def _is_other(tree: exp.Expr, key: str, part: object, source: exp.Expr) -> bool:

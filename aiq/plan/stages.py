@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Stages = list[set[int]]
 
 _BEFORE_SELECT = ("with", "with_", "from", "from_", "joins", "laterals", "pivots", "where", "group", "having")
+_BEFORE_CHANGE = ("with_", "this", "from_", "using", "where")
 _AFTER = ("windows", "qualify", "order", "limit", "offset")
 
 
@@ -48,6 +49,15 @@ def _of(node: object) -> Stages:
         return _one_after_the_other(*before, *after, _of(node.expressions))
     if isinstance(node, exp.With):
         return _one_after_the_other(*(_of(cte) for cte in node.expressions))
+    if isinstance(node, exp.Update | exp.Delete):
+        before = [_of(node.args.get(name)) for name in _BEFORE_CHANGE]
+        return _one_after_the_other(*before, _of(node.expressions), _of(node.args.get("returning")))
+    if isinstance(node, exp.Merge):
+        whens = node.args["whens"].expressions
+        parts = [stage for when in whens for stage in (_of(when.args.get("condition")), _of(when.args.get("then")))]
+        return _one_after_the_other(
+            *(_of(node.args.get(name)) for name in ("with_", "using", "on")), *parts, _of(node.args.get("returning"))
+        )
     if isinstance(node, exp.Case):
         parts = [_of(node.this)]
         for branch in node.args["ifs"]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 
 import aiq
+from aiq.engines.explain import _reads_pipe
 from aiq.errors import AiqError, BudgetExceeded, StatementError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile, TokenPrice
@@ -100,7 +104,7 @@ def test_a_budget_that_is_smaller_than_all_reservations_together_is_used(
 ) -> None:
     session.sql(statement(60))
     needed = bill()
-    session.sql(f"SET aiq_max_cost_usd = {needed + 0.03}")  # 60 reservations would be $1.50
+    session.sql(f"SET aiq_max_cost_usd = {needed + 0.04}")  # 60 reservations would be $2
     session.sql(statement(60))
     assert bill() == pytest.approx(2 * needed)
 
@@ -111,7 +115,7 @@ def test_the_ledger_and_the_provider_agree_on_what_a_stopped_statement_cost(
 ) -> None:
     session.sql("SET aiq_max_cost_usd = 0.5")
     with pytest.raises(BudgetExceeded, match=r"aiq_max_cost_usd = 0\.5"):
-        session.sql(statement(500).replace(" AS a", " AS a" + extra))
+        session.sql(statement(300).replace(" AS a", " AS a" + extra))
     assert 0.4 < bill() <= 0.5
     assert ledger_cost(session) == pytest.approx(bill())
 
@@ -129,7 +133,7 @@ def test_run_again_with_more_it_pays_only_the_rest(
 
 
 def test_run_again_and_again_with_little_it_ends(session: aiq.Session, billing_process: SimulatorProcess) -> None:
-    session.sql("SET aiq_max_cost_usd = 0.5")
+    session.sql("SET aiq_max_cost_usd = 1.2")  # all of it costs twice as much
     for _ in range(10):
         try:
             session.sql(statement(100))
@@ -146,8 +150,10 @@ def test_kept_answers_cost_nothing(session: aiq.Session, bill: Callable[[], floa
     assert bill() == paid
 
 
-def test_what_cannot_be_afforded_at_all_is_not_asked(session: aiq.Session, billing_process: SimulatorProcess) -> None:
-    session.sql("SET aiq_max_cost_usd = 0.001")
+def test_where_not_even_one_call_can_be_reserved_nothing_is_asked(
+    session: aiq.Session, billing_process: SimulatorProcess
+) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.02")  # above the low estimate, below one reservation
     with pytest.raises(BudgetExceeded, match="run the statement again, or lower max_tokens"):
         session.sql(statement(10))
     assert billing_process.stats()["requests"] == 0
@@ -226,10 +232,10 @@ def test_each_statement_has_the_whole_budget(session: aiq.Session, bill: Callabl
 
 
 def test_embeddings_have_a_budget(session: aiq.Session, bill: Callable[[], float]) -> None:
-    session.sql("SET aiq_max_cost_usd = 0.05")
+    session.sql("SET aiq_max_cost_usd = 0.3")
     with pytest.raises(BudgetExceeded):
         session.sql(statement(400, "emb"))
-    assert 0.02 < bill() <= 0.05
+    assert 0.2 < bill() <= 0.3
     assert ledger_cost(session) == pytest.approx(bill())
 
 
@@ -254,10 +260,158 @@ def test_a_refusal_that_was_billed_counts(session: aiq.Session, bill: Callable[[
 def test_rows_that_fail_without_a_bill_leave_the_budget_to_the_others(
     session: aiq.Session, bill: Callable[[], float]
 ) -> None:
-    session.sql("SET aiq_max_cost_usd = 0.03")  # one reservation at a time
+    session.sql("SET aiq_max_cost_usd = 0.17")  # a few reservations at a time
     text = statement(100).replace("Say", "[[fault:400]] Say").replace("20})", "20}, failOnError => false)")
     session.sql(text)
     assert bill() == 0
+
+
+def test_a_refused_statement_asks_nothing_and_says_what_to_do(
+    session: aiq.Session, billing_process: SimulatorProcess
+) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.1")
+    words = r"at least \$0\.1.*likely \$2\..*up to \$2\..*aiq_max_cost_usd = 0\.1; nothing was asked\. Raise the limit"
+    with pytest.raises(BudgetExceeded, match=words):
+        session.sql(statement(100))
+    assert billing_process.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"CREATE TABLE u AS {statement(100)}",
+        f"INSERT INTO t {statement(100)}",
+        f"UPDATE t SET a = ai_query('chat', 'Row ' || i, {PARAMETERS}) FROM range(100) AS r(i)",
+        f"SELECT * FROM range(100) AS r(i) WHERE ai_query('chat', 'Row ' || i, {PARAMETERS}) = 'x'",
+        statement(100).replace("SELECT", "SELECT /*+ aiq_max_cost_usd(0.01) */"),
+        f"EXPLAIN AI ANALYZE {statement(100)}",
+        "SELECT * FROM v",
+    ],
+    ids=["create", "insert", "update", "where", "hint", "analyze", "view"],
+)
+def test_a_statement_of_any_kind_is_refused_before_the_first_call(
+    session: aiq.Session, billing_process: SimulatorProcess, text: str
+) -> None:
+    session.con.execute("CREATE TABLE t AS SELECT 'x' AS a")
+    session.sql("CREATE VIEW v AS SELECT ai_query('chat', 'Row ' || i) AS a FROM range(100) AS r(i)")
+    session.sql("SET aiq_max_cost_usd = 0.01")
+    with pytest.raises(BudgetExceeded, match="nothing was asked"):
+        session.sql(text)
+    assert billing_process.stats()["requests"] == 0
+    assert session.con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("t",)]
+    assert session.con.execute("FROM t").fetchall() == [("x",)]
+
+
+def test_a_stream_is_refused_before_the_first_call(session: aiq.Session, billing_process: SimulatorProcess) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.1")
+    with pytest.raises(BudgetExceeded, match="nothing was asked"):
+        next(session.stream(statement(100)))
+    assert billing_process.stats()["requests"] == 0
+
+
+def test_a_stream_within_its_budget_is_not_disturbed(session: aiq.Session) -> None:
+    session.sql("SET aiq_max_cost_usd = 100")
+    assert sum(batch.num_rows for batch in session.stream(statement(50))) == 50
+
+
+def test_rows_whose_answers_decide_what_more_is_asked_do_not_count_as_certain(
+    session: aiq.Session, billing_process: SimulatorProcess
+) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.3")
+    text = (
+        f"SELECT ai_query('chat', 'Tell ' || i, {PARAMETERS}) AS a FROM range(500) AS r(i) WHERE i < 8 AND "
+        f"ai_query('chat', 'Row ' || i, {PARAMETERS}) = 'x'"
+    )
+    result = session.sql(text)
+    assert result is not None and len(result) == 0
+    assert billing_process.stats()["requests"] == 8
+
+
+def test_explaining_is_never_refused(session: aiq.Session) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.000001")
+    result = session.sql(f"EXPLAIN AI {statement(100)}")
+    assert result is not None and len(result) == 2
+
+
+def one_shot(rows: int = 20) -> pa.RecordBatchReader:
+    return pa.table({"p": [f"Row {i}" for i in range(rows)]}).to_reader()
+
+
+def test_under_a_budget_a_stream_of_rows_is_still_read_once(session: aiq.Session) -> None:
+    session.sql("SET aiq_max_cost_usd = 100")
+    stream = one_shot()
+    result = session.sql(f"SELECT ai_query('chat', p, {PARAMETERS}) AS a FROM stream")
+    assert stream is not None and result is not None and len(result) == 20
+
+
+@pytest.mark.parametrize("how", ["relation", "registered"])
+def test_under_a_budget_a_hidden_stream_gives_its_rows_or_says_what_to_do(session: aiq.Session, how: str) -> None:
+    session.sql("SET aiq_max_cost_usd = 100")
+    relation = session.con.from_arrow(one_shot()) if how == "relation" else None
+    session.con.register("registered", one_shot())
+    try:
+        result = session.sql(f"SELECT ai_query('chat', p, {PARAMETERS}) AS a FROM {how}")
+        assert result is not None and len(result) == 20
+    except (StatementError, duckdb.Error) as error:
+        assert "only once" in str(error)
+    assert how == "registered" or relation is not None
+
+
+def test_a_statement_over_a_pipe_is_not_evaluated_for_its_estimate(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    assert _reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/rows.csv')")
+    assert not _reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/other.csv')")
+
+
+def test_an_open_transaction_survives_an_estimate_that_fails(session: aiq.Session) -> None:
+    session.con.execute("CREATE TABLE t (a VARCHAR NOT NULL)")
+    session.sql("SET aiq_max_cost_usd = 100")
+    session.con.begin()
+    session.con.execute("INSERT INTO t VALUES ('x')")
+    session.sql(f"UPDATE t SET a = coalesce(ai_query('chat', 'Row', {PARAMETERS}), error('no answer'))")
+    session.con.commit()
+    assert session.con.execute("SELECT count(*) FROM t WHERE a <> 'x'").fetchall() == [(1,)]
+
+
+def test_where_nothing_can_be_estimated_the_statement_runs(session: aiq.Session) -> None:
+    session.sql("SET aiq_max_cost_usd = 100")
+    text = f"SELECT coalesce(ai_query('chat', 'Row ' || i, {PARAMETERS}), error('no answer')) FROM range(3) AS r(i)"
+    result = session.sql(text)
+    assert result is not None and len(result) == 3
+
+
+def test_without_a_budget_a_statement_is_not_evaluated_in_advance(session: aiq.Session) -> None:
+    evaluated: list[int] = []
+
+    def seen(i: int) -> int:
+        evaluated.append(i)
+        return i
+
+    session.con.create_function("seen", seen, ["BIGINT"], "BIGINT")
+    text = f"SELECT ai_query('chat', 'Row ' || seen(i), {PARAMETERS}) AS a FROM range(3) AS r(i)"
+    session.sql(text)
+    without = len(evaluated)
+    session.sql(f"/*+ aiq_max_cost_usd(100) */ {text}")
+    assert len(evaluated) - without == without + 3
+
+
+def test_a_statement_without_an_ai_call_has_no_budget(session: aiq.Session) -> None:
+    session.sql("SET aiq_max_cost_usd = 0.000001")
+    session.sql("CREATE TABLE t AS SELECT 1 AS a")
+    result = session.sql("SELECT * FROM t")
+    assert result is not None and result.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("SELEC 1", duckdb.ParserException), (statement(3).replace("|| i", "|| nothing"), duckdb.BinderException)],
+)
+def test_under_a_budget_a_wrong_statement_has_its_own_error(
+    session: aiq.Session, text: str, error: type[Exception]
+) -> None:
+    session.sql("SET aiq_max_cost_usd = 100")
+    with pytest.raises(error):
+        session.sql(text)
 
 
 def test_a_budget_error_is_one_of_ours(session: aiq.Session) -> None:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import aiq
 from aiq.config.load import load_config
 from aiq.gateway import Gateway
+from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.request import Caller
@@ -107,12 +108,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, st
     config = load_config(folder / "conf", folder / "home")
     ledger = Ledger.open(folder / "home")
     transport = WordTransport()
-    gateway = Gateway(config, ledger, transport=transport)
+    answers = AnswerStore.open(folder / "home")
+    gateway = Gateway(config, ledger, transport=transport, answers=answers)
     with aiq.Session(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
         made = Pair(session, transport)
         yield made
         made.plain.remove_function("ai_query")  # or the connection and its function keep each other alive for ever
         made.plain.close()
+    answers.close()
     ledger.close()
 
 
@@ -320,13 +323,16 @@ ROWS = st.lists(
 )
 
 
-@settings(
+FUZZ = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
     derandomize="AIQ_FUZZ_RANDOM" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
+
+
+@FUZZ
 @given(t=ROWS, u=ROWS, sql=statements())
 def test_a_lifted_statement_gives_the_rows_of_a_plain_function(pair: Pair, t: Any, u: Any, sql: str) -> None:
     pair.load({"t": t, "u": u})
@@ -339,5 +345,21 @@ def test_a_lifted_statement_gives_the_rows_of_a_plain_function(pair: Pair, t: An
     assert sorted(result.fetchall(), key=repr) == expected
     asked = pair.transport.asked
     assert len(asked) == len(set(asked)), "a request was paid twice"
-    if not _CONSTANT.search(sql):
+    # Of a column with one value, DuckDB knows the value while it plans, and evaluates calls on it as on a literal.
+    one_valued = any(len({row[column] for row in rows}) == 1 for rows in (t, u) for column in (0, 1))
+    if not _CONSTANT.search(sql) and not one_valued:
         assert set(asked) <= pair.evaluated, "a request was asked that the plain function was not evaluated for"
+
+
+@settings(FUZZ, max_examples=EXAMPLES // 2)
+@given(t=ROWS, u=ROWS, sql=statements())
+def test_answers_of_the_session_give_the_same_rows_and_ask_nothing(pair: Pair, t: Any, u: Any, sql: str) -> None:
+    pair.load({"t": t, "u": u})
+    note(sql)
+    expected = sorted(pair.plain.execute(sql).fetchall(), key=repr)
+    for again in (False, True):
+        pair.transport.asked.clear()
+        result = pair.session.sql(f"/*+ aiq_reuse(session) */ {sql}")
+        assert result is not None
+        assert sorted(result.fetchall(), key=repr) == expected
+        assert not (again and pair.transport.asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 if TYPE_CHECKING:
@@ -159,6 +160,23 @@ WRITES = [
         5,
         id="merge",
     ),
+    pytest.param(
+        f"CREATE TABLE o AS SELECT id, name FROM items WHERE id < 6; MERGE INTO o USING items s ON o.id = s.id AND "
+        f"{YES.replace('ask', 's.ask')} = 'yes' WHEN MATCHED THEN DELETE; SELECT * FROM o",
+        6,
+        id="merge-on",
+    ),
+    pytest.param(
+        "CREATE TABLE o AS SELECT id, name FROM items WHERE id < 6; MERGE INTO o USING (FROM items WHERE id < 9) s "
+        f"ON o.id = s.id WHEN MATCHED AND {YES} = 'yes' THEN UPDATE SET name = {GOOD} "
+        f"WHEN NOT MATCHED THEN INSERT VALUES (s.id, {GOOD}); SELECT * FROM o",
+        6 + 2 + 3,
+        id="merge-conditions",
+    ),
+    pytest.param(
+        f"UPDATE items SET name = {GOOD} WHERE {YES} = 'yes' AND id < 12; SELECT * FROM items", 12 + 4, id="update-where"
+    ),
+    pytest.param(f"DELETE FROM items WHERE id < 20 OR {YES} = 'yes'; SELECT * FROM items", 4, id="delete-or"),
     pytest.param(f"CREATE VIEW v AS {ALL}; SELECT * FROM v WHERE id < 5", 5, id="view"),
     pytest.param(
         f"CREATE VIEW v AS {ALL}; SELECT count(*) AS n FROM v WHERE r = 'yes'", 24, id="view-filtered-by-the-answer"
@@ -205,6 +223,64 @@ def test_a_form_of_duckdb_asks_what_its_result_needs(items: Beside, sql: str, ne
 @pytest.mark.parametrize(("sql", "needed"), WRITES)
 def test_what_is_written_is_asked_once(items: Beside, sql: str, needed: int) -> None:
     items.check(sql, needed)
+
+
+def test_what_an_update_returns_is_asked_after_what_it_sets(items: Beside) -> None:
+    rows = items.engine.sql(f"UPDATE items SET name = {GOOD} WHERE id < 4 RETURNING id, ai_query('chat', name) AS r")
+    assert [row[0] for row in sorted(rows)] == [0, 1, 2, 3]
+    assert items.engine.requests() == 4 + 2
+
+
+def test_a_unique_column_is_not_violated_by_missing_answers(items: Beside) -> None:
+    items.check(
+        "CREATE TABLE o (r VARCHAR NOT NULL UNIQUE); INSERT INTO o VALUES ('a'); "
+        f"UPDATE o SET r = (SELECT max({YES}) FROM items WHERE id < 3); SELECT * FROM o",
+        3,
+    )
+
+
+def test_an_update_that_fails_changes_nothing(items: Beside) -> None:
+    items.engine.sql("CREATE TABLE o (id INT, r VARCHAR CHECK (r <> 'no'))")
+    items.engine.sql("INSERT INTO o SELECT id, 'old' FROM items WHERE id < 5")
+    with pytest.raises(duckdb.ConstraintException):
+        items.engine.sql(f"UPDATE o SET r = {YES} FROM items WHERE items.id = o.id")
+    assert items.engine.sql("SELECT DISTINCT r FROM o") == [("old",)]
+
+
+def test_in_somebodys_own_transaction_an_update_asks_once_and_can_be_rolled_back(items: Beside) -> None:
+    items.engine.sql("BEGIN")
+    items.engine.sql(f"UPDATE items SET name = {YES} WHERE id < 5")
+    assert items.engine.requests() == 5
+    assert items.engine.sql("SELECT count(*) FROM items WHERE name IN ('yes', 'no')") == [(5,)]
+    items.engine.sql("ROLLBACK")
+    assert items.engine.sql("SELECT count(*) FROM items WHERE name IN ('yes', 'no')") == [(0,)]
+
+
+def test_an_order_that_is_not_the_default_is_kept_under_other_settings(items: Beside) -> None:
+    for con in (items.engine.session.con, items.plain):
+        con.execute("SET default_null_order = 'nulls_first'")
+        con.execute("UPDATE items SET name = NULL WHERE id > 20")
+    items.check(
+        f"SELECT id + 0 AS n, {YES} AS r FROM items ORDER BY name || '' DESC NULLS LAST, id LIMIT 3", most=24, least=3
+    )
+
+
+def test_a_table_made_of_answers_has_the_names_of_the_query(items: Beside) -> None:
+    items.engine.sql(f"CREATE TABLE o AS SELECT upper({YES}), {YES} FROM items WHERE id < 3")
+    columns = [row[0] for row in items.engine.sql("DESCRIBE o")]
+    assert columns == ["upper(ai_query('chat', ask))", YES]
+
+
+@pytest.mark.parametrize("sql", [each.values[0] for each in FORMS], ids=[each.id for each in FORMS])
+def test_what_the_session_has_answered_is_looked_up_with_the_same_result(items: Beside, sql: str) -> None:
+    items.engine.sql("SET aiq_reuse = 'session'")
+    for statement in sql.split(";")[:-1]:
+        items.engine.sql(statement)
+    last = sql.split(";")[-1]
+    first = items.engine.sql(last)
+    items.engine.requests()
+    assert sorted(items.engine.sql(last), key=repr) == sorted(first, key=repr)
+    assert items.engine.requests() == 0
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

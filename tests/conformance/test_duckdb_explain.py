@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 import aiq
+from aiq.engines.history import history_of
 from aiq.errors import FunctionError, StatementError
+from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:
@@ -251,10 +253,13 @@ def test_explaining_does_not_use_up_answers_to_resume(t: Explained) -> None:
 
 def test_analyze_shows_what_was_taken_beside_the_estimate(t: Explained) -> None:
     call, total = t.sql(f"EXPLAIN AI ANALYZE SELECT {A} AS r FROM t")
-    assert call["actual_requests"] == total["actual_requests"] == call["requests"] == t.asked() == ROWS
+    for row in (call, total):
+        assert row["actual_requests"] == row["actual_calls"] == row["requests"] == t.asked() == ROWS
+        assert (row["actual_rows"], row["actual_reused"]) == (ROWS, 0)
     (bill,) = t.sql("SELECT sum(input_tokens) AS i, sum(output_tokens) AS o, sum(cost_usd) AS c FROM system.aiq.calls")
-    assert (total["actual_input_tokens"], total["actual_output_tokens"]) == (bill["i"], bill["o"])
-    assert total["actual_cost_usd"] == pytest.approx(bill["c"])
+    for row in (call, total):
+        assert (row["actual_input_tokens"], row["actual_output_tokens"]) == (bill["i"], bill["o"])
+        assert row["actual_cost_usd"] == pytest.approx(bill["c"])
     assert total["actual_seconds"] >= call["actual_seconds"] > 0
 
 
@@ -265,10 +270,103 @@ def test_analyze_drops_a_result_and_keeps_what_was_written(t: Explained) -> None
     assert t.con.execute("SELECT count(*) FROM u").fetchall() == [(ROWS,)]
 
 
-def test_two_calls_of_one_endpoint_show_what_was_taken_in_the_total_only(t: Explained) -> None:
-    *calls, total = t.sql(f"EXPLAIN AI ANALYZE SELECT {A} AS x, {B} AS y FROM t")
-    assert [call["actual_requests"] for call in calls] == [None, None]
-    assert total["actual_requests"] == 2 * ROWS
+ACTUAL = ("actual_rows", "actual_requests", "actual_reused", "actual_calls")
+
+
+def counts(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ACTUAL)
+
+
+def test_two_calls_of_one_endpoint_show_what_each_took(t: Explained) -> None:
+    one, other, total = t.sql(f"EXPLAIN AI ANALYZE SELECT {A} AS x, ai_query('chat', 'Group ' || grp) AS y FROM t")
+    assert (counts(one), counts(other)) == ((ROWS, ROWS, 0, ROWS), (ROWS, 10, 0, 10))
+    assert counts(total) == (2 * ROWS, ROWS + 10, 0, ROWS + 10)
+    for name in ("actual_input_tokens", "actual_output_tokens", "actual_cost_usd"):
+        assert one[name] > 0 < other[name]
+        assert one[name] + other[name] == pytest.approx(total[name])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"SELECT {B} AS r FROM t WHERE {A} = 'yes'",
+        f"SELECT CASE WHEN {A} = 'yes' THEN {B} ELSE ai_query('chat', 'no: ' || b) END AS r FROM t",
+        f"SELECT ai_query('chat', 'Again: ' || {A}) AS r FROM t",
+        f"SELECT {A} AS r, random() AS q FROM t",
+        f"CREATE TABLE u AS SELECT {A} AS x, {B} AS y FROM t",
+        f"UPDATE t SET a = {B} WHERE {A} = 'yes'",
+        f"SELECT id FROM t WHERE {A} = 'yes' LIMIT 3",
+        "SELECT ai_query('emb', a) AS x, ai_query('emb', b) AS y FROM t",
+    ],
+)
+def test_what_each_call_took_is_in_sum_what_the_statement_took(t: Explained, statement: str) -> None:
+    *calls, total = t.sql(f"EXPLAIN AI ANALYZE {statement}")
+    assert total["actual_calls"] == t.asked() > 0
+    for name in ("actual_requests", "actual_reused", "actual_calls", "actual_input_tokens", "actual_cost_usd"):
+        assert sum(call[name] for call in calls) == pytest.approx(total[name])
+
+
+def test_a_call_after_an_ai_filter_shows_the_rows_that_came_to_it(t: Explained) -> None:
+    first, second, _ = t.sql(f"EXPLAIN AI ANALYZE SELECT {B} AS r FROM t WHERE {A} = 'yes'")
+    passed = len(t.sql(f"/*+ aiq_reuse(off) */ SELECT id FROM t WHERE {A} = 'yes'"))
+    assert counts(first) == (ROWS, ROWS, 0, ROWS)
+    assert counts(second) == (passed, passed, 0, passed)
+
+
+def test_kept_answers_are_shown_as_reused(t: Explained) -> None:
+    t.session.sql("SET aiq_reuse = 'session'")
+    t.session.sql(f"SELECT {A} AS r FROM t WHERE id < 30")
+    call, total = t.sql(f"EXPLAIN AI ANALYZE SELECT {A} AS r FROM t")
+    assert counts(call) == counts(total) == (ROWS, ROWS, 30, ROWS - 30)
+
+
+def test_a_request_of_two_calls_was_taken_by_the_first(t: Explained) -> None:
+    one, other, _ = t.sql(f"EXPLAIN AI ANALYZE SELECT {A} AS x, ai_query('chat', a || '') AS y FROM t")
+    assert (counts(one), counts(other)) == ((ROWS, ROWS, 0, ROWS), (ROWS, 0, 0, 0))
+
+
+def test_failing_rows_are_calls_too(t: Explained) -> None:
+    call, _ = t.sql(
+        "EXPLAIN AI ANALYZE SELECT ai_query('chat', '[[fault:400]] ' || a, failOnError => false) AS r FROM t"
+    )
+    assert counts(call) == (ROWS, ROWS, 0, ROWS)
+    assert (call["actual_output_tokens"], call["actual_cost_usd"]) == (0, 0.0)
+
+
+def test_of_a_call_in_a_view_the_ledger_knows(t: Explained) -> None:
+    t.session.sql(f"CREATE VIEW v AS SELECT {A} AS r FROM t")
+    call, total = t.sql("EXPLAIN AI ANALYZE SELECT * FROM v")
+    assert counts(call) == counts(total) == (None, ROWS, 0, ROWS)
+
+
+def test_the_order_of_conditions_is_in_the_stages(t: Explained) -> None:
+    calls = t.calls(
+        f"SELECT {A} AS r FROM t WHERE ai_query('dearer', a) = 'yes' AND ai_query('chat', b) = 'x' AND id < 30"
+    )
+    assert [(call["stage"], call["call"]) for call in calls] == [
+        (1, "ai_query('chat', b)"),
+        (2, "ai_query('dearer', a)"),
+        (3, A),
+    ]
+    assert calls[0]["rows"] == 30
+
+
+@pytest.mark.parametrize("statement", ["SET aiq_reuse = 'session'", "RESET aiq_reuse"])
+@pytest.mark.parametrize("words", ["EXPLAIN AI", "EXPLAIN AI ANALYZE"])
+def test_a_setting_is_not_explained(t: Explained, words: str, statement: str) -> None:
+    with pytest.raises(StatementError, match="run SET and RESET alone"):
+        t.sql(f"{words} {statement}")
+    assert t.session.settings.reuse is None
+
+
+def test_the_low_cost_is_that_of_the_shortest_answer_so_far(t: Explained) -> None:
+    for length in (2, 50):
+        t.session.sql(
+            f"SELECT ai_query('chat', 'Length {length}. ' || b, modelParameters => {{'max_tokens': {length}}}) FROM t"
+        )
+    gateway = t.session.gateway
+    history = history_of(Tables(gateway.ledger.home), gateway.endpoint("chat"))
+    assert history.output_low == 2.0 < history.output_mean
 
 
 def test_a_statement_without_an_ai_call_is_a_row_of_zeros(t: Explained) -> None:

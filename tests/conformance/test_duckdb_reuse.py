@@ -67,6 +67,8 @@ def model_settings(simulator: SimulatorProcess, **own: Any) -> dict[str, Any]:
         ("SET aiq_reuse = 'Durable 7 days'", Reuse("durable", 7 * 86400.0)),
         ("SET aiq_reuse = 'durable 1.5h'", Reuse("durable", 5400.0)),
         ("-- why\n/* and\n-- how */ SET aiq_reuse = 'session' -- here", Reuse("session")),
+        ("SET aiq_reuse = session; -- here\n/* and here */", Reuse("session")),
+        ("SET aiq_reuse = session /* here */", Reuse("session")),
         ("SET aiq_reuse = DEFAULT", None),
         ("SET aiq_reuse = NULL", None),
         ("RESET aiq_reuse", None),
@@ -92,6 +94,14 @@ def test_set_and_reset_change_the_session(connect: Connect, text: str, expected:
         ("SET aiq_reuse =", "needs a value"),
         ("SET aiq_reus = 'session'", "There are: aiq_reuse"),
         ("RESET aiq_cost", "no setting aiq_cost"),
+        ("RESET aiq_reuse = 5", "RESET aiq_reuse takes no value"),
+        ("RESET aiq_reuse TO session", "RESET aiq_reuse takes no value"),
+        ("RESET aiq_reuse session", "RESET aiq_reuse takes no value"),
+        ("SET aiq_reuse 'durable'", "needs '=' or TO"),
+        ("SET aiq_reuse = 'durable' 'off'", "takes one value"),
+        ("SET aiq_reuse = 'durable'; SELECT 1", "runs one statement"),
+        ("SET aiq_reuse = durable; SELECT 1;", "runs one statement"),
+        ("RESET aiq_reuse; SELECT 1", "runs one statement"),
     ],
 )
 def test_a_wrong_setting_is_refused_and_changes_nothing(connect: Connect, text: str, words: str) -> None:
@@ -107,6 +117,22 @@ def test_settings_of_duckdb_go_to_duckdb(connect: Connect) -> None:
     session.sql("SET threads = 3")
     found = session.sql("SELECT current_setting('threads')")
     assert found is not None and found.fetchall() == [(3,)]
+
+
+def test_the_settings_are_shown(connect: Connect) -> None:
+    session = connect()
+    session.sql("SET aiq_reuse = 'durable 7 days'")
+    found = session.sql("SHOW aiq_settings;")
+    assert found is not None
+    assert [row[:2] for row in found.fetchall()] == [("aiq_reuse", "durable 7 days"), ("aiq_max_cost_usd", None)]
+
+
+@pytest.mark.parametrize("value", ["off", "session", "durable 36 hours", "durable 90 minutes", "durable 1.5 seconds"])
+def test_what_is_shown_can_be_set_again(connect: Connect, value: str) -> None:
+    session = connect()
+    session.sql(f"SET aiq_reuse = '{value}'")
+    found = session.sql("-- how?\nshow all AIQ_REUSE")
+    assert found is not None and [row[:2] for row in found.fetchall()] == [("aiq_reuse", value)]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +151,62 @@ def test_a_hint_holds_for_its_statement_alone(connect: Connect, asked: Asked, hi
     assert asked(session, f"{hint} {CHAT}") == ROWS
     assert asked(session, f"{hint} {CHAT}") == 0
     assert asked(session, CHAT) == ROWS
+
+
+def test_show_of_a_table_is_duckdbs(connect: Connect) -> None:
+    session = connect()
+    session.sql("CREATE TABLE aiq_mine AS SELECT 1 AS a")
+    found = session.sql("SHOW aiq_mine")
+    assert found is not None and found.fetchall()[0][0] == "a"
+
+
+AFTER_SELECT = CHAT.replace("SELECT", "SELECT /*+ aiq_reuse(session) */")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AFTER_SELECT,
+        CHAT.replace("SELECT", "SELECT/*+aiq_reuse(session)*/"),
+        CHAT.replace("SELECT", "select /*+ BROADCAST(r), aiq_reuse('session') */"),
+        f"WITH c AS (SELECT 'It''s /*' AS x) {AFTER_SELECT}",
+        f"SELECT * FROM ({AFTER_SELECT}) AS s",
+        f"/*+ aiq_reuse(session) */ {AFTER_SELECT}",
+        f"/*+ aiq_max_cost_usd(1) */ {AFTER_SELECT}",
+        f"CREATE OR REPLACE TABLE u AS {AFTER_SELECT}",
+        f"{AFTER_SELECT} WHERE i < (SELECT 99)",
+        AFTER_SELECT.replace(" AS r(i)", " AS `r`(i)"),
+    ],
+)
+def test_a_hint_may_stand_after_select(connect: Connect, asked: Asked, text: str) -> None:
+    session = connect()
+    assert [asked(session, text) for _ in range(2)] == [ROWS, 0]
+
+
+def test_a_hint_after_select_holds_for_a_stream(connect: Connect, simulator: SimulatorProcess) -> None:
+    session = connect()
+    for _ in range(2):
+        assert sum(batch.num_rows for batch in session.stream(AFTER_SELECT)) == ROWS
+    assert simulator.stats()["requests"] == ROWS
+
+
+@pytest.mark.parametrize("text", ["'/*+ aiq_reuse(session) */'", '"/*+ aiq_reuse(session) */"', "$$/*+ aiq_off() */$$"])
+def test_what_is_quoted_is_no_hint(connect: Connect, asked: Asked, text: str) -> None:
+    quoted = CHAT.replace(" AS a", f" AS a, {text} AS b" if text[0] != '"' else f" AS {text}")
+    session = connect()
+    assert [asked(session, quoted) for _ in range(2)] == [ROWS, ROWS]
+
+
+def test_two_hints_that_differ_are_refused(connect: Connect, asked: Asked) -> None:
+    with pytest.raises(StatementError, match="two hints of one statement say aiq_reuse: 'off' and 'session'"):
+        asked(connect(), f"/*+ aiq_reuse(off) */ {AFTER_SELECT}")
+
+
+def test_a_hint_in_databricks_words_is_no_warning(
+    connect: Connect, asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked(connect(), AFTER_SELECT.replace(" AS r(i)", " AS `r`(i)"))
+    assert "Hints" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from aiq.plan.rules.call_out_of_subquery import call_out_of_subquery
 from aiq.plan.rules.cheap_before_ai import cheap_before_ai
 from aiq.plan.rules.filter_before_call import filter_before_call
+from aiq.plan.rules.guard_merge import guard_merge
 from aiq.plan.rules.limit_below_call import limit_below_call
+from aiq.plan.rules.where_before_call import where_before_call
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 def apply_rules(tree: exp.Expr, cost: Callable[[int], float]) -> exp.Expr:
     """The statement after all rules. `cost` gives what one request of a numbered call site costs, in any unit."""
-    for rule in (call_out_of_subquery, filter_before_call, partial(cheap_before_ai, cost=cost), limit_below_call):
+    cheap_first = partial(cheap_before_ai, cost=cost)
+    early = (call_out_of_subquery, where_before_call, filter_before_call)
+    for rule in (*early, cheap_first, limit_below_call, guard_merge):
         tree = rule(tree)
     return tree

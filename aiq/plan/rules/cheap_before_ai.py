@@ -1,4 +1,4 @@
-"""Cheap conditions before AI ones, and cheaper AI conditions before dearer ones.
+"""Cheap conditions before AI ones, and of AI conditions the cheaper and more selective first.
 
 `WHERE ai(x) AND c` -> `WHERE c AND CASE WHEN c THEN ai(x) END`; `ai(x) OR c` -> `CASE WHEN c THEN TRUE ELSE ai(x) END`.
 DuckDB may evaluate both sides, in any order, and push one below a join; a CASE over the cheap ones, join conditions
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiq.plan.numbered import has_call, numbers_in
+from aiq.plan.selectivity import rank, selectivity
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -45,10 +46,15 @@ def _replace(node: exp.Connector, cost: Cost) -> None:
 
 
 def _split(condition: exp.Expr, cost: Cost) -> tuple[list[exp.Expr], list[exp.Expr]]:
-    """The cheap parts of an AND or OR, and those with calls, the cheapest first; ties stay as written."""
+    """The cheap parts of an AND or OR, and those with calls, those that save most a dollar first; ties as written."""
+    from sqlglot import exp
+
+    def order(part: exp.Expr) -> float:
+        share = selectivity(part)
+        return rank(sum(map(cost, numbers_in(part))), 1 - share if isinstance(condition, exp.Or) else share)
+
     parts = list(condition.flatten())
-    dear = [part for part in parts if has_call(part)]
-    dear.sort(key=lambda part: sum(cost(number) for number in numbers_in(part)))
+    dear = sorted((part for part in parts if has_call(part)), key=order)
     return [part for part in parts if not has_call(part)], dear
 
 

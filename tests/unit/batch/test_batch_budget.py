@@ -153,3 +153,118 @@ def test_free_calls_pass_when_the_money_is_gone() -> None:
         await budget.reserve(0.0)
 
     run(work())
+
+
+def test_those_who_wait_go_on_in_the_order_in_which_they_came() -> None:
+    async def work() -> None:
+        budget, order = Budget(1.0), list[float]()
+        await budget.reserve(1.0)
+
+        async def call(most_usd: float) -> None:
+            await budget.reserve(most_usd)
+            order.append(most_usd)
+            budget.settle(most_usd, 0.0)
+
+        calls = [asyncio.create_task(call(most_usd)) for most_usd in (0.9, 0.1, 0.8, 0.2)]
+        await settle()
+        budget.settle(1.0, 0.0)
+        await asyncio.gather(*calls)
+        assert order == [0.9, 0.1, 0.8, 0.2]
+
+    run(work())
+
+
+def test_a_free_call_does_not_wait_in_line() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        await budget.reserve(1.0)
+        waiting = asyncio.create_task(budget.reserve(0.5))
+        await settle()
+        await budget.reserve(0.0)
+        waiting.cancel()
+
+    run(work())
+
+
+def test_who_is_cancelled_lets_the_smaller_one_behind_it_go_on() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        await budget.reserve(0.5)
+        large, small = (asyncio.create_task(budget.reserve(most_usd)) for most_usd in (0.9, 0.3))
+        await settle()
+        assert not small.done()
+        large.cancel()
+        await asyncio.wait_for(small, 5)
+        assert budget.reserved_usd == pytest.approx(0.8)
+
+    run(work())
+
+
+def test_who_is_cancelled_when_its_turn_has_come_gives_it_back() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        await budget.reserve(1.0)
+        first, second = (asyncio.create_task(budget.reserve(1.0)) for _ in range(2))
+        await settle()
+        budget.settle(1.0, 0.0)
+        first.cancel()
+        await asyncio.wait_for(second, 5)
+        assert first.cancelled() and budget.reserved_usd == pytest.approx(1.0)
+
+    run(work())
+
+
+def test_a_reservation_gives_back_what_was_not_spent() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        async with budget.reservation(0.9) as held:
+            held.cost_usd = 0.1
+        assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.1, 0.0))
+
+    run(work())
+
+
+def test_a_call_that_ends_in_nobodys_hands_was_paid() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        with pytest.raises(OSError):
+            async with budget.reservation(0.9):
+                raise OSError
+        assert budget.spent_usd == pytest.approx(0.9)
+
+    run(work())
+
+
+def test_a_billed_attempt_is_spent_before_the_next_one() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        async with budget.reservation(0.4) as held:
+            await held.next_attempt(0.3)
+            assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.3, 0.4))
+            held.cost_usd = 0.2
+        assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.5, 0.0))
+
+    run(work())
+
+
+def test_an_attempt_that_was_not_billed_needs_no_second_reservation() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        async with budget.reservation(1.0) as held:
+            await held.next_attempt(0.0)
+            assert budget.reserved_usd == pytest.approx(1.0)
+
+    run(work())
+
+
+def test_without_money_for_another_attempt_the_request_ends() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        with pytest.raises(BudgetExceeded):
+            async with budget.reservation(0.6) as held:
+                await held.next_attempt(0.5)
+        assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.5, 0.0))
+        async with budget.reservation(0.4):
+            assert budget.reserved_usd == pytest.approx(0.4)
+
+    run(work())

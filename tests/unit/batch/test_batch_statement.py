@@ -6,17 +6,20 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from aiq.batch import packs
 from aiq.batch import statement as statement_module
-from aiq.batch.slots import Ask
+from aiq.batch.answers import Answers
+from aiq.batch.slots import UNKNOWN, Ask, Pass
 from aiq.batch.statement import Statement
 from aiq.config.endpoint import Config, Settings
-from aiq.errors import ProviderError, StatementCancelled
+from aiq.errors import LedgerError, ProviderError, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.request import Caller
@@ -29,16 +32,16 @@ CHAT: Any = "llm/v1/chat"
 
 @pytest.fixture
 def open_statement(make: Any, tmp_path: Path) -> Iterator[Open]:
-    """`open_statement(reply, ...)`: a statement before the endpoints `chat` and `emb`."""
+    """`open_statement(reply, ...)`: a statement before the endpoints `chat` and `emb`; `most` answers in memory."""
     ledger = Ledger.open(tmp_path / "home")
 
-    def build(*replies: Any, **settings: Any) -> Statement:
+    def build(*replies: Any, most: int | None = None, **settings: Any) -> Statement:
         emb = make.endpoint(make.entity("emb", task=EMBEDDINGS), name="emb")
         config = Config("conf", Settings(retries=0, **settings), {"chat": make.endpoint(), "emb": emb})
         gateway = Gateway(config, ledger, transport=make.transport(*replies))
         for name in config.endpoints:
             gateway.open_endpoint(name)
-        return Statement(gateway, Caller("ann"))
+        return Statement(gateway, Caller("ann"), answers=Answers(tmp_path, most=most))
 
     yield build
     ledger.close()
@@ -48,12 +51,16 @@ def sent(statement: Statement) -> list[Any]:
     return [orjson.loads(request.body) for request in statement.gateway._transport.sent]  # type: ignore[union-attr]
 
 
+def key(text: str | bytes) -> bytes:
+    return blake2b(text if isinstance(text, bytes) else text.encode(), digest_size=16).digest()
+
+
 def asks(*texts: str) -> list[Ask]:
-    return [Ask(text.encode(), {"messages": [{"role": "user", "content": text}]}) for text in texts]
+    return [Ask(key(text), {"messages": [{"role": "user", "content": text}]}) for text in texts]
 
 
 def texts(*texts: str, **parameters: Any) -> list[Ask]:
-    return [Ask(orjson.dumps([text, parameters]), {"input": [text], **parameters}) for text in texts]
+    return [Ask(key(orjson.dumps([text, parameters])), {"input": [text], **parameters}) for text in texts]
 
 
 def embeddings(make: Any, bad: str = "none", code: str | None = None) -> Callable[[Any], Any]:
@@ -210,14 +217,14 @@ def test_embeddings_share_calls(make: Any, open_statement: Open) -> None:
 
 def test_a_pack_holds_no_more_characters_than_a_provider_takes(make: Any, open_statement: Open) -> None:
     statement = open_statement(embeddings(make))
-    half = statement_module.MAX_PACK_CHARACTERS // 2
+    half = packs.MAX_PACK_CHARACTERS // 2
     words = [letter * half for letter in "abcde"]
     statement.ask("emb", EMBEDDINGS, texts(*words), fail_fast=True)
     assert sorted(len(body["input"]) for body in sent(statement)) == [1, 2, 2]
 
 
 def test_a_single_text_of_any_length_is_asked(make: Any, open_statement: Open) -> None:
-    length = statement_module.MAX_PACK_CHARACTERS + 1
+    length = packs.MAX_PACK_CHARACTERS + 1
     statement = open_statement(embeddings(make))
     assert statement.ask("emb", EMBEDDINGS, texts("x" * length), fail_fast=True) == [[float(length)]]
 
@@ -255,3 +262,93 @@ def test_the_progress_counts_tokens_and_dollars(make: Any, open_statement: Open)
     statement.ask("chat", CHAT, asks("a", "b"), fail_fast=True)
     assert (statement.progress.calls, statement.progress.tokens) == (2, 30)
     assert statement.progress.cost_usd == pytest.approx(2 * (10 * 0.15 + 5 * 0.6) / 1e6)
+
+
+# More answers than memory is for
+
+
+def echo(make: Any) -> Callable[[Any], Any]:
+    return lambda request: make.chat_answer(orjson.loads(request.body)["messages"][0]["content"].upper())
+
+
+WORDS = [f"row {number}" for number in range(100)]
+
+
+def test_answers_that_left_memory_are_looked_up_and_not_asked_again(make: Any, open_statement: Open) -> None:
+    statement = open_statement(echo(make), most=10)
+    for _ in range(3):
+        assert statement.ask("chat", CHAT, asks(*WORDS), fail_fast=True) == [word.upper() for word in WORDS]
+    assert statement._answers.in_memory <= 10
+    assert len(sent(statement)) == len(WORDS)
+
+
+def test_a_pass_finds_the_answers_that_left_memory_and_asks_only_for_new_ones(make: Any, open_statement: Open) -> None:
+    statement = open_statement(echo(make), most=10)
+
+    def look_up(words: list[str]) -> list[Any]:
+        run = statement.running = Pass(0)
+        values = statement.values("chat", CHAT, asks(*words), fail_fast=True, stage=0)
+        statement.running = None
+        statement.wait(run)
+        return values
+
+    assert look_up(WORDS) == [UNKNOWN] * 100
+    assert look_up(["new", *WORDS]) == [UNKNOWN, *(word.upper() for word in WORDS)]
+    assert look_up(["new"]) == ["NEW"]
+    assert len(sent(statement)) == len(WORDS) + 1
+    assert statement._slots == {}
+
+
+def test_threads_that_ask_the_same_while_answers_leave_memory_send_each_once(make: Any, open_statement: Open) -> None:
+    statement = open_statement(echo(make), most=5)
+    together = threading.Barrier(4)
+
+    def run(shift: int) -> list[Any]:
+        words = WORDS[shift:] + WORDS[:shift]
+        together.wait(PATIENCE_S)
+        return [statement.ask("chat", CHAT, asks(word), fail_fast=True)[0] for word in words]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(run, (0, 0, 30, 60)))
+    assert found[:2] == [[word.upper() for word in WORDS]] * 2
+    assert len(sent(statement)) == len(WORDS)
+
+
+def test_failures_that_left_memory_are_not_asked_again(make: Any, open_statement: Open) -> None:
+    statement = open_statement(make.failure(400), most=0)
+    first = statement.ask("chat", CHAT, asks("a", "b"), fail_fast=False)
+    again = statement.ask("chat", CHAT, asks("a", "b"), fail_fast=False)
+    assert [type(value) for value in again] == [ProviderError] * 2
+    assert [str(value) for value in again] == [str(value) for value in first]
+    with pytest.raises(ProviderError):
+        statement.ask("chat", CHAT, asks("b"), fail_fast=True)
+    assert len(sent(statement)) == 2
+
+
+def test_a_failure_that_is_a_value_holds_nothing_of_its_request(make: Any, open_statement: Open) -> None:
+    [error] = open_statement(make.failure(400)).ask("chat", CHAT, asks("a"), fail_fast=False)
+    assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+
+
+def test_embeddings_that_left_memory_are_not_asked_again(make: Any, open_statement: Open) -> None:
+    statement = open_statement(embeddings(make), most=3, embedding_batch_rows=4)
+    words = ["x" * n for n in range(1, 11)]
+    for _ in range(2):
+        assert statement.ask("emb", EMBEDDINGS, texts(*words), fail_fast=True) == [[float(n)] for n in range(1, 11)]
+    assert len(sent(statement)) == 3
+
+
+def test_a_disk_without_room_stops_the_statement_and_says_so(make: Any, open_statement: Open, tmp_path: Path) -> None:
+    statement = open_statement(make.chat_answer(), most=0)
+    statement._answers = Answers(tmp_path / "gone", most=0)
+    with pytest.raises(LedgerError, match="too many for memory"):
+        statement.ask("chat", CHAT, asks("a"), fail_fast=False)
+
+
+def test_the_end_of_a_statement_gives_the_room_on_the_disk_back(make: Any, open_statement: Open) -> None:
+    statement = open_statement(make.chat_answer(), most=0)
+    statement.ask("chat", CHAT, asks("a"), fail_fast=True)
+    spill = statement._answers._spill
+    assert spill is not None and spill._close.alive
+    statement.end(well=True)
+    assert not spill._close.alive

@@ -19,7 +19,7 @@ import pytest
 from aiq.errors import LedgerError
 from aiq.ledger import commit
 from aiq.ledger.ledger import IDLE_S, MAX_AGE_S, Ledger
-from aiq.ledger.records import CALLS_TABLE, USAGE_TABLE, Intent, Outcome
+from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, USAGE_TABLE, Intent, Outcome
 from aiq.ledger.spool import Spool
 from aiq.ledger.tables import Tables
 
@@ -180,6 +180,17 @@ def test_a_commit_in_several_chunks_is_complete(ledger: Ledger, outcome: Make, m
         ledger.record(outcome(str(i)))
     ledger.commit()
     assert ids(ledger) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_chunk_that_is_decoded_in_pieces_is_one_commit(
+    ledger: Ledger, outcome: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "PIECE_BYTES", 1)
+    for i in range(5):
+        ledger.record(outcome(str(i)))
+    ledger.commit()
+    assert ids(ledger) == ["0", "1", "2", "3", "4"]
+    assert {table.name: table.version for table in Tables(ledger.home).info()}[CALLS_TABLE] == 1
 
 
 def test_a_commit_leaves_the_intents_that_are_in_flight(ledger: Ledger, outcome: Make, intent: MakeIntent) -> None:
@@ -563,3 +574,18 @@ def test_a_forked_child_leaves_the_ledger_of_its_parent_alone(ledger: Ledger, ou
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     ledger.commit()
     assert ids(ledger) == ["a"]
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_path: Path, outcome: Make) -> None:
+    from deltalake import DeltaTable, Schema
+
+    path = tmp_path.joinpath("tables", *CALLS_TABLE.split("."))
+    path.mkdir(parents=True)
+    earlier = pa.schema([field for field in CALLS_SCHEMA if field.name not in ("limited_by", "guards")])
+    DeltaTable.create(path, schema=Schema.from_arrow(earlier))
+    ledger = Ledger.open(tmp_path)
+    ledger.record(outcome("a", limited_by="user tokens"))
+    ledger.commit()
+    ledger.close()
+    rows = Tables(tmp_path).to_arrow(CALLS_TABLE).select(["limited_by", "guards"])
+    assert rows.to_pylist() == [{"limited_by": "user tokens", "guards": None}]

@@ -26,6 +26,20 @@ def test_outcomes_come_back_as_columns(outcome: Make) -> None:
     assert list(zip(*outcomes.columns.values(), strict=True)) == [tuple(first), tuple(second)]
 
 
+def test_a_value_that_all_rows_share_is_written_once(outcome: Make, intent: Callable[..., Intent]) -> None:
+    rows = [outcome(f"r{number}", usage_context={"team": "x"}, latency_ms=float(number)) for number in range(50)]
+    payload = groups.encode([intent(f"open{number}") for number in range(3)], rows)
+    assert payload.count(b"ann@example.com") == 2  # of the intents, and of the outcomes
+    outcomes, still_open = decoded(payload)
+    assert list(zip(*outcomes.columns.values(), strict=True)) == [tuple(row) for row in rows]
+    assert list(still_open.values()) == [intent(f"open{number}") for number in range(3)]
+
+
+def test_text_that_is_no_unicode_and_shared_by_all_rows_is_replaced(outcome: Make) -> None:
+    outcomes, _ = decoded(groups.encode([], [outcome(str(number), error_message="\ud83d") for number in range(2)]))
+    assert outcomes.columns["error_message"] == ["?", "?"]
+
+
 def test_an_intent_is_open_until_its_outcome_comes(outcome: Make, intent: Callable[..., Intent]) -> None:
     _, still_open = decoded(groups.encode([intent("a"), intent("b")], []), groups.encode([], [outcome("a")]))
     assert list(still_open.values()) == [intent("b")]

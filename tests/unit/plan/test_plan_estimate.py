@@ -45,9 +45,20 @@ def test_with_history_nothing_is_assumed() -> None:
 def test_the_cost_lies_between_the_low_and_the_high_of_the_history() -> None:
     found = estimate(counted(), terms())
     inputs = 4000 * TAG.per_input
-    assert found.cost_low_usd == pytest.approx(inputs + 5_000 * TAG.per_output)
+    assert found.cost_low_usd == pytest.approx(inputs * 5 / 8 + 5_000 * TAG.per_output)
     assert found.cost_likely_usd == pytest.approx(inputs + 20_000 * TAG.per_output)
     assert found.cost_high_usd == pytest.approx(inputs + 80_000 * TAG.per_output)
+
+
+def test_the_low_cost_supposes_long_tokens_where_nothing_is_known() -> None:
+    found = estimate(counted(), terms(history=History()))
+    assert found.cost_low_usd == pytest.approx(20_000 / 8 * TAG.per_input + 1_000 * TAG.per_output)
+
+
+@pytest.mark.parametrize(("characters", "price"), [(5_000, TAG.per_input), (6_000, TAG.per_cached_input)])
+def test_the_low_cost_supposes_that_what_may_be_cached_is_cached(characters: int, price: float) -> None:
+    found = estimate(counted(10, characters=10.0 * characters), terms())
+    assert found.cost_low_usd == pytest.approx(10 * characters / 8 * price + 50 * TAG.per_output)
 
 
 def test_max_tokens_bounds_the_high_and_the_likely_output() -> None:

@@ -51,21 +51,55 @@ def test_of_a_statement_that_writes_the_query_is_evaluated(text: str, query: str
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "UPDATE t SET a = ai1(a)",
+        "DELETE FROM t WHERE ai1(a) = 'x'",
+        "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED AND ai1(u.a) = 'x' THEN DELETE",
+    ],
+)
+def test_a_statement_that_changes_rows_is_evaluated_itself(text: str) -> None:
+    found = plan(text)
+    assert isinstance(found, Lifted)
+    assert found.writes
+    assert found.query == found.text == re.sub(r"\bai(\d+)\(", r"__aiq_string(\1, ", text)
+
+
+def test_conditions_of_a_delete_are_ordered_as_those_of_a_query() -> None:
+    found = plan("DELETE FROM t WHERE ai1(a) = 'x' AND b > 5")
+    assert isinstance(found, Lifted)
+    assert found.changed and "CASE WHEN b > 5" in found.text
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("UPDATE t SET a = ai1(a)", "UPDATE changes what it reads"),
-        ("DELETE FROM t WHERE ai1(a) = 'x'", "DELETE changes what it reads"),
-        (
-            "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN UPDATE SET a = ai1(u.a)",
-            "MERGE changes what it reads",
-        ),
         ("SELECT ai1(a FROM t", "not understood"),
+        ("SET VARIABLE a = ai1('x')", "a SET is not evaluated in passes"),
+        ("INSERT INTO t SELECT a FROM u RETURNING ai1(a)", "outside the query of the INSERT"),
     ],
 )
 def test_what_is_not_lifted_says_why(text: str, reason: str) -> None:
     found = plan(text)
     assert isinstance(found, NotLifted)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "into"),
+    [
+        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t", "CREATE TABLE r AS"),
+        ("CREATE OR REPLACE TEMP TABLE r (x) AS (SELECT ai1(a) FROM t)", "CREATE OR REPLACE TEMP TABLE r (x) AS"),
+        ("CREATE TABLE r AS WITH c AS (SELECT 1 AS k) SELECT ai1(k) AS r FROM c", "CREATE TABLE r AS"),
+        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t WITH NO DATA", None),
+        ("INSERT INTO r SELECT ai1(a) FROM t", None),
+        ("SELECT ai1(a) AS r FROM t", None),
+    ],
+)
+def test_a_table_is_made_of_rows_that_are_there(text: str, into: str | None) -> None:
+    found = plan(text)
+    assert isinstance(found, Lifted)
+    assert found.into == into
 
 
 @pytest.mark.parametrize(

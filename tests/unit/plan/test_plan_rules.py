@@ -15,7 +15,9 @@ from aiq.plan.rules import apply_rules
 from aiq.plan.rules.call_out_of_subquery import call_out_of_subquery
 from aiq.plan.rules.cheap_before_ai import cheap_before_ai
 from aiq.plan.rules.filter_before_call import filter_before_call
+from aiq.plan.rules.guard_merge import guard_merge
 from aiq.plan.rules.limit_below_call import limit_below_call
+from aiq.plan.rules.where_before_call import where_before_call
 
 Rule = Callable[[exp.Expr], exp.Expr]
 FOLDER = Path(__file__).parent / "rules"
@@ -23,7 +25,9 @@ RULES: dict[str, Rule] = {
     "call_out_of_subquery": call_out_of_subquery,
     "cheap_before_ai": partial(cheap_before_ai, cost=float),
     "filter_before_call": filter_before_call,
+    "guard_merge": guard_merge,
     "limit_below_call": limit_below_call,
+    "where_before_call": where_before_call,
 }
 
 

@@ -42,6 +42,15 @@ from aiq.plan.stages import stages
         ("SELECT ai1(a) FROM t WHERE k IN (SELECT ai2(b) FROM u)", [{2}, {1}]),
         ("SELECT ai1(a) FROM t WHERE EXISTS (SELECT 1 FROM u WHERE ai2(u.a) = t.a)", [{2}, {1}]),
         ("SELECT max(ai1(a)) FILTER (WHERE ai2(a) = 'x') FROM t", [{1, 2}]),
+        ("UPDATE t SET a = ai1(a), b = ai2(b) WHERE ai3(a) = 'x'", [{3}, {1, 2}]),
+        ("UPDATE t SET a = ai1(a) RETURNING ai2(a)", [{1}, {2}]),
+        ("DELETE FROM t USING (SELECT ai2(b) AS b FROM u) AS s WHERE ai1(a) = s.b", [{2}, {1}]),
+        (
+            "MERGE INTO t USING (SELECT ai1(a) AS a FROM u) AS s ON ai2(t.a) = s.a "
+            "WHEN MATCHED AND ai3(s.a) = 'x' THEN UPDATE SET a = ai4(s.a) "
+            "WHEN NOT MATCHED THEN INSERT (a) VALUES (ai5(s.a))",
+            [{1}, {2}, {3}, {4}, {5}],
+        ),
         ("SELECT ai1(a), ai1(b) FROM t", [{1}]),
         ("SELECT ai1(ai1(a)) FROM t", [{1}, {1}]),
     ],

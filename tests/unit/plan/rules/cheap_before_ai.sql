@@ -71,3 +71,13 @@ SELECT CASE WHEN id > 5 THEN TRUE ELSE id > 5 OR ai1(body) = 'yes' END AS x FROM
 -- case: nothing cheap to go first
 SELECT id FROM t WHERE ai1(body) = 'yes'
 -- stays
+
+-- case: the more selective of two AI conditions first
+SELECT a FROM t WHERE ai1(a) <> 'x' AND ai2(a) = 'y'
+-- becomes
+SELECT a FROM t WHERE CASE WHEN ai2(a) = 'y' THEN ai1(a) <> 'x' END
+
+-- case: of an OR, the one that lets most pass
+SELECT a FROM t WHERE ai1(a) = 'x' OR ai2(a) <> 'y'
+-- becomes
+SELECT a FROM t WHERE CASE WHEN ai2(a) <> 'y' THEN TRUE ELSE ai1(a) = 'x' END

@@ -1,0 +1,51 @@
+"""Sees that files of a `conf` folder have changed and reads them again. Knows no gateway.
+
+A folder that cannot be read as it is now changes nothing: whoever uses the configuration keeps what he has.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from pathlib import Path
+
+from aiq.config.endpoint import Config
+from aiq.config.load import load_config
+from aiq.errors import ConfigError
+
+Version = tuple[object, ...]
+
+
+def version_of(folder: str) -> Version:
+    """A value that changes when a file of the folder does: names, times of change and sizes."""
+    found = []
+    for path in sorted([*Path(folder).glob("*.yml"), *Path(folder).glob("endpoints/*")]):
+        try:
+            stat = path.stat()
+        except OSError:  # an editor has just replaced it
+            continue
+        found.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)
+
+
+class Reload:
+    """`reload()` gives the configuration of a folder if it is another than before, else None. Any thread may call."""
+
+    def __init__(self, folder: str, home: str | os.PathLike[str]) -> None:
+        self._folder, self._home = folder, home
+        self._version = version_of(folder)
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Config | None:
+        """Warns of a folder that cannot be read, once for each change, and gives None for it."""
+        version = version_of(self._folder)
+        with self._lock:
+            if version == self._version:
+                return None
+            self._version = version
+        try:
+            return load_config(self._folder, self._home)
+        except ConfigError as error:
+            warnings.warn(f"{error} (the configuration that was read before stays in force)", stacklevel=2)
+            return None

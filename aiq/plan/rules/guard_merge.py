@@ -1,0 +1,55 @@
+"""The values that a MERGE writes behind what decides that it writes them.
+
+`WHEN MATCHED AND c THEN UPDATE SET a = ai(x)` -> `... SET a = CASE WHEN <on> THEN CASE WHEN c THEN ai(x) END END`.
+DuckDB computes the values of every WHEN for every row of the join, whichever is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiq.plan.numbered import has_call
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def guard_merge(tree: exp.Expr) -> exp.Expr:
+    """Guards the values with AI calls of a MERGE; those of WHEN NOT MATCHED BY SOURCE stay as they are."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Merge) or tree.args.get("using_cond") or not isinstance(tree.args.get("on"), exp.Expr):
+        return tree
+    on = tree.args["on"]
+    matched = on.copy()
+    unmatched = exp.not_(exp.Exists(this=exp.select("1").from_(tree.this.copy()).where(on.copy())))
+    earlier: dict[bool, list[exp.Expr]] = {True: [], False: []}
+    for when in tree.args["whens"].expressions:
+        if when.args.get("source"):
+            continue
+        kind = bool(when.args.get("matched"))
+        condition = when.args.get("condition")
+        for value in _values(when.args["then"]):
+            if has_call(value):
+                value.replace(_guarded(value, matched if kind else unmatched, earlier[kind], condition))
+        earlier[kind].append(condition if condition is not None else exp.true())
+    return tree
+
+
+def _values(then: exp.Expr) -> list[exp.Expr]:
+    """The expressions that an action writes."""
+    from sqlglot import exp
+
+    if isinstance(then, exp.Update):
+        return [pair.expression for pair in then.expressions if isinstance(pair, exp.EQ)]
+    values = then.args.get("expression") if isinstance(then, exp.Insert) else None
+    return list(values.expressions) if isinstance(values, exp.Tuple) else []
+
+
+def _guarded(value: exp.Expr, joined: exp.Expr, earlier: list[exp.Expr], condition: exp.Expr | None) -> exp.Expr:
+    from sqlglot import exp
+
+    own = exp.true() if condition is None else condition
+    branches = [*((one, exp.null()) for one in earlier), (own, value)]
+    case = exp.Case(ifs=[exp.If(this=test.copy(), true=then.copy()) for test, then in branches])
+    return exp.Case(ifs=[exp.If(this=joined.copy(), true=case)])
