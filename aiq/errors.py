@@ -10,6 +10,7 @@
      ├── RequestFailed               one request got no answer (a row error; fatal under failOnError => true)
      │    ├── ProviderError          the provider refused, failed or answered something unusable
      │    ├── PolicyError            the gateway refused: rate limit, permission
+     │    │    └── GuardrailBlocked  a guardrail refused the request or its answer
      │    └── ResultError            the answer does not fit the requested type
      ├── StatementCancelled          Ctrl-C, interrupt, or another row's failure stopped the statement
      └── LedgerError                 the home folder cannot be written or a Delta table is unusable
@@ -171,13 +172,51 @@ class ProviderError(RequestFailed):
 
 
 class PolicyError(RequestFailed):
-    """The gateway itself refused the request. `error_code` is the code of the REST body."""
+    """The gateway itself refused the request. `error_code` is the code of the REST body, `limit` the rate limit."""
 
     def __init__(
-        self, message: str, *, endpoint: str, status: int, error_code: str, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        endpoint: str,
+        status: int,
+        error_code: str,
+        retry_after_s: float | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(message, endpoint=endpoint, status=status)
-        self.error_code, self.retry_after_s = error_code, retry_after_s
+        self.error_code, self.retry_after_s, self.limit = error_code, retry_after_s, limit
+
+
+class GuardrailBlocked(PolicyError):
+    """A guardrail refused a request (`side` input) or its answer (output, which was paid: `usage` says how much).
+
+    `reason` is the JSON text that Databricks puts into `message` of the REST body, and `report` the same as a value.
+    `sentence` says in words what happened; it is what SQL shows. `findings` names what acted (`pii:EMAIL_ADDRESS`).
+    `blocked` is the content, as JSON text, only where the endpoint lets it be logged.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        endpoint: str,
+        side: Literal["input", "output"],
+        findings: tuple[str, ...],
+        message: str,
+        report: dict[str, object],
+        usage: object | None = None,
+        blocked: str | None = None,
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, status=400, error_code="BAD_REQUEST")
+        self.sentence, self.side, self.findings, self.report = sentence, side, findings, report
+        self.usage, self.blocked = usage, blocked
+
+    def sql_message(self) -> str:
+        return (
+            f"[{self.condition}] The remote HTTP request failed with code {self.status}, and error message "
+            f"'{self.sentence}' ({self.place()}) SQLSTATE: {SQLSTATE[self.condition]}"
+        )
 
 
 class ResultError(RequestFailed):

@@ -6,78 +6,49 @@ Runs on one event loop. Knows policy and ledger, but no wire format and no engin
 from __future__ import annotations
 
 import asyncio
+import getpass
 import math
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
 
-import orjson
-
+from aiq.attempt import Attempts, Route, Target, Trace
 from aiq.config.describe import nearest
-from aiq.config.endpoint import Config, Endpoint, ServedEntity
-from aiq.errors import BudgetExceeded, PolicyError, ProviderError, RequestFailed, StatementError
+from aiq.config.endpoint import Config, Endpoint
+from aiq.errors import (
+    AiqError,
+    BudgetExceeded,
+    ConfigError,
+    GuardrailBlocked,
+    PolicyError,
+    RequestFailed,
+    StatementError,
+)
+from aiq.failover import Failover
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag, price_of
-from aiq.ledger.records import Intent, Outcome
+from aiq.ledger.records import Outcome
 from aiq.policy.concurrency import Gate
-from aiq.policy.limits import RateLimiter
-from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, RetryQuota, Step
+from aiq.policy.context import context_window
+from aiq.policy.ejection import Health
+from aiq.policy.guardrails.guards import Guards
+from aiq.policy.hedging import Latencies
+from aiq.policy.limits import Grant, RateLimiter, open_book
+from aiq.policy.reservation import most_tokens
+from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
-from aiq.providers import Adapter, adapter_for
-from aiq.providers.base import text_characters
-from aiq.request import Answer, Caller, Request, Usage, new_request_id
-from aiq.transport import Transport, open_transport
+from aiq.providers import adapter_for
+from aiq.providers.base import Chunk, text_characters
+from aiq.request import Answer, Caller, Request, Task, Usage, new_request_id
+from aiq.transport import Transport, open_transport, transport_settings
 
-UNBOUNDED_TOKENS = 4096
-"""Tokens of an answer that a budget reserves for where the request sets no limit."""
-
-
-class _Target(NamedTuple):
-    """A served entity with what is needed to call it."""
-
-    entity: ServedEntity
-    adapter: Adapter
-    gate: Gate
-    quota: RetryQuota
-    price: PriceTag | None
-
-
-class _Route(NamedTuple):
-    """An endpoint with what is needed to serve it."""
-
-    endpoint: Endpoint
-    limiter: RateLimiter
-    router: Router
-    targets: dict[str, _Target]
-    timeout_s: float
-
-
-class _Trace:
-    """What the ledger will say of one request. Times in seconds of the monotonic clock unless said."""
-
-    __slots__ = (
-        "attempt",
-        "characters",
-        "ended",
-        "fallback_from",
-        "limit_wait_s",
-        "ready",
-        "request_id",
-        "request_json",
-    )
-
-    def __init__(self, ready: float) -> None:
-        self.request_id = new_request_id()
-        self.ready = ready  # for the attempt that comes next
-        self.ended = False
-        self.attempt = 0
-        self.limit_wait_s = 0.0
-        self.fallback_from: str | None = None
-        self.request_json: str | None = None
-        self.characters = 0
+RELOAD_S = 0.5
+"""How long a changed configuration may go unseen by requests."""
 
 
 class Gateway:
@@ -93,8 +64,12 @@ class Gateway:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
         answers: AnswerStore | None = None,
+        reload: Callable[[], Config | None] | None = None,
     ) -> None:
         """`answers` are the kept answers of the home, None to keep none.
+
+        `reload` gives the configuration where it has changed; it is asked before a statement, and by requests every
+        half a second.
 
         `transport` None opens the one of the settings with the first endpoint. `clock` is monotonic, in seconds, and
         `sleep` waits by it.
@@ -102,9 +77,13 @@ class Gateway:
         self.config, self.ledger, self.answers = config, ledger, answers
         self._transport, self._clock, self._sleep = transport, clock, sleep
         self._rng = rng or random.Random()
-        self._retry = RetryPolicy(config.settings, self._rng)
-        self._routes: dict[str, _Route] = {}
+        self._attempts = Attempts(ledger, clock)
+        self._failover = Failover(self._attempts, RetryPolicy(config.settings, self._rng), clock, sleep)
+        self._book = open_book(config.settings, ledger.home, clock, sleep)
+        self._routes: dict[str, Route] = {}
         self._opening = threading.Lock()
+        self._reload, self._reloaded = reload, clock()
+        self._earlier: list[Transport] = []
         self.waiting_for_limits = 0
 
     def endpoint(self, name: str) -> Endpoint:
@@ -130,7 +109,7 @@ class Gateway:
 
     def calls_per_minute(self, name: str, user: str) -> int | None:
         """The lowest rate limit of an opened endpoint that holds for a user; None where there is none."""
-        return min((window.calls for window, _ in self._routes[name].limiter.windows(user)), default=None)
+        return self._routes[name].limiter.calls_per_minute(Caller(user))
 
     def open_endpoint(self, name: str) -> Endpoint:
         """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.
@@ -141,9 +120,67 @@ class Gateway:
         with self._opening:
             if self._transport is None:
                 self._transport = open_transport(self.config.settings)
-            if name not in self._routes:
-                self._routes[name] = self._route(name)
+            self._open(name)
             return self._routes[name].endpoint
+
+    def _open(self, name: str, *, again: bool = False) -> None:
+        """Makes the route of an endpoint, after those of the endpoints that its guardrails ask."""
+        guardrails = self.endpoint(name).guardrails
+        for each in guardrails.endpoints() if guardrails is not None else ():
+            if each not in self._routes:
+                self._routes[each] = self._route(each)
+        if again or name not in self._routes:
+            self._routes[name] = self._route(name)
+
+    def refresh(self) -> None:
+        """Serves new requests by the configuration as it is now. Any thread but the event loop's.
+
+        Endpoints that did not change keep what they have learnt. One that cannot be opened any more (a credential that
+        is not found) is served as before, with a warning. Raises LedgerError.
+        """
+        config = self._reload() if self._reload is not None else None
+        if config is None:
+            return
+        with self._opening:
+            before, self.config = self.config, config
+            others = config.settings != before.settings
+            if others:
+                self._failover = Failover(
+                    self._attempts, RetryPolicy(config.settings, self._rng), self._clock, self._sleep
+                )
+            if self._transport is not None and transport_settings(config.settings) != transport_settings(
+                before.settings
+            ):
+                self._earlier.append(self._transport)
+                self._transport = open_transport(config.settings)
+            for name in [name for name in self._routes if name in config.endpoints]:
+                # A secret shows where it is looked up, so a repr is the whole configuration.
+                if repr(config.endpoints[name]) == repr(self._routes[name].endpoint) and not others:
+                    continue
+                try:
+                    self._open(name, again=True)
+                except AiqError as error:
+                    warnings.warn(f"endpoint '{name}' is served as before: {error}", stacklevel=2)
+        self.ledger.sync_entities(config.endpoints.values(), config.settings.user or getpass.getuser())
+
+    async def _refresh_in_time(self) -> None:
+        self._reloaded = self._clock()
+        try:
+            await asyncio.to_thread(self.refresh)
+        except AiqError as error:
+            warnings.warn(f"the changed configuration cannot be used: {error}", stacklevel=2)
+
+    def _route_of(self, request: Request) -> Route:
+        """Raises PolicyError for an endpoint that is not configured any more."""
+        if request.endpoint not in self.config.endpoints:
+            raise PolicyError(
+                f"Endpoint with name '{request.endpoint}' does not exist any more: it was taken out of "
+                f"{self.config.folder}/endpoints while it was being used.",
+                endpoint=request.endpoint,
+                status=404,
+                error_code="RESOURCE_DOES_NOT_EXIST",
+            )
+        return self._routes[request.endpoint]
 
     async def answer(self, request: Request) -> Answer:
         """The answer to one request, after as many attempts as policy allows. Its endpoint was opened before.
@@ -151,38 +188,63 @@ class Gateway:
         Raises ProviderError or PolicyError where there is none. Every attempt leaves an intent and an outcome, and
         exactly one outcome of a request is final.
         """
-        route = self._routes[request.endpoint]
-        trace = _Trace(self._clock())
+        return await self._answer(request)
+
+    async def _answer(self, request: Request, *, of_guard: bool = False) -> Answer:
+        if self._reload is not None and self._clock() - self._reloaded > RELOAD_S:
+            await self._refresh_in_time()
+        route = self._route_of(request)
+        trace = self._trace(route, request)
         try:
-            await self._admit(route, request, trace)
-            return await self._ask(route, request, trace)
+            await self._admit(route, request, trace, of_guard=of_guard)
+            if route.guards is not None and route.guards.input_active:
+                request = await self._checked(route, request, trace)
+            return await self._failover.answer(route, request, trace)
         except asyncio.CancelledError:
             if not trace.ended:  # while it waited: for a limit, a slot or the next attempt
-                trace.attempt += trace.attempt > 0
-                now_us = time.time_ns() // 1000
-                self._record(route, None, request, trace, now_us, None, "cancelled", None, None, final=True)
+                self._attempts.record(route, request, trace, None, "cancelled", final=True)
             raise
+        finally:
+            if trace.grant is not None:
+                self._settle(route.limiter, trace.grant, trace)
 
-    async def _ask(self, route: _Route, request: Request, trace: _Trace) -> Answer:
-        order = route.router.order()
-        for position, entity in enumerate(order):
-            target, retries, more = route.targets[entity.name], 0, position + 1 < len(order)
-            patience_s = MAX_HINT_BEFORE_FALLBACK_S if more else math.inf
-            trace.ready = self._clock()
-            while await target.gate.acquire(patience_s):
-                result = await self._attempt(route, target, request, trace, retries, more)
-                if isinstance(result, Answer):
-                    return result
-                error, step = result
-                if step.action == "fail":
-                    raise error
-                if step.action == "next":
-                    break
-                retries += 1
-                await self._sleep(step.delay_s)
-                trace.ready = self._clock()
-            trace.fallback_from = entity.name
-        raise AssertionError("the last entity either answers or fails")
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
+        """The answer to one request in chunks, as they come; the last has the usage. Its endpoint was opened before.
+
+        Raises ProviderError or PolicyError before the first token, and StreamBroken after it. Whoever stops reading
+        closes the generator (`aclose`), which ends the call and records it as cancelled.
+        """
+        if self._reload is not None and self._clock() - self._reloaded > RELOAD_S:
+            await self._refresh_in_time()
+        route = self._route_of(request)
+        if not all(target.adapter.streams(request) for target in route.targets.values()):
+            raise PolicyError(
+                f"Endpoint '{request.endpoint}' has task {request.task}, whose answers do not come in pieces. Ask for "
+                "the whole answer.",
+                endpoint=request.endpoint,
+                status=400,
+                error_code="BAD_REQUEST",
+            )
+        if route.guards is not None and route.guards.output_active:  # nothing may leave before it was seen whole
+            whole = await self.answer(request)
+            yield Chunk.whole(whole, request.task)
+            yield Chunk.last(whole, request.task)
+            return
+        trace = self._trace(route, request, streaming=True)
+        try:
+            await self._admit(route, request, trace)
+            if route.guards is not None and route.guards.input_active:
+                request = await self._checked(route, request, trace)
+            async with aclosing(self._failover.stream(route, request, trace)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except (asyncio.CancelledError, GeneratorExit):
+            if not trace.ended:
+                self._attempts.record(route, request, trace, None, "cancelled", final=True)
+            raise
+        finally:
+            if trace.grant is not None:
+                self._settle(route.limiter, trace.grant, trace)
 
     def record_hit(self, endpoint: str, caller: Caller, statement_id: str) -> None:
         """A request that was answered from what is kept: a row of the ledger that cost nothing. On the event loop."""
@@ -196,14 +258,12 @@ class Gateway:
         )  # fmt: skip
 
     def most_it_costs(self, request: Request) -> float:
-        """US dollars that one call for a request can cost at the most, at the dearest entity of its endpoint.
+        """US dollars that one attempt of a request can cost at the most, at the dearest entity of its endpoint; with
+        hedging, two.
 
-        Tokens in: no more than half the bytes of the body; out: what the request allows, else 4,096. Raises
-        BudgetExceeded where a price is not known, because then nothing can be promised.
+        Tokens: aiq/policy/reservation.py. Raises BudgetExceeded where a price is not known, because then nothing can
+        be promised.
         """
-        tokens_in = len(orjson.dumps(request.body)) // 2 + 16
-        allowed = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or UNBOUNDED_TOKENS
-        tokens_out = 0 if request.task == "llm/v1/embeddings" else int(allowed)
         most = 0.0
         for target in self._routes[request.endpoint].targets.values():
             if target.price is None and target.entity.provider != "model-server":
@@ -212,8 +272,8 @@ class Gateway:
                     f"'{request.endpoint}' is not known. Set it under prices in conf/aiq.yml."
                 )
             if target.price is not None:
-                most = max(most, target.price.cost_usd(Usage(tokens_in, tokens_out)))
-        return most
+                most = max(most, target.price.cost_usd(most_tokens(request, target.entity.model)))
+        return 2 * most if self._routes[request.endpoint].hedged else most
 
     def cost_of_failure(self, error: RequestFailed) -> float:
         """US dollars of a request that failed: those of an answer that was billed and not usable."""
@@ -223,13 +283,40 @@ class Gateway:
 
     async def close(self) -> None:
         """Closes the connections. The ledger belongs to whoever opened it."""
-        if self._transport is not None:
-            await self._transport.close()
+        await self._book.close()
+        for transport in (*self._earlier, self._transport):
+            if transport is not None:
+                await transport.close()
 
-    async def _admit(self, route: _Route, request: Request, trace: _Trace) -> None:
+    def _trace(self, route: Route, request: Request, *, streaming: bool = False) -> Trace:
+        trace = Trace(self._clock(), streaming=streaming)
+        if route.guards is not None and route.guards.input_active:  # until it was checked, nothing of it is logged
+            trace.request_json, trace.characters = "", text_characters(request.body)
+        return trace
+
+    async def _checked(self, route: Route, request: Request, trace: Trace) -> Request:
+        """The request as it may be sent. Raises GuardrailBlocked."""
+        assert route.guards is not None
+        try:
+            checked = await route.guards.check_input(request)
+        except GuardrailBlocked as blocked:
+            trace.guards = tuple(f"input:{finding}" for finding in blocked.findings)
+            trace.request_json = blocked.blocked or trace.request_json
+            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=blocked)
+            raise
+        trace.guards = tuple(f"input:{finding}" for finding in checked.acted)
+        trace.request_json = None
+        return checked.request
+
+    async def _ask_guard(self, guarded: Request, name: str, task: Task, body: dict[str, Any]) -> Answer:
+        """Asks the endpoint of a guard: in the name of whoever is guarded, who needs no permission for that."""
+        request = guarded._replace(endpoint=name, task=task, body=body, key=b"", rows=0, client_request_id=None)
+        return await self._answer(request, of_guard=True)
+
+    async def _admit(self, route: Route, request: Request, trace: Trace, *, of_guard: bool = False) -> None:
         endpoint = route.endpoint
         try:
-            if not endpoint.may_query(request.caller):
+            if not of_guard and not endpoint.may_query(request.caller):
                 raise PolicyError(
                     f"User '{request.caller.user}' does not have CAN_QUERY on endpoint '{endpoint.name}'. Grant it "
                     f"under permissions in {endpoint.file}, or connect as another user.",
@@ -238,134 +325,78 @@ class Gateway:
                     error_code="PERMISSION_DENIED",
                 )
             if route.limiter.limited:
-                self.waiting_for_limits += 1
-                try:
-                    trace.limit_wait_s = await route.limiter.acquire(request)
-                finally:
-                    self.waiting_for_limits -= 1
+                trace.grant = route.limiter.try_acquire(request)
+                if trace.grant is None:
+                    self.waiting_for_limits += 1
+                    try:
+                        trace.grant = await route.limiter.acquire(request)
+                    finally:
+                        self.waiting_for_limits -= 1
+                trace.limit_wait_s, trace.limited_by = trace.grant.waited_s, trace.grant.limit
         except PolicyError as error:
-            body = orjson.dumps({"error_code": error.error_code, "message": error.reason}).decode()
-            self._record(route, None, request, trace, time.time_ns() // 1000, None, "refused", error, body, final=True)
+            trace.limited_by = error.limit
+            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=error)
             raise
 
-    async def _attempt(
-        self, route: _Route, target: _Target, request: Request, trace: _Trace, retries: int, more: bool
-    ) -> Answer | tuple[ProviderError, Step]:
-        """One call to one entity, in a slot of its gate: an answer, or the error and what to do about it."""
-        gate, adapter, entity = target.gate, target.adapter, target.entity
-        trace.attempt += 1
-        error: ProviderError | None = None
-        end: BaseException | None = None
-        sent = self._clock()
-        start_us = time.time_ns() // 1000
-        try:
-            wire = adapter.encode(request)
-            await self.ledger.intend(
-                Intent(
-                    trace.request_id, trace.attempt, request.statement_id, route.endpoint.name, entity.id,
-                    request.caller.user, start_us,
-                )
-            )  # fmt: skip
-            sent = self._clock()
-            assert self._transport is not None
-            response = await self._transport.send(wire, route.timeout_s)
-            answer = adapter.decode(request, response)
-        except ProviderError as failure:
-            error = end = failure
-        except BaseException as failure:  # cancelled, or a fault of ours or of the ledger: it ended all the same
-            end = failure
-            status = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
-            self._record(route, target, request, trace, start_us, sent, status, None, None, final=True)
-            raise
-        finally:
-            gate.release(sent, end)
-        if error is None:
-            target.quota.succeeded()
-            cost = None if target.price is None else target.price.cost_usd(answer.usage)
-            answer = answer._replace(cost_usd=cost)
-            self._record(route, target, request, trace, start_us, sent, "ok", answer, answer.raw, final=True)
-            return answer
-        error.endpoint, error.entity, error.attempts = route.endpoint.name, entity.name, trace.attempt
-        step = self._retry.decide(error, retries, target.quota, next_entity=more)
-        body = error.body or orjson.dumps({"error_code": error.kind, "message": error.reason}).decode()
-        self._record(route, target, request, trace, start_us, sent, "error", error, body, final=step.action == "fail")
-        return error, step
+    @staticmethod
+    def _settle(limiter: RateLimiter, grant: Grant, trace: Trace) -> None:
+        """Corrects what a request was taken to use to what it did, on every way out."""
+        if not trace.attempt:
+            limiter.release(grant)
+        elif trace.unknown and not trace.billed_usd and trace.billed == (0, 0, 0, 0, False):
+            limiter.settle(grant, None, None)
+        else:
+            limiter.settle(grant, trace.billed, trace.billed_usd, keep=trace.unknown)
 
-    def _record(
-        self,
-        route: _Route,
-        target: _Target | None,
-        request: Request,
-        trace: _Trace,
-        start_us: int,
-        sent: float | None,
-        status: str,
-        end: Answer | RequestFailed | None,
-        response: str | None,
-        *,
-        final: bool,
-    ) -> None:
-        endpoint, entity = route.endpoint, target.entity if target else None
-        latency_ms = None if sent is None else (self._clock() - sent) * 1000
-        queue_ms = 0.0 if sent is None else max(0.0, (sent - trace.ready) * 1000)
-        trace.ended = trace.ended or final
-        usage, status_code, finish_reason, error_class, words = None, None, None, None, None
-        model = entity.model if entity else None
-        if isinstance(end, Answer):
-            usage, status_code, finish_reason, model = end.usage, 200, end.finish_reason, end.model
-        elif end is not None:
-            status_code, words = end.status, end.reason
-            error_class = end.kind if isinstance(end, ProviderError) else getattr(end, "error_code", None)
-            billed = getattr(end, "usage", None)
-            usage = billed if isinstance(billed, Usage) else None
-        cost = target.price.cost_usd(usage) if usage and target and target.price else None
-        log = final and endpoint.inference_table is not None
-        if final and trace.request_json is None:
-            trace.characters = text_characters(request.body)
-            if log:
-                trace.request_json = orjson.dumps(request.body).decode()
-        self.ledger.record(
-            Outcome(
-                trace.request_id, trace.attempt, request.statement_id, endpoint.name,
-                entity.id if entity else None, entity.name if entity else None, entity.provider if entity else None,
-                model, request.task, request.caller.user, start_us, status, status_code, error_class, words,
-                latency_ms, queue_ms, trace.limit_wait_s * 1000,
-                usage.input_tokens if usage else None, usage.output_tokens if usage else None,
-                usage.cached_tokens if usage else None, usage.reasoning_tokens if usage else None,
-                usage.estimated if usage else False, cost,
-                target.price.version if target and target.price else None,
-                request.rows, finish_reason, False, trace.fallback_from, final,
-                final and endpoint.track_usage, endpoint.inference_table if log else None,
-                request.client_request_id, dict(request.caller.usage_context) if request.caller.usage_context else None,
-                False, trace.characters,
-                len(end.value) if isinstance(end, Answer) and isinstance(end.value, str) else 0,
-                trace.request_json if log else None, response if log else None,
-            )
-        )  # fmt: skip
-
-    def _route(self, name: str) -> _Route:
+    def _route(self, name: str) -> Route:
         endpoint = self.endpoint(name)
         settings = self.config.settings
         own = settings.endpoints.get(name)
         each = self._concurrency(name)
         targets = {
-            entity.name: _Target(
+            entity.name: Target(
                 entity,
                 adapter_for(entity),
                 Gate(each, self._clock, self._sleep),
                 RetryQuota(),
                 price_of(entity, settings.prices),
+                Health(self._clock),
+                Latencies(),
             )
             for entity in endpoint.entities
         }
         for target in targets.values():
             target.adapter.prepare()
-        return _Route(
+        if any(limit.unit == "cost_usd" for limit in endpoint.aiq_rate_limits):
+            for entity in endpoint.entities:
+                if targets[entity.name].price is None and entity.provider != "model-server":
+                    raise ConfigError(
+                        f"endpoint '{name}' has a limit in US dollars, and the price of its model '{entity.model}' is "
+                        "not known. Set it under prices in conf/aiq.yml.",
+                        file=endpoint.file or None,
+                    )
+        assert self._transport is not None
+        failover = endpoint.failover
+        healths = {name: target.health for name, target in targets.items()}
+        windows = {entity.name: context_window(entity) for entity in endpoint.entities}
+        guards = None
+        if endpoint.guardrails is not None:
+            tasks = {each: self.endpoint(each).task for each in endpoint.guardrails.endpoints()}
+            guards = Guards(endpoint.guardrails, self._ask_guard, tasks)
+            guards.prepare()
+        return Route(
             endpoint,
-            RateLimiter(endpoint, self._clock, self._sleep),
-            Router(endpoint, self._rng),
+            RateLimiter(endpoint, self._clock, self._sleep, book=self._book, most_usd=self.most_it_costs),
+            Router(endpoint, self._rng, healths, windows),
             targets,
+            self._transport,
             own.timeout_s if own and own.timeout_s else settings.timeout_s,
+            failover.first_token_timeout_s or math.inf,
+            failover.idle_timeout_s or math.inf,
+            # With hedging too: the connection of a stream can be closed, that of a whole answer stays until timeout_s.
+            streamed=failover.hedging or bool(failover.first_token_timeout_s or failover.idle_timeout_s),
+            hedged=failover.hedging,
+            guards=guards,
         )
 
     def _concurrency(self, name: str) -> int:

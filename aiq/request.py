@@ -40,6 +40,8 @@ class Request(NamedTuple):
     client_request_id: str | None = None
     deadline_s: float | None = None
     """Monotonic time in seconds after which nobody waits for the answer any more."""
+    interactive: bool = False
+    """Somebody waits in person: where a batch would wait for a rate limit, it is refused with 429."""
 
 
 class Usage(NamedTuple):

@@ -76,6 +76,14 @@ def open_transport(settings: Settings) -> Transport:
     return HttpxTransport(settings) if settings.transport == "httpx" else PyreqwestTransport(settings)
 
 
+def transport_settings(settings: Settings) -> tuple[object, ...]:
+    """What a transport is made from: another value needs another transport."""
+    return (
+        settings.transport, settings.connect_timeout_s, settings.read_timeout_s, settings.max_response_bytes,
+        settings.proxy, settings.ca_file,
+    )  # fmt: skip
+
+
 def _network(error: BaseException, url: str) -> ProviderError:
     """A connection that could not be used. The words come from the operating system, the place from the URL's host."""
     host = url.split("/", 3)[2].rsplit("@", 1)[-1]

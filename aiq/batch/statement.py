@@ -18,7 +18,7 @@ from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
 from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
 from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
-from aiq.errors import ProviderError, RequestFailed, StatementCancelled
+from aiq.errors import GuardrailBlocked, ProviderError, RequestFailed, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
@@ -318,7 +318,10 @@ class Statement:
         try:
             answer = await self._paid(request)
         except RequestFailed as error:
-            if isinstance(error, ProviderError) and error.kind in _OF_ONE_TEXT and len(slots) > 1:
+            of_one = (
+                error.kind in _OF_ONE_TEXT if isinstance(error, ProviderError) else isinstance(error, GuardrailBlocked)
+            )
+            if of_one and len(slots) > 1:
                 # One bad text must not fail its neighbours. Next in turn, because where every text is bad the first
                 # one to fail alone should end the statement before all packs are halved.
                 queue.add_first(Works(iter(halves(work)), 2))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from aiq.config.endpoint import CustomConfig, Endpoint, OpenAIConfig, Secret, ServedEntity
+from aiq.config.endpoint import CustomConfig, Endpoint, OpenAIConfig, RateLimit, Secret, ServedEntity
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -37,10 +37,9 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
             "table_name_prefix": table.removesuffix("_payload"),
         }
     if endpoint.rate_limits:
-        gateway["rate_limits"] = [
-            _given(calls=r.calls, key=r.key, principal=r.principal, renewal_period="minute")
-            for r in endpoint.rate_limits
-        ]
+        gateway["rate_limits"] = [_describe_limit(limit) for limit in endpoint.rate_limits]
+    if endpoint.aiq_rate_limits:
+        gateway["aiq"] = {"rate_limits": [_describe_limit(limit) for limit in endpoint.aiq_rate_limits]}
     shape: dict[str, Any] = {
         "name": endpoint.name,
         "id": endpoint.id,
@@ -70,6 +69,12 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
             for p in endpoint.permissions
         ]
     return shape
+
+
+def _describe_limit(limit: RateLimit) -> dict[str, Any]:
+    period = {60: "minute", 3600: "hour", 86400: "day"}.get(limit.period_s)
+    amount: dict[str, Any] = {limit.unit: limit.amount}
+    return {**amount, **_given(key=limit.key, principal=limit.principal, tag=limit.tag, renewal_period=period)}
 
 
 def _describe_entity(entity: ServedEntity) -> dict[str, Any]:

@@ -84,15 +84,28 @@ class ServedEntity:
     config: ProviderConfig
     traffic_percentage: int = 100
     entity_version: str | None = None
+    context_window: int | None = None
+    """Tokens of prompt and answer together, where the file says it."""
+
+
+LimitUnit = Literal["calls", "tokens", "input_tokens", "output_tokens", "concurrency", "cost_usd"]
+LimitKey = Literal["endpoint", "user", "user_group", "service_principal", "usage_context"]
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """One `rate_limits` entry: `calls` per minute for the endpoint, each user (principal None) or one user."""
+    """One entry of `rate_limits`, or of our own `aiq.rate_limits`: at most `amount` of `unit` in any `period_s`.
 
-    calls: int
-    key: Literal["endpoint", "user"] = "endpoint"
+    `principal` None with key user is the default of every user. `tag` names the tag of key usage_context, each value
+    of which has the whole amount. `cost_usd` is in US dollars. `concurrency` is in flight at once; its period is 0.
+    """
+
+    amount: float
+    key: LimitKey = "endpoint"
     principal: str | None = None
+    unit: LimitUnit = "calls"
+    period_s: int = 60
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,78 @@ class Permission:
     user_name: str | None = None
     group_name: str | None = None
     service_principal_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SideGuardrails:
+    """`guardrails.input` or `guardrails.output`: what is checked there. Keywords and topics as written."""
+
+    safety: bool = False
+    pii: Literal["NONE", "BLOCK", "MASK"] = "NONE"
+    invalid_keywords: tuple[str, ...] = ()
+    valid_topics: tuple[str, ...] = ()
+    custom: tuple[str, ...] = ()
+    """Endpoints of custom guardrails, in order."""
+
+    @property
+    def active(self) -> bool:
+        """True where anything is checked."""
+        return bool(self.safety or self.pii != "NONE" or self.invalid_keywords or self.valid_topics or self.custom)
+
+
+PII_ENTITIES = (
+    "CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_BANK_NUMBER", "US_SSN",
+)  # fmt: skip
+"""The kinds of personal data looked for where a configuration names none, in presidio's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrails:
+    """`ai_gateway.guardrails`, with what Databricks has no words for from `ai_gateway.aiq.guardrails`.
+
+    `entities` and `languages` are presidio's; `ner_model` is an installed spaCy package, None without names.
+    `on_error` is what happens to a request whose guard fails or takes longer than `timeout_s`. `safety_categories`
+    None blocks every category; the format says how the endpoint answers.
+    """
+
+    input: SideGuardrails = SideGuardrails()
+    output: SideGuardrails = SideGuardrails()
+    entities: tuple[str, ...] = PII_ENTITIES
+    languages: tuple[str, ...] = ("en",)
+    ner_model: str | None = None
+    score_threshold: float = 0.0
+    timeout_s: float = 10.0
+    on_error: Literal["block", "allow"] = "block"
+    log_blocked: bool = False
+    """Whether the payload table shows what was blocked."""
+    safety_endpoint: str | None = None
+    safety_format: Literal["llama-guard", "moderation"] = "llama-guard"
+    safety_categories: tuple[str, ...] | None = None
+    topics_endpoint: str | None = None
+
+    def endpoints(self) -> tuple[str, ...]:
+        """The endpoints that are asked, each once."""
+        sides = (self.input, self.output)
+        asked = [name for side in sides for name in side.custom]
+        if any(side.safety for side in sides) and self.safety_endpoint is not None:
+            asked.append(self.safety_endpoint)
+        if any(side.valid_topics for side in sides) and self.topics_endpoint is not None:
+            asked.append(self.topics_endpoint)
+        return tuple(dict.fromkeys(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """`ai_gateway.aiq`: what Databricks has no words for in choosing and leaving a served entity.
+
+    `sticky` keeps a user, or a client_request_id, with one entity. `hedging` asks a second time when an answer takes
+    longer than nearly all before it. The timeouts, None for none, are for the first token and between two.
+    """
+
+    sticky: Literal["user", "client_request_id", "none"] = "none"
+    hedging: bool = False
+    first_token_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +205,13 @@ class Endpoint:
     entities: tuple[ServedEntity, ...]
     fingerprint: str
     rate_limits: tuple[RateLimit, ...] = ()
+    aiq_rate_limits: tuple[RateLimit, ...] = ()
+    """Those that Databricks has no words for."""
     fallback: bool = False
+    failover: Failover = Failover()
     track_usage: bool = False
     inference_table: str | None = None
+    guardrails: Guardrails | None = None
     permissions: tuple[Permission, ...] | None = None
     tags: tuple[tuple[str, str], ...] = ()
     description: str = ""
@@ -184,6 +273,10 @@ class Settings:
     error_field: Literal["result", "response"] = "result"
     """Name of the first field of the failOnError => false struct."""
     progress: bool = True
+    limits_store: Literal["file", "memory", "redis"] = "file"
+    """Who shares rate limits: all processes on one home, nobody, or all that use one Redis."""
+    limits_redis_url: str | None = None
+    limits_redis_password: Secret | None = None
     prices: dict[str, Price] = field(default_factory=dict)
     """By model name."""
     endpoints: dict[str, EndpointSettings] = field(default_factory=dict)

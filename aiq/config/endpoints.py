@@ -10,12 +10,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from aiq.config.describe import nearest
 from aiq.config.document import Node, read_documents
-from aiq.config.endpoint import Endpoint, ModelServerConfig, Secret, ServedEntity
+from aiq.config.endpoint import Endpoint, Guardrails, ModelServerConfig, Secret, ServedEntity
 from aiq.config.gateway_policy import GatewayPolicy, read_gateway, read_permissions, read_rate_limits
 from aiq.config.secrets import SecretStore
 from aiq.config.served_entities import read_served_entities, stable_id
@@ -132,9 +132,12 @@ def _read_endpoint(node: Node, store: SecretStore, model_servers: Mapping[str, M
         id=stable_id(name),
         task=entities[0].task,
         entities=entities,
-        fingerprint=_fingerprint(entities),
+        fingerprint=_fingerprint(entities, policy.guardrails),
         rate_limits=limits,
+        aiq_rate_limits=policy.aiq_rate_limits,
         fallback=policy.fallback,
+        failover=policy.failover,
+        guardrails=policy.guardrails,
         track_usage=policy.track_usage,
         inference_table=policy.inference_table,
         permissions=read_permissions(members["permissions"]) if "permissions" in members else None,
@@ -177,9 +180,9 @@ def _read_tags(node: Node) -> tuple[tuple[str, str], ...]:
     return tuple(tags.items())
 
 
-def _fingerprint(entities: tuple[ServedEntity, ...]) -> str:
-    """32 hex digits over what is called: no traffic, no limits, no secret's value, no order."""
-    called = [
+def _fingerprint(entities: tuple[ServedEntity, ...], guardrails: Guardrails | None) -> str:
+    """32 hex digits over what is called and seen of it: no traffic, no limits, no secret's value, no order."""
+    called: list[Any] = [
         {
             "name": e.name,
             "provider": e.provider,
@@ -190,6 +193,8 @@ def _fingerprint(entities: tuple[ServedEntity, ...]) -> str:
         }
         for e in sorted(entities, key=lambda e: e.name)
     ]
+    if guardrails is not None:  # an answer that was kept before a guard was set must not be found after it
+        called.append(asdict(guardrails))
     text = json.dumps(called, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -9,6 +9,7 @@ import os
 
 from aiq.config.endpoint import Config, Endpoint
 from aiq.config.endpoints import read_endpoints
+from aiq.config.guardrails import check_guard_endpoints
 from aiq.config.secrets import SecretStore
 from aiq.config.settings import read_settings
 from aiq.errors import ConfigError
@@ -59,6 +60,7 @@ def read_folder(path: str, store: SecretStore) -> Config:
                     line=endpoint.line,
                 )
     file.check_endpoints(endpoints)
+    check_guard_endpoints(endpoints)
     return Config(folder=path, settings=file.settings, endpoints=endpoints)
 
 

@@ -23,6 +23,7 @@ from aiq.config.secrets import SecretStore, read_secret, unsafe_characters
 from aiq.request import Task
 
 MAX_ENTITIES = 15
+_MAX_CONTEXT_WINDOW = 10**9
 _ID_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "aiq:serving-endpoints")
 _ENTITY_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _URL_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -73,6 +74,7 @@ class _Draft(NamedTuple):
     task: Task
     config: ProviderConfig
     version: str | None
+    context_window: int | None
 
 
 def stable_id(*names: str) -> str:
@@ -120,13 +122,14 @@ def read_served_entities(
             config=d.config,
             traffic_percentage=shares[d.name],
             entity_version=d.version,
+            context_window=d.context_window,
         )
         for d in drafts.values()
     )
 
 
 def _read_entity(node: Node, endpoint: str, store: SecretStore, model_server: ModelServerConfig | None) -> _Draft:
-    known = ("name", "external_model", "entity_name", "entity_version", "foundation_model")
+    known = ("name", "external_model", "entity_name", "entity_version", "foundation_model", "aiq")
     members = node.fields(known, (*_READ_ONLY, *_HOSTING))
     if "foundation_model" in members:
         members["foundation_model"].refuse(
@@ -147,7 +150,7 @@ def _read_entity(node: Node, endpoint: str, store: SecretStore, model_server: Mo
         )
     version = members["entity_version"].text() if "entity_version" in members else None
     name = _entity_name(node, members, f"{model}-{version}" if version else model)
-    return _Draft(node, name, "model-server", model, "custom", model_server, version)
+    return _Draft(node, name, "model-server", model, "custom", model_server, version, _context_window(members))
 
 
 def _read_external_model(node: Node, external: Node, members: dict[str, Node], store: SecretStore) -> _Draft:
@@ -169,7 +172,14 @@ def _read_external_model(node: Node, external: Node, members: dict[str, Node], s
     config: ProviderConfig
     config = _read_openai(section, store) if provider == "openai" else _read_custom(section, store)
     name = _entity_name(node, members, model)
-    return _Draft(node, name, cast(Literal["openai", "custom"], provider), model, cast(Task, task), config, None)
+    kind, window = cast(Literal["openai", "custom"], provider), _context_window(members)
+    return _Draft(node, name, kind, model, cast(Task, task), config, None, window)
+
+
+def _context_window(members: dict[str, Node]) -> int | None:
+    """`aiq: {context_window: ...}` of an entity: what genai-prices does not know, or knows wrongly."""
+    own = members["aiq"].fields(("context_window",)).get("context_window") if "aiq" in members else None
+    return None if own is None else own.integer(1, _MAX_CONTEXT_WINDOW)
 
 
 def _entity_name(node: Node, members: dict[str, Node], default: str) -> str:

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from aiq.config.describe import nearest
 from aiq.config.document import Node, read_documents
-from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Settings
+from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Secret, Settings
 from aiq.config.reuse import Reuse, parse_reuse
-from aiq.config.secrets import SecretStore
+from aiq.config.secrets import SecretStore, read_reference
 from aiq.config.served_entities import read_model_server
 from aiq.errors import ConfigError, StatementError
 
@@ -73,6 +73,9 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     def text(name: str) -> str | None:
         return members[name].text() if name in members else None
 
+    limits_store, password = members.get("limits_store"), members.get("limits_redis_password")
+    if limits_store and limits_store.text() == "redis":
+        root.required(members, "limits_redis_url", "redis://host:6379/0, where limits_store is redis")
     transport, error_field = members.get("transport"), members.get("error_field")
     sections = members["endpoints"].mapping() if "endpoints" in members else {}
     endpoints = {name: _read_endpoint_settings(node, store) for name, node in sections.items()}
@@ -101,6 +104,12 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
             error_field.choice(("result", "response")) if error_field else default.error_field,
         ),
         progress=members["progress"].boolean() if "progress" in members else default.progress,
+        limits_store=cast(
+            Literal["file", "memory", "redis"],
+            limits_store.choice(("file", "memory", "redis")) if limits_store else default.limits_store,
+        ),
+        limits_redis_url=_read_redis(members["limits_redis_url"]) if "limits_redis_url" in members else None,
+        limits_redis_password=_read_password(password, store) if password else None,
         prices={model: _read_price(node) for model, node in prices.items()},
         endpoints={name: own for name, (own, _) in endpoints.items()},
     )
@@ -153,6 +162,28 @@ def _read_proxy(node: Node) -> str:
     if not valid or not url.isprintable() or " " in url:
         node.fail("expected a proxy's URL such as http://proxy.example.com:3128")
     return ProxyUrl(url)
+
+
+def _read_redis(node: Node) -> str:
+    """A password does not stand in a URL: it would be shown wherever the URL is."""
+    url = node.text()
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("redis", "rediss", "unix") and bool(parts.hostname or parts.scheme == "unix")
+        valid = valid and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        node.fail("expected a URL such as redis://redis.example.com:6379/0 (rediss:// with TLS)")
+    if parts.password or "password=" in parts.query:
+        node.fail('holds a password: give it as limits_redis_password: "{{secrets/<scope>/<key>}}"')
+    return url
+
+
+def _read_password(node: Node, store: SecretStore) -> Secret:
+    if "{{" not in node.text():
+        node.fail("expected a secret reference {{secrets/<scope>/<key>}}, because this file is no place for a password")
+    return read_reference(node, store, node.field)
 
 
 def _read_ca_file(node: Node, folder: str) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from aiq.batch.loop import loop_is_running, stop_loop, submit
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
+from aiq.config.reload import Reload
 from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 
-_gateways: dict[tuple[str, str, tuple[object, ...]], Gateway] = {}
+_gateways: dict[tuple[str, str], Gateway] = {}
 _ledgers: dict[str, Ledger] = {}
 _stores: dict[str, AnswerStore] = {}
 _lock = threading.Lock()
@@ -30,11 +31,13 @@ def open_gateway(conf: str | os.PathLike[str] | None = None, home: str | os.Path
     config = load_config(conf, place)
     folder = str(Path(config.folder).absolute())
     with _lock:
-        key = (folder, str(place), _versions(folder))
-        gateway = _gateways.get(key)
+        gateway = _gateways.get((folder, str(place)))
         if gateway is None:
-            gateway = _gateways[key] = Gateway(config, _ledger(place, config.settings), answers=_answers(place))
-        return gateway
+            gateway = _gateways[folder, str(place)] = Gateway(
+                config, _ledger(place, config.settings), answers=_answers(place), reload=Reload(folder, place)
+            )
+    gateway.refresh()
+    return gateway
 
 
 def _ledger(home: Path, settings: Settings) -> Ledger:
@@ -51,15 +54,6 @@ def _answers(home: Path) -> AnswerStore:
     if store is None:
         store = _stores[str(home)] = AnswerStore.open(home)
     return store
-
-
-def _versions(folder: str) -> tuple[object, ...]:
-    """Changes when a file of the folder does."""
-    found = []
-    for path in sorted([*Path(folder).glob("*.yml"), *Path(folder).glob("endpoints/*")]):
-        stat = path.stat()
-        found.append((str(path), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
 
 
 def _close() -> None:

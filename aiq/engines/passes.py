@@ -6,6 +6,7 @@ optimizer does, a request is asked only if the engine came to evaluate it with a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from aiq.batch.slots import Pass
@@ -13,6 +14,7 @@ from aiq.batch.statement import Statement
 from aiq.errors import StatementError
 from aiq.plan.lift import Lifted
 
+_FILES = re.compile(r"\b(read_\w+|\w+_scan)\s*\(|\b(from|using|join)\s+'", re.IGNORECASE)
 FIRST_WAVE = 16
 MAX_EXTRA_PASSES = 8
 MAX_WAVES = 64
@@ -53,7 +55,7 @@ class Passes:
         for _ in range(last + 1 + MAX_EXTRA_PASSES):
             run, _ = self._pass(Pass(stage, frozen=frozen))
             if run.complete:
-                if self._looked_up and not run.looked_up:
+                if self._looked_up and not run.looked_up and self._may_be_read_once():
                     raise StatementError(
                         "the statement reads a source that gives its rows only once (a stream, a pipe, a reader), and "
                         "its calls need them again: put them into a table first, with CREATE TEMP TABLE ... AS"
@@ -63,6 +65,14 @@ class Passes:
                 return True
             stage = min(stage + 1, last)
         return False
+
+    def _may_be_read_once(self) -> bool:
+        """Whether that a pass looks nothing up can mean that its rows are gone.
+
+        Not where a statement changes tables: what an earlier pass did to their statistics stays, and by those DuckDB
+        computes calls on a column of one value while it plans, or does not.
+        """
+        return not self._lifted.writes or _FILES.search(self._lifted.query) is not None
 
     def _answers_are_there(self, last: int) -> bool:
         """Tries to evaluate the query without asking anything."""

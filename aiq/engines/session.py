@@ -77,6 +77,7 @@ class Session:
         a row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice,
         StatementCancelled when stopped, and DuckDB's own errors.
         """
+        self.gateway.refresh()
         if (changed := set_statement(text)) is not None:
             self.settings = self.settings.with_values(changed)
             return None
@@ -106,6 +107,7 @@ class Session:
         Where an answer decides on more than its own row (WHERE, ORDER BY, aggregates), the statement is finished
         first. Between batches the connection may be used; whoever stops reading stops the statement. Raises as `sql`.
         """
+        self.gateway.refresh()
         statement = self._statement_for(text)
         well = False
         with engine.numbered_sites() as number:
@@ -174,6 +176,8 @@ class Session:
         endpoints = self.gateway.config.settings.endpoints
 
         def reuse(endpoint: str) -> Reuse:
+            if not self.gateway.endpoint(endpoint).may_query(self.caller):
+                return Reuse("off")
             own = endpoints.get(endpoint)
             says = own.reuse if own else None
             if says is not None and says.mode == "off":
@@ -252,6 +256,8 @@ class Session:
         with looking_up, engine.Transaction(self.con) as transaction:
             if plan.writes:
                 return self._run_writing(prepared, statement, transaction)
+            if plan.made is not None and self._is_there(plan.made):
+                return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
             quick = over_distinct(plan.unchanged) if transaction.own and not prepared.by_name else None
             complete = Passes(
                 statement,
@@ -279,19 +285,33 @@ class Session:
         rows: list[pa.Table] = []
 
         def evaluate() -> int:
-            if rows:
-                transaction.restart()
-                rows.clear()
+            transaction.restart()  # sees what others have committed meanwhile
+            rows.clear()
             try:
                 rows.append(engine.fetched(prepared.execute(self.con, plan.query)))
             except duckdb.Error:
                 transaction.restart()
                 raise
+            if statement.incomplete:
+                transaction.restart()  # or others could not change these rows while the answers come
             return len(rows[0])
 
         if not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
             evaluate()
-        return self.con.from_arrow(rows[0]) if _RETURNING.search(plan.query) else None
+        if not _RETURNING.search(plan.query):
+            return None
+        return self.con.from_arrow(rows[0].rename_columns(list(map(_own_name, rows[0].column_names))))
+
+    def _is_there(self, table: tuple[str, ...]) -> bool:
+        """Whether there is a table of this name; a look that never ends a transaction."""
+        *within, name = table
+        place = "AND (database_name IN (current_database(), 'temp') OR $2 <> [])"
+        found = self.con.execute(
+            "FROM duckdb_tables() WHERE lower(table_name) = $1 "
+            f"AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) {place}",
+            {"1": name.lower(), "2": [each.lower() for each in within]},
+        )
+        return found.fetchone() is not None
 
     def new_table(self) -> str:
         """A name for a temporary table that nobody has used."""
@@ -311,8 +331,8 @@ class Session:
         """Columns that DuckDB named after our functions get the name they would have without us."""
         for column in self.con.table(f"temp.{table}").columns:
             if "__aiq_" in column or "$aiq_" in column:
-                own = _OUR_FUNCTION.sub(engine.written_as, column).replace("$aiq_", "$")
-                self.con.execute(f"ALTER TABLE temp.{table} RENAME COLUMN {quoted(column)} TO {quoted(own)}").fetchall()
+                renamed = f"RENAME COLUMN {quoted(column)} TO {quoted(_own_name(column))}"
+                self.con.execute(f"ALTER TABLE temp.{table} {renamed}").fetchall()
 
     def _drop_unused(self) -> None:
         """Drops the rows of results that nobody holds, but of the last few, which something may be built on.
@@ -334,6 +354,10 @@ class Session:
         if isinstance(error, duckdb.InterruptException) or statement.stopped:
             return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
         return error
+
+
+def _own_name(column: str) -> str:
+    return _OUR_FUNCTION.sub(engine.written_as, column).replace("$aiq_", "$")
 
 
 def connect(

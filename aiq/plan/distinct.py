@@ -9,17 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiq.plan import calls
-from aiq.plan.numbered import PREFIX, has_call, is_call
+from aiq.plan.numbered import PREFIX, has_call, is_call, may_aggregate
 
 if TYPE_CHECKING:
     from sqlglot import exp
+
+_ROW = "__aiq_row"
 
 
 def over_distinct(query: str) -> str | None:
     """`query` with `(SELECT f(n, r) FROM (SELECT request AS r))` for each numbered call `f(n, request)`.
 
-    None where DuckDB has no such plan for it, or where a call stands behind a condition: answered requests would be
-    taken for rows that do not need them.
+    None where DuckDB has no such plan for it, where a call stands behind a condition (answered requests would be taken
+    for rows that do not need them), or where rows would come in another order: such a plan keeps none, so the query
+    is sorted by the place of its rows.
     """
     import sqlglot
     from sqlglot import exp
@@ -30,8 +33,13 @@ def over_distinct(query: str) -> str | None:
     except SqlglotError:
         return None
     found = [node for node in tree.find_all(exp.Anonymous) if is_call(node)]
-    if not all(_always_evaluated(call) for call in found):
+    if not all(_always_evaluated(call) and _of_one_row(call) for call in found):
         return None
+    if not _any_order_will_do(tree):
+        place = _place(tree, found)
+        if place is None or (numbered := _with_place(query, place)) is None:
+            return None
+        query = f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}\n) ORDER BY {_ROW}"
 
     def compiled(call: calls.Call) -> str:
         number, *requests = (argument.text for argument in call.arguments)
@@ -65,3 +73,75 @@ def _always_evaluated(call: exp.Expr) -> bool:
                 return False
         below, node = node, node.parent
     return has_call(call)
+
+
+def _of_one_row(call: exp.Expr) -> bool:
+    """Whether the requests of a call are made of one row each, as in a subquery of their own they would be."""
+    from sqlglot import exp
+
+    requests = call.expressions[1:]
+    return not any(may_aggregate(request) or request.find(exp.Unnest, exp.Explode) for request in requests)
+
+
+def _any_order_will_do(tree: exp.Expr) -> bool:
+    """Whether the rows of a query are sorted by itself, or come in no order that DuckDB promises."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Select) or _depends_on_order(tree):
+        return False
+    aggregates = any(not found.find_ancestor(exp.Window) for item in tree.expressions for found in _aggregates(item))
+    return aggregates or any(tree.args.get(name) is not None for name in ("order", "group", "distinct"))
+
+
+def _aggregates(item: exp.Expr) -> list[exp.Expr]:
+    from sqlglot import exp
+
+    return [found for found in item.find_all(exp.AggFunc) if not item.find(exp.Subquery)]
+
+
+def _depends_on_order(tree: exp.Expr) -> bool:
+    """Whether the order of the rows inside a query may decide on its result."""
+    from sqlglot import exp
+
+    of_any_order = (exp.Count, exp.CountIf, exp.Sum, exp.Min, exp.Max, exp.Avg)
+    for node in tree.walk():
+        if isinstance(node, exp.Select | exp.SetOperation) and node.args.get("order") is None:
+            if node.args.get("limit") is not None or node.args.get("offset") is not None:
+                return True
+        elif isinstance(node, exp.Window):
+            if node.args.get("order") is None and not isinstance(node.this, of_any_order):
+                return True
+        elif isinstance(node, exp.AggFunc) and not isinstance(node, of_any_order):
+            if not isinstance(node.parent, exp.Window):
+                return True
+        elif isinstance(node, exp.List) or (isinstance(node, exp.Anonymous) and not is_call(node)):
+            return True
+    return False
+
+
+def _place(tree: exp.Expr, found: list[exp.Anonymous]) -> str | None:
+    """An expression of the SELECT of all calls, which is the outermost, that numbers its rows; None for none."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Select) or any(tree.args.get(name) for name in ("distinct", "group", "order", "limit")):
+        return None
+    if any(isinstance(node, exp.AggFunc) for item in tree.expressions for node in item.walk()):
+        return None
+    if any(call.find_ancestor(exp.Select) is not tree for call in found):
+        return None
+    if all(any(node is call for item in tree.expressions for node in item.walk()) for call in found):
+        return "row_number() OVER ()"  # computed before the subqueries of a SELECT list
+    source = tree.args.get("from_")
+    alone = source is not None and isinstance(source.this, exp.Table) and not tree.args.get("joins")
+    return f'"{source.this.alias_or_name}".rowid' if alone and source is not None else None
+
+
+def _with_place(query: str, place: str) -> str | None:
+    """`query` with one more column in front, by which its rows can be sorted."""
+    depth = 0
+    for token in calls.tokenize(query):
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0 and token.text.upper() == "SELECT":
+            end = token.end + 1
+            return f"{query[:end]} {place} AS {_ROW},{query[end:].rstrip().rstrip(';')}"
+    return None

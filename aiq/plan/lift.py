@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiq.plan.numbered import has_call, may_aggregate
+from aiq.plan.numbered import has_call, is_call, may_aggregate
 from aiq.plan.rules import apply_rules
 from aiq.plan.stages import Stages, stages
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _NAME = re.compile(r"(\w+)\s*\(")
+_CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
 
 
@@ -28,6 +29,7 @@ class Lifted(NamedTuple):
     has to be rolled back. `limit` is set where any `limit` rows that pass an AI filter will do; the first `filters`
     stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before they did.
     `into` is what stands before the query of a CREATE TABLE ... AS: followed by another query, it makes the same table.
+    `made` is that table's name, with the names before it; None where it replaces what is there.
     """
 
     text: str
@@ -39,6 +41,7 @@ class Lifted(NamedTuple):
     writes: bool = False
     unchanged: str = ""
     into: str | None = None
+    made: tuple[str, ...] | None = None
 
 
 class NotLifted(NamedTuple):
@@ -71,6 +74,8 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     except SqlglotError:
         return NotLifted("its SQL is not understood well enough to be evaluated in passes")
     if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
+        if _asks_with_the_time(tree):
+            return NotLifted("its requests may hold the time, which is another after each rollback")
         before = tree.sql(dialect="duckdb")
         tree = apply_rules(tree, cost) if rules else tree
         changed = tree.sql(dialect="duckdb") != before
@@ -91,7 +96,9 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     query = whole if source is tree else source.sql(dialect="duckdb")
     if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
         return Lifted(whole, query, stages(source), limit, len(stages(source.args["where"])), changed, False, unchanged)
-    return Lifted(whole, query, stages(source), changed=changed, unchanged=unchanged, into=_into(text, tree))
+    return Lifted(
+        whole, query, stages(source), changed=changed, unchanged=unchanged, into=_into(text, tree), made=_made(tree)
+    )
 
 
 def _source(tree: exp.Expr) -> exp.Query | None:
@@ -114,6 +121,31 @@ def _into(text: str, tree: exp.Expr) -> str | None:
         return None
     tokens = tokenize(text, read="duckdb")
     return next((text[: token.end + 1] for token in tokens if token.token_type == TokenType.ALIAS), None)
+
+
+def _made(tree: exp.Expr) -> tuple[str, ...] | None:
+    """The name of a table that a CREATE TABLE must not find there already."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or tree.args.get("replace"):
+        return None
+    table = tree.this.find(exp.Table)
+    return tuple(part.name for part in table.parts) if table is not None else None
+
+
+def _asks_with_the_time(tree: exp.Expr) -> bool:
+    """Whether the time of day may be in a request: it stands in one, or is a column of a query that one may read."""
+    from sqlglot import exp
+
+    clocks = (exp.CurrentTimestamp, exp.CurrentTime, exp.Localtime, exp.Localtimestamp, exp.CurrentDatetime)
+    for node in tree.walk():
+        if isinstance(node, clocks) or (isinstance(node, exp.Anonymous) and node.name.lower() in _CLOCKS):
+            around: exp.Expr | None = node
+            while around is not None:
+                if is_call(around) or (isinstance(around.parent, exp.Select) and around.arg_key == "expressions"):
+                    return True
+                around = around.parent
+    return False
 
 
 def _is_other(tree: exp.Expr, key: str, part: object, source: exp.Expr) -> bool:

@@ -1,7 +1,7 @@
 """How many requests a served entity has in flight. Knows nothing of what they carry.
 
-Bounded by the configured concurrency; halved when the provider says it is overloaded and raised again by one a
-window of successes (AIMD, as TCP does), never by latency, because an answer's latency grows with its length.
+Bounded by the configured concurrency; halved when the provider says it is overloaded, or nothing at all, and raised
+again by one a window of successes (AIMD, as TCP does), never by latency, because that grows with an answer's length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
 
-_CONGESTION = frozenset({"rate_limited", "overloaded"})
+_CONGESTION = frozenset({"rate_limited", "overloaded", "timeout"})
 
 
 class Gate:
@@ -48,6 +48,18 @@ class Gate:
     def limit(self) -> int:
         """Slots at this moment; at least 1."""
         return max(1, int(self._limit))
+
+    def try_acquire(self) -> bool:
+        """Takes a slot that is free at this moment; False, and no slot, where there is none or there is a pause."""
+        if self.in_flight >= self.limit or self._waiters or self._pause_s() > 0.0:
+            return False
+        self.in_flight += 1
+        return True
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the end of a pause that the provider asked for; 0 without one."""
+        return self._pause_s()
 
     async def acquire(self, patience_s: float = math.inf) -> bool:
         """Waits for a slot, first come first served, and for the end of a pause the provider asked for.

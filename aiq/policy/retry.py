@@ -20,7 +20,7 @@ BACKOFF_CAP_S = 20.0
 _RETRYABLE: frozenset[ErrorKind] = frozenset(
     {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
 )
-_FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {"quota_exhausted", "auth", "not_found"}
+_FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {"quota_exhausted", "auth", "not_found", "context_length"}
 
 
 class Step(NamedTuple):
@@ -62,8 +62,14 @@ class RetryPolicy:
             rng,
         )
 
-    def decide(self, error: ProviderError, retries: int, quota: RetryQuota, *, next_entity: bool) -> Step:
-        """`retries` is how often this entity was already asked again; `next_entity` whether another can be asked."""
+    def decide(
+        self, error: ProviderError, retries: int, quota: RetryQuota, *, next_entity: bool, hurry: bool = False
+    ) -> Step:
+        """`retries` is how often this entity was already asked again.
+
+        `next_entity` is whether another one can be asked instead: one with more context, where that was too small.
+        `hurry` is for somebody who waits in person: retries as if there were a next entity, and no long pauses.
+        """
         give_up = Step("next") if next_entity and error.kind in _FALL_BACK else Step("fail")
         if error.kind not in _RETRYABLE:
             return give_up
@@ -71,11 +77,11 @@ class RetryPolicy:
             # Not only as the first retry: the adapter may learn it after an overload was waited out.
             return Step("again") if retries <= self._before_fallback else give_up
         if error.kind == "timeout":
-            limit = 0 if next_entity else 1  # a silent route stays silent; ask it twice only if it is the only one
+            limit = 0 if next_entity or hurry else 1  # a silent route stays silent; ask it twice only if it is alone
         else:
-            limit = self._before_fallback if next_entity else self._alone
+            limit = self._before_fallback if next_entity or hurry else self._alone
         hint = error.retry_after_s
-        if retries >= limit or (next_entity and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
+        if retries >= limit or ((next_entity or hurry) and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
             return give_up
         if error.kind != "rate_limited" and not quota.spend():
             return give_up

@@ -1,6 +1,7 @@
 """The seam between the gateway and the wire formats: pure adapters, no I/O, no clock.
 
-An adapter turns a `Request` into an `HttpRequest` and an `HttpResponse` into an `Answer` or a `ProviderError`.
+An adapter turns a `Request` into an `HttpRequest` and an `HttpResponse` into an `Answer` or a `ProviderError`; a
+stream's bytes, in whatever pieces they arrive, into `Chunk`s and an `Answer` at its end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
 from aiq.errors import ErrorKind, ProviderError
-from aiq.request import Answer, Request, Usage
+from aiq.request import Answer, Request, Task, Usage
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_RETRY_AFTER_S = 3600.0
@@ -32,6 +33,85 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
+class Chunk(NamedTuple):
+    """A piece of a streamed answer. `data` is the provider's event (OpenAI's chunk), `text` its content's new part.
+
+    `token` is true where it carries a part of the answer; a role or a keep-alive is none. `usage` is set in the last.
+    """
+
+    data: dict[str, Any]
+    text: str
+    token: bool
+    usage: Usage | None = None
+
+    @classmethod
+    def whole(cls, answer: Answer, task: Task) -> Chunk:
+        """An answer that came in one piece."""
+        part: dict[str, Any] = {"text": answer.value}
+        if task == "llm/v1/chat":
+            part = {"delta": {"role": "assistant", "content": answer.value}}
+        choice = {"index": 0, **part, "finish_reason": answer.finish_reason}
+        return cls({**_envelope(answer, task), "choices": [choice]}, answer.value or "", True)
+
+    @classmethod
+    def last(cls, answer: Answer, task: Task) -> Chunk:
+        """The usage of an answer that has left."""
+        tokens_in, tokens_out = answer.usage.input_tokens, answer.usage.output_tokens
+        usage = {
+            "prompt_tokens": tokens_in,
+            "completion_tokens": tokens_out,
+            "total_tokens": tokens_in + tokens_out,
+            "prompt_tokens_details": {"cached_tokens": answer.usage.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
+        }
+        return cls({**_envelope(answer, task), "choices": [], "usage": usage}, "", False, answer.usage)
+
+
+class StreamBroken(ProviderError):
+    """A streamed answer ended before its end, after a part of it had left: never to be taken for a whole one."""
+
+    @classmethod
+    def after(cls, error: ProviderError) -> StreamBroken:
+        """What broke the stream, told to whoever has read its beginning."""
+        broken = cls(
+            f"the answer broke off: {error.reason}; ask again",
+            kind=error.kind,
+            status=error.status,
+            endpoint=error.endpoint,
+            entity=error.entity,
+            body=error.body,
+            usage=error.usage,
+        )
+        broken.attempts = error.attempts
+        return broken
+
+
+class StreamDecoder(Protocol):
+    """Reads one streamed answer."""
+
+    @property
+    def ended(self) -> bool:
+        """The provider has said that nothing follows."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole, though its usage may still follow."""
+        ...
+
+    def feed(self, piece: bytes) -> list[Chunk]:
+        """The chunks that a piece of the body completes. Raises ProviderError for an error in the stream."""
+        ...
+
+    def end(self) -> Answer:
+        """The whole answer, when the body is over. Raises ProviderError where it broke off or is unusable."""
+        ...
+
+    def partial(self) -> Usage | None:
+        """What a provider is likely to bill if it is left now, estimated; None before the first token."""
+        ...
+
+
 class Adapter(Protocol):
     """One served entity, spoken to in its own wire format."""
 
@@ -39,13 +119,52 @@ class Adapter(Protocol):
         """Looks the entity's credential up, which may take seconds. Raises SecretError where there is none."""
         ...
 
-    def encode(self, request: Request) -> HttpRequest:
-        """The request as it goes over the wire; `prepare` came before."""
+    def streams(self, request: Request) -> bool:
+        """Whether the answer to this request can be had as a stream."""
+        ...
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
+        """The request as it goes over the wire; `prepare` came before. `stream` asks for the answer in chunks."""
+        ...
+
+    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        """For the body of a streamed answer; of `response` only status and headers are there."""
         ...
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         """Raises ProviderError for everything that is not a usable answer."""
         ...
+
+
+class WholeBody:
+    """Reads a response that is not a stream, though one was asked for: an error, or a server that cannot stream."""
+
+    ended = complete = False
+
+    def __init__(self, adapter: Adapter, request: Request, response: HttpResponse) -> None:
+        self._adapter, self._request, self._response = adapter, request, response
+        self._pieces: list[bytes] = []
+
+    def feed(self, piece: bytes) -> list[Chunk]:
+        self._pieces.append(piece)
+        return []
+
+    def end(self) -> Answer:
+        return self._adapter.decode(self._request, self._response._replace(body=b"".join(self._pieces)))
+
+    def partial(self) -> Usage | None:
+        return None
+
+
+def is_stream(response: HttpResponse) -> bool:
+    """Whether a response holds server-sent events, as far as its status and headers say."""
+    kind = (response.header("content-type") or "").lower()
+    return response.status == 200 and not ("json" in kind or "html" in kind)
+
+
+def _envelope(answer: Answer, task: Task) -> dict[str, Any]:
+    kind = "chat.completion.chunk" if task == "llm/v1/chat" else "text_completion"
+    return {"object": kind, "model": answer.model}
 
 
 def estimate_tokens(characters: int) -> int:

@@ -12,6 +12,7 @@ from aiq.errors import ProviderError
 from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
+    StreamDecoder,
     error_from_body,
     kind_of_status,
     redacted,
@@ -39,7 +40,13 @@ class ModelServerAdapter:
                 headers.append(("authorization", f"Bearer {self._secret}"))
             self._headers = headers
 
-    def encode(self, request: Request) -> HttpRequest:
+    def streams(self, request: Request) -> bool:
+        return False
+
+    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        raise NotImplementedError("predictions do not come in pieces")
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         return HttpRequest(self._config.url, self._headers, orjson.dumps(request.body))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:

@@ -18,14 +18,18 @@ from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
+    StreamDecoder,
+    WholeBody,
     error_from_body,
     estimate_usage,
+    is_stream,
     kind_of_status,
     redacted,
     retry_after_s,
     shorten,
     unusable,
 )
+from aiq.providers.openai_stream import OpenAIStream
 from aiq.request import Answer, Request, Usage
 
 _PATHS = {
@@ -72,15 +76,28 @@ class OpenAIAdapter:
         self._secret = ""
         # Azure takes the model from the path; everybody else wants it in the body.
         self._model = None if "/deployments/" in self._url else entity.model
-        # Set when the model itself says so: reasoning models refuse max_tokens.
+        # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
         self._max_completion_tokens = False
+        self._no_stream_options = False
 
     def prepare(self) -> None:
         if not self._headers:
             self._headers = self._credentials()
 
-    def encode(self, request: Request) -> HttpRequest:
+    def streams(self, request: Request) -> bool:
+        return request.task != "llm/v1/embeddings"
+
+    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        return OpenAIStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         body = request.body
+        if stream:
+            body = {**body, "stream": True}
+            if self._no_stream_options:
+                body.pop("stream_options", None)
+            else:
+                body["stream_options"] = {"include_usage": True}
         if self._model is not None:
             body = {"model": self._model, **body}
         if self._max_completion_tokens and "max_tokens" in body:
@@ -90,15 +107,19 @@ class OpenAIAdapter:
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
-            raise self._error(response)
+            raise self.error(response)
         try:
             data = orjson.loads(response.body)
         except ValueError:
             body = self._body(response)
             raise unusable(f"the answer is not JSON: {error_from_body(200, body)}", response, body=body) from None
-        raw = self._body(response)
         if isinstance(data, dict) and data.get("error"):
-            raise self._error(response)
+            raise self.error(response)
+        return self.answer(request, data, response)
+
+    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
+        """The answer that a parsed body holds. Raises ProviderError where it is not usable."""
+        raw = self._body(response)
         try:
             if request.task == "llm/v1/embeddings":
                 return self._embeddings(request, data, raw)
@@ -146,7 +167,8 @@ class OpenAIAdapter:
         usage = _usage(data.get("usage")) or estimate_usage(request, 0)
         return Answer(vectors, usage, str(data.get("model") or self._entity.model), None, raw)
 
-    def _error(self, response: HttpResponse) -> ProviderError:
+    def error(self, response: HttpResponse) -> ProviderError:
+        """What a response that is an error means."""
         status, kind = response.status, kind_of_status(response.status)
         body = self._body(response)
         try:
@@ -164,6 +186,9 @@ class OpenAIAdapter:
             if isinstance(code, str) and code in _KIND_OF_CODE:
                 kind = _KIND_OF_CODE[code]
                 break
+            if status == 200 and type(code) is int and 400 <= code < 600:
+                status, kind = code, kind_of_status(code)
+                break
         if status == 200:  # an error in a 200 is as bad as the status it should have had
             status = _STATUS_OF_KIND.get(kind, 502)
             kind = kind if kind != "bad_request" else "bad_answer"
@@ -171,6 +196,8 @@ class OpenAIAdapter:
             message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         else:
             message = shorten(self._redact(str(error.get("message") or ""))) or error_from_body(status, body)
+        if status == 400 and error.get("param") == "stream_options":
+            self._no_stream_options, kind = True, "adapted"
         if status == 400 and error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens":
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True

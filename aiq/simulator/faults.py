@@ -32,6 +32,14 @@ SHAPES = frozenset(
         "redirect",  # 302 to /redirected
         "huge",  # a valid answer of Profile.huge_bytes
         "gzip",  # content-encoding gzip, asked for or not
+        "late",  # late-<ms>: headers at once, the first token after that long
+        "stall",  # stall-<ms>: silent for that long after two thirds of the answer, then it goes on
+        "malformed-chunk",  # one event of a stream is not JSON, in the middle of the good ones
+        "error-chunk",  # after two thirds of a stream an error instead of the rest
+        "no-done",  # a stream without [DONE]
+        "no-end",  # a stream without [DONE], and the connection stays open
+        "odd-stream",  # a byte order mark, CR LF, comments, and a piece for each byte
+        "no-prefill",  # refuses messages that end with the assistant's, answers all others
     }
 )
 """Faults that deform an answer. All others are an HTTP status with the provider's error body."""
@@ -47,6 +55,7 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
     "425": (425, "server_error", None, "Too early."),
     "429": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-retry-after": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-unhinted": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-forever": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "500": (
         500,
@@ -79,7 +88,8 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
 }
 
 _ONCE_BY_NATURE = frozenset({"429", "429-retry-after"})
-"""A rate limit passes: these fail the first time for a distinct body. `429-forever` does not pass."""
+"""A rate limit passes: these fail the first time for a distinct body. `429-forever` does not pass,
+nor does `429-unhinted`, which has no header."""
 
 _HINTED = frozenset({"429-retry-after", "429-forever"})
 
@@ -87,12 +97,14 @@ _HINTED = frozenset({"429-retry-after", "429-forever"})
 class Fault(NamedTuple):
     """A parsed fault.
 
-    `percent` is 100 except for `flaky-N`; `once`: only the first attempt of a distinct body.
+    `percent` is 100 except for `flaky-N`; `once`: only the first attempt of a distinct body; `pause_ms` is that of
+    `late-N` and `stall-N`.
     """
 
     kind: str
     once: bool
     percent: int
+    pause_ms: int = 0
 
     def strikes(self, attempt: int, unit: float) -> bool:
         """Whether attempt number `attempt` (from 0) of a body fails. `unit` in [0, 1) is its hash."""
@@ -103,11 +115,13 @@ class Fault(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def parse(name: str) -> Fault | None:
-    """The fault called `name` (`500`, `500-once`, `flaky-20`, `html-502`), or None when there is none."""
+    """The fault called `name` (`500`, `500-once`, `flaky-20`, `late-2000`), or None when there is none."""
     once = name.endswith("-once")
     kind = name.removesuffix("-once")
     if match := re.fullmatch(r"flaky-(\d{1,3})", kind):
         return Fault("503", once, int(match[1])) if int(match[1]) <= 100 else None
+    if match := re.fullmatch(r"(late|stall)-(\d{1,6})", kind):
+        return Fault(match[1], once, 100, int(match[2]))
     if kind in SHAPES or kind in _STATUS:
         return Fault(kind, once or kind in _ONCE_BY_NATURE, 100)
     return None

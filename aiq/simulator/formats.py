@@ -9,7 +9,7 @@ import re
 import struct
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -88,9 +88,17 @@ def _choice(envelope: Envelope, index: int, choice: Choice) -> dict[str, Any]:
 
 
 def stream(
-    envelope: Envelope, choices: Sequence[Choice], counts: dict[str, Any], include_usage: bool
+    envelope: Envelope,
+    choices: Sequence[Choice],
+    counts: dict[str, Any],
+    include_usage: bool,
+    *,
+    part: Literal["content", "refusal"] = "content",
 ) -> Iterator[bytes]:
-    """The `data:` events of a streamed answer, `[DONE]` last; the usage chunk before it when asked for."""
+    """The `data:` events of a streamed answer, `[DONE]` last; the usage chunk before it when asked for.
+
+    `part` is what the texts of the choices are in a chat.
+    """
     base = _base(envelope, "chat.completion.chunk" if envelope.chat else "text_completion")
     base["usage"] = None
     if envelope.azure:
@@ -100,8 +108,8 @@ def stream(
             first = {"role": "assistant", "content": "", "refusal": None}
             yield event({**base, "choices": [{"index": index, "delta": first, "finish_reason": None}]})
         for piece in _PIECE.findall(choice.text):
-            part = {"delta": {"content": piece}} if envelope.chat else {"text": piece}
-            yield event({**base, "choices": [{"index": index, **part, "logprobs": None, "finish_reason": None}]})
+            said = {"delta": {part: piece}} if envelope.chat else {"text": piece}
+            yield event({**base, "choices": [{"index": index, **said, "logprobs": None, "finish_reason": None}]})
         last: dict[str, Any] = {"delta": {}} if envelope.chat else {"text": ""}
         yield event({**base, "choices": [{"index": index, **last, "finish_reason": choice.finish_reason}]})
     if include_usage:

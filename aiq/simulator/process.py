@@ -15,7 +15,7 @@ from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from aiq.errors import ConfigError
-from aiq.simulator.profile import Profile
+from aiq.simulator.profile import FaultRate, Profile
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -80,12 +80,17 @@ class SimulatorProcess:
         """`POST /__reset`: clear statistics, attempts, quotas and the memory of the `-once` faults."""
         self._ask("POST", "/__reset")
 
+    def set_faults(self, *faults: FaultRate) -> None:
+        """`POST /__faults`: from now on, and until `reset`, these strike instead of the profile's."""
+        body = [{"kind": f.kind, "rate": f.rate, "models": list(f.models)} for f in faults]
+        self._ask("POST", "/__faults", json.dumps(body).encode())
+
     def stop(self) -> None:
         """Terminate the child and wait for it. A second call does nothing."""
         _end(self._child)
 
-    def _ask(self, method: str, path: str) -> Any:
-        request = Request(self.url + path, method=method, data=b"" if method == "POST" else None)
+    def _ask(self, method: str, path: str, body: bytes = b"") -> Any:
+        request = Request(self.url + path, method=method, data=body if method == "POST" else None)
         with self._opener.open(request, timeout=30) as response:
             return json.load(response)
 

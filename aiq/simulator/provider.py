@@ -5,7 +5,6 @@ Order of decisions, as a real provider's: route, credentials, validation, quota,
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import re
 import time
@@ -16,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from aiq.errors import ConfigError
 from aiq.simulator import answers, faults, formats
 from aiq.simulator.answers import Choice, Prompt, draw
 from aiq.simulator.faults import Fault
@@ -23,15 +23,12 @@ from aiq.simulator.profile import Profile
 from aiq.simulator.quota import QuotaBook
 from aiq.simulator.records import Attempt, Records
 from aiq.simulator.refusal import Dialect, Refusal
+from aiq.simulator.reply import Reply, deform
 from aiq.simulator.tokens import chat_tokens, input_tokens
 from aiq.simulator.validation import CHAT, COMPLETIONS, EMBEDDINGS, as_inputs, check_body
 from aiq.simulator.vectors import embed
 
-JSON = b"application/json"
-_HTML = b"<!DOCTYPE html><html><head><title>%b</title></head><body><h1>%b</h1></body></html>\n"
-
 Task = Literal["chat", "completions", "embeddings", "invocations", "models"]
-Ending = Literal["complete", "silent", "reset", "cut"]
 
 
 class Call(NamedTuple):
@@ -42,33 +39,6 @@ class Call(NamedTuple):
     authorization: bytes
     api_key: bytes
     body: bytes
-
-
-class Reply:
-    """What to send, and how to misbehave while sending it.
-
-    `delay_s` passes before the first byte, `step_s` between `pieces` (a stream; then `body` is unused).
-    `ending`: silent sends nothing, reset closes with RST, cut closes after half of the body.
-    """
-
-    __slots__ = (
-        "attempt",
-        "body",
-        "content_type",
-        "delay_s",
-        "ending",
-        "headers",
-        "pieces",
-        "status",
-        "step_s",
-    )
-
-    def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
-        self.status, self.body, self.content_type, self.headers = status, body, content_type, headers
-        self.delay_s = self.step_s = 0.0
-        self.ending: Ending = "complete"
-        self.pieces: list[bytes] | None = None
-        self.attempt: Attempt | None = None
 
 
 class Route(NamedTuple):
@@ -107,10 +77,12 @@ class Provider:
         self._keys = None if profile.keys is None else frozenset(profile.keys)
         self.records = Records(dict(profile.prices), clock)
         self._tries: dict[int, int] = {}
+        self._faults = profile.faults
         self._ids = itertools.count(1)
 
     def reset(self) -> None:
-        """Forget statistics, attempts, quotas and which bodies have failed once."""
+        """Forget statistics, attempts, quotas, which bodies have failed once, and faults that were set."""
+        self._faults = self.profile.faults
         self.records.reset()
         self._quotas.reset()
         self._tries.clear()
@@ -119,7 +91,7 @@ class Provider:
         """Decide on a request. The caller reports how sending went with `finish`."""
         path, _, query = call.target.partition(b"?")
         if path.startswith(b"/__"):
-            return self._control(call.method, path)
+            return self._control(call.method, path, call.body)
         key = (call.api_key or call.authorization[7:]).decode("latin-1")
         body_hash = blake2b(call.body, digest_size=8).hexdigest()
         attempt = self.records.begin(path.decode("latin-1"), key, body_hash, len(call.body))
@@ -146,7 +118,7 @@ class Provider:
         if reply.attempt is not None:
             self.records.end(reply.attempt, status)
 
-    def _control(self, method: bytes, path: bytes) -> Reply:
+    def _control(self, method: bytes, path: bytes, body: bytes) -> Reply:
         if path == b"/__stats" and method == b"GET":
             return Reply(200, orjson.dumps(self.records.stats()))
         if path == b"/__attempts" and method == b"GET":
@@ -154,7 +126,13 @@ class Provider:
         if path == b"/__reset" and method == b"POST":
             self.reset()
             return Reply(200, b'{"reset":true}')
-        return Reply(404, b'{"error":"GET /__stats, GET /__attempts or POST /__reset"}')
+        if path == b"/__faults" and method == b"POST":
+            try:
+                self._faults = Profile.from_dict({"faults": orjson.loads(body)}).faults
+            except (ConfigError, orjson.JSONDecodeError) as error:
+                return Reply(400, orjson.dumps({"error": str(error)}))
+            return Reply(200, orjson.dumps({"faults": len(self._faults)}))
+        return Reply(404, b'{"error":"GET /__stats, GET /__attempts, POST /__reset or POST /__faults"}')
 
     def _authenticate(self, call: Call, route: Route, key: str) -> None:
         if route.task == "invocations" and not key and self._keys is None:
@@ -209,6 +187,8 @@ class Provider:
             refusal = faults.refusal(fault, self.profile.retry_after_ms)
             refusal.headers += headers
             raise refusal
+        if fault is not None and fault.kind == "no-prefill":
+            _check_prefill(body)
         attempt.ok, attempt.prompt_tokens = True, tokens
         delay_s = self.profile.latency.first_s(draw(self.profile.seed, attempt.body_hash) / 2**64)
         if route.task == "chat" or route.task == "completions":
@@ -223,7 +203,7 @@ class Provider:
             delay_s += attempt.completion_tokens * self.profile.latency.per_token_ms / 1000
         reply.delay_s = delay_s
         reply.headers = headers + b"openai-processing-ms: %d\r\n" % (delay_s * 1000)
-        return reply if fault is None else self._deform(reply, fault, attempt)
+        return reply if fault is None else deform(reply, fault, attempt)
 
     def _fault(self, body: bytes, model: str, attempt: Attempt) -> Fault | None:
         """The fault that strikes now: of a marker, else of the model's name, else of the profile's rates."""
@@ -237,7 +217,7 @@ class Provider:
                 attempt.fault = fault.kind
                 return fault
             return None
-        for rate in self.profile.faults:
+        for rate in self._faults:
             if rate.applies_to(model) and draw(self.profile.seed, rate.kind, body_number, tried) / 2**64 < rate.rate:
                 struck = faults.parse(rate.kind)
                 if struck is not None and struck.strikes(tried, 0.0):
@@ -279,7 +259,11 @@ class Provider:
         )
         if body.get("stream"):
             include_usage = bool((body.get("stream_options") or {}).get("include_usage")) and kind != "no-usage"
-            pieces = list(formats.stream(envelope, said, counts, include_usage))
+            if kind in ("null", "refusal"):
+                said = [choice._replace(text=formats.REFUSED if kind == "refusal" else "") for choice in said]
+            part: Literal["content", "refusal"] = "refusal" if kind == "refusal" else "content"
+            streamed = [] if kind == "empty" else said
+            pieces = list(formats.stream(envelope, streamed, counts, include_usage, part=part))
             reply = Reply(200, b"", b"text/event-stream; charset=utf-8")
             reply.pieces = formats.split_inside_characters(pieces) if self.profile.split_utf8 else pieces
             reply.step_s = self.profile.latency.per_token_ms / 1000
@@ -313,42 +297,6 @@ class Provider:
             answer["usage"] = {"prompt_tokens": -1, "total_tokens": -1}
         return Reply(200, orjson.dumps(answer))
 
-    def _deform(self, reply: Reply, fault: Fault, attempt: Attempt) -> Reply:
-        """Do to a good reply what the fault does. What a client cannot use is not billed."""
-        kind = fault.kind
-        if kind == "gzip":
-            if reply.pieces is not None:
-                reply.body, reply.pieces = b"".join(reply.pieces), None
-            reply.body = gzip.compress(reply.body, 1, mtime=0)
-            reply.headers += b"content-encoding: gzip\r\n"
-        if kind in ("gzip", "null", "refusal", "no-usage", "absurd-usage", "huge"):
-            return reply
-        attempt.ok = False
-        if kind == "timeout":
-            reply.ending = "silent"
-        elif kind == "reset":
-            reply.ending = "reset"
-        elif kind == "cut":
-            reply.ending = "cut"
-        elif kind == "truncated":
-            if reply.pieces is not None:
-                reply.pieces = reply.pieces[: len(reply.pieces) // 2]
-            reply.body = reply.body[: len(reply.body) // 2]
-        elif kind == "malformed":
-            reply.body = b'{"id": "chatcmpl-malformed", "choices": [{"message": {"content": "Hello'
-            reply.body += b"\x80\xff} ]] "
-            if reply.pieces is not None:
-                reply.pieces = [*reply.pieces[:1], b"data: " + reply.body + b"\n\n", *reply.pieces[-1:]]
-        elif kind in ("html", "html-502"):
-            bad = kind == "html-502"
-            title = b"502 Bad Gateway" if bad else b"Sign in"
-            headers, delay_s = reply.headers, reply.delay_s
-            reply = Reply(502 if bad else 200, _HTML % (title, title), b"text/html; charset=utf-8", headers)
-            reply.delay_s = delay_s
-        elif kind == "redirect":
-            reply = Reply(302, b"", headers=b"location: /redirected\r\n")
-        return reply
-
 
 def _route(method: bytes, path: bytes, query: bytes) -> Route:
     route = _ROUTES.get(path)
@@ -371,6 +319,12 @@ def _route(method: bytes, path: bytes, query: bytes) -> Route:
             headers=b"allow: %b\r\n" % allowed,
         )
     return route
+
+
+def _check_prefill(body: dict[str, Any]) -> None:
+    messages = body.get("messages") or [{}]
+    if messages[-1].get("role") == "assistant":
+        raise Refusal(400, "This model does not support assistant message prefill.", param="messages")
 
 
 def _models() -> bytes:

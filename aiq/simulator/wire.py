@@ -15,8 +15,9 @@ from typing import Any, cast
 
 import httptools
 
-from aiq.simulator.provider import Call, Provider, Reply
+from aiq.simulator.provider import Call, Provider
 from aiq.simulator.refusal import Refusal
+from aiq.simulator.reply import Reply
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_WAITING = 64
@@ -168,7 +169,10 @@ class Connection(asyncio.Protocol):
             if reply.ending == "cut":
                 del reply.pieces[len(reply.pieces) // 2 :]
             self._transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
-            self._send_piece(0)
+            if reply.pause_at == 0:
+                self._timer = self._loop.call_later(reply.pause_s, self._send_piece, 0)
+            else:
+                self._send_piece(0)
         elif reply.ending == "cut":
             half = reply.body[: len(reply.body) // 2]
             self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reply.body), half))
@@ -186,7 +190,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             # Even without latency the next piece goes out in a later turn of the loop, so that the socket
             # sends it by itself and other connections get their turn.
-            self._timer = self._loop.call_later(reply.step_s, self._send_piece, index + 1)
+            pause_s = reply.pause_s if reply.pause_at == index + 1 else 0.0
+            self._timer = self._loop.call_later(reply.step_s + pause_s, self._send_piece, index + 1)
+            return
+        if reply.ending == "open":
+            self._provider.finish(reply, reply.status)
+            reply.attempt = None  # it has ended, though the connection has not
             return
         if reply.ending == "cut":
             self._keep_alive = False

@@ -182,8 +182,9 @@ def test_a_fallback_says_which_entity_it_stands_in_for(billed: Billed) -> None:
         attempts.setdefault(row["request_id"], []).append(
             (row["served_entity_name"], row["fallback_from"], row["final"])
         )
-    expected = (("weak", None, False), ("weak", None, False), ("strong", "weak", True))
-    assert len(attempts) == 10 and set(map(tuple, attempts.values())) == {expected}
+    assert len(attempts) == 10
+    for *failed, last in attempts.values():  # fewer and fewer fail: an entity that keeps failing is left out for a while
+        assert last == ("strong", "weak", True) and len(failed) <= 2 and set(failed) <= {("weak", None, False)}
 
 
 def test_every_request_has_one_final_attempt_and_numbers_from_one(billed: Billed) -> None:

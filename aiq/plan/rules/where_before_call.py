@@ -44,7 +44,7 @@ def _into_derived_table(select: exp.Select, where: exp.Expr) -> None:
     source = select.args["from_"].this if select.args.get("from_") else None
     if not isinstance(source, exp.Subquery) or not isinstance(inner := source.this, exp.Select):
         return
-    if select.args.get("joins") or not any(map(has_call, inner.expressions)):
+    if select.args.get("joins") or source.alias_column_names or not any(map(has_call, inner.expressions)):
         return
     if any(inner.args.get(name) for name in _DECIDING) or any(map(may_aggregate, inner.expressions)):
         return
@@ -79,6 +79,8 @@ def _in_terms_of(part: exp.Expr, columns: dict[str, exp.Expr], table: str) -> ex
     named = {column.table.lower() for column in subquery.find_all(exp.Column)}
     if table in named or any(column.name.lower() in columns for column in subquery.find_all(exp.Column)):
         return None  # it may look at the row that it is asked for
+    if test.this.table.lower() not in ("", table):
+        return None  # a column of an outer query
     under = columns.get(test.this.name.lower())
     if under is None or has_call(under) or not isinstance(under, exp.Column):
         return None
@@ -94,11 +96,14 @@ def _guard(lateral: exp.Lateral, cheap: list[exp.Expr]) -> None:
     if not isinstance(inner, exp.Select) or inner.args.get("from_") is not None or not has_call(inner):
         return
     own = {lateral.alias.lower(), *(item.alias_or_name.lower() for item in inner.expressions)}
+    own |= {name.lower() for name in lateral.alias_column_names}
     guards = [
         part
         for part in cheap
         if not any({column.table.lower(), column.name.lower()} & own for column in part.find_all(exp.Column))
     ]
     for call in [node for node in inner.find_all(exp.Anonymous) if is_call(node)] if guards else []:
+        if call.find_ancestor(exp.Select) is not inner:
+            continue  # there the names of the condition may mean other columns
         request = exp.Case(ifs=[exp.If(this=exp.and_(*guards), true=call.expressions[1].copy())])
         call.set("expressions", [call.expressions[0], request, *call.expressions[2:]])

@@ -180,7 +180,19 @@ def test_a_window_of_answers_raises_the_limit_by_one_up_to_the_most(make: Any) -
     assert limits[-1] == 4
 
 
-@pytest.mark.parametrize("kind", ["timeout", "network", "bad_request", "bad_answer"])
+def test_silence_halves_the_limit(make: Any) -> None:
+    time = make.time()
+    slots = gate(time, 8)
+
+    async def work() -> None:
+        await hold(slots, 8)
+        slots.release(time.now, make.error("timeout", 504))
+
+    time.run(work())
+    assert slots.limit == 4
+
+
+@pytest.mark.parametrize("kind", ["network", "bad_request", "bad_answer"])
 def test_other_errors_leave_the_limit_alone(make: Any, kind: str) -> None:
     time = make.time()
     slots = gate(time, 8)
@@ -283,3 +295,35 @@ def test_a_long_pause_sends_away_the_impatient_who_already_wait(make: Any) -> No
 
     assert time.run(work()) == ([False, False], 1000.0)
     assert time.now == 4600.0
+
+
+def test_a_slot_is_taken_at_once_only_where_one_is_free(make: Any) -> None:
+    slots = gate(make.time(), 1)
+    assert slots.try_acquire()
+    assert not slots.try_acquire()
+    slots.release(0.0, None)
+    assert slots.try_acquire()
+
+
+def test_no_slot_is_taken_at_once_in_a_pause(make: Any) -> None:
+    time = make.time()
+    slots = gate(time, 2)
+    assert slots.try_acquire()
+    slots.release(time.now, make.error("rate_limited", retry_after_s=5.0))
+    assert not slots.try_acquire()
+    assert slots.pause_s == 5.0
+
+
+def test_nobody_overtakes_those_who_wait(make: Any) -> None:
+    time = make.time()
+    slots = gate(time, 1)
+
+    async def work() -> None:
+        await hold(slots, 1)
+        waiting = asyncio.ensure_future(slots.acquire())
+        await time.settle()
+        slots.release(0.0, None)
+        assert not slots.try_acquire()
+        assert await waiting
+
+    time.run(work())

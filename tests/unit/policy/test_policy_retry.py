@@ -40,7 +40,8 @@ TABLE = [
     ("auth", 0, False, None, "fail"),
     ("not_found", 0, True, None, "next"),
     ("not_found", 0, False, None, "fail"),
-    ("context_length", 0, True, None, "fail"),
+    ("context_length", 0, True, None, "next"),
+    ("context_length", 0, False, None, "fail"),
     ("content_filter", 0, True, None, "fail"),
     ("content_filter", 0, False, None, "fail"),
     ("bad_request", 0, True, None, "fail"),
@@ -108,3 +109,20 @@ def test_successes_refill_the_quota_up_to_its_capacity() -> None:
     for _ in range(20):
         quota.succeeded()
     assert quota.available == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "retries", "hint", "action"),
+    [
+        ("rate_limited", 0, 5.1, "fail"),
+        ("rate_limited", 0, 2.0, "again"),
+        ("overloaded", 1, None, "again"),
+        ("overloaded", 2, None, "fail"),
+        ("timeout", 0, None, "fail"),
+    ],
+)
+def test_somebody_who_waits_in_person_is_told_soon(
+    make: Any, kind: str, retries: int, hint: float | None, action: str
+) -> None:
+    error = make.error(kind, retry_after_s=hint)
+    assert POLICY.decide(error, retries, RetryQuota(), next_entity=False, hurry=True).action == action

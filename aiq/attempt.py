@@ -1,0 +1,410 @@
+"""One attempt to have one request answered by one served entity, and the rows of the ledger it leaves.
+
+Every attempt has an intent before bytes leave and an outcome after it, whatever its end. Knows what an attempt needs
+and costs; must never know who is asked next (`failover`), nor a wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import NamedTuple
+
+import orjson
+
+from aiq.config.endpoint import Endpoint, ServedEntity
+from aiq.errors import ProviderError, RequestFailed
+from aiq.ledger.ledger import Ledger
+from aiq.ledger.prices import PriceTag
+from aiq.ledger.records import Intent, Outcome
+from aiq.policy.concurrency import Gate
+from aiq.policy.ejection import Health
+from aiq.policy.guardrails.guards import Guards
+from aiq.policy.hedging import Latencies
+from aiq.policy.limits import Grant, RateLimiter
+from aiq.policy.retry import RetryQuota
+from aiq.policy.routing import Router
+from aiq.providers import Adapter
+from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
+from aiq.request import Answer, Request, Usage, new_request_id
+from aiq.transport import Transport
+
+USAGE_WAIT_S = 2.0
+"""A whole answer waits so long for its usage, and for the end of its stream."""
+END_WAIT_S = 0.25
+"""And after the provider's last word so long for the end, without which the connection cannot be used again."""
+
+NOTHING = Usage(0, 0)
+_MAY_BE_BILLED = frozenset({"timeout", "bad_answer"})
+"""Failures after which nobody knows whether the provider did its work."""
+
+
+class Target(NamedTuple):
+    """A served entity with what is needed to call it."""
+
+    entity: ServedEntity
+    adapter: Adapter
+    gate: Gate
+    quota: RetryQuota
+    price: PriceTag | None
+    health: Health
+    latencies: Latencies
+
+
+class Route(NamedTuple):
+    """An endpoint with what is needed to serve it. Times in seconds, infinite where there is no limit.
+
+    `streamed`: whole answers are asked for as streams too, so that silence is noticed.
+    """
+
+    endpoint: Endpoint
+    limiter: RateLimiter
+    router: Router
+    targets: dict[str, Target]
+    transport: Transport
+    timeout_s: float
+    first_token_s: float
+    idle_s: float
+    streamed: bool
+    hedged: bool
+    guards: Guards | None
+
+
+class Trace:
+    """What the ledger will say of one request. Times in seconds of the monotonic clock unless said."""
+
+    __slots__ = (
+        "attempt",
+        "billed",
+        "billed_usd",
+        "characters",
+        "ended",
+        "fallback_from",
+        "fallback_reason",
+        "grant",
+        "guards",
+        "in_flight",
+        "limit_wait_s",
+        "limited_by",
+        "ready",
+        "request_id",
+        "request_json",
+        "streaming",
+        "unknown",
+        "winner",
+    )
+
+    def __init__(self, ready: float, *, streaming: bool = False) -> None:
+        self.request_id = new_request_id()
+        self.ready = ready  # for the attempt that comes next
+        self.ended = False
+        self.attempt = self.in_flight = 0
+        self.grant: Grant | None = None
+        self.billed = NOTHING  # over all attempts
+        self.billed_usd: float | None = 0.0
+        self.unknown = False  # whether an attempt may have been billed for all we know
+        self.limit_wait_s = 0.0
+        self.limited_by: str | None = None
+        self.guards: tuple[str, ...] = ()  # what acted, with its side
+        self.fallback_from: str | None = None
+        self.fallback_reason: str | None = None
+        self.winner: Answer | None = None  # of several attempts at the same time
+        self.request_json: str | None = None
+        self.characters = 0
+        self.streaming = streaming
+
+
+class Attempt:
+    """One call. It ends with `answer` or `error`, or with neither where it was given up."""
+
+    __slots__ = (
+        "answer",
+        "decoder",
+        "error",
+        "fallback_from",
+        "fallback_reason",
+        "hedge",
+        "number",
+        "probe",
+        "ready",
+        "sent",
+        "start_us",
+        "target",
+    )
+
+    def __init__(
+        self, target: Target, trace: Trace, fallback_from: str | None, now: float, *, hedge: bool = False
+    ) -> None:
+        trace.attempt += 1
+        trace.in_flight += 1
+        self.target, self.number, self.fallback_from = target, trace.attempt, fallback_from
+        self.fallback_reason, self.hedge = trace.fallback_reason, hedge
+        self.ready, self.sent = trace.ready, now
+        self.start_us = time.time_ns() // 1000
+        self.probe = target.health.ejected and target.health.ask()
+        self.answer: Answer | None = None
+        self.error: ProviderError | None = None
+        self.decoder: StreamDecoder | None = None
+
+
+class Attempts:
+    """Makes the attempts of one gateway."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._ledger, self._clock = ledger, clock
+
+    async def make(
+        self,
+        route: Route,
+        target: Target,
+        request: Request,
+        trace: Trace,
+        fallback_from: str | None,
+        *,
+        hedge: bool = False,
+    ) -> Attempt:
+        """One call for a whole answer, in a slot of the target's gate that is given back."""
+        attempt = Attempt(target, trace, fallback_from, self._clock(), hedge=hedge)
+        adapter = target.adapter
+        try:
+            if route.streamed and adapter.streams(request):
+                async with aclosing(self._chunks(route, request, trace, attempt)) as chunks:
+                    async for _ in chunks:
+                        pass
+            else:
+                wire = adapter.encode(request)
+                await self._intend(route, request, trace, attempt)
+                response = await route.transport.send(wire, self._timeout_s(route, request))
+                attempt.answer = adapter.decode(request, response)
+        except ProviderError as failure:
+            self._failed(attempt, failure)
+        except BaseException as failure:  # cancelled, or a fault of ours or of the ledger: it ended all the same
+            self._given_up(route, request, trace, attempt, failure)
+            raise
+        self._ended(route, trace, attempt)
+        return attempt
+
+    async def stream(
+        self, route: Route, target: Target, request: Request, trace: Trace, attempt: Attempt
+    ) -> AsyncGenerator[Chunk, None]:
+        """The chunks of one call, as `make`. Ends without an error: `attempt` says how it ended."""
+        try:
+            async with aclosing(self._chunks(route, request, trace, attempt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ProviderError as failure:
+            self._failed(attempt, failure)
+        except BaseException as failure:  # also: nobody reads on
+            self._given_up(route, request, trace, attempt, failure)
+            raise
+        self._ended(route, trace, attempt)
+
+    async def _chunks(
+        self, route: Route, request: Request, trace: Trace, attempt: Attempt
+    ) -> AsyncGenerator[Chunk, None]:
+        adapter, clock = attempt.target.adapter, self._clock
+        wire = adapter.encode(request, stream=True)
+        await self._intend(route, request, trace, attempt)
+        timeout_s = self._timeout_s(route, request)
+        ends = attempt.sent + timeout_s
+        silent_at, waited_for = attempt.sent + route.first_token_s, "first_token_timeout_s"
+        try:
+            stream = await route.transport.stream(wire, timeout_s, min(silent_at, ends) - clock())
+        except TimeoutError:
+            raise _silent(route, silent_at, ends, waited_for) from None
+        try:
+            head = HttpResponse(stream.status, stream.header, b"")
+            decoder = attempt.decoder = adapter.decoder(request, head)
+            while True:
+                whole = decoder.ended or decoder.complete
+                try:
+                    piece = await stream.read(max(0.0, min(silent_at, ends) - clock()))
+                    chunks = decoder.feed(piece)
+                except (TimeoutError, ProviderError) as failure:
+                    if whole:  # what is missing is not a part of the answer
+                        break
+                    if isinstance(failure, ProviderError):
+                        raise
+                    raise _silent(route, silent_at, ends, waited_for) from None
+                if not piece:
+                    break
+                for chunk in chunks:
+                    if chunk.token:
+                        silent_at, waited_for = clock() + route.idle_s, "idle_timeout_s"
+                    yield chunk
+                if decoder.ended:
+                    silent_at = min(silent_at, clock() + END_WAIT_S)
+                elif decoder.complete:
+                    silent_at = min(silent_at, clock() + USAGE_WAIT_S)
+            attempt.answer = decoder.end()
+        finally:
+            await stream.close()
+
+    async def _intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
+        await self._ledger.intend(
+            Intent(
+                trace.request_id, attempt.number, request.statement_id, route.endpoint.name, attempt.target.entity.id,
+                request.caller.user, attempt.start_us,
+            )
+        )  # fmt: skip
+        attempt.sent = self._clock()
+
+    def _timeout_s(self, route: Route, request: Request) -> float:
+        if request.deadline_s is None:
+            return route.timeout_s
+        return max(0.001, min(route.timeout_s, request.deadline_s - self._clock()))
+
+    def _ended(self, route: Route, trace: Trace, attempt: Attempt) -> None:
+        """Tells everybody who learns from it how an attempt ended."""
+        target, answer, error = attempt.target, attempt.answer, attempt.error
+        trace.in_flight -= 1
+        target.gate.release(attempt.sent, error)
+        if error is None:
+            assert answer is not None
+            target.quota.succeeded()
+            target.health.answered()
+            if route.hedged:
+                target.latencies.add(self._clock() - attempt.sent)
+            cost = self._bill(target, trace, answer.usage)
+            if cost is not None:
+                attempt.answer = answer._replace(cost_usd=cost)
+            return
+        error.endpoint, error.entity, error.attempts = route.endpoint.name, target.entity.name, trace.attempt
+        target.health.failed(error.kind, probe=attempt.probe, retry_after_s=error.retry_after_s)
+        if isinstance(error.usage, Usage):
+            self._bill(target, trace, error.usage)
+        elif error.kind in _MAY_BE_BILLED:
+            trace.unknown = True
+
+    @staticmethod
+    def _failed(attempt: Attempt, error: ProviderError) -> None:
+        attempt.error = error
+        if error.usage is None and attempt.decoder is not None:
+            error.usage = attempt.decoder.partial()
+
+    def _given_up(self, route: Route, request: Request, trace: Trace, attempt: Attempt, failure: BaseException) -> None:
+        target = attempt.target
+        trace.in_flight -= 1
+        target.gate.release(attempt.sent, failure)
+        target.health.left(probe=attempt.probe)
+        usage = attempt.decoder.partial() if attempt.decoder is not None else None
+        if usage is None and trace.winner is not None:  # the same request to another model
+            won = trace.winner.usage
+            usage = Usage(won.input_tokens, won.output_tokens, estimated=True)
+        if usage is None:
+            trace.unknown = True
+        else:
+            self._bill(target, trace, usage)
+        status = "cancelled" if isinstance(failure, asyncio.CancelledError | GeneratorExit) else "error"
+        final = trace.winner is None and not trace.in_flight
+        self.record(route, request, trace, attempt, status, final=final, usage=usage)
+
+    @staticmethod
+    def _bill(target: Target, trace: Trace, usage: Usage) -> float | None:
+        """Adds what an attempt was billed to what the request was. The attempt's US dollars, None if unknown."""
+        before, cost = trace.billed, None if target.price is None else target.price.cost_usd(usage)
+        if before is NOTHING:
+            trace.billed = usage
+        else:
+            trace.billed = Usage(
+                before.input_tokens + usage.input_tokens,
+                before.output_tokens + usage.output_tokens,
+                estimated=before.estimated or usage.estimated,
+            )
+        if trace.billed_usd is not None:
+            trace.billed_usd += cost or 0.0
+        return cost
+
+    def record(
+        self,
+        route: Route,
+        request: Request,
+        trace: Trace,
+        attempt: Attempt | None,
+        status: str,
+        *,
+        final: bool,
+        refusal: RequestFailed | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        """The row of an attempt; with `attempt` None that of a request that ended while it waited for one.
+
+        `refusal` says why, if policy refused it, before an attempt or after. `usage` is what was billed where neither
+        an answer nor an error says it.
+        """
+        endpoint, target = route.endpoint, None if attempt is None else attempt.target
+        entity, price = (None, None) if target is None else (target.entity, target.price)
+        trace.ended = trace.ended or final
+        status_code, finish_reason, error_class, words, response = None, None, None, None, None
+        model = entity.model if entity else None
+        answer = None if attempt is None else attempt.answer
+        error = refusal if attempt is None or refusal is not None else attempt.error
+        if answer is not None:
+            usage, status_code, finish_reason, model = answer.usage, 200, answer.finish_reason, answer.model
+            response = answer.raw
+        elif error is not None:
+            status_code, words = error.status, error.reason
+            error_class = error.kind if isinstance(error, ProviderError) else getattr(error, "error_code", None)
+            billed = getattr(error, "usage", None)
+            usage = billed if isinstance(billed, Usage) else usage
+            response = getattr(error, "body", None)
+            if response is None:
+                response = orjson.dumps({"error_code": error_class, "message": words}).decode()
+        if attempt is None:
+            number, start_us = trace.attempt + (trace.attempt > 0), time.time_ns() // 1000
+            latency_ms, queue_ms, fallback_from = None, 0.0, trace.fallback_from
+            taken, reason = None, trace.fallback_reason
+        else:
+            number, start_us, fallback_from = attempt.number, attempt.start_us, attempt.fallback_from
+            taken, reason = _taken(route, attempt), attempt.fallback_reason
+            latency_ms = (self._clock() - attempt.sent) * 1000
+            queue_ms = max(0.0, (attempt.sent - attempt.ready) * 1000)
+        cost = answer.cost_usd if answer is not None else price.cost_usd(usage) if usage and price else None
+        log = final and endpoint.inference_table is not None
+        if final and trace.request_json is None:
+            trace.characters = text_characters(request.body)
+            if log:
+                trace.request_json = orjson.dumps(request.body).decode()
+        self._ledger.record(
+            Outcome(
+                trace.request_id, number, request.statement_id, endpoint.name,
+                entity.id if entity else None, entity.name if entity else None, entity.provider if entity else None,
+                model, request.task, request.caller.user, start_us, status, status_code, error_class, words,
+                latency_ms, queue_ms, trace.limit_wait_s * 1000,
+                usage.input_tokens if usage else None, usage.output_tokens if usage else None,
+                usage.cached_tokens if usage else None, usage.reasoning_tokens if usage else None,
+                usage.estimated if usage else False, cost, price.version if price else None,
+                request.rows, finish_reason, False, fallback_from, final,
+                final and endpoint.track_usage, endpoint.inference_table if log else None,
+                request.client_request_id, dict(request.caller.usage_context) if request.caller.usage_context else None,
+                trace.streaming, trace.characters,
+                len(answer.value) if answer is not None and isinstance(answer.value, str) else 0,
+                trace.request_json or None if log else None, response if log else None,
+                trace.limited_by, ",".join(trace.guards) or None, taken, reason,
+            )
+        )  # fmt: skip
+
+
+def _taken(route: Route, attempt: Attempt) -> str:
+    """Why an attempt asked the entity that it asked."""
+    if attempt.hedge:
+        return "hedge"
+    if attempt.probe:
+        return "probe"
+    if attempt.fallback_from is not None:
+        return "fallback"
+    return "traffic" if route.endpoint.failover.sticky == "none" else "sticky"
+
+
+def _silent(route: Route, silent_at: float, ends: float, waited_for: str) -> ProviderError:
+    first = waited_for == "first_token_timeout_s"
+    limit_s = route.first_token_s if first else route.idle_s
+    if ends <= silent_at or not math.isfinite(limit_s):
+        words = f"no whole answer within {route.timeout_s:g} s; raise timeout_s in conf/aiq.yml if the model needs more"
+    else:
+        words = f"{'no token' if first else 'the stream was silent'} for {limit_s:g} s ({waited_for} of ai_gateway.aiq)"
+    return ProviderError(words, kind="timeout", status=504)

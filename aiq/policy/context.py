@@ -1,0 +1,28 @@
+"""How many tokens a served entity takes. Knows what is published of models and what an endpoint's file says."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from aiq.config.endpoint import ServedEntity
+
+
+def context_window(entity: ServedEntity) -> int | None:
+    """Tokens of prompt and answer together: those of the file, else those that genai-prices knows of OpenAI's model.
+
+    None where nobody knows: a server of somebody's own is not known by the name of the model it runs.
+    """
+    if entity.context_window is not None or entity.provider != "openai":
+        return entity.context_window
+    return _published(entity.model)
+
+
+@cache
+def _published(model: str) -> int | None:
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        found = get_snapshot().find_provider_model(model, None, "openai", None)[1].context_window
+    except LookupError:
+        return None
+    return found if isinstance(found, int) else None

@@ -1,0 +1,272 @@
+"""The guardrails of one endpoint: what must happen to a request before it is sent, and to an answer before it is seen.
+
+Local filters (personal data, keywords) run first and cost microseconds; endpoints are asked only about what passed
+them, with personal data masked already, all at once. What fails, blocks. Knows no wire format and no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import orjson
+
+from aiq.config.endpoint import Guardrails
+from aiq.errors import GuardrailBlocked
+from aiq.policy.guardrails.custom import Decision, custom_body, read_decision
+from aiq.policy.guardrails.keywords import Keywords
+from aiq.policy.guardrails.masking import mask
+from aiq.policy.guardrails.pii import Finding, PiiDetector
+from aiq.policy.guardrails.report import Findings
+from aiq.policy.guardrails.safety import Verdict, read_verdict, safety_body
+from aiq.policy.guardrails.texts import (
+    Unreadable,
+    answer_text,
+    answer_texts,
+    choices_of,
+    edit_answer,
+    edit_request,
+    messages_of,
+    request_texts,
+)
+from aiq.policy.guardrails.topics import is_off_topic, topics_body
+from aiq.request import Answer, Request, Task
+
+INLINE_CHARACTERS = 1000
+"""Suspicious text up to which it is read on the event loop: a thread costs more than it would take."""
+
+GATED_CHARACTERS = 20_000
+"""Text up to which the loop looks whether anything is suspicious, which takes a millisecond at the most."""
+
+Ask = Callable[[Request, str, Task, dict[str, Any]], Awaitable[Answer]]
+"""Asks an endpoint, in the name of whoever made the guarded request: request, endpoint, its task, body."""
+_T = TypeVar("_T")
+_Found = dict[str, list[Finding]]
+"""Findings by text; texts without any are left out."""
+
+
+class RunOffLoop(Protocol):
+    """Runs a function in a thread, as `asyncio.to_thread` does."""
+
+    def __call__(self, function: Callable[[], _T], /) -> Awaitable[_T]: ...
+
+
+class Checked(NamedTuple):
+    """A request, or an answer to it, that may go on.
+
+    `acted` is for the ledger (`pii:EMAIL_ADDRESS`, `safety:failed`). `report` is `input_guardrail` or
+    `output_guardrail` of the REST body, None where nothing acted; the answer's `raw` carries its own already.
+    """
+
+    request: Request
+    answer: Answer | None = None
+    acted: tuple[str, ...] = ()
+    report: list[dict[str, Any]] | None = None
+
+
+@functools.lru_cache(maxsize=64)
+def _detector(
+    entities: tuple[str, ...], languages: tuple[str, ...], threshold: float, ner_model: str | None
+) -> PiiDetector:
+    """One for each configuration and process: loading takes seconds."""
+    return PiiDetector(entities, languages, threshold, ner_model)
+
+
+class Guards:
+    """Guards one endpoint. Used on one event loop, but for `prepare`."""
+
+    def __init__(
+        self,
+        guardrails: Guardrails,
+        ask: Ask,
+        tasks: Mapping[str, Task],
+        run_off_loop: RunOffLoop = asyncio.to_thread,
+    ) -> None:
+        """`tasks` are those of the endpoints that guards ask, by name."""
+        self._guardrails, self._ask, self._tasks, self._run_off_loop = guardrails, ask, tasks, run_off_loop
+        self.input_active, self.output_active = guardrails.input.active, guardrails.output.active
+        self._pii = _detector(
+            guardrails.entities, guardrails.languages, guardrails.score_threshold, guardrails.ner_model
+        )
+        self._keywords = {
+            "input": Keywords(guardrails.input.invalid_keywords),
+            "output": Keywords(guardrails.output.invalid_keywords),
+        }
+
+    def prepare(self) -> None:
+        """Loads what finds personal data, which takes seconds once in a process. Any thread but the event loop's."""
+        if self._guardrails.input.pii != "NONE" or self._guardrails.output.pii != "NONE":
+            self._pii.prepare()
+
+    async def check_input(self, request: Request) -> Checked:
+        """The request as it may be sent. Raises GuardrailBlocked. Holds for embeddings and custom models as well."""
+        if not self.input_active:
+            return Checked(request)
+        findings = Findings("input", self._guardrails)
+        try:
+            texts = request_texts(request)
+        except Unreadable:
+            findings.failed["input"] = "token numbers cannot be read; send text"
+            if findings.blocked:
+                raise self._error(findings, request, None) from None
+            return Checked(request, None, findings.acted, _report(findings, None))
+        found = await self._local(findings, texts)
+        masked = request
+        if found:
+            masked = edit_request(request, functools.partial(_masked, found))
+        anonymized = messages_of(masked) if found else None
+        if not findings.blocked and _asks(findings):
+            asked = "\n\n".join(texts if masked is request else request_texts(masked))
+            await self._endpoints(findings, request, asked, None, messages_of(masked))
+        if findings.blocked:
+            raise self._error(findings, request, _plain(anonymized))
+        return Checked(masked, None, findings.acted, _report(findings, _plain(anonymized)))
+
+    async def check_output(self, request: Request, answer: Answer) -> Checked:
+        """The answer as it may be seen. Raises GuardrailBlocked, with what the answer cost.
+
+        Chat and completions only: the text and the arguments of tool calls. Embeddings and predictions pass.
+        """
+        if not self.output_active or request.task not in ("llm/v1/chat", "llm/v1/completions"):
+            return Checked(request, answer)
+        findings = Findings("output", self._guardrails)
+        found = await self._local(findings, answer_texts(request, answer))
+        masked = answer
+        if found:
+            masked = edit_answer(request, answer, functools.partial(_masked, found), [])
+        if not findings.blocked and _asks(findings):
+            await self._endpoints(findings, request, _prompt(request), answer_text(masked), choices_of(masked))
+        only_pii = bool(found) and findings.acted == tuple(f"pii:{entity}" for entity in findings.entities or ())
+        # What another filter blocked is not shown, not even masked.
+        anonymized = [{"role": "assistant", "content": answer_text(masked)}] if only_pii else None
+        if findings.blocked:
+            raise findings.error(request.endpoint, anonymized, answer.usage, answer.raw)
+        report = _report(findings, anonymized)
+        if found:
+            masked = edit_answer(request, answer, functools.partial(_masked, found), report or [])
+        return Checked(request, masked, findings.acted, report)
+
+    def _error(self, findings: Findings, request: Request, anonymized: list[Any] | None) -> GuardrailBlocked:
+        content = orjson.dumps(request.body).decode() if self._guardrails.log_blocked else None
+        return findings.error(request.endpoint, anonymized, None, content)
+
+    async def _local(self, findings: Findings, texts: Sequence[str]) -> _Found:
+        """Keywords and personal data. Off the loop where there is much to read."""
+        if findings.filters.invalid_keywords:
+            find = functools.partial(self._keywords[findings.side].find, texts)
+            try:
+                findings.keyword = await self._run(find, sum(map(len, texts)) <= INLINE_CHARACTERS)
+            except Exception as error:
+                findings.failed["invalid_keywords"] = _why(error, self._guardrails.timeout_s)
+        if findings.filters.pii == "NONE":
+            return {}
+        try:
+            suspects = texts
+            if sum(map(len, texts)) <= GATED_CHARACTERS:
+                suspects = [text for text in texts if self._pii.may_hold(text)]
+                if not suspects:
+                    return {}
+            inline = self._pii.inline and sum(map(len, suspects)) <= INLINE_CHARACTERS
+            found = await self._run(functools.partial(self._find, suspects), inline)
+        except Exception as error:
+            findings.failed["pii"] = _why(error, self._guardrails.timeout_s)
+            return {}
+        findings.entities = tuple(sorted({f.entity_type for each in found.values() for f in each}))
+        return found
+
+    async def _run(self, function: Callable[[], _T], inline: bool) -> _T:
+        if inline:
+            return function()
+        return await asyncio.wait_for(self._run_off_loop(function), self._guardrails.timeout_s)
+
+    def _find(self, texts: Sequence[str]) -> _Found:
+        return {text: found for text in texts if (found := self._pii.find(text))}
+
+    async def _endpoints(
+        self, findings: Findings, request: Request, asked: str, answered: str | None, content: list[Any]
+    ) -> None:
+        """Every guard that asks an endpoint, all at once."""
+        filters = findings.filters
+        running: list[Awaitable[None]] = []
+        if filters.safety:
+            running.append(self._guarded(findings, "safety", lambda: self._safety(findings, request, asked, answered)))
+        if filters.valid_topics:
+            text = asked if answered is None else answered
+            running.append(self._guarded(findings, "valid_topics", lambda: self._topics(findings, request, text)))
+        for name in filters.custom:
+            running.append(
+                self._guarded(
+                    findings, f"custom:{name}", functools.partial(self._custom, findings, request, name, content)
+                )
+            )
+        await asyncio.gather(*running)
+
+    async def _guarded(self, findings: Findings, name: str, guard: Callable[[], Awaitable[None]]) -> None:
+        """Runs a guard; what it raises, and the end of its time, is a failure of that guard."""
+        try:
+            await asyncio.wait_for(guard(), self._guardrails.timeout_s)
+        except Exception as error:
+            findings.failed[name] = _why(error, self._guardrails.timeout_s)
+
+    async def _safety(self, findings: Findings, request: Request, asked: str, answered: str | None) -> None:
+        name, form = self._guardrails.safety_endpoint, self._guardrails.safety_format
+        assert name is not None
+        task = self._tasks[name]
+        answer = await self._ask(request, name, task, safety_body(form, task, asked, answered))
+        verdict: Verdict = read_verdict(form, answer.value, self._guardrails.safety_categories)
+        findings.verdict = verdict
+
+    async def _topics(self, findings: Findings, request: Request, text: str) -> None:
+        name = self._guardrails.topics_endpoint
+        assert name is not None
+        task = self._tasks[name]
+        answer = await self._ask(request, name, task, topics_body(task, findings.filters.valid_topics, text))
+        findings.off_topic = is_off_topic(answer.value)
+
+    async def _custom(self, findings: Findings, request: Request, name: str, content: list[Any]) -> None:
+        task = self._tasks[name]
+        answer = await self._ask(request, name, task, custom_body(task, findings.side, content))
+        decision: Decision = read_decision(answer.value)
+        findings.custom[name] = decision
+
+
+def _asks(findings: Findings) -> bool:
+    filters = findings.filters
+    return bool(filters.safety or filters.valid_topics or filters.custom)
+
+
+def _masked(found: _Found, text: str) -> str:
+    findings = found.get(text)
+    return mask(text, findings) if findings else text
+
+
+def _report(findings: Findings, anonymized: list[Any] | None) -> list[dict[str, Any]] | None:
+    told = any(decision.response is not None for decision in findings.custom.values())
+    return [findings.element(anonymized)] if findings.acted or told else None
+
+
+def _prompt(request: Request) -> str:
+    try:
+        return "\n\n".join(request_texts(request))
+    except Unreadable:
+        return ""
+
+
+def _why(error: Exception, timeout_s: float) -> str:
+    """In words that show nothing of the text."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if type(error) is ValueError:
+        return str(error)
+    status = getattr(error, "status", None)
+    return f"{type(error).__name__}, status {status}" if status is not None else type(error).__name__
+
+
+def _plain(messages: list[Any] | None) -> list[Any] | None:
+    """Role and content of each message, as Databricks shows them."""
+    if messages is None:
+        return None
+    shown = [m for m in messages if isinstance(m, dict)]
+    return [{key: m[key] for key in ("role", "content", "tool_calls") if m.get(key) is not None} for m in shown]

@@ -1,0 +1,70 @@
+"""The limits of one caller as a test and a charge: all or nothing over every clause. Must never know a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiq.policy.limits.book import Lacking
+from aiq.policy.limits.grant import Charge, Grant
+from aiq.policy.limits.rules import COST, INPUT, OUTPUT, TOKENS, Scope
+from aiq.policy.limits.window import Bucket
+
+
+class Clause(NamedTuple):
+    """Limits of one unit: one of them must have room, and all are charged. Usually there is one.
+
+    `most` is the largest of them: what is estimated to take more is taken to fill it.
+    """
+
+    unit: int
+    buckets: tuple[Bucket, ...]
+    scopes: tuple[Scope, ...]
+    most: int
+
+
+class Plan:
+    """The limits of a caller. `blocked` is one of zero; `estimates` and `costs` say what must be known of a request."""
+
+    __slots__ = ("blocked", "clauses", "costs", "estimates", "ones")
+
+    def __init__(self, clauses: Sequence[Clause]) -> None:
+        self.clauses = tuple(clauses)
+        self.blocked = next((clause.scopes[0] for clause in clauses if not clause.most), None)
+        units = {clause.unit for clause in clauses}
+        self.costs = COST in units
+        self.estimates = self.costs or bool(units & {TOKENS, INPUT, OUTPUT})
+        self.ones = (1,) * len(clauses)
+
+    def needs(self, amounts: Sequence[int]) -> list[int]:
+        """What a request takes of each clause, by its amounts of each unit.
+
+        An answer that may be longer than the limit takes all of it, because it hardly ever is; a prompt cannot shrink.
+        """
+        tokens_in = amounts[INPUT]
+        return [
+            min(amounts[unit], most) if unit == OUTPUT or (unit == TOKENS and tokens_in <= most) else amounts[unit]
+            for unit, _, _, most in self.clauses
+        ]
+
+    def lacking(self, needs: Sequence[int], now_us: int) -> list[Lacking]:
+        """The clauses that cannot grant what is needed of them."""
+        return [
+            Lacking(clause.scopes, clause.buckets, need)
+            for clause, need in zip(self.clauses, needs, strict=True)
+            if all(bucket.room(now_us) < need for bucket in clause.buckets)
+        ]
+
+    def charge(self, needs: Sequence[int], characters: int, now_us: int) -> Grant | None:
+        """Everything charged, or nothing and None."""
+        for (_, buckets, _, _), need in zip(self.clauses, needs):  # noqa: B905  (strict costs time here)
+            for bucket in buckets:
+                if bucket.room(now_us) >= need:
+                    break
+            else:
+                return None
+        charges: list[Charge] = []
+        for (unit, buckets, _, _), need in zip(self.clauses, needs):  # noqa: B905
+            for bucket in buckets:
+                charges.append((bucket, bucket.charge(now_us, need), need, unit))
+        return Grant(charges, characters)

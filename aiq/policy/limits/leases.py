@@ -1,0 +1,304 @@
+"""Limits that several processes share. Each takes leases on parts of a limit, so that no row waits for the store.
+
+The rule: in the store, what was leased counts from the lease on, and until a whole period after the lease's end. It
+may only be used until that end, by this process' own monotonic clock, started before the store was asked. So every use
+is counted for the whole period after it, and no rolling period, in all processes together, holds more than the limit.
+What is left at the end of a lease goes back. Knows neither callers nor requests, and no store's technique.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from aiq.policy.limits.book import Change, Lacking, LimitStore, StoreUnavailable, Want
+from aiq.policy.limits.rules import CONCURRENCY, Scope
+from aiq.policy.limits.window import IN_FLIGHT_POLL_US, NEVER, Window, grain_us
+
+MAX_LEASE_US = 1_000_000
+LEASES_IN_A_PERIOD = 32
+"""A lease ends after this part of the period: at the most, so much of a limit is lost."""
+LEASES_OF_A_LIMIT = 64
+"""A lease takes no more than this part of a limit beyond what is needed at once, so that no process sits on it."""
+HOLD_US = 60_000_000
+"""A place in flight of a process that died is free again after this."""
+QUIET_US = 4_000_000
+"""After a store has lost what it knew, nothing is leased for this long, so that all processes have told it first."""
+HEARTBEAT_S = 1.0
+"""How often a process asks a store that may forget whether it has, as long as it took something of a period."""
+FLUSH_S = 0.05
+"""What is given back waits so long for more of it."""
+
+
+class Lease:
+    """The part of one limit that this process holds. `limit` is the whole limit's."""
+
+    __slots__ = ("_book", "_left", "_row", "_size", "lease_us", "limit", "name", "period_us", "recent", "until_us")
+
+    def __init__(self, book: LeasedBook, scope: Scope) -> None:
+        self._book, self.name, self.limit = book, scope.name, scope.amount
+        self.period_us = 0 if scope.unit == CONCURRENCY else round(scope.limit.period_s * 1e6)
+        self.lease_us = min(MAX_LEASE_US, self.period_us // LEASES_IN_A_PERIOD) or HOLD_US
+        self._left = self._row = self.until_us = 0
+        self._size = 0  # what the next one asks for beyond the need: doubled when used up, halved when not
+        self.recent = Window(NEVER, max(1, self.period_us))
+        """What this process took, in case the store forgets it."""
+
+    def room(self, now_us: int) -> int:
+        if self._left and now_us >= self.until_us:
+            self._size //= 2
+            self.give_up()
+        return self._left
+
+    def charge(self, now_us: int, amount: int) -> int:
+        """From the lease, or by force in the store. The row of the store that holds it, 0 while unknown."""
+        if self.room(now_us) >= amount:
+            self._left -= amount
+            return self._row
+        self._book.change(self, 0, amount)
+        return 0
+
+    def refund(self, charge: int, amount: int) -> None:
+        self._book.change(self, charge, -amount)
+
+    def give_up(self) -> None:
+        """What is not used goes back."""
+        if self._left:
+            self._book.change(self, self._row, -self._left)
+            self._left = 0
+
+    def forget(self) -> None:
+        """What is left is not there any more."""
+        self._left = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether something is left of it."""
+        return self._left > 0
+
+    def want(self, need: int, *, surplus: bool) -> Want:
+        """What to ask the store for. What is left goes back with it."""
+        self.give_up()
+        more = self._size if surplus else 0
+        grain = grain_us(self.limit, self.period_us)
+        return Want(self.name, self.limit, self.period_us, grain, self.lease_us, need, more)
+
+    def take(self, row: int, amount: int, need: int, asked_us: int) -> None:
+        """What the store gave."""
+        self._row, self._left, self.until_us = row, amount, asked_us + self.lease_us
+        self._size = min(max(need, 2 * self._size), self.limit // LEASES_OF_A_LIMIT)
+        self.recent.charge(asked_us, amount)
+
+
+class Places(Lease):
+    """Places in flight that this process holds. One that gets free is kept for a moment, for who comes next here."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, book: LeasedBook, scope: Scope) -> None:
+        super().__init__(book, scope)
+        self._free: list[int] = []  # their rows
+
+    def room(self, now_us: int) -> int:
+        return len(self._free)
+
+    def charge(self, now_us: int, amount: int) -> int:
+        if self._free:
+            return self._free.pop()
+        self._book.change(self, 0, amount)
+        return 0
+
+    def refund(self, charge: int, amount: int) -> None:
+        if charge:
+            self._free.append(charge)
+            self._book.flush_soon()
+
+    def give_up(self) -> None:
+        rows, self._free = self._free, []
+        for row in rows:
+            self._book.change(self, row, -1)
+
+    def forget(self) -> None:
+        self._free.clear()
+
+    def take(self, row: int, amount: int, need: int, asked_us: int) -> None:
+        self._free.append(row)
+
+
+class LeasedBook:
+    """Leases on the limits of a store. Used on the event loop only."""
+
+    poll_us = round(FLUSH_S * 1e6)
+
+    def __init__(
+        self,
+        store: LimitStore,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`clock` is monotonic, in seconds, and `sleep` waits by it."""
+        self._store, self._clock, self._sleep = store, clock, sleep
+        self._leases: dict[str, Lease] = {}
+        self._changes: dict[tuple[str, int], Change] = {}
+        self._in_flight: set[tuple[str, int]] = set()
+        self._renewed_us = self._quiet_until_us = 0
+        self._epoch: str | None = None
+        self._flusher: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
+
+    def bucket(self, scope: Scope) -> Lease:
+        lease = self._leases.get(scope.name)
+        if lease is None:
+            lease = self._leases[scope.name] = (Places if scope.unit == CONCURRENCY else Lease)(self, scope)
+        lease.limit = scope.amount
+        return lease
+
+    def change(self, lease: Lease, row: int, amount: int) -> None:
+        """Notes what the store is to be told."""
+        self._note(Change(lease.name, row, amount, lease.period_us))
+        if not lease.period_us and amount < 0:
+            self._in_flight.discard((lease.name, row))
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Tells the store in a moment."""
+        self._flusher = _running(self._flusher, self._flush)
+
+    async def refill(self, lacking: Sequence[Lacking], now_us: int) -> tuple[int, int]:
+        """As `Book.refill`. Asks the store."""
+        if now_us < self._quiet_until_us:
+            return self._quiet_until_us - now_us, 0
+        clauses = [
+            [lease.want(clause.amount, surplus=len(clause.buckets) == 1) for lease in clause.buckets]
+            for clause in lacking
+        ]
+        wait_us, blocked = await self._exchange(clauses, [lease for clause in lacking for lease in clause.buckets])
+        if wait_us and not lacking[blocked].buckets[0].period_us:
+            wait_us = IN_FLIGHT_POLL_US
+        return wait_us, blocked
+
+    def prune(self, prefix: str, now_us: int) -> None:
+        in_flight = {name for name, _ in self._in_flight}
+        self._leases = {
+            name: lease
+            for name, lease in self._leases.items()
+            if not name.startswith(prefix) or lease.held or lease.recent.room(now_us) < NEVER or name in in_flight
+        }
+
+    async def close(self) -> None:
+        """Gives back what is leased, as far as the store can be reached."""
+        for lease in self._leases.values():
+            lease.give_up()
+        for task in (self._flusher, self._heart):
+            if task is not None:
+                task.cancel()
+        try:
+            if self._changes:
+                await self._exchange([], [])
+        except StoreUnavailable:
+            return
+        finally:
+            await self._store.close()
+
+    def _note(self, change: Change) -> None:
+        key = (change.name, change.row)
+        before = self._changes.get(key)
+        self._changes[key] = change if before is None else change._replace(amount=before.amount + change.amount)
+
+    async def _exchange(self, clauses: Sequence[Sequence[Want]], leases: Sequence[Lease]) -> tuple[int, int]:
+        asked_us = self._now_us()
+        changes = [change for change in self._changes.values() if change.amount]
+        self._changes = {}
+        if self._in_flight and asked_us - self._renewed_us >= HOLD_US // 3:
+            self._renewed_us = asked_us
+            changes += [Change(name, row, 0, 0, HOLD_US) for name, row in self._in_flight]
+        try:
+            answer = await self._store.exchange(changes, clauses)
+        except BaseException:
+            # Whether it was done is not known. A debt may count twice; what was given back twice would be used twice.
+            for change in changes:
+                if change.amount > 0:
+                    self._note(change)
+            raise
+        forgotten = self._epoch is not None and answer.epoch != self._epoch
+        self._epoch = answer.epoch
+        needs = [want.need for clause in clauses for want in clause]
+        if answer.leases is not None:
+            for lease, (row, amount), need in zip(leases, answer.leases, needs, strict=True):
+                lease.take(row, amount, need, asked_us)
+                if not lease.period_us:
+                    self._in_flight.add((lease.name, row))
+        if leases:
+            self._heart = _running(self._heart, self._beat)
+        if forgotten:
+            return self._tell_again(asked_us), 0
+        return answer.wait_us, answer.blocked
+
+    def _tell_again(self, now_us: int) -> int:
+        """The store is empty, as after a restart: what this process took lately must count there again.
+
+        Microseconds until all processes have done so.
+        """
+        longest_us = 0
+        for lease in self._leases.values():
+            taken = NEVER - lease.recent.room(now_us)
+            if lease.period_us and taken:
+                longest_us = max(longest_us, lease.period_us)
+                self.change(lease, 0, taken)
+            lease.forget()
+        pause_us = min(QUIET_US, longest_us)
+        self._quiet_until_us = now_us + pause_us
+        return pause_us
+
+    async def _flush(self) -> None:
+        """Tells the store what has changed when nothing else did for a moment."""
+        while True:
+            await self._sleep(FLUSH_S)
+            for lease in self._leases.values():
+                if not lease.period_us:
+                    lease.give_up()
+            if not self._changes:
+                return
+            try:
+                await self._exchange([], [])
+            except StoreUnavailable:
+                await self._sleep(HEARTBEAT_S)
+
+    async def _beat(self) -> None:
+        """Gives leases back at their end, and shows the store that this process is there as long as it matters."""
+        while True:
+            now_us = self._now_us()
+            ends_us = [lease.until_us for lease in self._leases.values() if lease.held]
+            used = any(lease.recent.room(now_us) < NEVER for lease in self._leases.values())
+            if self._store.forgets and used:
+                next_s = HEARTBEAT_S
+            elif self._in_flight:
+                next_s = HOLD_US / 3e6
+            elif ends_us:
+                next_s = math.inf
+            else:
+                return
+            await self._sleep(min(next_s, max(1, min(ends_us) - now_us) / 1e6) if ends_us else next_s)
+            for lease in self._leases.values():
+                lease.room(self._now_us())
+            if next_s < math.inf:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._exchange([], [])
+
+    def _now_us(self) -> int:
+        return round(self._clock() * 1e6)
+
+
+def _running(
+    task: asyncio.Task[None] | None, work: Callable[[], Coroutine[Any, Any, None]]
+) -> asyncio.Task[None] | None:
+    if task is not None and not task.done():
+        return task
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # a generator that is collected after its loop has ended; `close` tells the store
+        return None
+    return loop.create_task(work())

@@ -1,0 +1,105 @@
+"""What goes back to a client, well or badly: a reply, and what each fault does to a good one. Knows no socket."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Literal
+
+import orjson
+
+from aiq.simulator.faults import Fault
+from aiq.simulator.records import Attempt
+
+JSON = b"application/json"
+_HTML = b"<!DOCTYPE html><html><head><title>%b</title></head><body><h1>%b</h1></body></html>\n"
+Ending = Literal["complete", "silent", "reset", "cut", "open"]
+
+_USABLE = frozenset({"gzip", "null", "refusal", "no-usage", "absurd-usage", "huge", "late", "stall"}) | frozenset(
+    {"no-done", "no-end", "odd-stream", "no-prefill"}
+)
+"""Faults after which the answer is whole all the same."""
+
+
+class Reply:
+    """What to send, and how to misbehave while sending it.
+
+    `delay_s` passes before the first byte, `step_s` between `pieces` (a stream; then `body` is unused), and `pause_s`
+    before the piece of number `pause_at`. `ending`: silent sends nothing, reset closes with RST, cut closes after half
+    of the body, open sends all of a stream but its end.
+    """
+
+    __slots__ = (
+        "attempt",
+        "body",
+        "content_type",
+        "delay_s",
+        "ending",
+        "headers",
+        "pause_at",
+        "pause_s",
+        "pieces",
+        "status",
+        "step_s",
+    )
+
+    def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
+        self.status, self.body, self.content_type, self.headers = status, body, content_type, headers
+        self.delay_s = self.step_s = self.pause_s = 0.0
+        self.pause_at = -1
+        self.ending: Ending = "complete"
+        self.pieces: list[bytes] | None = None
+        self.attempt: Attempt | None = None
+
+
+def deform(reply: Reply, fault: Fault, attempt: Attempt) -> Reply:
+    """Do to a good reply what the fault does. What a client cannot use is not billed."""
+    kind = fault.kind
+    if kind == "gzip":
+        if reply.pieces is not None:
+            reply.body, reply.pieces = b"".join(reply.pieces), None
+        reply.body = gzip.compress(reply.body, 1, mtime=0)
+        reply.headers += b"content-encoding: gzip\r\n"
+    if kind in ("late", "stall"):
+        reply.pause_s = fault.pause_ms / 1000 or 1.0
+        if reply.pieces is None:
+            reply.delay_s += reply.pause_s
+        else:
+            reply.pause_at = 0 if kind == "late" else len(reply.pieces) * 2 // 3
+    if reply.pieces is not None and kind in ("no-done", "no-end"):
+        del reply.pieces[-1]
+        reply.ending = "open" if kind == "no-end" else reply.ending
+    if reply.pieces is not None and kind == "odd-stream":
+        stream = b"\xef\xbb\xbf: hello\n\n" + b": still here\n".join(reply.pieces)
+        reply.pieces = [bytes([byte]) for byte in stream.replace(b"\n", b"\r\n")]
+    if kind in _USABLE:
+        return reply
+    attempt.ok = False
+    if kind == "timeout":
+        reply.ending = "silent"
+    elif kind == "reset":
+        reply.ending = "reset"
+    elif kind == "cut":
+        reply.ending = "cut"
+    elif kind == "malformed-chunk" and reply.pieces is not None:
+        reply.pieces.insert(len(reply.pieces) * 2 // 3, b'data: {"choices": [{"delta": {"conte\n\n')
+    elif kind == "error-chunk" and reply.pieces is not None:
+        words = {"error": {"message": "The engine is overloaded.", "type": "overloaded_error", "code": 503}}
+        reply.pieces[len(reply.pieces) * 2 // 3 :] = [b"data: %b\n\n" % orjson.dumps(words)]
+    elif kind == "truncated":
+        if reply.pieces is not None:
+            reply.pieces = reply.pieces[: len(reply.pieces) // 2]
+        reply.body = reply.body[: len(reply.body) // 2]
+    elif kind == "malformed":
+        reply.body = b'{"id": "chatcmpl-malformed", "choices": [{"message": {"content": "Hello'
+        reply.body += b"\x80\xff} ]] "
+        if reply.pieces is not None:
+            reply.pieces = [*reply.pieces[:1], b"data: " + reply.body + b"\n\n", *reply.pieces[-1:]]
+    elif kind in ("html", "html-502"):
+        bad = kind == "html-502"
+        title = b"502 Bad Gateway" if bad else b"Sign in"
+        headers, delay_s = reply.headers, reply.delay_s
+        reply = Reply(502 if bad else 200, _HTML % (title, title), b"text/html; charset=utf-8", headers)
+        reply.delay_s = delay_s
+    elif kind == "redirect":
+        reply = Reply(302, b"", headers=b"location: /redirected\r\n")
+    return reply
