@@ -7,7 +7,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c const
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test format bench clean
+.PHONY: help demo test redis format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,11 +20,21 @@ help:
 demo: $(INSTALLED)
 	@$(VENV)/bin/aiq demo
 
-test: $(INSTALLED_DEV)
+test: $(INSTALLED_DEV) redis
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
 	$(PY) -m pytest
+
+# The tests of limits that a cluster shares start a Redis server of their own; without one they are skipped.
+redis:
+	@set -e; \
+	if command -v redis-server >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; else exit 0; fi; \
+	echo "Installing redis-server, for the tests"; \
+	$$root apt-get update -qq; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null || \
+	  echo "redis-server could not be installed; the tests that need it are skipped"
 
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix .

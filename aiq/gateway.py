@@ -107,9 +107,9 @@ class Gateway:
         targets = [target for target in self._routes[name].targets.values() if target.entity.traffic_percentage > 0]
         return [(target.entity.traffic_percentage / 100, target.price) for target in targets]
 
-    def calls_per_minute(self, name: str, user: str) -> int | None:
-        """The lowest rate limit of an opened endpoint that holds for a user; None where there is none."""
-        return self._routes[name].limiter.calls_per_minute(Caller(user))
+    def calls_per_minute(self, name: str, caller: Caller) -> int | None:
+        """The lowest rate limit of an opened endpoint that holds for a caller; None where there is none."""
+        return self._routes[name].limiter.calls_per_minute(caller)
 
     def open_endpoint(self, name: str) -> Endpoint:
         """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.

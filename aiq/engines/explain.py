@@ -246,7 +246,7 @@ def _terms(session: Session, name: str) -> Terms:
         endpoint.task,
         gateway.concurrency(name),
         gateway.prices(name),
-        gateway.calls_per_minute(name, session.caller.user),
+        gateway.calls_per_minute(name, session.caller),
         texts if endpoint.task == "llm/v1/embeddings" else 1,
         history_of(Tables(gateway.ledger.home), endpoint),
     )

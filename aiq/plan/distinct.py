@@ -35,8 +35,9 @@ def over_distinct(query: str) -> str | None:
     found = [node for node in tree.find_all(exp.Anonymous) if is_call(node)]
     if not all(_always_evaluated(call) and _of_one_row(call) for call in found):
         return None
-    if not _any_order_will_do(tree):
-        place = _place(tree, found)
+    ordered = [call for call in found if not _in_a_set(call)]
+    if (ordered or _depends_on_order(tree)) and not _any_order_will_do(tree):
+        place = _place(tree, ordered)
         if place is None or (numbered := _with_place(query, place)) is None:
             return None
         query = f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}\n) ORDER BY {_ROW}"
@@ -81,6 +82,14 @@ def _of_one_row(call: exp.Expr) -> bool:
 
     requests = call.expressions[1:]
     return not any(may_aggregate(request) or request.find(exp.Unnest, exp.Explode) for request in requests)
+
+
+def _in_a_set(call: exp.Expr) -> bool:
+    """Whether a call is in the query of an IN, where rows have no order."""
+    from sqlglot import exp
+
+    around = call.find_ancestor(exp.In)
+    return around is not None and around.args.get("query") is not None
 
 
 def _any_order_will_do(tree: exp.Expr) -> bool:
@@ -131,7 +140,7 @@ def _place(tree: exp.Expr, found: list[exp.Anonymous]) -> str | None:
         return None
     if all(any(node is call for item in tree.expressions for node in item.walk()) for call in found):
         return "row_number() OVER ()"  # computed before the subqueries of a SELECT list
-    source = tree.args.get("from_")
+    source = None if _depends_on_order(tree) else tree.args.get("from_")
     alone = source is not None and isinstance(source.this, exp.Table) and not tree.args.get("joins")
     return f'"{source.this.alias_or_name}".rowid' if alone and source is not None else None
 

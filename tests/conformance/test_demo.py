@@ -113,12 +113,22 @@ def session(tmp_path_factory: pytest.TempPathFactory, simulator: SimulatorProces
 name: chat
 config:
   served_entities:
-    - external_model:
-        name: gpt-4o-mini
+    - name: weak
+      external_model:
+        name: sim-503
         provider: openai
         task: llm/v1/chat
-        openai_config: {{openai_api_base: {simulator.url}/v1, openai_api_key_plaintext: x}}
+        openai_config: &access {{openai_api_base: {simulator.url}/v1, openai_api_key_plaintext: x}}
+    - name: strong
+      external_model: {{name: gpt-4o-mini, provider: openai, task: llm/v1/chat, openai_config: *access}}
+  traffic_config:
+    routes:
+      - {{served_entity_name: weak, traffic_percentage: 100}}
+      - {{served_entity_name: strong, traffic_percentage: 0}}
 ai_gateway:
+  fallback_config: {{enabled: true}}
+  guardrails: {{input: {{invalid_keywords: [forbidden]}}}}
+  rate_limits: [{{calls: 0, key: user, principal: bob@example.com, renewal_period: minute}}]
   usage_tracking_config: {{enabled: true}}
   inference_table_config: {{enabled: true, catalog_name: main, schema_name: aiq}}
 """
@@ -126,6 +136,9 @@ ai_gateway:
     with aiq.connect(conf=folder / "conf", home=folder / "home", user="ann@example.com") as session:
         session.sql("SELECT ai_query('chat', 'a question') FROM range(3)")
         session.sql("SELECT ai_query('chat', '[[fault:400]] x', failOnError => false)")
+        session.sql("SELECT ai_query('chat', 'a forbidden question', failOnError => false)")
+        with aiq.connect(conf=folder / "conf", home=folder / "home", user="bob@example.com") as other:
+            other.sql("SELECT ai_query('chat', 'a question', failOnError => false)")
         yield session
 
 

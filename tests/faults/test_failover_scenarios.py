@@ -344,6 +344,25 @@ def test_a_stream_is_the_whole_answer_with_its_usage_last(bench: Open, whole: st
     assert chunks[-1].usage is not None and not chunks[-1].usage.estimated
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["429-retry-after", "429-unhinted", "500-once", "503", "reset-once", "context-length", "content-filter", "401"],
+)
+def test_until_its_first_token_a_stream_is_retried_and_routed_like_a_whole_answer(bench: Open, fault: str) -> None:
+    windows = {f"sim-{fault}": 8_192, GOOD: 128_000}
+    streamed = bench(f"sim-{fault}", GOOD, windows=windows)
+    _, error = streamed.read()
+    streamed.simulator.reset()  # what fails once fails once more
+    whole = bench(f"sim-{fault}", GOOD, windows=windows)
+    try:
+        whole.answer()
+    except ProviderError as expected:
+        assert isinstance(error, ProviderError) and error.kind == expected.kind
+    else:
+        assert error is None
+    assert streamed.transport.sent == whole.transport.sent
+
+
 @pytest.mark.parametrize("model", ["sim-timeout", LATE])
 def test_s06_s07_a_stream_without_a_first_token_falls_back(bench: Open, whole: str, model: str) -> None:
     opened = bench(model, GOOD)

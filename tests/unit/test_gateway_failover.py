@@ -118,11 +118,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def gateway(make: Any, time: Any, ledger: Ledger) -> Open:
     """`gateway(script, failover, entities=..., ...)`: an endpoint of `a` with fallback `b` unless said."""
 
-    def build(script: Any, failover: Failover | None = None, *, entities: Any = None, **changes: Any) -> Gateway:
+    def build(
+        script: Any, failover: Failover | None = None, *, entities: Any = None, settings: Any = None, **changes: Any
+    ) -> Gateway:
         served = entities or (make.entity("a"), make.entity("b", 0))
         endpoint = make.endpoint(*served, **{"fallback": True, "failover": failover or Failover(), **changes})
         built = Gateway(
-            Config("conf", Settings(limits_store="memory"), {"chat": endpoint}),
+            Config("conf", Settings(limits_store="memory", **(settings or {})), {"chat": endpoint}),
             ledger,
             transport=StreamingTransport(time, script),
             clock=time.clock,
@@ -583,3 +585,44 @@ def test_what_does_not_come_in_pieces_is_refused_before_any_call(make: Any, time
     with pytest.raises(PolicyError, match="do not come in pieces") as caught:
         time.run(read(built, make.request(task="custom")))
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_of_many_mixed_requests_ends_exactly_once(
+    make: Any, time: Any, gateway: Open, calls: Any, seed: int
+) -> None:
+    rng = random.Random(seed)
+    cut = [event({"content": "Hel"}), 0.2, make.error("network")]
+    stalled = [event({"content": "Hel"}), 9.0, event({}, "stop")]
+    replies: list[Any] = [make.failure(503), make.failure(429, retry_after="1"), make.failure(400), make.failure(401)]
+    replies += [make.error("network"), [b"data: {\n\n"], [9.0], cut, stalled, make.chat_answer()]
+
+    def script(request: Any) -> Any:
+        return said(after_s=rng.expovariate(2.0)) if rng.random() < 0.7 else rng.choice(replies)
+
+    failover = Failover(hedging=True, first_token_timeout_s=5.0, idle_timeout_s=3.0)
+    built = gateway(script, failover, settings={"concurrency": 8})
+
+    async def ask(number: int) -> None:
+        if number % 3:
+            await built.answer(make.request())
+            return
+        chunks = built.stream(make.request())
+        async for _ in chunks:
+            if number % 2:
+                await chunks.aclose()
+
+    async def work() -> None:
+        tasks = [asyncio.ensure_future(ask(number)) for number in range(150)]
+        await time.sleep(1.5)
+        for task in rng.sample(tasks, 30):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    time.run(work())
+    rows = calls()
+    finals = [row["request_id"] for row in rows if row["final"]]
+    assert len(finals) == len(set(finals)) == 150
+    assert len({(row["request_id"], row["attempt"]) for row in rows}) == len(rows)
+    assert slots(built) == 0
+    assert all(stream.closed for stream in built._transport.streams)  # type: ignore[union-attr]

@@ -18,10 +18,13 @@ def rewritten(text: str) -> str | None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("SELECT ai1(a) AS r FROM t", "SELECT (SELECT ai1(r0) FROM (SELECT a AS r0)) AS r FROM t"),
         (
-            "SELECT k FROM t WHERE ai1(a, f) = 'x' AND k > 5",
-            "SELECT k FROM t WHERE (SELECT ai1(r0, r1) FROM (SELECT a AS r0, f AS r1)) = 'x' AND k > 5",
+            "SELECT ai1(a) AS r FROM t ORDER BY k",
+            "SELECT (SELECT ai1(r0) FROM (SELECT a AS r0)) AS r FROM t ORDER BY k",
+        ),
+        (
+            "SELECT count(*) FROM t WHERE ai1(a, f) = 'x' AND k > 5",
+            "SELECT count(*) FROM t WHERE (SELECT ai1(r0, r1) FROM (SELECT a AS r0, f AS r1)) = 'x' AND k > 5",
         ),
         (
             "SELECT sum(k) FROM t LEFT JOIN u ON t.k = u.k AND ai1(u.a) <> 'x'",
@@ -35,6 +38,46 @@ def rewritten(text: str) -> str | None:
 )
 def test_each_call_is_taken_over_the_distinct_requests(text: str, expected: str) -> None:
     assert rewritten(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("SELECT ai1(a) AS r FROM t", "row_number() OVER ()"),
+        ("SELECT t.k, ai1(a) AS r FROM t JOIN u USING (k) -- both", "row_number() OVER ()"),
+        ("SELECT k FROM t WHERE ai1(a) = 'x';", '"t".rowid'),
+        ("WITH c AS (SELECT 1) SELECT k FROM t AS z WHERE ai1(a) = 'x'", '"z".rowid'),
+    ],
+)
+def test_rows_keep_their_order(text: str, place: str) -> None:
+    made = rewritten(text)
+    assert made is not None and made.endswith("\n) ORDER BY __aiq_row")
+    assert f"SELECT {place} AS __aiq_row, " in made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT r FROM (SELECT ai1(a) AS r FROM t) AS s",
+        "SELECT t.k FROM t JOIN u USING (k) WHERE ai1(a) = 'x'",
+        "SELECT ai1(a) AS r FROM t UNION ALL SELECT a FROM u",
+        "SELECT list(ai1(a)) AS r FROM t",
+        "SELECT string_agg(k) AS r FROM t WHERE ai1(a) = 'x'",
+        "SELECT row_number() OVER () AS n FROM t WHERE ai1(a) = 'x'",
+        "SELECT count(*) FROM (SELECT k FROM t WHERE ai1(a) = 'x' LIMIT 5) AS s",
+        "SELECT k FROM t WHERE k IN (SELECT k FROM u WHERE ai1(a) = 'x' LIMIT 5)",
+    ],
+)
+def test_a_query_whose_order_would_be_lost_stays_as_it_is(text: str) -> None:
+    assert rewritten(text) is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    ["'n' || count(*)", "max(a)", "'n' || row_number() OVER (ORDER BY k)", "lag(a) OVER (ORDER BY k)", "unnest([a])"],
+)
+def test_a_request_that_is_made_of_several_rows_stays_where_it_is(request_: str) -> None:
+    assert rewritten(f"SELECT ai1({request_}) AS r FROM t") is None
 
 
 @pytest.mark.parametrize(

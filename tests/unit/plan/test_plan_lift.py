@@ -55,6 +55,7 @@ def test_of_a_statement_that_writes_the_query_is_evaluated(text: str, query: str
     [
         "UPDATE t SET a = ai1(a)",
         "DELETE FROM t WHERE ai1(a) = 'x'",
+        "UPDATE t SET a = ai1(a), changed = NOW() WHERE b > NOW()",
         "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED AND ai1(u.a) = 'x' THEN DELETE",
     ],
 )
@@ -77,12 +78,31 @@ def test_conditions_of_a_delete_are_ordered_as_those_of_a_query() -> None:
         ("SELECT ai1(a FROM t", "not understood"),
         ("SET VARIABLE a = ai1('x')", "a SET is not evaluated in passes"),
         ("INSERT INTO t SELECT a FROM u RETURNING ai1(a)", "outside the query of the INSERT"),
+        ("UPDATE t SET a = ai1(a || now())", "may hold the time"),
+        ("DELETE FROM t WHERE ai1(a || current_timestamp) = 'x'", "may hold the time"),
+        ("UPDATE t SET a = ai1(w.n) FROM (SELECT now()::VARCHAR AS n) AS w", "may hold the time"),
     ],
 )
 def test_what_is_not_lifted_says_why(text: str, reason: str) -> None:
     found = plan(text)
     assert isinstance(found, NotLifted)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t", ("r",)),
+        ("CREATE TABLE IF NOT EXISTS s.r (x) AS SELECT ai1(a) AS r FROM t", ("s", "r")),
+        ('CREATE TEMP TABLE d.s."R x" AS SELECT ai1(a) AS r FROM t', ("d", "s", "R x")),
+        ("CREATE OR REPLACE TABLE r AS SELECT ai1(a) AS r FROM t", None),
+        ("INSERT INTO r SELECT ai1(a) FROM t", None),
+    ],
+)
+def test_the_table_that_must_not_be_there_is_known(text: str, made: tuple[str, ...] | None) -> None:
+    found = plan(text)
+    assert isinstance(found, Lifted)
+    assert found.made == made
 
 
 @pytest.mark.parametrize(

@@ -36,3 +36,15 @@ WHERE i.id < 5 AND l.r = 'yes'
 -- case: LATERAL over a table of its own
 SELECT i.id, l.r FROM t AS i, LATERAL (SELECT ai1(u.body) AS r FROM u WHERE u.k = i.id) AS l WHERE i.id < 5
 -- stays
+
+-- case: IN of a column of an outer query
+SELECT (SELECT max(d.r) FROM (SELECT id, ai1(body) AS r FROM t) AS d WHERE a.id IN (SELECT item FROM u)) AS m FROM t AS a
+-- stays
+
+-- case: a derived table that renames its columns
+SELECT r FROM (SELECT id, k, ai1(body) AS r FROM t) AS d(k, id, r) WHERE id IN (SELECT item FROM u)
+-- stays
+
+-- case: a call deeper in the lateral query, where the condition's names mean other columns
+SELECT l.r FROM t, LATERAL (SELECT (SELECT max(ai1(z.body)) FROM t AS z WHERE z.id = t.k) AS r) AS l WHERE body = 'x'
+-- stays
