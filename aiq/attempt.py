@@ -11,110 +11,20 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import NamedTuple
 
 import orjson
 
-from aiq.config.endpoint import Endpoint, ServedEntity
 from aiq.errors import ProviderError, RequestFailed
 from aiq.ledger.ledger import Ledger
-from aiq.ledger.prices import PriceTag
 from aiq.ledger.records import Intent, Outcome
-from aiq.policy.concurrency import Gate
-from aiq.policy.ejection import Health
-from aiq.policy.guardrails.guards import Guards
-from aiq.policy.hedging import Latencies
-from aiq.policy.limits import Grant, RateLimiter
-from aiq.policy.retry import RetryQuota
-from aiq.policy.routing import Router
-from aiq.providers import Adapter
 from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
-from aiq.request import Answer, Request, Usage, new_request_id
-from aiq.transport import Transport
+from aiq.request import Answer, Request, Usage
+from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
 
 USAGE_WAIT_S = 2.0
 """A whole answer waits so long for its usage, and for the end of its stream."""
 END_WAIT_S = 0.25
 """And after the provider's last word so long for the end, without which the connection cannot be used again."""
-
-NOTHING = Usage(0, 0)
-_MAY_BE_BILLED = frozenset({"timeout", "bad_answer"})
-"""Failures after which nobody knows whether the provider did its work."""
-
-
-class Target(NamedTuple):
-    """A served entity with what is needed to call it."""
-
-    entity: ServedEntity
-    adapter: Adapter
-    gate: Gate
-    quota: RetryQuota
-    price: PriceTag | None
-    health: Health
-    latencies: Latencies
-
-
-class Route(NamedTuple):
-    """An endpoint with what is needed to serve it. Times in seconds, infinite where there is no limit.
-
-    `streamed`: whole answers are asked for as streams too, so that silence is noticed.
-    """
-
-    endpoint: Endpoint
-    limiter: RateLimiter
-    router: Router
-    targets: dict[str, Target]
-    transport: Transport
-    timeout_s: float
-    first_token_s: float
-    idle_s: float
-    streamed: bool
-    hedged: bool
-    guards: Guards | None
-
-
-class Trace:
-    """What the ledger will say of one request. Times in seconds of the monotonic clock unless said."""
-
-    __slots__ = (
-        "attempt",
-        "billed",
-        "billed_usd",
-        "characters",
-        "ended",
-        "fallback_from",
-        "fallback_reason",
-        "grant",
-        "guards",
-        "in_flight",
-        "limit_wait_s",
-        "limited_by",
-        "ready",
-        "request_id",
-        "request_json",
-        "streaming",
-        "unknown",
-        "winner",
-    )
-
-    def __init__(self, ready: float, *, streaming: bool = False) -> None:
-        self.request_id = new_request_id()
-        self.ready = ready  # for the attempt that comes next
-        self.ended = False
-        self.attempt = self.in_flight = 0
-        self.grant: Grant | None = None
-        self.billed = NOTHING  # over all attempts
-        self.billed_usd: float | None = 0.0
-        self.unknown = False  # whether an attempt may have been billed for all we know
-        self.limit_wait_s = 0.0
-        self.limited_by: str | None = None
-        self.guards: tuple[str, ...] = ()  # what acted, with its side
-        self.fallback_from: str | None = None
-        self.fallback_reason: str | None = None
-        self.winner: Answer | None = None  # of several attempts at the same time
-        self.request_json: str | None = None
-        self.characters = 0
-        self.streaming = streaming
 
 
 class Attempt:
@@ -277,7 +187,7 @@ class Attempts:
         target.health.failed(error.kind, probe=attempt.probe, retry_after_s=error.retry_after_s)
         if isinstance(error.usage, Usage):
             self._bill(target, trace, error.usage)
-        elif error.kind in _MAY_BE_BILLED:
+        elif error.kind in MAY_BE_BILLED:
             trace.unknown = True
 
     @staticmethod

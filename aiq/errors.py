@@ -9,6 +9,7 @@
      │    └── FunctionError          an AI function's argument is wrong (Databricks error condition, SQLSTATE)
      ├── RequestFailed               one request got no answer (a row error; fatal under failOnError => true)
      │    ├── ProviderError          the provider refused, failed or answered something unusable
+     │    │    └── StreamBroken      a streamed answer broke off after a part of it had left
      │    ├── PolicyError            the gateway refused: rate limit, permission
      │    │    └── GuardrailBlocked  a guardrail refused the request or its answer
      │    └── ResultError            the answer does not fit the requested type
@@ -169,6 +170,25 @@ class ProviderError(RequestFailed):
 
     def place(self) -> str:
         return f"endpoint '{self.endpoint}', served entity '{self.entity}'"
+
+
+class StreamBroken(ProviderError):
+    """A streamed answer ended before its end, after a part of it had left: never to be taken for a whole one."""
+
+    @classmethod
+    def after(cls, error: ProviderError) -> StreamBroken:
+        """What broke the stream, told to whoever has read its beginning."""
+        broken = cls(
+            f"the answer broke off: {error.reason}; ask again",
+            kind=error.kind,
+            status=error.status,
+            endpoint=error.endpoint,
+            entity=error.entity,
+            body=error.body,
+            usage=error.usage,
+        )
+        broken.attempts = error.attempts
+        return broken
 
 
 class PolicyError(RequestFailed):

@@ -10,11 +10,12 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from aiq.attempt import Attempt, Attempts, Route, Target, Trace
-from aiq.errors import GuardrailBlocked, ProviderError
+from aiq.attempt import Attempt, Attempts
+from aiq.errors import GuardrailBlocked, ProviderError, StreamBroken
 from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, Step
-from aiq.providers.base import Chunk, StreamBroken
+from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
+from aiq.route import Route, Target, Trace, cost_of_failure
 
 
 class _Walk:
@@ -171,6 +172,8 @@ class Failover:
         self._attempts.record(walk.route, request, trace, attempt, "error", final=final)
         if final:
             raise error
+        if trace.next_attempt is not None:
+            await trace.next_attempt(cost_of_failure(error, [target.price]))
         if step.action == "next":
             assert following is not None
             walk.move(following, trace, error.kind)

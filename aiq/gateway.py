@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from aiq.attempt import Attempts, Route, Target, Trace
+from aiq.attempt import Attempts
 from aiq.config.describe import nearest
 from aiq.config.endpoint import Config, Endpoint
 from aiq.errors import (
@@ -44,7 +44,8 @@ from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
 from aiq.providers import adapter_for
 from aiq.providers.base import Chunk, text_characters
-from aiq.request import Answer, Caller, Request, Task, Usage, new_request_id
+from aiq.request import Answer, Caller, Request, Task, new_request_id
+from aiq.route import NextAttempt, Route, Target, Trace, cost_of_failure
 from aiq.transport import Transport, open_transport, transport_settings
 
 RELOAD_S = 0.5
@@ -182,19 +183,23 @@ class Gateway:
             )
         return self._routes[request.endpoint]
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request, next_attempt: NextAttempt | None = None) -> Answer:
         """The answer to one request, after as many attempts as policy allows. Its endpoint was opened before.
 
         Raises ProviderError or PolicyError where there is none. Every attempt leaves an intent and an outcome, and
-        exactly one outcome of a request is final.
+        exactly one outcome of a request is final. `next_attempt` is told what a failed attempt cost (US dollars, None
+        where nobody knows), and waited for, before another one is made.
         """
-        return await self._answer(request)
+        return await self._answer(request, next_attempt)
 
-    async def _answer(self, request: Request, *, of_guard: bool = False) -> Answer:
+    async def _answer(
+        self, request: Request, next_attempt: NextAttempt | None = None, *, of_guard: bool = False
+    ) -> Answer:
         if self._reload is not None and self._clock() - self._reloaded > RELOAD_S:
             await self._refresh_in_time()
         route = self._route_of(request)
         trace = self._trace(route, request)
+        trace.next_attempt = next_attempt
         try:
             await self._admit(route, request, trace, of_guard=of_guard)
             if route.guards is not None and route.guards.input_active:
@@ -275,11 +280,14 @@ class Gateway:
                 most = max(most, target.price.cost_usd(most_tokens(request, target.entity.model)))
         return 2 * most if self._routes[request.endpoint].hedged else most
 
-    def cost_of_failure(self, error: RequestFailed) -> float:
-        """US dollars of a request that failed: those of an answer that was billed and not usable."""
-        usage = getattr(error, "usage", None)
-        prices = [t.price for t in self._routes[error.endpoint].targets.values() if t.price is not None]
-        return max((price.cost_usd(usage) for price in prices), default=0.0) if isinstance(usage, Usage) else 0.0
+    def cost_of_failure(self, error: RequestFailed, most_usd: float) -> float:
+        """US dollars of a request that failed: those of an answer that was billed and not usable.
+
+        Where nobody knows whether the provider did its work, `most_usd`.
+        """
+        prices = [target.price for target in self._routes[error.endpoint].targets.values()]
+        cost = cost_of_failure(error, prices)
+        return most_usd if cost is None else cost
 
     async def close(self) -> None:
         """Closes the connections. The ledger belongs to whoever opened it."""

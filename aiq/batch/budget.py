@@ -100,8 +100,13 @@ class Reservation:
         self._held = True
         return self
 
-    async def next_attempt(self, cost_usd: float) -> None:
-        """An attempt cost this and failed: it is spent, and another one is reserved for. Raises BudgetExceeded."""
+    async def next_attempt(self, cost_usd: float | None) -> None:
+        """An attempt cost this and failed: it is spent, and another one is reserved for. Raises BudgetExceeded.
+
+        None: nobody knows, so it is taken to have cost all that was reserved.
+        """
+        if cost_usd is None:
+            cost_usd = self.most_usd
         if not cost_usd:
             return
         self._settle(cost_usd)

@@ -353,18 +353,14 @@ class Statement:
         budget = self._budget
         if budget is None:
             return await self.gateway.answer(request)
-        most_usd = self.gateway.most_it_costs(request)
-        await budget.reserve(most_usd)
-        cost_usd = most_usd  # what is not known to be free was paid: a call that ended in nobody's hands
-        try:
-            answer = await self.gateway.answer(request)
-            cost_usd = answer.cost_usd or 0.0
+        async with budget.reservation(self.gateway.most_it_costs(request)) as held:
+            try:
+                answer = await self.gateway.answer(request, held.next_attempt)
+            except RequestFailed as error:
+                held.cost_usd = self.gateway.cost_of_failure(error, held.most_usd)
+                raise
+            held.cost_usd = answer.cost_usd or 0.0
             return answer
-        except RequestFailed as error:
-            cost_usd = self.gateway.cost_of_failure(error)
-            raise
-        finally:
-            budget.settle(most_usd, cost_usd)
 
     def _finish(self, slot: Slot, value: Any) -> None:
         with self._lock:

@@ -154,7 +154,7 @@ class _WatchedGateway:
             usage, cost = answer.usage, answer.cost_usd
             return answer
         except RequestFailed as error:
-            usage, cost = getattr(error, "usage", None), self._gateway.cost_of_failure(error)
+            usage, cost = getattr(error, "usage", None), self._gateway.cost_of_failure(error, 0.0)
             raise
         finally:
             self._actuals.paid(request, usage, cost, start)

@@ -67,25 +67,6 @@ class Chunk(NamedTuple):
         return cls({**_envelope(answer, task), "choices": [], "usage": usage}, "", False, answer.usage)
 
 
-class StreamBroken(ProviderError):
-    """A streamed answer ended before its end, after a part of it had left: never to be taken for a whole one."""
-
-    @classmethod
-    def after(cls, error: ProviderError) -> StreamBroken:
-        """What broke the stream, told to whoever has read its beginning."""
-        broken = cls(
-            f"the answer broke off: {error.reason}; ask again",
-            kind=error.kind,
-            status=error.status,
-            endpoint=error.endpoint,
-            entity=error.entity,
-            body=error.body,
-            usage=error.usage,
-        )
-        broken.attempts = error.attempts
-        return broken
-
-
 class StreamDecoder(Protocol):
     """Reads one streamed answer."""
 

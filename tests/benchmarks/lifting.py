@@ -4,8 +4,8 @@ long `explain` takes.
     python tests/benchmarks/lifting.py [--rows N] [--rounds N]
 
 Two hundred distinct prompts, whose answers the session keeps, so that the engine's work is all that is measured. The
-forms of a query run in turn in one process, and a ratio is taken inside one round. The floor is DuckDB's own join of the
-prompts with a table of the same answers: what getting from a text to its answer costs where nothing is counted.
+forms of a query run in turn in one process, and a ratio is taken inside one round. The floor is DuckDB's own join of
+the prompts with a table of the same answers: what getting from a text to its answer costs where nothing is counted.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def merges(draw: Any) -> str:
         else:
             action = draw(st.sampled_from([f"UPDATE SET s = {value}", f"UPDATE SET s = {value}, k = 9", "DELETE"]))
         whens.append(f"WHEN {kind}{condition} THEN {action}")
-    return f"MERGE INTO t USING {source} ON {on} {' '.join(whens)}{draw(returning(False))}"
+    merge = f"MERGE INTO t USING {source} ON {on} {' '.join(whens)}"
+    return merge if "BY SOURCE" in merge else merge + draw(returning(False))  # DuckDB 1.5 returns other rows' values
 
 
 @st.composite

@@ -174,7 +174,9 @@ WRITES = [
         id="merge-conditions",
     ),
     pytest.param(
-        f"UPDATE items SET name = {GOOD} WHERE {YES} = 'yes' AND id < 12; SELECT * FROM items", 12 + 4, id="update-where"
+        f"UPDATE items SET name = {GOOD} WHERE {YES} = 'yes' AND id < 12; SELECT * FROM items",
+        12 + 4,
+        id="update-where",
     ),
     pytest.param(f"DELETE FROM items WHERE id < 20 OR {YES} = 'yes'; SELECT * FROM items", 4, id="delete-or"),
     pytest.param(f"CREATE VIEW v AS {ALL}; SELECT * FROM v WHERE id < 5", 5, id="view"),

@@ -183,7 +183,10 @@ def test_a_fallback_says_which_entity_it_stands_in_for(billed: Billed) -> None:
             (row["served_entity_name"], row["fallback_from"], row["final"])
         )
     assert len(attempts) == 10
-    for *failed, last in attempts.values():  # fewer and fewer fail: an entity that keeps failing is left out for a while
+    for (
+        *failed,
+        last,
+    ) in attempts.values():  # fewer and fewer fail: an entity that keeps failing is left out for a while
         assert last == ("strong", "weak", True) and len(failed) <= 2 and set(failed) <= {("weak", None, False)}
 
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from aiq.config.endpoint import Config, Endpoint, Failover, OpenAIConfig, Secret, ServedEntity, Settings
-from aiq.errors import ProviderError
+from aiq.errors import ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
-from aiq.providers.base import Chunk, HttpRequest, HttpResponse, StreamBroken
+from aiq.providers.base import Chunk, HttpRequest, HttpResponse
 from aiq.request import Answer, Caller, Request
 from aiq.simulator import faults
 from aiq.simulator.process import SimulatorProcess

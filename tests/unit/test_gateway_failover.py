@@ -13,12 +13,12 @@ import orjson
 import pytest
 
 from aiq.config.endpoint import Config, Failover, ModelServerConfig, RateLimit, Settings
-from aiq.errors import PolicyError, ProviderError
+from aiq.errors import PolicyError, ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
 from aiq.policy.hedging import FEWEST
-from aiq.providers.base import Chunk, StreamBroken
+from aiq.providers.base import Chunk
 
 Open = Callable[..., Gateway]
 Rows = list[dict[str, Any]]
