@@ -13,6 +13,7 @@ from aiq.errors import (
     BudgetExceeded,
     ConfigError,
     FunctionError,
+    GuardrailBlocked,
     LedgerError,
     PolicyError,
     ProviderError,
@@ -21,6 +22,7 @@ from aiq.errors import (
     SecretError,
     StatementCancelled,
     StatementError,
+    StreamBroken,
     UnsupportedConfigError,
 )
 
@@ -54,6 +56,7 @@ __all__ = [
     "ConfigError",
     "FunctionError",
     "Gateway",
+    "GuardrailBlocked",
     "LedgerError",
     "PolicyError",
     "ProviderError",
@@ -63,6 +66,7 @@ __all__ = [
     "Session",
     "StatementCancelled",
     "StatementError",
+    "StreamBroken",
     "UnsupportedConfigError",
     "__version__",
     "connect",

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from aiq.config.endpoint import CustomConfig, Endpoint, OpenAIConfig, RateLimit, Secret, ServedEntity
+from aiq.config.endpoint import (
+    CustomConfig,
+    Endpoint,
+    Failover,
+    Guardrails,
+    OpenAIConfig,
+    RateLimit,
+    Secret,
+    ServedEntity,
+    SideGuardrails,
+)
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -38,8 +49,14 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         }
     if endpoint.rate_limits:
         gateway["rate_limits"] = [_describe_limit(limit) for limit in endpoint.rate_limits]
-    if endpoint.aiq_rate_limits:
-        gateway["aiq"] = {"rate_limits": [_describe_limit(limit) for limit in endpoint.aiq_rate_limits]}
+    if endpoint.guardrails is not None:
+        gateway["guardrails"] = {
+            name: _describe_side(side)
+            for name, side in (("input", endpoint.guardrails.input), ("output", endpoint.guardrails.output))
+            if side.active
+        }
+    if own := _describe_own(endpoint):
+        gateway["aiq"] = own
     shape: dict[str, Any] = {
         "name": endpoint.name,
         "id": endpoint.id,
@@ -71,6 +88,50 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return shape
 
 
+def _describe_side(side: SideGuardrails) -> dict[str, Any]:
+    shape: dict[str, Any] = {"pii": {"behavior": side.pii}, "safety": side.safety}
+    if side.invalid_keywords:
+        shape["invalid_keywords"] = list(side.invalid_keywords)
+    if side.valid_topics:
+        shape["valid_topics"] = list(side.valid_topics)
+    return shape
+
+
+def _describe_own(endpoint: Endpoint) -> dict[str, Any]:
+    """`ai_gateway.aiq`: what differs from the defaults."""
+    failover = {name: value for name, value in asdict(endpoint.failover).items() if value != getattr(Failover(), name)}
+    shape: dict[str, Any] = dict(failover)
+    if endpoint.aiq_rate_limits:
+        shape["rate_limits"] = [_describe_limit(limit) for limit in endpoint.aiq_rate_limits]
+    if endpoint.guardrails is not None and (guards := _describe_guards(endpoint.guardrails)):
+        shape["guardrails"] = guards
+    return shape
+
+
+def _describe_guards(guardrails: Guardrails) -> dict[str, Any]:
+    default = Guardrails()
+    names = ("entities", "languages", "ner_model", "score_threshold", "timeout_s", "on_error", "log_blocked")
+    shape: dict[str, Any] = {}
+    for name in names:
+        value = getattr(guardrails, name)
+        if value != getattr(default, name):
+            shape[name] = list(value) if isinstance(value, tuple) else value
+    if guardrails.safety_endpoint is not None:
+        categories = guardrails.safety_categories
+        shape["safety"] = _given(
+            endpoint=guardrails.safety_endpoint,
+            format=guardrails.safety_format,
+            categories=None if categories is None else list(categories),
+        )
+    if guardrails.topics_endpoint is not None:
+        shape["topics"] = {"endpoint": guardrails.topics_endpoint}
+    sides = {"input": guardrails.input.custom, "output": guardrails.output.custom}
+    asked = [(name, side) for side, names in sides.items() for name in names]
+    if asked:
+        shape["custom"] = [{"endpoint": name, "side": side} for name, side in asked]
+    return shape
+
+
 def _describe_limit(limit: RateLimit) -> dict[str, Any]:
     period = {60: "minute", 3600: "hour", 86400: "day"}.get(limit.period_s)
     amount: dict[str, Any] = {limit.unit: limit.amount}
@@ -79,6 +140,8 @@ def _describe_limit(limit: RateLimit) -> dict[str, Any]:
 
 def _describe_entity(entity: ServedEntity) -> dict[str, Any]:
     shape: dict[str, Any] = {"id": entity.id, "name": entity.name}
+    if entity.context_window is not None:
+        shape["aiq"] = {"context_window": entity.context_window}
     config = entity.config
     if isinstance(config, OpenAIConfig):
         settings = _given(

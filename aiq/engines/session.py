@@ -36,7 +36,7 @@ from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
 from aiq.gateway import Gateway
 from aiq.plan.distinct import over_distinct
-from aiq.plan.lift import Lifted
+from aiq.plan.lift import Lifted, tells_the_time
 from aiq.plan.windows import windows
 from aiq.request import Caller
 
@@ -296,7 +296,8 @@ class Session:
                 transaction.restart()  # or others could not change these rows while the answers come
             return len(rows[0])
 
-        if not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
+        other_time = any(map(tells_the_time, engine.definitions_used(self.con, plan.query)))  # after each rollback
+        if other_time or not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
             evaluate()
         if not _RETURNING.search(plan.query):
             return None

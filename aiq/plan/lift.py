@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(\w+)\s*\(")
 _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
+_CLOCK = re.compile(
+    rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|(current_time|current_timestamp|localtime|localtimestamp)\b)",
+    re.IGNORECASE,
+)
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
 
 
@@ -58,6 +62,11 @@ def reason_not_to(text: str, volatile: frozenset[str]) -> str | None:
     if _SAMPLING.search(text):
         return "it samples rows, which gives other rows each time it is evaluated"
     return None
+
+
+def tells_the_time(text: str) -> bool:
+    """Whether SQL names a function of the time of day."""
+    return _CLOCK.search(text) is not None
 
 
 def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lifted | NotLifted:

@@ -45,6 +45,12 @@ def test_a_request_with_the_time_of_a_derived_table_is_paid_once_in_an_update(ro
     assert rows.engine.requests() == 20
 
 
+def test_a_request_with_the_time_of_a_view_is_paid_once_in_an_update(rows: Beside) -> None:
+    rows.engine.sql("CREATE VIEW w AS SELECT now() AS n")
+    rows.engine.sql("UPDATE t SET s = ai_query('chat', t.s || w.n::VARCHAR) FROM w")
+    assert rows.engine.requests() == 20
+
+
 def test_an_update_of_the_time_beside_an_answer_still_runs_in_passes(rows: Beside) -> None:
     rows.engine.sql("ALTER TABLE t ADD COLUMN changed TIMESTAMPTZ")
     rows.engine.sql(f"UPDATE t SET changed = now(), s = {ANSWER} WHERE {ANSWER} <> '' AND id < 5")
@@ -168,6 +174,36 @@ def test_answers_that_are_there_give_the_rows_of_a_plain_function(rows: Beside, 
     rows.engine.sql("SELECT ai_query('chat', 'Text ' || i || '.') AS r FROM range(25) r(i)")
     rows.engine.requests()
     rows.check(sql, 0)
+
+
+KINDS = [
+    pytest.param("ai_query('emb', s)", id="embedding"),
+    pytest.param("ai_query('emb', s, returnType => 'ARRAY<DOUBLE>')", id="embedding-type"),
+    pytest.param("ai_query('chat', s, failOnError => false)", id="struct"),
+    pytest.param("ai_query('chat', s, returnType => 'INT', failOnError => false)", id="misfit"),
+    pytest.param("ai_query('chat', nullif(s, 'Text 1.'))", id="null"),
+    pytest.param("ai_query('chat', nullif(s, 'Text 1.'), failOnError => false)", id="null-struct"),
+    pytest.param("ai_query('chat', {'messages': [{'role': 'user', 'content': s}]})", id="messages"),
+    pytest.param("ai_query('model', {'x': nullif(id % 3, 1)}, returnType => 'DOUBLE')", id="record"),
+    pytest.param("ai_query('chat', s, files => [png])", id="files"),
+]
+
+
+@pytest.mark.parametrize("call", KINDS)
+def test_every_kind_of_answer_that_is_there_is_the_one_that_was_given(rows: Beside, call: str) -> None:
+    engine = rows.engine
+    engine.sql("CREATE TABLE p AS SELECT *, '\\x89PNG\\x0D\\x0A\\x1A\\x0A'::BLOB || s::BLOB AS png FROM t")
+    first = engine.sql(f"SELECT id, {call} AS r FROM p")
+    assert engine.requests() > 0
+    engine.sql("SET aiq_reuse = 'session'")
+    engine.sql(f"SELECT id, {call} AS r FROM p")
+    engine.requests()
+    assert engine.sql(f"SELECT id, {call} AS r FROM p") == first
+    engine.sql(f"CREATE TABLE made AS SELECT id, {call} AS r FROM p")
+    assert engine.sql("FROM made") == first
+    engine.sql(f"UPDATE made SET r = a.r FROM (SELECT id, {call} AS r FROM p) AS a WHERE a.id = made.id")
+    assert sorted(engine.sql("FROM made"), key=repr) == sorted(first, key=repr)
+    assert engine.requests() == 0
 
 
 CHILD = """

@@ -22,6 +22,7 @@ BODY = {
             },
             {
                 "name": "b",
+                "aiq": {"context_window": 128000},
                 "external_model": {
                     "name": "m",
                     "provider": "custom",
@@ -50,14 +51,26 @@ BODY = {
             "table_name_prefix": "chat",
         },
         "rate_limits": [{"calls": 5, "key": "user", "principal": "a", "renewal_period": "minute"}],
+        "guardrails": {"input": {"pii": {"behavior": "MASK"}, "safety": True, "invalid_keywords": ["x"]}},
+        "aiq": {
+            "sticky": "user",
+            "idle_timeout_s": 5.0,
+            "rate_limits": [{"cost_usd": 2.5, "key": "endpoint", "renewal_period": "day"}],
+            "guardrails": {
+                "entities": ["EMAIL_ADDRESS"],
+                "on_error": "allow",
+                "safety": {"endpoint": "judge", "format": "moderation", "categories": ["hate"]},
+            },
+        },
     },
     "tags": [{"key": "team", "value": "x"}],
     "permissions": [{"level": "CAN_QUERY", "user_name": "a"}],
 }
+JUDGE = {"name": "judge", "config": {"served_entities": [BODY["config"]["served_entities"][0]]}}
 
 
 def test_a_description_says_what_the_file_said(load):
-    shape = describe_endpoint(load("endpoints/chat.json", json.dumps(BODY)).endpoints["chat"])
+    shape = describe_endpoint(load("endpoints/chat.json", json.dumps([BODY, JUDGE])).endpoints["chat"])
     assert shape.pop("id") and shape.pop("state") and shape.pop("task") == "llm/v1/chat"
     for entity in shape["config"]["served_entities"]:
         assert entity.pop("id")
@@ -65,14 +78,14 @@ def test_a_description_says_what_the_file_said(load):
 
 
 def test_a_description_loads_as_the_same_endpoint(load):
-    endpoint = load("endpoints/chat.json", json.dumps(BODY)).endpoints["chat"]
-    again = load("endpoints/chat.json", json.dumps(describe_endpoint(endpoint))).endpoints["chat"]
+    endpoint = load("endpoints/chat.json", json.dumps([BODY, JUDGE])).endpoints["chat"]
+    again = load("endpoints/chat.json", json.dumps([describe_endpoint(endpoint), JUDGE])).endpoints["chat"]
     assert describe_endpoint(again) == describe_endpoint(endpoint)
     assert again.fingerprint == endpoint.fingerprint
 
 
 def test_a_plain_secret_is_left_out(load):
-    text = json.dumps(BODY).replace('"value": "{{secrets/s/v}}"', '"value_plaintext": "hunter2"')
+    text = json.dumps([BODY, JUDGE]).replace('"value": "{{secrets/s/v}}"', '"value_plaintext": "hunter2"')
     shape = describe_endpoint(load("endpoints/chat.json", text).endpoints["chat"])
     assert shape["config"]["served_entities"][1]["external_model"]["custom_provider_config"]["api_key_auth"] == {
         "key": "X-Key"
@@ -80,7 +93,7 @@ def test_a_plain_secret_is_left_out(load):
 
 
 def test_the_query_of_a_url_is_left_out(load):
-    text = json.dumps(BODY).replace("127.0.0.1:1/v1", "127.0.0.1:1/v1?key=hunter2")
+    text = json.dumps([BODY, JUDGE]).replace("127.0.0.1:1/v1", "127.0.0.1:1/v1?key=hunter2")
     assert "hunter2" not in json.dumps(describe_endpoint(load("endpoints/c.json", text).endpoints["chat"]))
 
 
