@@ -191,9 +191,10 @@ class StatementCounts:
 
     def _evaluate(self, query: str, counter: Counter) -> None:
         """Evaluates a query to its end and forgets its rows."""
-        name = self._session.new_table()
+        results = self._session._results
+        name = results.new_table()
         with collecting(self._statement, counter):
-            self._session._fill(name, query, self._prepared)
+            results.fill(name, query, self._prepared)
         self._session.con.execute(f"DROP TABLE temp.{name}").fetchall()
 
     def _made(self, how: Counting, first: Counter, relaxed: Counter, reached: frozenset[int]) -> list[Counted]:

@@ -184,10 +184,8 @@ def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa
     started = time.monotonic()
     result = session._run_statement(text, params, dialect, statement, actuals.numbering)
     seconds = time.monotonic() - started
-    if result is not None and session._results and session._results[-1][1]() is result:
-        name, _ = session._results.pop()
-        del result
-        session.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
+    if result is not None:
+        session._results.drop(result)
     ledger = taken_by(Tables(session.gateway.ledger.home), statement.id)
     endpoints = [row.endpoint for row in explanation.calls]
     of_sites = iter(actuals.taken([site for site in explanation.sites if site is not None]))

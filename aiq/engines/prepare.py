@@ -34,6 +34,7 @@ Numbering = Callable[[Statement, CallSite], int]
 
 _TYPICAL_TOKENS = (200, 100)
 _SCHEMA_OF_JSON = re.compile(r"^\s*schema_of_json\s*\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
+_OF_TRANSACTION = re.compile(r"^\s*(begin|start\s+transaction|commit|end|rollback|abort)\b", re.IGNORECASE)
 _DEFINITION = re.compile(
     r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
     re.IGNORECASE,
@@ -83,6 +84,8 @@ class Preparation:
             raise StatementError("session.sql runs one statement; run the statements one by one")
         variables = variables_of_caller(calls.identifiers(tokens))
         text, values = _named_parameters(text, tokens, params)
+        if _OF_TRANSACTION.match(text):  # an aborted one takes no other statement, ours neither
+            return Prepared(text, values, variables)
         text = self._with_ledger_tables(text)
         if _DEFINITION.match(
             text

@@ -9,10 +9,7 @@ import getpass
 import itertools
 import os
 import re
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
 from typing import Any
 
 import duckdb
@@ -27,16 +24,16 @@ from aiq.engines.explain import Question, analyze, check_budget, explain, questi
 from aiq.engines.frames import call_seeing
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
-from aiq.engines.passes import Passes
 from aiq.engines.plain import register_plain
-from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, quoted, used
+from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, used
 from aiq.engines.progress import shown_progress
+from aiq.engines.results import Results
+from aiq.engines.run import Runner
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
-from aiq.errors import StatementCancelled, StatementError
+from aiq.errors import StatementCancelled
 from aiq.gateway import Gateway
-from aiq.plan.distinct import over_distinct
-from aiq.plan.lift import Lifted, tells_the_time
+from aiq.plan.lift import Lifted
 from aiq.plan.windows import windows
 from aiq.request import Caller
 
@@ -61,8 +58,9 @@ class Session:
     ) -> None:
         self.con, self.gateway, self.caller = con, gateway, caller
         self._owns, self._dialect = owns_connection, dialect
-        self._results: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
+        self._results = Results(con)
         self._plain = register_plain(con, gateway, caller)
+        self._runner = Runner(con, self._plain, self._results)
         self._preparation = Preparation(con, gateway)
         self._answers: dict[bytes, Any] = {}
         self.settings = StatementSettings()
@@ -154,8 +152,7 @@ class Session:
                     running(self.con, statement),
                     self._plain.within(statement),
                 ):
-                    lifted = isinstance(prepared.plan, Lifted)
-                    result = self._run_lifted(prepared, statement) if lifted else self._run(prepared)
+                    result = self._runner.run(prepared, statement)
                 well = True
                 return result
             except (duckdb.Error, RuntimeError) as error:
@@ -215,139 +212,6 @@ class Session:
         )
         return relation
 
-    def _run(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
-        """Runs a statement once. Its calls wait for their answers wherever they do not have them yet."""
-        sql = prepared.text
-        parsed = self.con.extract_statements(sql)
-        self._drop_unused()
-        if len(parsed) == 1 and parsed[0].type.name == "SELECT":
-            name = self.new_table()
-            self._fill(name, sql, prepared)
-            return self._result(name)
-        rows = engine.fetched(prepared.execute(self.con, sql))
-        answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
-        return self.con.from_arrow(rows) if answers else None
-
-    def _run_lifted(self, prepared: Prepared, statement: Statement) -> duckdb.DuckDBPyRelation | None:
-        """Runs the query of a statement in passes, and then, where it is not itself the statement, the statement."""
-        plan = prepared.plan
-        assert isinstance(plan, Lifted)
-        statement.progress.by_request = True
-        self._drop_unused()
-        name = self.new_table()
-
-        def guarded(run: Callable[[], int]) -> int:
-            try:
-                return run()
-            except duckdb.Error as error:
-                if not transaction.own and not statement.stopped and statement.incomplete:
-                    raise StatementError(
-                        f"the statement failed while answers were still missing, which ended your transaction; run it "
-                        f"outside of one, or guard it against NULL answers: {str(error).splitlines()[0]}"
-                    ) from error
-                transaction.restart()
-                raise
-
-        def filled(query: str) -> int:
-            self._fill(name, query, prepared)
-            return int(self.con.execute(f"SELECT count(*) FROM temp.{name}").fetchall()[0][0])
-
-        looking_up = self._plain.looking_up(self.con) if prepared.by_name else nullcontext()
-        with looking_up, engine.Transaction(self.con) as transaction:
-            if plan.writes:
-                return self._run_writing(prepared, statement, transaction)
-            if plan.made is not None and self._is_there(plan.made):
-                return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
-            quick = over_distinct(plan.unchanged) if transaction.own and not prepared.by_name else None
-            complete = Passes(
-                statement,
-                plan,
-                lambda: guarded(lambda: filled(plan.query)),
-                (duckdb.Error,),
-                None if quick is None else lambda: guarded(lambda: filled(quick)),
-            ).run()
-            if plan.text == plan.query:
-                if not complete:
-                    self._fill(name, plan.query, prepared)
-                return self._result(name)
-            if complete and plan.into is not None:
-                self._rename_columns(name)
-                prepared.execute(self.con, f"{plan.into} FROM temp.{name}").fetchall()
-            self.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
-            return None if complete and plan.into is not None else self._run(prepared)
-
-    def _run_writing(
-        self, prepared: Prepared, statement: Statement, transaction: engine.Transaction
-    ) -> duckdb.DuckDBPyRelation | None:
-        """Runs a statement that changes rows. What it did while answers were missing is rolled back."""
-        plan = prepared.plan
-        assert isinstance(plan, Lifted)
-        rows: list[pa.Table] = []
-
-        def evaluate() -> int:
-            transaction.restart()  # sees what others have committed meanwhile
-            rows.clear()
-            try:
-                rows.append(engine.fetched(prepared.execute(self.con, plan.query)))
-            except duckdb.Error:
-                transaction.restart()
-                raise
-            if statement.incomplete:
-                transaction.restart()  # or others could not change these rows while the answers come
-            return len(rows[0])
-
-        other_time = any(map(tells_the_time, engine.definitions_used(self.con, plan.query)))  # after each rollback
-        if other_time or not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
-            evaluate()
-        if not _RETURNING.search(plan.query):
-            return None
-        return self.con.from_arrow(rows[0].rename_columns(list(map(_own_name, rows[0].column_names))))
-
-    def _is_there(self, table: tuple[str, ...]) -> bool:
-        """Whether there is a table of this name; a look that never ends a transaction."""
-        *within, name = table
-        place = "AND (database_name IN (current_database(), 'temp') OR $2 <> [])"
-        found = self.con.execute(
-            "FROM duckdb_tables() WHERE lower(table_name) = $1 "
-            f"AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) {place}",
-            {"1": name.lower(), "2": [each.lower() for each in within]},
-        )
-        return found.fetchone() is not None
-
-    def new_table(self) -> str:
-        """A name for a temporary table that nobody has used."""
-        return f"aiq_result_{next(_numbers)}"
-
-    def _fill(self, table: str, query: str, prepared: Prepared) -> None:
-        text = query.strip().rstrip(";")
-        prepared.execute(self.con, f"CREATE OR REPLACE TEMP TABLE {table} AS {text}").fetchall()
-
-    def _result(self, table: str) -> duckdb.DuckDBPyRelation:
-        self._rename_columns(table)
-        result = self.con.table(f"temp.{table}")
-        self._results.append((table, weakref.ref(result)))
-        return result
-
-    def _rename_columns(self, table: str) -> None:
-        """Columns that DuckDB named after our functions get the name they would have without us."""
-        for column in self.con.table(f"temp.{table}").columns:
-            if "__aiq_" in column or "$aiq_" in column:
-                renamed = f"RENAME COLUMN {quoted(column)} TO {quoted(_own_name(column))}"
-                self.con.execute(f"ALTER TABLE temp.{table} {renamed}").fetchall()
-
-    def _drop_unused(self) -> None:
-        """Drops the rows of results that nobody holds, but of the last few, which something may be built on.
-
-        A table is dropped before a statement, never in the middle of one that is running.
-        """
-        with suppress(duckdb.TransactionException):  # an aborted transaction takes no statement; the next one will
-            for _ in range(len(self._results) - KEPT_RESULTS):
-                name, relation = self._results.popleft()
-                if relation() is not None:
-                    self._results.append((name, relation))
-                    continue
-                self.con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
-
     def _explained(self, error: Exception, statement: Statement) -> BaseException:
         """Our own error, where DuckDB only passes on its words."""
         if statement.error is not None:
@@ -355,10 +219,6 @@ class Session:
         if isinstance(error, duckdb.InterruptException) or statement.stopped:
             return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
         return error
-
-
-def _own_name(column: str) -> str:
-    return _OUR_FUNCTION.sub(engine.written_as, column).replace("$aiq_", "$")
 
 
 def connect(

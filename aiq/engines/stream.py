@@ -28,7 +28,7 @@ def stream_windows(
 
     The rows without their answers wait in a temporary table, which DuckDB spills to disk.
     """
-    con, table = session.con, session.new_table()
+    con, table = session.con, session._results.new_table()
     text = plan.rows.strip().rstrip(";")
     prepared.execute(con, f"CREATE TEMP TABLE {table} AS {text}").fetchall()
     try:

@@ -296,3 +296,12 @@ def test_each_session_of_a_file_asks_as_its_own_user(conf: ConfFolder, home: Pat
             session.con.execute("SELECT * FROM v").fetchall()
         result = ann.sql("SELECT requester FROM system.aiq.calls ORDER BY 1")
         assert result is not None and result.fetchall() == [("ann@example.com",), ("bob@example.com",)]
+
+
+def test_an_aborted_transaction_can_be_rolled_back_through_the_session(session: aiq.Session) -> None:
+    session.sql("BEGIN")
+    with pytest.raises(duckdb.Error):
+        session.sql("SELECT no_such_column FROM range(1)")
+    session.sql("ROLLBACK")
+    result = session.sql("SELECT 1")
+    assert result is not None and result.fetchall() == [(1,)]

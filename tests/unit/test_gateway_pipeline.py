@@ -287,3 +287,18 @@ def test_an_unusable_ca_file_is_found_before_any_call(
     settings = Settings(transport=transport, ca_file=str(tmp_path / "missing.pem"))
     with pytest.raises(ConfigError, match="ca_file"):
         Gateway(Config("conf", settings, {"chat": make.endpoint()}), ledger).open_endpoint("chat")
+
+
+@pytest.mark.parametrize(("reply", "told"), [("unavailable", 0.0), ("cut", None)])
+def test_what_a_failed_attempt_cost_is_told_before_the_next_one(
+    make: Any, time: Any, gateway: Open, reply: str, told: float | None
+) -> None:
+    failed = make.failure(503) if reply == "unavailable" else make.response(b'{"choices": [')
+    opened = gateway(make.endpoint(), failed, make.chat_answer())
+    costs: list[float | None] = []
+
+    async def next_attempt(cost_usd: float | None) -> None:
+        costs.append(cost_usd)
+
+    time.run(opened.answer(make.request(), next_attempt))
+    assert costs == [told]

@@ -32,9 +32,11 @@ def cheap_before_ai(tree: exp.Expr, cost: Cost) -> exp.Expr:
         condition = join.args.get("on")
         if condition is not None and has_call(condition):
             join.set("on", _filter(condition, cost, _of_where(join)))
+    if isinstance(tree, exp.Merge) and isinstance(tree.args.get("on"), exp.Expr) and has_call(tree.args["on"]):
+        tree.set("on", _filter(tree.args["on"], cost, []))
     for connector in list(tree.find_all(exp.And, exp.Or)):
         place = connector.parent.parent if isinstance(connector.parent, exp.Paren) else connector.parent
-        if not isinstance(place, exp.Connector | exp.Where | exp.Having | exp.Qualify | exp.Join):
+        if not isinstance(place, exp.Connector | exp.Where | exp.Having | exp.Qualify | exp.Join | exp.Merge):
             _replace(connector, cost)
     return tree
 
