@@ -17,7 +17,8 @@ import orjson
 from aiq.errors import ProviderError, RequestFailed
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import Intent, Outcome
-from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
+from aiq.policy.quota import Slot
+from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, stated_limits, text_characters
 from aiq.request import Answer, Request, Usage
 from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
 
@@ -37,20 +38,23 @@ class Attempt:
         "fallback_from",
         "fallback_reason",
         "hedge",
+        "lacking",
         "number",
         "probe",
         "ready",
         "sent",
+        "slot",
         "start_us",
         "target",
     )
 
     def __init__(
-        self, target: Target, trace: Trace, fallback_from: str | None, now: float, *, hedge: bool = False
+        self, target: Target, slot: Slot, trace: Trace, fallback_from: str | None, now: float, *, hedge: bool = False
     ) -> None:
         trace.attempt += 1
         trace.in_flight += 1
         self.target, self.number, self.fallback_from = target, trace.attempt, fallback_from
+        self.slot, self.lacking = slot, False  # whether it was refused for want of quota
         self.fallback_reason, self.hedge = trace.fallback_reason, hedge
         self.ready, self.sent = trace.ready, now
         self.start_us = time.time_ns() // 1000
@@ -71,6 +75,7 @@ class Attempts:
         self,
         route: Route,
         target: Target,
+        slot: Slot,
         request: Request,
         trace: Trace,
         fallback_from: str | None,
@@ -78,7 +83,7 @@ class Attempts:
         hedge: bool = False,
     ) -> Attempt:
         """One call for a whole answer, in a slot of the target's gate that is given back."""
-        attempt = Attempt(target, trace, fallback_from, self._clock(), hedge=hedge)
+        attempt = Attempt(target, slot, trace, fallback_from, self._clock(), hedge=hedge)
         adapter = target.adapter
         try:
             if route.streamed and adapter.streams(request):
@@ -89,6 +94,7 @@ class Attempts:
                 wire = adapter.encode(request)
                 await self._intend(route, request, trace, attempt)
                 response = await route.transport.send(wire, self._timeout_s(route, request))
+                self._learn(attempt, request, response)
                 attempt.answer = adapter.decode(request, response)
         except ProviderError as failure:
             self._failed(attempt, failure)
@@ -128,6 +134,7 @@ class Attempts:
             raise _silent(route, silent_at, ends, waited_for) from None
         try:
             head = HttpResponse(stream.status, stream.header, b"")
+            self._learn(attempt, request, head)
             decoder = attempt.decoder = adapter.decoder(request, head)
             while True:
                 whole = decoder.ended or decoder.complete
@@ -154,6 +161,14 @@ class Attempts:
         finally:
             await stream.close()
 
+    @staticmethod
+    def _learn(attempt: Attempt, request: Request, response: HttpResponse) -> None:
+        """Tells the gate what is left of the provider's quota, where the response states it."""
+        stated = stated_limits(response)
+        if stated is not None:
+            refused = response.status == 429
+            attempt.lacking = attempt.target.gate.learn(attempt.slot, request, stated, refused=refused)
+
     async def _intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
         await self._ledger.intend(
             Intent(
@@ -172,7 +187,7 @@ class Attempts:
         """Tells everybody who learns from it how an attempt ended."""
         target, answer, error = attempt.target, attempt.answer, attempt.error
         trace.in_flight -= 1
-        target.gate.release(attempt.sent, error)
+        target.gate.release(attempt.sent, error, lacking=attempt.lacking)
         if error is None:
             assert answer is not None
             target.quota.succeeded()
@@ -184,6 +199,8 @@ class Attempts:
                 attempt.answer = answer._replace(cost_usd=cost)
             return
         error.endpoint, error.entity, error.attempts = route.endpoint.name, target.entity.name, trace.attempt
+        if route.guards is not None:
+            route.guards.withhold(error)
         target.health.failed(error.kind, probe=attempt.probe, retry_after_s=error.retry_after_s)
         if isinstance(error.usage, Usage):
             self._bill(target, trace, error.usage)

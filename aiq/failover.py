@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from aiq.attempt import Attempt, Attempts
 from aiq.errors import GuardrailBlocked, ProviderError, StreamBroken
+from aiq.policy.quota import Slot
 from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, Step
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
@@ -64,12 +65,13 @@ class Failover:
         walk = _Walk(route, request, trace)
         while True:
             target, trace.ready = walk.target, self._clock()
-            if not target.gate.try_acquire():
-                target = await self._slot(walk, request, trace)
+            slot = target.gate.try_acquire(request)
+            if slot is None:
+                target, slot = await self._slot(walk, request, trace)
             if route.hedged and target.latencies.delay_s is not None:
-                attempt = await self._hedged(walk, target, target.latencies.delay_s, request, trace)
+                attempt = await self._hedged(walk, target, slot, target.latencies.delay_s, request, trace)
             else:
-                attempt = await self._attempts.make(route, target, request, trace, trace.fallback_from)
+                attempt = await self._attempts.make(route, target, slot, request, trace, trace.fallback_from)
             if attempt.answer is not None:
                 return await self._checked(route, request, trace, attempt, attempt.answer)
             await self._again(walk, attempt, request, trace)
@@ -102,9 +104,10 @@ class Failover:
         walk = _Walk(route, request, trace)
         while True:
             target, trace.ready = walk.target, self._clock()
-            if not target.gate.try_acquire():
-                target = await self._slot(walk, request, trace)
-            attempt = Attempt(target, trace, trace.fallback_from, self._clock())
+            slot = target.gate.try_acquire(request)
+            if slot is None:
+                target, slot = await self._slot(walk, request, trace)
+            attempt = Attempt(target, slot, trace, trace.fallback_from, self._clock())
             held: list[Chunk] = []
             left = False
             async with aclosing(self._attempts.stream(route, target, request, trace, attempt)) as chunks:
@@ -128,24 +131,26 @@ class Failover:
                 raise error if error.kind == "content_filter" else StreamBroken.after(error)
             await self._again(walk, attempt, request, trace)
 
-    async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> Target:
-        """The target to ask now, with a slot of its gate that had to be waited for."""
+    async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> tuple[Target, Slot]:
+        """The target to ask now, and a slot of its gate that had to be waited for."""
         while True:
             target, following = walk.target, walk.next()
             patience_s = math.inf if following is None and not request.interactive else MAX_HINT_BEFORE_FALLBACK_S
             if request.deadline_s is not None:
                 patience_s = min(patience_s, request.deadline_s - self._clock())
-            if await target.gate.acquire(patience_s):
-                return target
+            slot = await target.gate.acquire(patience_s, request)
+            if slot is not None:
+                return target, slot
             if following is None:
                 raise self._no_slot(walk, target, request, trace)
             walk.move(following, trace, "paused")
             trace.ready = self._clock()
 
     def _no_slot(self, walk: _Walk, target: Target, request: Request, trace: Trace) -> ProviderError:
-        pause_s = target.gate.pause_s
+        pause_s = target.gate.wait_s(request)
+        words = "asked for a pause of" if target.gate.pause_s >= pause_s else "has no quota left for"
         error = ProviderError(
-            f"the provider asked for a pause of {pause_s:.0f} s; ask again after it",
+            f"the provider {words} {pause_s:.0f} s; ask again after it",
             kind="rate_limited",
             status=429,
             endpoint=walk.route.endpoint.name,
@@ -181,7 +186,9 @@ class Failover:
         walk.retries += 1
         await self._sleep(step.delay_s)
 
-    async def _hedged(self, walk: _Walk, target: Target, delay_s: float, request: Request, trace: Trace) -> Attempt:
+    async def _hedged(
+        self, walk: _Walk, target: Target, slot: Slot, delay_s: float, request: Request, trace: Trace
+    ) -> Attempt:
         """One call, and after `delay_s` a second one beside it: the first answer wins, the other call is cancelled.
 
         The second is asked of the next entity, or of the same where there is none, and only in a slot that is free.
@@ -189,13 +196,14 @@ class Failover:
         route, make = walk.route, self._attempts.make
         following = walk.next()
         other = target if following is None else route.targets[walk.order[following].name]
-        calls = [asyncio.ensure_future(make(route, target, request, trace, trace.fallback_from))]
+        calls = [asyncio.ensure_future(make(route, target, slot, request, trace, trace.fallback_from))]
         timer = asyncio.ensure_future(self._sleep(delay_s))
         try:
             await asyncio.wait((calls[0], timer), return_when=asyncio.FIRST_COMPLETED)
-            if not calls[0].done() and other.quota.spend() and other.gate.try_acquire():
+            free = other.gate.try_acquire(request) if not calls[0].done() and other.quota.spend() else None
+            if free is not None:
                 instead_of = trace.fallback_from if other is target else target.entity.name
-                calls.append(asyncio.ensure_future(make(route, other, request, trace, instead_of, hedge=True)))
+                calls.append(asyncio.ensure_future(make(route, other, free, request, trace, instead_of, hedge=True)))
             pending = set(calls)
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

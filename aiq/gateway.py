@@ -129,7 +129,7 @@ class Gateway:
         guardrails = self.endpoint(name).guardrails
         for each in guardrails.endpoints() if guardrails is not None else ():
             if each not in self._routes:
-                self._routes[each] = self._route(each)
+                self._open(each)  # which opens those that its own guards ask
         if again or name not in self._routes:
             self._routes[name] = self._route(name)
 

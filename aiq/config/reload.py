@@ -5,13 +5,14 @@ A folder that cannot be read as it is now changes nothing: whoever uses the conf
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
 from pathlib import Path
 
 from aiq.config.endpoint import Config
-from aiq.config.load import load_config
+from aiq.config.load import endpoint_files, load_config
 from aiq.errors import ConfigError
 
 Version = tuple[object, ...]
@@ -38,14 +39,34 @@ class Reload:
         self._lock = threading.Lock()
 
     def __call__(self) -> Config | None:
-        """Warns of a folder that cannot be read, once for each change, and gives None for it."""
+        """Warns of a folder that cannot be read, once for each change, and gives None for it.
+
+        A file that changes while it is read is read again at the next call: half of one may be valid, and be without
+        the limits and guardrails of its other half.
+        """
         version = version_of(self._folder)
         with self._lock:
             if version == self._version:
                 return None
-            self._version = version
+            before, self._version = self._version, version
+        config, wrong = None, None
         try:
-            return load_config(self._folder, self._home)
+            _refuse_empty(self._folder)
+            config = load_config(self._folder, self._home)
         except ConfigError as error:
-            warnings.warn(f"{error} (the configuration that was read before stays in force)", stacklevel=2)
+            wrong = error
+        if version_of(self._folder) != version:
+            with self._lock:
+                self._version = before
             return None
+        if wrong is not None:
+            warnings.warn(f"{wrong} (the configuration that was read before stays in force)", stacklevel=2)
+        return config
+
+
+def _refuse_empty(folder: str) -> None:
+    """An empty file is one that is being written: its endpoints are not gone. Raises ConfigError."""
+    for path in endpoint_files(os.path.join(folder, "endpoints")):
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_size == 0:
+                raise ConfigError("is empty; write its endpoint, or delete it", file=path)

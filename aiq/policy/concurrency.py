@@ -1,7 +1,8 @@
-"""How many requests a served entity has in flight. Knows nothing of what they carry.
+"""How many requests a served entity has in flight, and when the next one goes. Knows no wire format.
 
 Bounded by the configured concurrency; halved when the provider says it is overloaded, or nothing at all, and raised
 again by one a window of successes (AIMD, as TCP does), never by latency, because that grows with an answer's length.
+Where its answers state rate limits, requests go as fast as these allow.
 """
 
 from __future__ import annotations
@@ -12,12 +13,30 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
+from aiq.policy.quota import UNMETERED, Quota, Slot
+from aiq.providers.base import StatedLimits
+from aiq.request import Request
 
 _CONGESTION = frozenset({"rate_limited", "overloaded", "timeout"})
 
 
+class _Waiter:
+    """A request that waits for a slot."""
+
+    __slots__ = ("patience_s", "request", "slot")
+
+    def __init__(self, request: Request | None, patience_s: float) -> None:
+        self.request, self.patience_s = request, patience_s
+        self.slot: asyncio.Future[Slot | None] = asyncio.get_running_loop().create_future()
+
+    def would_go(self, wait_s: float, now: float) -> bool:
+        """Whether it asks somebody else rather than wait for so long."""
+        deadline_s = self.request.deadline_s if self.request is not None else None
+        return wait_s > self.patience_s or (deadline_s is not None and now + wait_s > deadline_s)
+
+
 class Gate:
-    """The slots of one served entity. Used on the event loop only."""
+    """The slots of one served entity, first come first served. Used on the event loop only."""
 
     __slots__ = (
         "_clock",
@@ -25,8 +44,11 @@ class Gate:
         "_limit",
         "_most",
         "_paused_until",
+        "_quota",
         "_sleep",
+        "_timer",
         "_waiters",
+        "_wakes_at",
         "in_flight",
     )
 
@@ -39,7 +61,10 @@ class Gate:
         """`most` slots at the most; `clock` is monotonic, in seconds."""
         self._most, self._limit = most, float(most)
         self._clock, self._sleep = clock, sleep
-        self._waiters: deque[tuple[asyncio.Future[bool], float]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._timer: asyncio.Task[None] | None = None
+        self._wakes_at = math.inf
+        self._quota: Quota | None = None
         self._paused_until = 0.0
         self._decreased_at = float("-inf")
         self.in_flight = 0
@@ -49,67 +74,83 @@ class Gate:
         """Slots at this moment; at least 1."""
         return max(1, int(self._limit))
 
-    def try_acquire(self) -> bool:
-        """Takes a slot that is free at this moment; False, and no slot, where there is none or there is a pause."""
+    def try_acquire(self, request: Request | None = None) -> Slot | None:
+        """Takes a slot that is free at this moment. None, and no slot, where that has to be waited for."""
         if self.in_flight >= self.limit or self._waiters or self._pause_s() > 0.0:
-            return False
+            return None
+        quota = self._quota
+        if quota is None:
+            self.in_flight += 1
+            return UNMETERED
+        tokens = quota.cost(request)
+        if quota.wait_s(tokens) > 0.0:
+            return None
         self.in_flight += 1
-        return True
+        return quota.take(tokens)
 
     @property
     def pause_s(self) -> float:
         """Seconds until the end of a pause that the provider asked for; 0 without one."""
         return self._pause_s()
 
-    async def acquire(self, patience_s: float = math.inf) -> bool:
-        """Waits for a slot, first come first served, and for the end of a pause the provider asked for.
+    def wait_s(self, request: Request | None = None) -> float:
+        """Seconds that the provider makes a request wait that comes now: a pause, and its quota."""
+        pause, quota = self._pause_s(), self._quota
+        if quota is None:
+            return pause
+        ahead = sum(quota.cost(waiter.request) for waiter in self._waiters)
+        return max(pause, quota.wait_s(quota.cost(request), len(self._waiters), ahead))
 
-        False, and no slot, where that pause is longer than `patience_s` seconds.
+    async def acquire(self, patience_s: float = math.inf, request: Request | None = None) -> Slot | None:
+        """Waits for a slot, first come first served, for the end of a pause and for quota.
+
+        None, and no slot, where the provider makes it wait longer than `patience_s` seconds or the request's deadline.
+        A request that waits has no slot.
         """
-        if self._pause_s() > patience_s:
-            return False
-        if self.in_flight < self.limit and not self._waiters:
-            self.in_flight += 1
-        elif not await self._turn(patience_s):
-            return False
+        if patience_s < math.inf and self.wait_s(request) > patience_s:
+            return None
+        slot = self.try_acquire(request)
+        if slot is not None:
+            return slot
+        waiter = _Waiter(request, patience_s)
+        self._waiters.append(waiter)
+        if len(self._waiters) == 1:  # else somebody waits for the first one already
+            self._hand_over()
         try:
-            while (pause := self._pause_s()) > 0.0:
-                if pause > patience_s:
-                    self._give_back()
-                    return False
-                await self._sleep(pause)
+            return await waiter.slot
         except BaseException:
-            self._give_back()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._hand_over()
+            elif not waiter.slot.cancelled() and waiter.slot.result() is not None:
+                self._give_back()  # it had been handed over, so it goes to the next one
             raise
-        return True
 
-    def release(self, started: float, end: BaseException | None) -> None:
-        """Gives the slot back. `started` is when the attempt was sent; `end` what it ended with, None for an answer."""
+    def learn(self, slot: Slot, request: Request, stated: StatedLimits, *, refused: bool) -> bool:
+        """Takes in the rate limits that an answer states. True where the request was refused for want of them."""
+        if self._quota is None:
+            self._quota = Quota(self._clock)
+        lacking = self._quota.learn(slot, request, stated, self.in_flight, refused=refused)
+        if self._waiters:
+            self._hand_over()
+        return lacking
+
+    def release(self, started: float, end: BaseException | None, *, lacking: bool = False) -> None:
+        """Gives the slot back. `started` is when the attempt was sent; `end` what it ended with, None for an answer.
+
+        `lacking`: it was refused for want of a stated quota, which says nothing of how many may be in flight.
+        """
         if end is None:
             if self._limit < self._most:
                 self._limit = min(self._most, self._limit + 1.0 / self._limit)
         elif isinstance(end, ProviderError) and end.kind in _CONGESTION:
-            if started > self._decreased_at:  # one decrease for all that were in flight together
+            if started > self._decreased_at and not lacking:  # one decrease for all that were in flight together
                 self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
                 self._decreased_at = self._clock()
             if end.retry_after_s:
                 self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
-                self._dismiss()
+                self._dismiss(self._pause_s())
         self._give_back()
-
-    async def _turn(self, patience_s: float) -> bool:
-        """Waits until a slot is handed over (True), or a pause begins that is too long to wait for."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        entry = (waiter, patience_s)
-        self._waiters.append(entry)
-        try:
-            return await waiter
-        except BaseException:
-            if entry in self._waiters:
-                self._waiters.remove(entry)
-            elif not waiter.cancelled() and waiter.result():
-                self._give_back()  # it had been handed over, so it goes to the next one
-            raise
 
     def _pause_s(self) -> float:
         if not self._paused_until:
@@ -122,16 +163,52 @@ class Gate:
     def _give_back(self) -> None:
         """One slot less in use. A free slot is handed over here and now, so that nobody who comes later overtakes."""
         self.in_flight -= 1
-        while self._waiters and self.in_flight < self.limit:
-            waiter, _ = self._waiters.popleft()
-            if not waiter.done():
-                self.in_flight += 1
-                waiter.set_result(True)
+        if self._waiters:
+            self._hand_over()
 
-    def _dismiss(self) -> None:
-        """Those who would not wait for the pause go and ask somebody else."""
-        pause, waiters = self._pause_s(), self._waiters
-        self._waiters = deque(entry for entry in waiters if entry[1] >= pause)
-        for waiter, patience_s in waiters:
-            if patience_s < pause and not waiter.done():
-                waiter.set_result(False)
+    def _hand_over(self) -> None:
+        """Slots to those who wait, as many as may go now; the others are looked at again when they may."""
+        waiters = self._waiters
+        while waiters and self.in_flight < self.limit:
+            waiter = waiters[0]
+            if waiter.slot.done():
+                waiters.popleft()
+                continue
+            quota, wait_s, tokens = self._quota, self._pause_s(), 0.0
+            if quota is not None:
+                tokens = quota.cost(waiter.request)
+                wait_s = max(wait_s, quota.wait_s(tokens))
+            if wait_s > 0.0:
+                if self._dismiss(wait_s):
+                    continue
+                self._wake_after(wait_s)
+                return
+            waiters.popleft()
+            self.in_flight += 1
+            waiter.slot.set_result(UNMETERED if quota is None else quota.take(tokens))
+        if not waiters and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _dismiss(self, wait_s: float) -> bool:
+        """Those who would not wait for so long go and ask somebody else. False where there are none."""
+        now, waiters = self._clock(), self._waiters
+        going = [waiter for waiter in waiters if waiter.would_go(wait_s, now)]
+        for waiter in going:
+            waiters.remove(waiter)
+            if not waiter.slot.done():
+                waiter.slot.set_result(None)
+        return bool(going)
+
+    def _wake_after(self, wait_s: float) -> None:
+        at = self._clock() + wait_s
+        if self._timer is not None:
+            if self._wakes_at <= at:  # and looks again
+                return
+            self._timer.cancel()
+        self._wakes_at, self._timer = at, asyncio.ensure_future(self._wake(wait_s))
+
+    async def _wake(self, wait_s: float) -> None:
+        await self._sleep(wait_s)
+        self._timer = None
+        self._hand_over()

@@ -6,6 +6,8 @@ stream's bytes, in whatever pieces they arrive, into `Chunk`s and an `Answer` at
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +17,13 @@ from aiq.request import Answer, Request, Task, Usage
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_RETRY_AFTER_S = 3600.0
+MAX_LIMIT = 1e12
+MAX_RESET_S = 86_400.0
+
+_DURATION = re.compile(
+    r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,9}(?:\.\d*)?)s)?(?:(\d{1,9}(?:\.\d*)?)ms)?", re.ASCII
+)
+_SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 class HttpRequest(NamedTuple):
@@ -31,6 +40,24 @@ class HttpResponse(NamedTuple):
     status: int
     header: Callable[[str], str | None]
     body: bytes
+
+
+class StatedLimit(NamedTuple):
+    """A rate limit as a provider states it: `remaining` of `limit`, and seconds until all of it remains again.
+
+    `limit` is at least 1 and `remaining` between 0 and it, whatever was sent; `reset_s` is None where it is no time.
+    """
+
+    limit: float
+    remaining: float
+    reset_s: float | None
+
+
+class StatedLimits(NamedTuple):
+    """What a response states of requests and tokens; None where it does not."""
+
+    requests: StatedLimit | None
+    tokens: StatedLimit | None
 
 
 class Chunk(NamedTuple):
@@ -211,6 +238,45 @@ def retry_after_s(response: HttpResponse) -> float | None:
         if 0 < seconds <= MAX_RETRY_AFTER_S:
             return seconds
     return None
+
+
+def stated_limits(response: HttpResponse) -> StatedLimits | None:
+    """The rate limits in a response's headers, None where there are none.
+
+    Source: OpenAI's guide to rate limits, `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, which others copy.
+    """
+    header = response.header
+    requests, tokens = header("x-ratelimit-remaining-requests"), header("x-ratelimit-remaining-tokens")
+    if requests is None and tokens is None:
+        return None
+    return StatedLimits(_stated_limit(header, "requests", requests), _stated_limit(header, "tokens", tokens))
+
+
+def _stated_limit(header: Callable[[str], str | None], unit: str, remaining: str | None) -> StatedLimit | None:
+    limit, left = _number(header(f"x-ratelimit-limit-{unit}")), _number(remaining)
+    if not 1.0 <= limit <= MAX_LIMIT or math.isnan(left):
+        return None
+    return StatedLimit(limit, min(max(left, 0.0), limit), reset_s(header(f"x-ratelimit-reset-{unit}")))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text is not None else math.nan
+    except ValueError:
+        return math.nan
+
+
+def reset_s(text: str | None) -> float | None:
+    """Seconds of a duration like `120ms`, `1s`, `6m0s` or `2.5`. None for what is not above 0 and at most a day."""
+    if not text:
+        return None
+    try:  # most are plain, and this is on the way of every answer
+        seconds = float(text[:-2]) / 1000 if text[-2:] == "ms" else float(text[:-1] if text[-1] == "s" else text)
+    except ValueError:
+        found = _DURATION.fullmatch(text.strip())
+        parts = zip(found.groups(), _SECONDS, strict=True) if found is not None else ()
+        seconds = sum(float(part) * scale for part, scale in parts if part)
+    return seconds if 0.0 < seconds <= MAX_RESET_S else None
 
 
 def _seconds_until(text: str, now: str | None) -> float:

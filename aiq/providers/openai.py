@@ -125,11 +125,13 @@ class OpenAIAdapter:
                 return self._embeddings(request, data, raw)
             return self._completion(request, data, raw)
         except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError, OverflowError):
-            raise unusable(
+            error = unusable(
                 f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {shorten(raw[:300])}",
                 response,
                 body=raw,
-            ) from None
+            )
+            error.usage = _usage(data.get("usage")) if isinstance(data, dict) else None  # it is billed all the same
+            raise error from None
 
     def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
         choice = data["choices"][0]

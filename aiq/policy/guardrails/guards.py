@@ -7,6 +7,7 @@ them, with personal data masked already, all at once. What fails, blocks. Knows 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import orjson
 
 from aiq.config.endpoint import Guardrails
-from aiq.errors import GuardrailBlocked
+from aiq.errors import GuardrailBlocked, ProviderError
 from aiq.policy.guardrails.custom import Decision, custom_body, read_decision
 from aiq.policy.guardrails.keywords import Keywords
 from aiq.policy.guardrails.masking import mask
@@ -32,13 +33,15 @@ from aiq.policy.guardrails.texts import (
     request_texts,
 )
 from aiq.policy.guardrails.topics import is_off_topic, topics_body
-from aiq.request import Answer, Request, Task
+from aiq.request import Answer, Request, Task, Usage
 
 INLINE_CHARACTERS = 1000
 """Suspicious text up to which it is read on the event loop: a thread costs more than it would take."""
 
 GATED_CHARACTERS = 20_000
 """Text up to which the loop looks whether anything is suspicious, which takes a millisecond at the most."""
+
+_TOO_DEEP = "what is nested so deeply cannot be read"
 
 Ask = Callable[[Request, str, Task, dict[str, Any]], Awaitable[Answer]]
 """Asks an endpoint, in the name of whoever made the guarded request: request, endpoint, its task, body."""
@@ -107,8 +110,9 @@ class Guards:
         findings = Findings("input", self._guardrails)
         try:
             texts = request_texts(request)
-        except Unreadable:
-            findings.failed["input"] = "token numbers cannot be read; send text"
+        except (Unreadable, RecursionError) as error:
+            tokens = isinstance(error, Unreadable)
+            findings.failed["input"] = "token numbers cannot be read; send text" if tokens else _TOO_DEEP
             if findings.blocked:
                 raise self._error(findings, request, None) from None
             return Checked(request, None, findings.acted, _report(findings, None))
@@ -132,6 +136,15 @@ class Guards:
         if not self.output_active or request.task not in ("llm/v1/chat", "llm/v1/completions"):
             return Checked(request, answer)
         findings = Findings("output", self._guardrails)
+        try:
+            return await self._checked_output(findings, request, answer)
+        except (RecursionError, orjson.JSONEncodeError):
+            findings.failed["output"] = _TOO_DEEP
+        if findings.blocked:
+            raise findings.error(request.endpoint, None, answer.usage, answer.raw)
+        return Checked(request, answer, findings.acted, _report(findings, None))
+
+    async def _checked_output(self, findings: Findings, request: Request, answer: Answer) -> Checked:
         found = await self._local(findings, answer_texts(request, answer))
         masked = answer
         if found:
@@ -148,8 +161,27 @@ class Guards:
             masked = edit_answer(request, answer, functools.partial(_masked, found), report or [])
         return Checked(request, masked, findings.acted, report)
 
+    def withhold(self, error: ProviderError) -> None:
+        """Takes the answer's words out of an error that an answer became (cut, malformed, refused): they were not
+        checked, so neither SQL nor the ledger may show them. The body stays where what is blocked may be logged.
+        """
+        billed_refusal = error.kind == "content_filter" and isinstance(error.usage, Usage)
+        if not self.output_active or not (error.kind == "bad_answer" or billed_refusal):
+            return
+        what = "the model refused" if billed_refusal else f"the answer (HTTP {error.status}) cannot be used"
+        error.reason = (
+            f"{what}; its words are not shown, because they were not checked by the output guardrails. To find them in "
+            "the inference table, set ai_gateway.aiq.guardrails.log_blocked to true"
+        )
+        error.args = (error.reason,)
+        if not self._guardrails.log_blocked:
+            error.body = None
+
     def _error(self, findings: Findings, request: Request, anonymized: list[Any] | None) -> GuardrailBlocked:
-        content = orjson.dumps(request.body).decode() if self._guardrails.log_blocked else None
+        content = None
+        if self._guardrails.log_blocked:
+            with contextlib.suppress(orjson.JSONEncodeError):  # nested too deeply to be written
+                content = orjson.dumps(request.body).decode()
         return findings.error(request.endpoint, anonymized, None, content)
 
     async def _local(self, findings: Findings, texts: Sequence[str]) -> _Found:

@@ -26,11 +26,12 @@ def mask(text: str, findings: Sequence[Finding]) -> str:
 def edit_json(text: str, edit: Callable[[str], str]) -> str:
     """JSON text with `edit` applied to its strings, keys and numbers, and still JSON: an edited number is a string.
 
-    Text that is no JSON is edited as it is. What nothing is edited in stays as written.
+    Text that is no JSON is edited as it is. What nothing is edited in stays as written. Raises RecursionError for what
+    is nested too deeply to be taken apart: as plain text, its escapes would hide what they stand for.
     """
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return edit(text)
     edited = _edit_value(value, edit)
     return text if edited is value else json.dumps(edited, ensure_ascii=False)

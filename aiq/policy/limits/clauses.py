@@ -36,16 +36,16 @@ class Plan:
         self.estimates = self.costs or bool(units & {TOKENS, INPUT, OUTPUT})
         self.ones = (1,) * len(clauses)
 
-    def needs(self, amounts: Sequence[int]) -> list[int]:
-        """What a request takes of each clause, by its amounts of each unit.
+    def needs(self, amounts: Sequence[int], least_in: int) -> list[int]:
+        """What a request takes of each clause, by its amounts of each unit. `least_in`: its fewest input tokens.
 
-        An answer that may be longer than the limit takes all of it, because it hardly ever is; a prompt cannot shrink.
+        What may be more than the limit takes all of it, because it hardly ever is; a prompt that surely is never fits.
         """
-        tokens_in = amounts[INPUT]
         return [
-            min(amounts[unit], most) if unit == OUTPUT or (unit == TOKENS and tokens_in <= most) else amounts[unit]
+            min(amounts[unit], most) if unit == OUTPUT or (unit in (TOKENS, INPUT) and least_in <= most)
+            else amounts[unit]
             for unit, _, _, most in self.clauses
-        ]
+        ]  # fmt: skip
 
     def lacking(self, needs: Sequence[int], now_us: int) -> list[Lacking]:
         """The clauses that cannot grant what is needed of them."""

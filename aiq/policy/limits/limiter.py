@@ -69,8 +69,8 @@ class RateLimiter:
         now_us = round(self._clock() * 1e6)
         if not plan.estimates:
             return plan.charge(plan.ones, 0, now_us)
-        amounts, characters = self._amounts(plan, request)
-        return plan.charge(plan.needs(amounts), characters, now_us)
+        amounts, least_in, characters = self._amounts(plan, request)
+        return plan.charge(plan.needs(amounts, least_in), characters, now_us)
 
     async def acquire(self, request: Request, wait: bool = True) -> Grant:
         """Charges every limit of the caller, after its turn has come.
@@ -85,10 +85,10 @@ class RateLimiter:
         plan = self._plan(request.caller)
         if plan.blocked is not None:
             raise self._blocked(plan.blocked)
-        amounts, characters = self._amounts(plan, request)
-        self._check_possible(plan, amounts)
+        amounts, least_in, characters = self._amounts(plan, request)
+        self._check_possible(plan, amounts, least_in)
         deadline_us = NEVER if request.deadline_s is None else round(request.deadline_s * 1e6)
-        turn = Turn(plan, plan.needs(amounts), characters, deadline_us)
+        turn = Turn(plan, plan.needs(amounts, least_in), characters, deadline_us)
         cost = amounts[TOKENS] if plan.estimates else 1
         return await self._room.wait(request.caller.user, turn, cost, refuse=request.interactive or not wait)
 
@@ -154,19 +154,20 @@ class RateLimiter:
         self._last = (caller, plan)
         return plan
 
-    def _amounts(self, plan: Plan, request: Request) -> tuple[tuple[int, ...], int]:
-        """What a request is likely to take, by unit, and the characters it was estimated by."""
+    def _amounts(self, plan: Plan, request: Request) -> tuple[tuple[int, ...], int, int]:
+        """What a request is likely to take, by unit; its fewest input tokens; the characters it was estimated by."""
         if not plan.estimates:
-            return (1, 0, 0, 0, 1, 0), 0
+            return (1, 0, 0, 0, 1, 0), 0, 0
         characters = text_characters(request.body)
         tokens_in, tokens_out = self.estimator.input_tokens(characters), self.estimator.output_tokens(request)
         cost = 0
         if plan.costs:
             assert self._most_usd is not None, "limits in US dollars need prices"
             cost = math.ceil(self._most_usd(request) * NANO)
-        return (1, tokens_in + tokens_out, tokens_in, tokens_out, 1, cost), characters
+        least_in = self.estimator.least_input_tokens(characters)
+        return (1, tokens_in + tokens_out, tokens_in, tokens_out, 1, cost), least_in, characters
 
-    def _check_possible(self, plan: Plan, amounts: Sequence[int]) -> None:
+    def _check_possible(self, plan: Plan, amounts: Sequence[int], tokens_in: int) -> None:
         for clause in plan.clauses:
             limit = clause.scopes[0].limit
             if clause.unit == COST and amounts[COST] > clause.most:
@@ -174,9 +175,9 @@ class RateLimiter:
                     f"This request may cost up to ${amounts[COST] / NANO:.6f}, more than the whole limit of "
                     f"${limit.amount:g}: lower max_tokens, or raise the limit in {self._endpoint.file or 'its file'}"
                 )
-            elif clause.unit in (TOKENS, INPUT) and amounts[INPUT] > clause.most:
+            elif clause.unit in (TOKENS, INPUT) and tokens_in > clause.most:
                 reason = (
-                    f"This request has about {amounts[INPUT]} input tokens, more than the whole limit of "
+                    f"This request has about {tokens_in} input tokens, more than the whole limit of "
                     f"{clause.most}: shorten it, or raise the limit in {self._endpoint.file or 'its file'}"
                 )
             else:

@@ -20,6 +20,7 @@ from aiq.policy.limits.book import Change, Leased, StoreUnavailable, Want
 from aiq.policy.limits.window import NEVER
 
 TIMEOUT_S = 2.0
+_REFUSED = frozenset({"AuthenticationError", "AuthorizationError", "NoPermissionError"})
 PREFIX = "{aiq}:limits:"
 """Braces: in a Redis cluster all keys lie in one slot, because one script changes several."""
 
@@ -178,6 +179,12 @@ class RedisStore:
         try:
             wait, blocked, epoch, leases = await self._run(keys, payload)
         except (self._errors(), OSError, TimeoutError) as error:
+            if type(error).__name__ in _REFUSED:  # which does not pass while somebody waits
+                raise StoreUnavailable(
+                    f"Redis at {self._place()} refuses this user ({type(error).__name__}). Correct "
+                    "limits_redis_password in conf/aiq.yml, or what the user may do",
+                    passing=False,
+                ) from None
             raise StoreUnavailable(
                 f"Redis at {self._place()} does not answer ({type(error).__name__}). Start it, or change "
                 "limits_redis_url or limits_store in conf/aiq.yml"

@@ -34,6 +34,27 @@ def rewritten(text: str) -> str | None:
             "SELECT k FROM t WHERE k NOT IN (SELECT k FROM u WHERE ai1(a) = 'x')",
             "SELECT k FROM t WHERE k NOT IN (SELECT k FROM u WHERE (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x')",
         ),
+        (
+            "SELECT sum(CASE WHEN ai1(a) = 'x' THEN 1 ELSE k END) AS n FROM t",
+            "SELECT sum(CASE WHEN (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x' THEN 1 ELSE k END) AS n FROM t",
+        ),
+        (
+            "SELECT count(*) FROM t WHERE CASE ai1(a) WHEN 'x' THEN true ELSE k > 5 END",
+            "SELECT count(*) FROM t WHERE CASE (SELECT ai1(r0) FROM (SELECT a AS r0)) WHEN 'x' THEN true ELSE k > 5 END",
+        ),
+        (
+            "SELECT k, count(*) FROM t WHERE ai1(a) = 'x' GROUP BY k ORDER BY k LIMIT 5",
+            "SELECT k, count(*) FROM t WHERE (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x' GROUP BY k ORDER BY k LIMIT 5",
+        ),
+        (
+            "SELECT ai1(a) AS r, count(*) AS n FROM t GROUP BY r ORDER BY n LIMIT 5",
+            "SELECT (SELECT ai1(r0) FROM (SELECT a AS r0)) AS r, count(*) AS n FROM t GROUP BY r ORDER BY n LIMIT 5",
+        ),
+        (
+            "SELECT k, sum(if(ai1(a) = 'x', 1, 0)) AS n FROM t GROUP BY k ORDER BY n LIMIT 5",
+            "SELECT k, sum(if((SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x', 1, 0)) AS n FROM t GROUP BY k ORDER BY n "
+            "LIMIT 5",
+        ),
     ],
 )
 def test_each_call_is_taken_over_the_distinct_requests(text: str, expected: str) -> None:
@@ -88,7 +109,16 @@ def test_a_request_that_is_made_of_several_rows_stays_where_it_is(request_: str)
         "SELECT k FROM t WHERE k > 5 OR ai1(a) = 'x'",
         "SELECT k > 5 AND ai1(a) = 'x' AS r FROM t",
         "SELECT ai1(ai2(a)) AS r FROM t",
+        "SELECT CASE WHEN k > 5 THEN 'y' WHEN ai1(a) = 'x' THEN 'n' END AS r FROM t",
+        "SELECT CASE k WHEN 1 THEN 'y' ELSE ai1(a) END AS r FROM t",
+        "SELECT if(k > 5, ai1(a), 'y') AS r FROM t",
         "SELECT ai1(a) AS r FROM t LIMIT 5",
+        "SELECT k FROM t WHERE ai1(a) = 'x' ORDER BY k LIMIT 5",
+        "SELECT k, count(*) FROM t WHERE ai1(a) = 'x' GROUP BY k LIMIT 5",
+        "SELECT ai1(a) AS r, count(*) AS n FROM t GROUP BY a ORDER BY n LIMIT 5",
+        "SELECT ai1(a) AS a, count(*) AS n FROM t GROUP BY a ORDER BY n LIMIT 5",
+        "SELECT ai1(a) AS r, count(*) AS n FROM t WHERE k IN (SELECT k FROM u) GROUP BY r ORDER BY n LIMIT 5",
+        "SELECT a, count(*) AS n FROM t GROUP BY a ORDER BY ai1(a) LIMIT 5",
         "SELECT DISTINCT ai1(a) AS r FROM t",
         "SELECT upper(ai1(a)) FROM t",
         "SELECT list_transform(l, x -> ai1(x)) AS r FROM t",
