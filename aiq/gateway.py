@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from aiq.admission import Admission
 from aiq.attempt import Attempts
 from aiq.config.describe import nearest
 from aiq.config.endpoint import Config, Endpoint
@@ -38,7 +39,7 @@ from aiq.policy.context import context_window
 from aiq.policy.ejection import Health
 from aiq.policy.guardrails.guards import Guards
 from aiq.policy.hedging import Latencies
-from aiq.policy.limits import Grant, RateLimiter, open_book
+from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.reservation import most_tokens
 from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
@@ -85,7 +86,12 @@ class Gateway:
         self._opening = threading.Lock()
         self._reload, self._reloaded = reload, clock()
         self._earlier: list[Transport] = []
-        self.waiting_for_limits = 0
+        self._admission = Admission(self._attempts, None if reload is None else self._superseded)
+
+    @property
+    def waiting_for_limits(self) -> int:
+        """How many requests wait for a rate limit."""
+        return self._admission.waiting
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises StatementError, with the nearest name, for an endpoint that is not configured."""
@@ -155,8 +161,7 @@ class Gateway:
                 self._earlier.append(self._transport)
                 self._transport = open_transport(config.settings)
             for name in [name for name in self._routes if name in config.endpoints]:
-                # A secret shows where it is looked up, so a repr is the whole configuration.
-                if repr(config.endpoints[name]) == repr(self._routes[name].endpoint) and not others:
+                if self._is_current(name) and not others:
                     continue
                 try:
                     self._open(name, again=True)
@@ -164,12 +169,28 @@ class Gateway:
                     warnings.warn(f"endpoint '{name}' is served as before: {error}", stacklevel=2)
         self.ledger.sync_entities(config.endpoints.values(), config.settings.user or getpass.getuser())
 
+    def _is_current(self, name: str) -> bool:
+        """Whether the route of an endpoint, and of those that its guards ask, is what the configuration says."""
+        endpoint = self.config.endpoints[name]
+        guards = endpoint.guardrails.endpoints() if endpoint.guardrails is not None else ()
+        opened = [self._routes.get(each) for each in (name, *guards)]
+        # A secret shows where it is looked up, so a repr is the whole configuration.
+        return all(route and repr(route.endpoint) == repr(self.endpoint(route.endpoint.name)) for route in opened)
+
     async def _refresh_in_time(self) -> None:
+        if self._reload is None or self._clock() - self._reloaded <= RELOAD_S:
+            return
         self._reloaded = self._clock()
         try:
             await asyncio.to_thread(self.refresh)
         except AiqError as error:
             warnings.warn(f"the changed configuration cannot be used: {error}", stacklevel=2)
+
+    async def _superseded(self, route: Route) -> bool:
+        """Whether an endpoint has another route by now, or none."""
+        await self._refresh_in_time()
+        name = route.endpoint.name
+        return name not in self.config.endpoints or self._routes[name] is not route
 
     def _route_of(self, request: Request) -> Route:
         """Raises PolicyError for an endpoint that is not configured any more."""
@@ -195,13 +216,13 @@ class Gateway:
     async def _answer(
         self, request: Request, next_attempt: NextAttempt | None = None, *, of_guard: bool = False
     ) -> Answer:
-        if self._reload is not None and self._clock() - self._reloaded > RELOAD_S:
-            await self._refresh_in_time()
+        await self._refresh_in_time()
         route = self._route_of(request)
         trace = self._trace(route, request)
         trace.next_attempt = next_attempt
         try:
-            await self._admit(route, request, trace, of_guard=of_guard)
+            while not await self._admission.admit(route, request, trace, of_guard=of_guard):
+                route = self._route_of(request)
             if route.guards is not None and route.guards.input_active:
                 request = await self._checked(route, request, trace)
             return await self._failover.answer(route, request, trace)
@@ -210,8 +231,7 @@ class Gateway:
                 self._attempts.record(route, request, trace, None, "cancelled", final=True)
             raise
         finally:
-            if trace.grant is not None:
-                self._settle(route.limiter, trace.grant, trace)
+            self._admission.settle(route, trace)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The answer to one request in chunks, as they come; the last has the usage. Its endpoint was opened before.
@@ -219,8 +239,7 @@ class Gateway:
         Raises ProviderError or PolicyError before the first token, and StreamBroken after it. Whoever stops reading
         closes the generator (`aclose`), which ends the call and records it as cancelled.
         """
-        if self._reload is not None and self._clock() - self._reloaded > RELOAD_S:
-            await self._refresh_in_time()
+        await self._refresh_in_time()
         route = self._route_of(request)
         if not all(target.adapter.streams(request) for target in route.targets.values()):
             raise PolicyError(
@@ -237,7 +256,8 @@ class Gateway:
             return
         trace = self._trace(route, request, streaming=True)
         try:
-            await self._admit(route, request, trace)
+            while not await self._admission.admit(route, request, trace):
+                route = self._route_of(request)
             if route.guards is not None and route.guards.input_active:
                 request = await self._checked(route, request, trace)
             async with aclosing(self._failover.stream(route, request, trace)) as chunks:
@@ -248,8 +268,7 @@ class Gateway:
                 self._attempts.record(route, request, trace, None, "cancelled", final=True)
             raise
         finally:
-            if trace.grant is not None:
-                self._settle(route.limiter, trace.grant, trace)
+            self._admission.settle(route, trace)
 
     def record_hit(self, endpoint: str, caller: Caller, statement_id: str) -> None:
         """A request that was answered from what is kept: a row of the ledger that cost nothing. On the event loop."""
@@ -320,41 +339,6 @@ class Gateway:
         """Asks the endpoint of a guard: in the name of whoever is guarded, who needs no permission for that."""
         request = guarded._replace(endpoint=name, task=task, body=body, key=b"", rows=0, client_request_id=None)
         return await self._answer(request, of_guard=True)
-
-    async def _admit(self, route: Route, request: Request, trace: Trace, *, of_guard: bool = False) -> None:
-        endpoint = route.endpoint
-        try:
-            if not of_guard and not endpoint.may_query(request.caller):
-                raise PolicyError(
-                    f"User '{request.caller.user}' does not have CAN_QUERY on endpoint '{endpoint.name}'. Grant it "
-                    f"under permissions in {endpoint.file}, or connect as another user.",
-                    endpoint=endpoint.name,
-                    status=403,
-                    error_code="PERMISSION_DENIED",
-                )
-            if route.limiter.limited:
-                trace.grant = route.limiter.try_acquire(request)
-                if trace.grant is None:
-                    self.waiting_for_limits += 1
-                    try:
-                        trace.grant = await route.limiter.acquire(request)
-                    finally:
-                        self.waiting_for_limits -= 1
-                trace.limit_wait_s, trace.limited_by = trace.grant.waited_s, trace.grant.limit
-        except PolicyError as error:
-            trace.limited_by = error.limit
-            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=error)
-            raise
-
-    @staticmethod
-    def _settle(limiter: RateLimiter, grant: Grant, trace: Trace) -> None:
-        """Corrects what a request was taken to use to what it did, on every way out."""
-        if not trace.attempt:
-            limiter.release(grant)
-        elif trace.unknown and not trace.billed_usd and trace.billed == (0, 0, 0, 0, False):
-            limiter.settle(grant, None, None)
-        else:
-            limiter.settle(grant, trace.billed, trace.billed_usd, keep=trace.unknown)
 
     def _route(self, name: str) -> Route:
         endpoint = self.endpoint(name)

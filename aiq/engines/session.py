@@ -31,7 +31,7 @@ from aiq.engines.results import Results
 from aiq.engines.run import Runner
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
-from aiq.errors import StatementCancelled
+from aiq.errors import StatementCancelled, StatementError
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
 from aiq.plan.windows import windows
@@ -267,8 +267,11 @@ def _caller(
     gateway: Gateway, user: str | None, groups: Sequence[str] | None, usage_context: Mapping[str, str] | None
 ) -> Caller:
     settings = gateway.config.settings
+    name = user or settings.user or os.environ.get("AIQ_USER") or getpass.getuser()
+    if not name.isprintable():
+        raise StatementError(f"the user name {name!a} holds an invalid character; give one that can be printed")
     return Caller(
-        user or settings.user or os.environ.get("AIQ_USER") or getpass.getuser(),
+        name,
         tuple(groups) if groups is not None else settings.groups,
         usage_context,
     )

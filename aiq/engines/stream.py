@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 
 from aiq.batch.slots import Pass
@@ -53,4 +55,5 @@ def stream_windows(
             statement.wait(run)
             yield from engine.fetched(prepared.execute(con, query)).to_batches()
     finally:
-        con.execute(f"DROP TABLE IF EXISTS temp.{table}").fetchall()
+        with suppress(duckdb.ConnectionException):  # somebody has closed the session in the middle
+            con.execute(f"DROP TABLE IF EXISTS temp.{table}").fetchall()

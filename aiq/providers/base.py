@@ -12,6 +12,8 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
+import orjson
+
 from aiq.errors import ErrorKind, ProviderError
 from aiq.request import Answer, Request, Task, Usage
 
@@ -73,12 +75,19 @@ class Chunk(NamedTuple):
 
     @classmethod
     def whole(cls, answer: Answer, task: Task) -> Chunk:
-        """An answer that came in one piece."""
-        part: dict[str, Any] = {"text": answer.value}
-        if task == "llm/v1/chat":
-            part = {"delta": {"role": "assistant", "content": answer.value}}
-        choice = {"index": 0, **part, "finish_reason": answer.finish_reason}
-        return cls({**_envelope(answer, task), "choices": [choice]}, answer.value or "", True)
+        """An answer that came in one piece, with all its choices and tool calls."""
+        choices = []
+        for choice in orjson.loads(answer.raw).get("choices") or [{}]:
+            part: dict[str, Any] = {"text": choice.get("text", answer.value)}
+            if task == "llm/v1/chat":
+                message = {"role": "assistant", "content": answer.value, **(choice.get("message") or {})}
+                calls = message.get("tool_calls")
+                if calls:
+                    message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+                part = {"delta": {name: value for name, value in message.items() if value is not None}}
+            index, reason = choice.get("index", 0), choice.get("finish_reason") or answer.finish_reason
+            choices.append({"index": index, **part, "finish_reason": reason})
+        return cls({**_envelope(answer, task), "choices": choices}, answer.value or "", True)
 
     @classmethod
     def last(cls, answer: Answer, task: Task) -> Chunk:

@@ -38,7 +38,7 @@ _PATHS = {
     "llm/v1/embeddings": "/embeddings",
 }
 
-MAX_TOKENS = 10**9
+MAX_TOKENS = 10**8
 """A count beyond this, in one call, is no count."""
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {

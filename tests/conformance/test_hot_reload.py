@@ -96,6 +96,38 @@ def test_a_broken_file_keeps_the_earlier_configuration_and_says_so(
     assert "gpt-4.1-mini" in models(ledger_rows)[-1]
 
 
+def test_requests_that_wait_for_a_limit_go_when_it_is_taken_away(session: aiq.Session, conf: ConfFolder) -> None:
+    conf.endpoint("chat", gateway={"rate_limits": [{"calls": 1, "key": "user", "renewal_period": "minute"}]})
+
+    def lift() -> None:
+        while not session.gateway.waiting_for_limits:
+            time.sleep(0.01)
+        conf.endpoint("chat")
+
+    lifting = threading.Thread(target=lift)
+    lifting.start()
+    started = time.monotonic()
+    result = session.sql("SELECT ai_query('chat', 'number ' || i) FROM range(5) t(i)")
+    lifting.join()
+    assert result is not None and len(result.fetchall()) == 5
+    assert time.monotonic() - started < 50  # the limit would have held them for minutes
+
+
+def test_a_judge_that_becomes_another_model_is_asked_in_its_own_words(
+    session: aiq.Session, conf: ConfFolder, ledger_rows: Rows
+) -> None:
+    conf.endpoint("judge")
+    own = {"guardrails": {"safety": {"endpoint": "judge", "format": "moderation"}, "on_error": "allow"}}
+    conf.endpoint("chat", gateway={"guardrails": {"input": {"safety": True}}, "aiq": own})
+    session.sql("SELECT ai_query('chat', 'one')")
+    conf.endpoint("judge", task="llm/v1/completions", model="gpt-3.5-turbo-instruct")
+    session.sql("SELECT ai_query('chat', 'two')")
+    assert sorted(row["task"] for row in ledger_rows("system.aiq.calls", endpoint_name="judge", status="ok")) == [
+        "llm/v1/chat",
+        "llm/v1/completions",
+    ]
+
+
 def test_what_was_counted_against_a_limit_stays_counted(session: aiq.Session, conf: ConfFolder) -> None:
     limit = {"calls": 2, "key": "user", "renewal_period": "minute"}
     conf.endpoint("chat", gateway={"rate_limits": [limit]})

@@ -10,7 +10,7 @@ from aiq.request import Request, Usage
 CHARACTERS_PER_TOKEN = 4.0
 OUTPUT_TOKENS = 4096
 """Of an answer whose request sets no limit, before anything was learnt."""
-LEARNT_AFTER = 8
+LEARNT_AFTER = 3
 """Answers before what was learnt is believed."""
 _WEIGHT = 0.05
 MOST_PER_CHARACTER = 1.0

@@ -115,7 +115,7 @@ class RateLimiter:
                 bucket.charge(now_us, used - reserved)
             elif used < reserved and not keep:
                 bucket.refund(charge, reserved - used)
-        if usage is not None and usage.input_tokens and not usage.estimated and grant.characters:
+        if usage is not None and usage.input_tokens and not usage.estimated and grant.characters and grant.charges:
             self.estimator.learn(grant.characters, usage)
         self._close(grant)
 
