@@ -23,6 +23,8 @@ from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
+RECORDED_AT_ONCE = 100
+"""Reused answers that are recorded in one turn of the loop, on which others wait for theirs."""
 _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
 """Errors of a pack that may be the fault of a single text in it."""
 
@@ -150,9 +152,14 @@ class Statement:
             for key, value in taken.items():
                 self._answers.add(key, value)
             self.progress.reused += len(taken)
-        for _ in taken:
-            background_loop().call_soon_threadsafe(self.gateway.record_hit, endpoint, self.caller, self.id)
+        for start in range(0, len(taken), RECORDED_AT_ONCE):
+            hits = min(RECORDED_AT_ONCE, len(taken) - start)
+            background_loop().call_soon_threadsafe(self._record_hits, endpoint, hits)
         return known | taken
+
+    def _record_hits(self, endpoint: str, count: int) -> None:
+        for _ in range(count):
+            self.gateway.record_hit(endpoint, self.caller, self.id)
 
     def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
         """How many of some distinct requests have an answer already that this statement may reuse. Takes none."""

@@ -77,7 +77,7 @@ class Runner:
                 return self._run_writing(prepared, statement, transaction)
             if plan.made is not None and self._is_there(plan.made):
                 return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
-            quick = over_distinct(plan.unchanged) if transaction.own and not prepared.by_name else None
+            quick = over_distinct(plan.unchanged, plan.tree) if transaction.own and not prepared.by_name else None
             complete = Passes(
                 statement,
                 plan,

@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 _ROW = "__aiq_row"
 
 
-def over_distinct(query: str) -> str | None:
+def over_distinct(query: str, tree: exp.Expr | None = None) -> str | None:
     """`query` with `(SELECT f(n, r) FROM (SELECT request AS r))` for each numbered call `f(n, request)`.
 
     None where DuckDB has no such plan for it, where a call stands behind a condition (answered requests would be taken
     for rows that do not need them), or where rows would come in another order: such a plan keeps none, so the query
-    is sorted by the place of its rows.
+    is sorted by the place of its rows. `tree` is the query as a syntax tree, if somebody has parsed it already; it is
+    only read.
     """
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
     try:
-        tree = sqlglot.parse_one(query, read="duckdb")
+        tree = sqlglot.parse_one(query, read="duckdb") if tree is None else tree
     except SqlglotError:
         return None
     found = [node for node in tree.find_all(exp.Anonymous) if is_call(node)]
@@ -60,12 +61,18 @@ def _always_evaluated(call: exp.Expr) -> bool:
     below: exp.Expr = call
     node = call.parent
     while node is not None:
-        if (isinstance(node, conditional) and below.arg_key != "query") or is_call(node):
+        if is_call(node):
+            return False
+        if isinstance(node, conditional) and below.arg_key != "query" and not _comes_first(node, below):
             return False
         if isinstance(node, exp.And) and not isinstance(node.parent, exp.And | exp.Where | exp.Join | exp.Having):
             return False
         if isinstance(node, exp.Select):
-            if node.args.get("limit") is not None or node.args.get("distinct") is not None:
+            if node.args.get("distinct") is not None:
+                return False
+            if node.args.get("limit") is not None and not (
+                node.args.get("order") and _before_groups(call, below, node)
+            ):
                 return False
             if below.arg_key == "expressions" and not isinstance(below, exp.Alias):
                 return False  # its name would be that of the subquery
@@ -74,6 +81,34 @@ def _always_evaluated(call: exp.Expr) -> bool:
                 return False
         below, node = node, node.parent
     return has_call(call)
+
+
+def _comes_first(condition: exp.Expr, part: exp.Expr) -> bool:
+    """Whether a part of a CASE is what decides on its other parts."""
+    from sqlglot import exp
+
+    if isinstance(condition, exp.Case):
+        return part.arg_key == "this" or (part.arg_key == "ifs" and part.index == 0)
+    return isinstance(condition, exp.If) and part.arg_key == "this"
+
+
+def _before_groups(call: exp.Expr, part: exp.Expr, select: exp.Select) -> bool:
+    """Whether a call is computed before the rows of a SELECT are grouped, so that its LIMIT spares no row."""
+    from sqlglot import exp
+
+    group = select.args.get("group")
+    if group is None and not _aggregates_rows(select):
+        return False
+    if part.arg_key != "expressions":
+        return part.arg_key != "order"
+    around = call.find_ancestor(exp.AggFunc, exp.Select)
+    if isinstance(around, exp.AggFunc):
+        return True
+    if (where := select.args.get("where")) is not None and where.find(exp.Query):
+        return False  # DuckDB would join the answers before it filters by the subquery
+    keys = [] if group is None else [key.name for key in group.expressions if isinstance(key, exp.Column)]
+    read = {column.name.lower() for column in part.find_all(exp.Column)}
+    return part.alias.lower() in {key.lower() for key in keys} - read  # a column of that name would come before it
 
 
 def _of_one_row(call: exp.Expr) -> bool:
@@ -98,8 +133,14 @@ def _any_order_will_do(tree: exp.Expr) -> bool:
 
     if not isinstance(tree, exp.Select) or _depends_on_order(tree):
         return False
-    aggregates = any(not found.find_ancestor(exp.Window) for item in tree.expressions for found in _aggregates(item))
-    return aggregates or any(tree.args.get(name) is not None for name in ("order", "group", "distinct"))
+    return _aggregates_rows(tree) or any(tree.args.get(name) is not None for name in ("order", "group", "distinct"))
+
+
+def _aggregates_rows(select: exp.Select) -> bool:
+    """Whether a SELECT makes one row of several, by its list."""
+    from sqlglot import exp
+
+    return any(not found.find_ancestor(exp.Window) for item in select.expressions for found in _aggregates(item))
 
 
 def _aggregates(item: exp.Expr) -> list[exp.Expr]:

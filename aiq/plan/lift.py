@@ -33,7 +33,8 @@ class Lifted(NamedTuple):
     has to be rolled back. `limit` is set where any `limit` rows that pass an AI filter will do; the first `filters`
     stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before they did.
     `into` is what stands before the query of a CREATE TABLE ... AS: followed by another query, it makes the same table.
-    `made` is that table's name, with the names before it; None where it replaces what is there.
+    `made` is that table's name, with the names before it; None where it replaces what is there. `tree` is `unchanged`
+    as a syntax tree, None where it is only known as text.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Lifted(NamedTuple):
     unchanged: str = ""
     into: str | None = None
     made: tuple[str, ...] | None = None
+    tree: exp.Query | None = None
 
 
 class NotLifted(NamedTuple):
@@ -95,7 +97,7 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
         return NotLifted(f"a {tree.key.upper()} is not evaluated in passes")
     if not all(has_call(part) is False for key, part in tree.args.items() if _is_other(tree, key, part, source)):
         return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
-    before = tree.sql(dialect="duckdb")
+    before, original = tree.sql(dialect="duckdb"), source.copy()
     unchanged = text if source is tree else source.sql(dialect="duckdb")
     tree = apply_rules(tree, cost) if rules else tree
     source = _source(tree)
@@ -104,9 +106,17 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     whole = tree.sql(dialect="duckdb") if changed else text
     query = whole if source is tree else source.sql(dialect="duckdb")
     if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
-        return Lifted(whole, query, stages(source), limit, len(stages(source.args["where"])), changed, False, unchanged)
+        filters = len(stages(source.args["where"]))
+        return Lifted(whole, query, stages(source), limit, filters, changed, unchanged=unchanged, tree=original)
     return Lifted(
-        whole, query, stages(source), changed=changed, unchanged=unchanged, into=_into(text, tree), made=_made(tree)
+        whole,
+        query,
+        stages(source),
+        changed=changed,
+        unchanged=unchanged,
+        into=_into(text, tree),
+        made=_made(tree),
+        tree=original,
     )
 
 

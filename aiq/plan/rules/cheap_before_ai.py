@@ -75,7 +75,11 @@ def _filter(condition: exp.Expr, cost: Cost, also: list[exp.Expr]) -> exp.Expr:
             chain = _case(_filter(part, cost, []), exp.true(), chain)
         if cheap:
             chain = _case(exp.or_(*cheap), exp.true(), chain)
-        return chain if not also else _case(exp.and_(*also), chain)
+        chain = chain if not also else _case(exp.and_(*also), chain)
+        implied = [_cheap_part(part) for part in condition.flatten()]
+        if any(each is None for each in implied):
+            return chain
+        return exp.and_(exp.or_(*(each for each in implied if each is not None)), chain, copy=False)
     if isinstance(condition, exp.And):
         cheap, dear = _split(condition, cost)
     else:
@@ -87,6 +91,16 @@ def _filter(condition: exp.Expr, cost: Cost, also: list[exp.Expr]) -> exp.Expr:
     if guards:
         chain = _case(exp.and_(*guards), chain)
     return exp.and_(*(part.copy() for part in cheap), chain, copy=False)
+
+
+def _cheap_part(branch: exp.Expr) -> exp.Expr | None:
+    """What must hold without any call for a branch of an OR to hold: it may be what two tables are joined by."""
+    from sqlglot import exp
+
+    inner = branch.unnest()
+    parts = inner.flatten() if isinstance(inner, exp.And) else [inner]
+    cheap = [part.copy() for part in parts if not has_call(part)]
+    return exp.and_(*cheap) if cheap else None
 
 
 def _value(condition: exp.Connector, cost: Cost) -> exp.Expr:

@@ -39,12 +39,12 @@ def rewritten(text: str) -> str | None:
             "SELECT sum(CASE WHEN (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x' THEN 1 ELSE k END) AS n FROM t",
         ),
         (
-            "SELECT count(*) FROM t WHERE CASE ai1(a) WHEN 'x' THEN true ELSE k > 5 END",
-            "SELECT count(*) FROM t WHERE CASE (SELECT ai1(r0) FROM (SELECT a AS r0)) WHEN 'x' THEN true ELSE k > 5 END",
+            "SELECT count(*) FROM t WHERE CASE ai1(a) WHEN 'x' THEN true ELSE k END",
+            "SELECT count(*) FROM t WHERE CASE (SELECT ai1(r0) FROM (SELECT a AS r0)) WHEN 'x' THEN true ELSE k END",
         ),
         (
-            "SELECT k, count(*) FROM t WHERE ai1(a) = 'x' GROUP BY k ORDER BY k LIMIT 5",
-            "SELECT k, count(*) FROM t WHERE (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x' GROUP BY k ORDER BY k LIMIT 5",
+            "SELECT k, sum(m) FROM t WHERE ai1(a) = 'x' GROUP BY k ORDER BY k LIMIT 5",
+            "SELECT k, sum(m) FROM t WHERE (SELECT ai1(r0) FROM (SELECT a AS r0)) = 'x' GROUP BY k ORDER BY k LIMIT 5",
         ),
         (
             "SELECT ai1(a) AS r, count(*) AS n FROM t GROUP BY r ORDER BY n LIMIT 5",
@@ -119,6 +119,7 @@ def test_a_request_that_is_made_of_several_rows_stays_where_it_is(request_: str)
         "SELECT ai1(a) AS a, count(*) AS n FROM t GROUP BY a ORDER BY n LIMIT 5",
         "SELECT ai1(a) AS r, count(*) AS n FROM t WHERE k IN (SELECT k FROM u) GROUP BY r ORDER BY n LIMIT 5",
         "SELECT a, count(*) AS n FROM t GROUP BY a ORDER BY ai1(a) LIMIT 5",
+        "SELECT k, sum(k) OVER () AS n FROM t WHERE ai1(a) = 'x' ORDER BY k LIMIT 5",
         "SELECT DISTINCT ai1(a) AS r FROM t",
         "SELECT upper(ai1(a)) FROM t",
         "SELECT list_transform(l, x -> ai1(x)) AS r FROM t",

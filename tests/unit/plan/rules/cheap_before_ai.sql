@@ -81,3 +81,11 @@ SELECT a FROM t WHERE CASE WHEN ai2(a) = 'y' THEN ai1(a) <> 'x' END
 SELECT a FROM t WHERE ai1(a) = 'x' OR ai2(a) <> 'y'
 -- becomes
 SELECT a FROM t WHERE CASE WHEN ai2(a) <> 'y' THEN TRUE ELSE ai1(a) = 'x' END
+
+-- case: an OR whose branches all have cheap conditions, which may be what joins the tables
+SELECT t.id FROM t, u WHERE (t.id = u.id AND t.k < 5 AND ai1(t.body) = 'x') OR (t.id = u.id AND t.k > 9)
+-- becomes
+SELECT t.id FROM t, u WHERE ((t.id = u.id AND t.k < 5) OR (t.id = u.id AND t.k > 9))
+AND CASE WHEN t.id = u.id AND t.k > 9 THEN TRUE
+ELSE CASE WHEN NOT (t.id = u.id AND t.k < 5) THEN FALSE
+ELSE t.id = u.id AND t.k < 5 AND CASE WHEN t.id = u.id AND t.k < 5 THEN ai1(t.body) = 'x' END END END
