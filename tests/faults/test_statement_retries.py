@@ -247,7 +247,8 @@ def test_within_its_limit_a_batch_does_not_wait(conf: ConfFolder, home: Path, le
     conf.endpoint("chat", gateway={"rate_limits": [{"calls": 100, "renewal_period": "minute"}]})
     with aiq.connect(conf=conf.path, home=home) as session:
         session.sql("SELECT ai_query('chat', 'Row ' || i) AS r FROM range(100) AS r(i)")
-    assert {row["limit_wait_ms"] for row in ledger_rows("system.aiq.calls")} == {0.0}
+    # A moment to ask the store that processes share is no wait for the minute to pass.
+    assert max(row["limit_wait_ms"] for row in ledger_rows("system.aiq.calls")) < 1000.0
 
 
 def test_a_quota_of_the_provider_is_waited_for(conf: ConfFolder, home: Path, simulator: SimulatorProcess) -> None:
