@@ -290,7 +290,7 @@ class Gateway:
         """
         most = 0.0
         for target in self._routes[request.endpoint].targets.values():
-            if target.price is None and target.entity.provider != "model-server":
+            if target.unpriced:
                 raise BudgetExceeded(
                     f"aiq_max_cost_usd cannot be kept: the price of model '{target.entity.model}' of endpoint "
                     f"'{request.endpoint}' is not known. Set it under prices in conf/aiq.yml."
@@ -360,13 +360,12 @@ class Gateway:
         for target in targets.values():
             target.adapter.prepare()
         if any(limit.unit == "cost_usd" for limit in endpoint.aiq_rate_limits):
-            for entity in endpoint.entities:
-                if targets[entity.name].price is None and entity.provider != "model-server":
-                    raise ConfigError(
-                        f"endpoint '{name}' has a limit in US dollars, and the price of its model '{entity.model}' is "
-                        "not known. Set it under prices in conf/aiq.yml.",
-                        file=endpoint.file or None,
-                    )
+            for target in (target for target in targets.values() if target.unpriced):
+                raise ConfigError(
+                    f"endpoint '{name}' has a limit in US dollars, and the price of its model '{target.entity.model}' "
+                    "is not known. Set it under prices in conf/aiq.yml.",
+                    file=endpoint.file or None,
+                )
         assert self._transport is not None
         failover = endpoint.failover
         healths = {name: target.health for name, target in targets.items()}

@@ -41,6 +41,11 @@ class Target(NamedTuple):
     health: Health
     latencies: Latencies
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether its calls cost something that nobody knows. A model server bills nobody."""
+        return self.price is None and self.entity.provider != "model-server"
+
 
 class Route(NamedTuple):
     """An endpoint with what is needed to serve it. Times in seconds, infinite where there is no limit.

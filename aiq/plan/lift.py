@@ -87,23 +87,18 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
         if _asks_with_the_time(tree):
             return NotLifted("its requests may hold the time, which is another after each rollback")
-        before = tree.sql(dialect="duckdb")
-        tree = apply_rules(tree, cost) if rules else tree
-        changed = tree.sql(dialect="duckdb") != before
-        whole = tree.sql(dialect="duckdb") if changed else text
+        tree, whole, changed = _ruled(tree, text, cost if rules else None)
         return Lifted(whole, whole, stages(tree), changed=changed, writes=True)
     source = _source(tree)
     if source is None:
         return NotLifted(f"a {tree.key.upper()} is not evaluated in passes")
     if not all(has_call(part) is False for key, part in tree.args.items() if _is_other(tree, key, part, source)):
         return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
-    before, original = tree.sql(dialect="duckdb"), source.copy()
+    original = source.copy()
     unchanged = text if source is tree else source.sql(dialect="duckdb")
-    tree = apply_rules(tree, cost) if rules else tree
+    tree, whole, changed = _ruled(tree, text, cost if rules else None)
     source = _source(tree)
     assert source is not None
-    changed = tree.sql(dialect="duckdb") != before
-    whole = tree.sql(dialect="duckdb") if changed else text
     query = whole if source is tree else source.sql(dialect="duckdb")
     if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
         filters = len(stages(source.args["where"]))
@@ -118,6 +113,16 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
         made=_made(tree),
         tree=original,
     )
+
+
+def _ruled(tree: exp.Expr, text: str, cost: Callable[[int], float] | None) -> tuple[exp.Expr, str, bool]:
+    """A statement after all rules, its text, and whether they changed it; `cost` None applies none."""
+    if cost is None:
+        return tree, text, False
+    before = tree.sql(dialect="duckdb")
+    tree = apply_rules(tree, cost)
+    after = tree.sql(dialect="duckdb")
+    return (tree, after, True) if after != before else (tree, text, False)
 
 
 def _source(tree: exp.Expr) -> exp.Query | None:

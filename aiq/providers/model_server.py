@@ -44,7 +44,7 @@ class ModelServerAdapter:
         return False
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        raise NotImplementedError("predictions do not come in pieces")
+        raise AssertionError("predictions do not come in pieces, as `streams` says")
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         return HttpRequest(self._config.url, self._headers, orjson.dumps(request.body))
