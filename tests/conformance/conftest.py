@@ -132,3 +132,21 @@ class Beside:
 def beside(engine: Engine) -> Beside:
     """The engine beside plain DuckDB with a pure function of the same answers."""
     return Beside(engine)
+
+
+@pytest.fixture
+def items(beside: Beside) -> Beside:
+    """`items`: 24 rows in 4 groups with distinct questions (8 are answered yes, 12 good).
+
+    `name` has 6 values, `note` is NULL in 5 rows and distinct in 19.
+    """
+    ids = range(24)
+    beside.load(
+        "items",
+        grp=[i % 4 for i in ids],
+        name=[f"thing {i % 6}" for i in ids],
+        note=[None if i % 5 == 0 else f"note {i}" for i in ids],
+        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
+        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
+    )
+    return beside

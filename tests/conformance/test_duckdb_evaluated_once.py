@@ -15,20 +15,6 @@ YES, GOOD = "ai_query('chat', ask)", "ai_query('chat', check_it)"
 ALL = f"SELECT id, {YES} AS r FROM items"
 
 
-@pytest.fixture
-def items(beside: Beside) -> Beside:
-    """`items`: 24 rows in 4 groups with distinct questions (8 are answered yes, 12 good), and 6 names."""
-    ids = range(24)
-    beside.load(
-        "items",
-        grp=[i % 4 for i in ids],
-        name=[f"thing {i % 6}" for i in ids],
-        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
-        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
-    )
-    return beside
-
-
 FORMS = [
     pytest.param(
         f"WITH c AS MATERIALIZED ({ALL}) SELECT x.id FROM c x JOIN c y USING (id) WHERE x.r = y.r",

@@ -14,20 +14,6 @@ NAME = "ai_query('chat', name)"
 IS_YES = f"CASE WHEN {YES} = 'yes' THEN 1 ELSE 0 END"
 
 
-@pytest.fixture
-def items(beside: Beside) -> Beside:
-    """`items`: 24 rows in 4 groups with distinct questions (8 are answered yes, 12 good), and 6 names."""
-    ids = range(24)
-    beside.load(
-        "items",
-        grp=[i % 4 for i in ids],
-        name=[f"thing {i % 6}" for i in ids],
-        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
-        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
-    )
-    return beside
-
-
 GROUPS = [
     pytest.param(f"SELECT {YES} AS r, count(*) AS n FROM items GROUP BY {YES}", 24, id="by-the-answer"),
     pytest.param(f"SELECT {YES} AS r, count(*) AS n FROM items GROUP BY 1", 24, id="by-position"),

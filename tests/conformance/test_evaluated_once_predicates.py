@@ -15,21 +15,6 @@ GOOD = "ai_query('chat', check_it)"
 """`good` for the 12 even rows."""
 
 
-@pytest.fixture
-def items(beside: Beside) -> Beside:
-    """`items`: 24 rows with distinct questions; `name` has 6 values, `note` is NULL in 5 rows and distinct in 19."""
-    ids = range(24)
-    beside.load(
-        "items",
-        grp=[i % 4 for i in ids],
-        name=[f"thing {i % 6}" for i in ids],
-        note=[None if i % 5 == 0 else f"note {i}" for i in ids],
-        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
-        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
-    )
-    return beside
-
-
 CASES = [
     pytest.param(f"SELECT id, upper({YES}) AS r FROM items", 24, id="in-an-expression"),
     pytest.param(f"SELECT id FROM items WHERE {YES} = 'yes'", 24, id="where"),

@@ -18,26 +18,15 @@ YES_IDS = f"SELECT id FROM items WHERE {YES} = 'yes'"
 
 
 @pytest.fixture
-def both(beside: Beside) -> Beside:
-    """`items` (24 rows, distinct questions: 8 are answered yes, 12 good) and `facts`.
-
-    `facts` has 12 rows: two for each of the items 0 to 5, three labels, and `grp` 0 or 1.
-    """
-    ids = range(24)
-    beside.load(
-        "items",
-        grp=[i % 4 for i in ids],
-        name=[f"thing {i % 6}" for i in ids],
-        ask=[f"Item {i}: {'no' if i % 3 else 'yes'}.\nAnswer with exactly one of: yes, no" for i in ids],
-        check_it=[f"Look at {i}: {'bad' if i % 2 else 'good'}.\nAnswer with exactly one of: good, bad" for i in ids],
-    )
-    beside.load(
+def both(items: Beside) -> Beside:
+    """`items`, and `facts` with 12 rows: two for each of the items 0 to 5, three labels, and `grp` 0 or 1."""
+    items.load(
         "facts",
         item=[i % 6 for i in range(12)],
         grp=[i % 2 for i in range(12)],
         label=[f"label {i % 3}" for i in range(12)],
     )
-    return beside
+    return items
 
 
 JOINS = [
