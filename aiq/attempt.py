@@ -18,7 +18,7 @@ from aiq.errors import ProviderError, RequestFailed
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import Intent, Outcome
 from aiq.policy.quota import Slot
-from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, stated_limits, text_characters
+from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
 from aiq.request import Answer, Request, Usage
 from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
 
@@ -91,6 +91,8 @@ class Attempts:
                     async for _ in chunks:
                         pass
             else:
+                if target.token is not None and target.token.due:
+                    await target.token.renew(route.transport)
                 wire = adapter.encode(request)
                 await self._intend(route, request, trace, attempt)
                 response = await route.transport.send(wire, self._timeout_s(route, request))
@@ -123,6 +125,9 @@ class Attempts:
         self, route: Route, request: Request, trace: Trace, attempt: Attempt
     ) -> AsyncGenerator[Chunk, None]:
         adapter, clock = attempt.target.adapter, self._clock
+        token = attempt.target.token
+        if token is not None and token.due:
+            await token.renew(route.transport)
         wire = adapter.encode(request, stream=True)
         await self._intend(route, request, trace, attempt)
         timeout_s = self._timeout_s(route, request)
@@ -164,7 +169,7 @@ class Attempts:
     @staticmethod
     def _learn(attempt: Attempt, request: Request, response: HttpResponse) -> None:
         """Tells the gate what is left of the provider's quota, where the response states it."""
-        stated = stated_limits(response)
+        stated = attempt.target.adapter.stated_limits(response)
         if stated is not None:
             refused = response.status == 429
             attempt.lacking = attempt.target.gate.learn(attempt.slot, request, stated, refused=refused)
@@ -210,6 +215,9 @@ class Attempts:
     @staticmethod
     def _failed(attempt: Attempt, error: ProviderError) -> None:
         attempt.error = error
+        token = attempt.target.token
+        if error.status == 401 and error.kind == "auth" and token is not None and token.refused():
+            error.kind = "adapted"
         if error.usage is None and attempt.decoder is not None:
             error.usage = attempt.decoder.partial()
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aiq.config.endpoint import Config, CustomConfig, Endpoint, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.endpoint import Config, Endpoint, Secret, ServedEntity, Settings
 from aiq.config.load import load_config
 from aiq.errors import AiqError, ConfigError, SecretError
 from aiq.ledger.tables import Tables
+from aiq.providers import adapter_for
 
 _PACKAGES = ("duckdb", "pyarrow", "deltalake", "sqlglot", "pyreqwest")
 _PYTHON = (3, 11)
@@ -60,15 +62,18 @@ def examine(conf: str | os.PathLike[str] | None, home: Path) -> list[Check]:
 
 def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
     """The secrets that a call of the entity needs."""
-    config = entity.config
-    if isinstance(config, OpenAIConfig):
-        found = config.api_key
-    elif isinstance(config, CustomConfig) and config.header is not None:
-        found = config.header[1]
-    else:
-        found = config.bearer
-    if found is not None:
-        yield found
+    yield from _secrets_in(entity.config)
+
+
+def _secrets_in(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _secrets_in(part)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _secrets_in(getattr(value, field.name))
 
 
 class _Address(NamedTuple):
@@ -155,9 +160,7 @@ def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, st
 
 def _address(entity: ServedEntity, settings: Settings) -> _Address | None:
     """Where a call of the entity connects to: the provider, or the proxy before it."""
-    config = entity.config
-    url = (config.api_base or "https://api.openai.com/v1") if isinstance(config, OpenAIConfig) else config.url
-    parts = urlsplit(url)
+    parts = urlsplit(adapter_for(entity).address)
     proxy = settings.proxy
     if proxy is None and parts.hostname and not proxy_bypass(parts.hostname):
         proxy = getproxies().get(parts.scheme)

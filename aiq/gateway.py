@@ -18,8 +18,8 @@ from typing import Any
 
 from aiq.admission import Admission
 from aiq.attempt import Attempts
-from aiq.config.describe import nearest
 from aiq.config.endpoint import Config, Endpoint
+from aiq.config.nearest import nearest
 from aiq.errors import (
     AiqError,
     BudgetExceeded,
@@ -47,6 +47,7 @@ from aiq.providers import adapter_for
 from aiq.providers.base import Chunk, text_characters
 from aiq.request import Answer, Caller, Request, Task, new_request_id
 from aiq.route import NextAttempt, Route, Target, Trace, cost_of_failure
+from aiq.tokens import AccessToken
 from aiq.transport import Transport, open_transport, transport_settings
 
 RELOAD_S = 0.5
@@ -345,20 +346,20 @@ class Gateway:
         settings = self.config.settings
         own = settings.endpoints.get(name)
         each = self._concurrency(name)
-        targets = {
-            entity.name: Target(
+        targets: dict[str, Target] = {}
+        for entity in endpoint.entities:
+            adapter = adapter_for(entity)
+            adapter.prepare()
+            targets[entity.name] = Target(
                 entity,
-                adapter_for(entity),
+                adapter,
                 Gate(each, self._clock, self._sleep),
                 RetryQuota(),
                 price_of(entity, settings.prices),
                 Health(self._clock),
                 Latencies(),
+                None if adapter.token_request() is None else AccessToken(adapter, self._clock),
             )
-            for entity in endpoint.entities
-        }
-        for target in targets.values():
-            target.adapter.prepare()
         if any(limit.unit == "cost_usd" for limit in endpoint.aiq_rate_limits):
             for target in (target for target in targets.values() if target.unpriced):
                 raise ConfigError(

@@ -47,6 +47,7 @@ class Request(NamedTuple):
 class Usage(NamedTuple):
     """Tokens of one call. `cached_tokens` is a part of `input_tokens`, `reasoning_tokens` of `output_tokens`.
 
+    `cache_write_tokens` is the part of `input_tokens` that was put into the provider's cache, where that costs more.
     `estimated` is true where the provider sent no usage and (text length + 1) / 4 stands in.
     """
 
@@ -55,6 +56,7 @@ class Usage(NamedTuple):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
 
 
 class Answer(NamedTuple):

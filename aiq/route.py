@@ -20,6 +20,7 @@ from aiq.policy.retry import RetryQuota
 from aiq.policy.routing import Router
 from aiq.providers import Adapter
 from aiq.request import Answer, Usage, new_request_id
+from aiq.tokens import AccessToken
 from aiq.transport import Transport
 
 NextAttempt = Callable[[float | None], Awaitable[object]]
@@ -40,6 +41,7 @@ class Target(NamedTuple):
     price: PriceTag | None
     health: Health
     latencies: Latencies
+    token: AccessToken | None = None
 
     @property
     def unpriced(self) -> bool:

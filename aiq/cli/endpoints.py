@@ -43,8 +43,9 @@ def show(name: Annotated[str, typer.Argument(help="The endpoint.")], conf: Conf 
     """Show an endpoint as JSON, as Databricks' REST API does."""
     import json
 
-    from aiq.config.describe import describe_endpoint, nearest
+    from aiq.config.describe import describe_endpoint
     from aiq.config.load import load_config
+    from aiq.config.nearest import nearest
     from aiq.errors import ConfigError
 
     config = load_config(conf, home_folder(home))

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from aiq.config.endpoint import (
-    CustomConfig,
-    Endpoint,
-    Failover,
-    Guardrails,
-    OpenAIConfig,
-    RateLimit,
-    Secret,
-    ServedEntity,
-    SideGuardrails,
-)
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """` Did you mean 'chat'?`, or "" when nothing is close. Starts with a space, to follow a full stop."""
-    folded = {known.casefold(): known for known in names}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+from aiq.config.describe_entity import describe_entity, given
+from aiq.config.endpoint import Endpoint, Failover, Guardrails, RateLimit, SideGuardrails
 
 
 def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -64,7 +45,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "description": endpoint.description,
         "state": {"ready": "READY", "config_update": "NOT_UPDATING"},
         "config": {
-            "served_entities": [_describe_entity(entity) for entity in endpoint.entities],
+            "served_entities": [describe_entity(entity) for entity in endpoint.entities],
             "traffic_config": {
                 "routes": [
                     {"served_entity_name": e.name, "traffic_percentage": e.traffic_percentage}
@@ -77,7 +58,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     }
     if endpoint.permissions is not None:
         shape["permissions"] = [
-            _given(
+            given(
                 level=p.level,
                 user_name=p.user_name,
                 group_name=p.group_name,
@@ -118,7 +99,7 @@ def _describe_guards(guardrails: Guardrails) -> dict[str, Any]:
             shape[name] = list(value) if isinstance(value, tuple) else value
     if guardrails.safety_endpoint is not None:
         categories = guardrails.safety_categories
-        shape["safety"] = _given(
+        shape["safety"] = given(
             endpoint=guardrails.safety_endpoint,
             format=guardrails.safety_format,
             categories=None if categories is None else list(categories),
@@ -135,52 +116,4 @@ def _describe_guards(guardrails: Guardrails) -> dict[str, Any]:
 def _describe_limit(limit: RateLimit) -> dict[str, Any]:
     period = {60: "minute", 3600: "hour", 86400: "day"}.get(limit.period_s)
     amount: dict[str, Any] = {limit.unit: limit.amount}
-    return {**amount, **_given(key=limit.key, principal=limit.principal, tag=limit.tag, renewal_period=period)}
-
-
-def _describe_entity(entity: ServedEntity) -> dict[str, Any]:
-    shape: dict[str, Any] = {"id": entity.id, "name": entity.name}
-    if entity.context_window is not None:
-        shape["aiq"] = {"context_window": entity.context_window}
-    config = entity.config
-    if isinstance(config, OpenAIConfig):
-        settings = _given(
-            openai_api_key=_reference(config.api_key),
-            openai_api_type=config.api_type,
-            openai_api_base=_without_query(config.api_base),
-            openai_api_version=config.api_version,
-            openai_deployment_name=config.deployment_name,
-            openai_organization=config.organization,
-        )
-        external: dict[str, Any] = {"openai_config": settings}
-    elif isinstance(config, CustomConfig):
-        settings = {"custom_provider_url": _without_query(config.url)}
-        if config.bearer is not None:
-            settings["bearer_token_auth"] = _given(token=_reference(config.bearer))
-        if config.header is not None:
-            settings["api_key_auth"] = _given(key=config.header[0], value=_reference(config.header[1]))
-        external = {"custom_provider_config": settings}
-    else:
-        server = _given(url=_without_query(config.url), token=_reference(config.bearer))
-        version = _given(entity_version=entity.entity_version)
-        return {**shape, "entity_name": entity.model, **version, "model_server": server}
-    name = {"name": entity.model, "provider": entity.provider, "task": entity.task}
-    return {**shape, "external_model": {**name, **external}}
-
-
-def _given(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _reference(secret: Secret | None) -> str | None:
-    if secret is None or not secret.source.startswith("secrets/"):
-        return None
-    return "{{" + secret.source + "}}"
-
-
-def _without_query(url: str | None) -> str | None:
-    """Some gateways take their key in the query."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "..." if parts.query else "", ""))
+    return {**amount, **given(key=limit.key, principal=limit.principal, tag=limit.tag, renewal_period=period)}

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from aiq.config.describe import nearest
+from aiq.config.nearest import nearest
 from aiq.errors import ConfigError, UnsupportedConfigError
 
 MAX_FILE_BYTES = 1024 * 1024

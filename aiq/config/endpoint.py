@@ -37,6 +37,9 @@ class Secret:
         raise TypeError("a Secret cannot be pickled; send the endpoint's name and resolve it where it is used")
 
 
+AZURE_AUTHORITY = "https://login.microsoftonline.com"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenAIConfig:
     """`openai_config`. `api_type` is openai, azure (api-key header) or azuread (Entra token)."""
@@ -47,6 +50,62 @@ class OpenAIConfig:
     api_version: str | None = None
     deployment_name: str | None = None
     organization: str | None = None
+    entra: EntraConfig | None = None
+    responses: bool = False
+    """Whether chat goes over the Responses API."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntraConfig:
+    """An application of Microsoft Entra, whose tokens Azure OpenAI takes. `authority` is where it gets them."""
+
+    tenant_id: str
+    client_id: str
+    client_secret: Secret
+    authority: str = AZURE_AUTHORITY
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConfig:
+    """A provider that takes one key: anthropic, cohere, ai21labs, and palm (the Gemini API, which took PaLM's keys).
+
+    `api_base` None is the provider's own address.
+    """
+
+    api_key: Secret
+    api_base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VertexConfig:
+    """`google_cloud_vertex_ai_config`. `private_key` is a service account's key file (JSON)."""
+
+    project_id: str
+    region: str
+    private_key: Secret
+    api_base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BedrockConfig:
+    """`amazon_bedrock_config`: a key pair that signs (SigV4), or an API key that is sent. `api_base` None is AWS's."""
+
+    region: str
+    vendor: Literal["anthropic", "cohere", "ai21labs", "amazon", "grok"]
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+    api_key: Secret | None = None
+    api_base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabricksConfig:
+    """`databricks_model_serving_config`: a token, or a service principal that gets its own (OAuth M2M)."""
+
+    workspace_url: str
+    api_token: Secret | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +128,22 @@ class ModelServerConfig:
     bearer: Secret | None = None
 
 
-ProviderConfig = OpenAIConfig | CustomConfig | ModelServerConfig
+ProviderConfig = (
+    OpenAIConfig | CustomConfig | ModelServerConfig | KeyConfig | VertexConfig | BedrockConfig | DatabricksConfig
+)
+Provider = Literal[
+    "openai",
+    "custom",
+    "anthropic",
+    "cohere",
+    "ai21labs",
+    "palm",
+    "amazon-bedrock",
+    "google-cloud-vertex-ai",
+    "databricks-model-serving",
+    "model-server",
+]
+"""Databricks' names; `model-server` is where a custom model is scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +152,7 @@ class ServedEntity:
 
     id: str
     name: str
-    provider: Literal["openai", "custom", "model-server"]
+    provider: Provider
     model: str
     task: Task
     config: ProviderConfig

@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
-from aiq.config.describe import nearest
 from aiq.config.document import Node, read_documents
 from aiq.config.endpoint import Endpoint, Guardrails, ModelServerConfig, Secret, ServedEntity
 from aiq.config.gateway_policy import GatewayPolicy, read_gateway, read_permissions, read_rate_limits
+from aiq.config.nearest import nearest
 from aiq.config.secrets import SecretStore
 from aiq.config.served_entities import read_served_entities, stable_id
 from aiq.config.variables import Variables
@@ -189,7 +189,7 @@ def _fingerprint(entities: tuple[ServedEntity, ...], guardrails: Guardrails | No
             "model": e.model,
             "version": e.entity_version,
             "task": e.task,
-            "config": {f.name: _canonical(getattr(e.config, f.name)) for f in fields(e.config)},
+            "config": _canonical(e.config),
         }
         for e in sorted(entities, key=lambda e: e.name)
     ]
@@ -202,4 +202,6 @@ def _fingerprint(entities: tuple[ServedEntity, ...], guardrails: Guardrails | No
 def _canonical(value: object) -> Any:
     if isinstance(value, Secret):
         return value.source
+    if is_dataclass(value):
+        return {field.name: _canonical(getattr(value, field.name)) for field in fields(value)}
     return [_canonical(part) for part in value] if isinstance(value, tuple) else value

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple, NoReturn, cast
 
-from aiq.config.describe import nearest
 from aiq.config.document import Node
 from aiq.config.endpoint import Endpoint, Guardrails, SideGuardrails
+from aiq.config.nearest import nearest
 from aiq.errors import ConfigError
 
 OWN = "ai_gateway.aiq.guardrails"

@@ -10,12 +10,12 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from aiq.config.describe import nearest
 from aiq.config.document import Node, read_documents
 from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Secret, Settings
+from aiq.config.external_models import read_model_server
+from aiq.config.nearest import nearest
 from aiq.config.reuse import Reuse, parse_reuse
 from aiq.config.secrets import SecretStore, read_reference
-from aiq.config.served_entities import read_model_server
 from aiq.errors import ConfigError, StatementError
 
 MAX_CONCURRENCY = 16_384

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from aiq.config.describe import nearest
 from aiq.config.document import Node
+from aiq.config.nearest import nearest
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z][\w.\-\[\]]*)\}")
 _MAX_TEXT = 64 * 1024

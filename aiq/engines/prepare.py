@@ -14,7 +14,7 @@ import duckdb
 
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
-from aiq.config.describe import nearest
+from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller
 from aiq.errors import FunctionError, LedgerError, StatementError

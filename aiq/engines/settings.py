@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from aiq.config.describe import nearest
+from aiq.config.nearest import nearest
 from aiq.config.reuse import Reuse, parse_reuse
 from aiq.errors import StatementError
 

@@ -25,6 +25,7 @@ from aiq.functions.images import image_part
 from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
+from aiq.providers import abilities_of
 from aiq.providers.base import text_characters
 
 MAX_SEEN = 10_000
@@ -57,7 +58,7 @@ class CallSite:
                 options.model_parameters,
                 task=self.task,
                 endpoint=endpoint.name,
-                provider=endpoint.entities[0].provider,
+                providers={entity.provider: abilities_of(entity) for entity in endpoint.entities},
             )
         if options.response_format is not None:
             if self.task != "llm/v1/chat":

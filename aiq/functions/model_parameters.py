@@ -15,6 +15,8 @@ import orjson
 
 from aiq.errors import FunctionError
 from aiq.functions.types import shorten
+from aiq.providers.abilities import Abilities
+from aiq.request import Task
 
 Check = Callable[[str, Any], Any]
 """(name, value) -> the value as JSON takes it; raises _Refused."""
@@ -181,20 +183,23 @@ _RESERVED = {
 }
 
 
+_OPENAI = {"openai": Abilities()}
+
+
 def check_model_parameters(
-    params: Mapping[str, Any], *, task: str, endpoint: str, provider: str = "openai"
+    params: Mapping[str, Any], *, task: Task, endpoint: str, providers: Mapping[str, Abilities] = _OPENAI
 ) -> dict[str, Any]:
     """The parameters as they go into the request's body; NULLs are left out.
 
     `params` are Python values of a SQL struct or map, where a number may be a Decimal. Numbers come back as
-    int or float by the parameter's type, so that 0, 0.0 and Decimal('0.0') give one request. A map
-    `extra_params` is spread out: names unknown here are allowed in it, and everywhere for provider `custom`,
-    whose servers have parameters of their own.
+    int or float by the parameter's type, so that 0, 0.0 and Decimal('0.0') give one request. `providers` are those
+    that may be asked: each has to honour every parameter. A map `extra_params` is spread out, and what is in it goes
+    to the provider unchecked.
 
     Raises FunctionError AI_FUNCTION_INVALID_MODEL_PARAMETERS with Databricks' sub-condition.
     """
     try:
-        return _checked(params, task, provider)
+        return _checked(params, task, providers)
     except _Refused as e:
         given = shorten(_json(params), 90)
         raise FunctionError(
@@ -204,7 +209,7 @@ def check_model_parameters(
         ) from None
 
 
-def _checked(params: Mapping[str, Any], task: str, provider: str) -> dict[str, Any]:
+def _checked(params: Mapping[str, Any], task: Task, providers: Mapping[str, Abilities]) -> dict[str, Any]:
     known = _KNOWN.get(task)
     if known is None:
         reason = f"task {shorten(task, 30)} takes no modelParameters; a custom model's inputs go into `request`"
@@ -217,11 +222,21 @@ def _checked(params: Mapping[str, Any], task: str, provider: str) -> dict[str, A
             raise _Refused("FOUND_RESERVED_PARAMETER_NAME", f"{_quoted(name)} is reserved: {_RESERVED[name]}")
         if name in given and name in extra:
             raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is there again in `extra_params`")
-        if name not in known and name not in extra and provider != "custom":
-            near = difflib.get_close_matches(name.lower(), known, 1)
-            hint = f"perhaps you mean `{near[0]}`" if near else "what only this model knows goes into `extra_params`"
-            raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is no parameter of {task}; {hint}")
+        if name not in extra:
+            _check_known(name, known, task, providers)
     return {name: known.get(name, _plain)(name, value) for name, value in (given | extra).items() if value is not None}
+
+
+def _check_known(name: str, known: Mapping[str, Check], task: Task, providers: Mapping[str, Abilities]) -> None:
+    for provider, abilities in providers.items():
+        if abilities.has_own(name) or (name in known and abilities.honours(task, name)):
+            continue
+        if name in known:
+            reason = f"{_quoted(name)} cannot be honoured by provider {provider}; leave it out"
+            raise _Refused("UNSUPPORTED_MODEL_PARAMETER", reason)
+        near = difflib.get_close_matches(name.lower(), known, 1)
+        hint = f"perhaps you mean `{near[0]}`" if near else "what only this model knows goes into `extra_params`"
+        raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is no parameter of {task}; {hint}")
 
 
 def _quoted(name: str) -> str:

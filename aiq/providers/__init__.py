@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Protocol
 
-from aiq.config.endpoint import ServedEntity
+from aiq.config.endpoint import Provider, ServedEntity
+from aiq.errors import UnsupportedConfigError
+from aiq.providers.abilities import Abilities
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.model_server import ModelServerAdapter
-from aiq.providers.openai import OpenAIAdapter
+from aiq.providers.openai import CustomAdapter, OpenAIAdapter
 
-_ADAPTERS: dict[str, Callable[[ServedEntity], Adapter]] = {
+
+class _AdapterType(Protocol):
+    abilities: Abilities
+
+    def __call__(self, entity: ServedEntity, clock: Callable[[], float]) -> Adapter: ...
+
+
+_ADAPTERS: dict[Provider, _AdapterType] = {
     "openai": OpenAIAdapter,
-    "custom": OpenAIAdapter,
+    "custom": CustomAdapter,
     "model-server": ModelServerAdapter,
 }
 
 
-def adapter_for(entity: ServedEntity) -> Adapter:
-    """The adapter that speaks the entity's wire format."""
-    return _ADAPTERS[entity.provider](entity)
+def adapter_for(entity: ServedEntity, clock: Callable[[], float] = time.time) -> Adapter:
+    """The adapter that speaks the entity's wire format. `clock` gives seconds since 1970, for signatures."""
+    return _adapter(entity)(entity, clock)
 
 
-__all__ = ["Adapter", "HttpRequest", "HttpResponse", "adapter_for"]
+def abilities_of(entity: ServedEntity) -> Abilities:
+    """What the entity's provider can be asked for."""
+    return _adapter(entity).abilities
+
+
+def _adapter(entity: ServedEntity) -> _AdapterType:
+    found = _ADAPTERS.get(entity.provider)
+    if found is None:
+        raise UnsupportedConfigError(
+            f"provider {entity.provider} of served entity '{entity.name}' is not supported yet. Supported: "
+            f"{', '.join(_ADAPTERS)}"
+        )
+    return found
+
+
+__all__ = ["Abilities", "Adapter", "HttpRequest", "HttpResponse", "abilities_of", "adapter_for"]

@@ -132,6 +132,11 @@ class StreamDecoder(Protocol):
 class Adapter(Protocol):
     """One served entity, spoken to in its own wire format."""
 
+    @property
+    def address(self) -> str:
+        """The URL that requests begin with, for people and for checks: no key is ever in it."""
+        ...
+
     def prepare(self) -> None:
         """Looks the entity's credential up, which may take seconds. Raises SecretError where there is none."""
         ...
@@ -150,6 +155,21 @@ class Adapter(Protocol):
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         """Raises ProviderError for everything that is not a usable answer."""
+        ...
+
+    def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
+        """The rate limits that a response states in its headers, None where there are none."""
+        ...
+
+    def token_request(self) -> HttpRequest | None:
+        """Asks for an access token; None where the entity's credential is used as it is. `prepare` came before."""
+        ...
+
+    def take_token(self, response: HttpResponse) -> float:
+        """Keeps the token that a response grants; the seconds it is valid. Raises ProviderError where it grants none.
+
+        `encode` uses the last one.
+        """
         ...
 
 
@@ -302,9 +322,12 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def redacted(text: str, secret: str) -> str:
-    """A provider's words without the credential it was sent. Before they are cut: half a secret is one too."""
-    return text.replace(secret, "***") if secret else text
+def redacted(text: str, *secrets: str) -> str:
+    """A provider's words without the credentials it was sent. Before they are cut: half a secret is one too."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
 
 
 def error_from_body(status: int, body: str) -> str:

@@ -5,39 +5,46 @@ Must never know sockets, clocks or policy. Source: MLflow's and Databricks' scor
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 
 from aiq.config.endpoint import ModelServerConfig, ServedEntity
 from aiq.errors import ProviderError
+from aiq.providers.abilities import Abilities
 from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
     StreamDecoder,
     error_from_body,
     kind_of_status,
-    redacted,
     retry_after_s,
     shorten,
     unusable,
 )
+from aiq.providers.external import ExternalAdapter
 from aiq.request import Answer, Request, Usage
 
 
-class ModelServerAdapter:
+class ModelServerAdapter(ExternalAdapter):
     """Scores one custom model. A prediction has no tokens, so its usage is zero."""
 
-    def __init__(self, entity: ServedEntity) -> None:
+    abilities = Abilities()
+
+    def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
+        super().__init__(entity, clock)
         assert isinstance(entity.config, ModelServerConfig)
         self._config, self._model = entity.config, entity.model
+        self.address = entity.config.url
         self._headers: list[tuple[str, str]] = []
-        self._secret = ""
 
     def prepare(self) -> None:
         if not self._headers:
             headers = [("content-type", "application/json")]
             if self._config.bearer is not None:
-                self._secret = self._config.bearer.reveal()
-                headers.append(("authorization", f"Bearer {self._secret}"))
+                key = self._config.bearer.reveal()
+                self._secrets = (key,)
+                headers.append(("authorization", f"Bearer {key}"))
             self._headers = headers
 
     def streams(self, request: Request) -> bool:
@@ -54,11 +61,11 @@ class ModelServerAdapter:
             data = orjson.loads(response.body)
         except ValueError:
             data = None
-        raw = redacted(str(response.body, "utf-8", "replace"), self._secret)
+        raw = self._body(response)
         if response.status != 200:
             words = data.get("message") or data.get("error") if isinstance(data, dict) else None
             raise ProviderError(
-                (words and shorten(redacted(str(words), self._secret))) or error_from_body(response.status, raw),
+                (words and shorten(self._redact(str(words)))) or error_from_body(response.status, raw),
                 kind=kind_of_status(response.status),
                 status=response.status,
                 retry_after_s=retry_after_s(response),

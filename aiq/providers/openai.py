@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Any, TypeGuard
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
 from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.abilities import Abilities
 from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
@@ -24,11 +26,11 @@ from aiq.providers.base import (
     estimate_usage,
     is_stream,
     kind_of_status,
-    redacted,
     retry_after_s,
     shorten,
     unusable,
 )
+from aiq.providers.external import ExternalAdapter, count
 from aiq.providers.openai_stream import OpenAIStream
 from aiq.request import Answer, Request, Usage
 
@@ -37,9 +39,6 @@ _PATHS = {
     "llm/v1/completions": "/completions",
     "llm/v1/embeddings": "/embeddings",
 }
-
-MAX_TOKENS = 10**8
-"""A count beyond this, in one call, is no count."""
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
     "insufficient_quota": "quota_exhausted",
@@ -65,15 +64,16 @@ _STATUS_OF_KIND: dict[ErrorKind, int] = {
 }
 
 
-class OpenAIAdapter:
+class OpenAIAdapter(ExternalAdapter):
     """Speaks to one served entity."""
 
-    def __init__(self, entity: ServedEntity) -> None:
+    abilities = Abilities()
+
+    def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
+        super().__init__(entity, clock)
         assert isinstance(entity.config, OpenAIConfig | CustomConfig)
-        self._entity = entity
-        self._url = _url(entity)
+        self.address = self._url = _url(entity)
         self._headers: list[tuple[str, str]] = []
-        self._secret = ""
         # Azure takes the model from the path; everybody else wants it in the body.
         self._model = None if "/deployments/" in self._url else entity.model
         # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
@@ -83,9 +83,6 @@ class OpenAIAdapter:
     def prepare(self) -> None:
         if not self._headers:
             self._headers = self._credentials()
-
-    def streams(self, request: Request) -> bool:
-        return request.task != "llm/v1/embeddings"
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return OpenAIStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
@@ -108,11 +105,7 @@ class OpenAIAdapter:
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
-        try:
-            data = orjson.loads(response.body)
-        except ValueError:
-            body = self._body(response)
-            raise unusable(f"the answer is not JSON: {error_from_body(200, body)}", response, body=body) from None
+        data = self._json(response)
         if isinstance(data, dict) and data.get("error"):
             raise self.error(response)
         return self.answer(request, data, response)
@@ -211,18 +204,19 @@ class OpenAIAdapter:
         headers = [("content-type", "application/json")]
         name, secret = _credential(config)
         if secret is not None:
-            self._secret = secret.reveal()
+            key = secret.reveal()
+            self._secrets = (key,)
             bearer = name.lower() == "authorization"
-            headers.append((name, f"Bearer {self._secret}" if bearer else self._secret))
+            headers.append((name, f"Bearer {key}" if bearer else key))
         if isinstance(config, OpenAIConfig) and config.organization:
             headers.append(("openai-organization", config.organization))
         return headers
 
-    def _redact(self, text: str) -> str:
-        return redacted(text, self._secret)
 
-    def _body(self, response: HttpResponse) -> str:
-        return self._redact(str(response.body, "utf-8", "replace"))
+class CustomAdapter(OpenAIAdapter):
+    """Any server that speaks OpenAI's API; such have parameters of their own."""
+
+    abilities = Abilities(own=None)
 
 
 def _url(entity: ServedEntity) -> str:
@@ -253,8 +247,8 @@ def _usage(usage: Any) -> Usage | None:
     """The provider's own count, or None where it is missing or absurd (negative, astronomic, not whole numbers)."""
     if not isinstance(usage, dict):
         return None
-    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
-    if not (_is_count(tokens_in, MAX_TOKENS) and _is_count(tokens_out, MAX_TOKENS)):
+    tokens_in, tokens_out = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
+    if tokens_in is None or tokens_out is None:
         return None
     return Usage(
         tokens_in,
@@ -264,14 +258,9 @@ def _usage(usage: Any) -> Usage | None:
     )
 
 
-def _is_count(value: Any, most: int) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= most
-
-
 def _part(details: Any, name: str, whole: int) -> int:
     """A part of a count, or 0 where the provider does not say it or says more than the whole."""
-    value = details.get(name) if isinstance(details, dict) else None
-    return value if _is_count(value, whole) else 0
+    return count(details.get(name), whole) or 0 if isinstance(details, dict) else 0
 
 
 def _vector(embedding: Any) -> list[float]:

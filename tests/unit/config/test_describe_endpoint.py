@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from aiq.config.describe import describe_endpoint, nearest
+from aiq.config.describe import describe_endpoint
+from aiq.config.nearest import nearest
 
 BODY = {
     "name": "chat",

@@ -294,14 +294,6 @@ WRONG = [
     (KEY, "openai_api_key: sk-1", 10, f"{MODEL}.openai_config.openai_api_key", "openai_api_key_plaintext"),
 ]
 REFUSED = [
-    ("provider: openai", "provider: cohere", 7, f"{MODEL}.provider", "Supported: openai"),
-    (
-        KEY,
-        f"{KEY}\n          microsoft_entra_tenant_id: t",
-        11,
-        f"{MODEL}.openai_config.microsoft_entra_tenant_id",
-        "not supported yet",
-    ),
     ("  served_entities:", "  served_models:", 3, "config.served_models", "use served_entities"),
     (
         "config:\n",

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 from aiq.errors import FunctionError
 from aiq.functions.model_parameters import check_model_parameters
+from aiq.providers.abilities import Abilities
 
 CHAT, COMPLETIONS, EMBEDDINGS = "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"
 
 
-def check(params, task=CHAT, **kwargs):
-    return check_model_parameters(params, task=task, endpoint="ep", **kwargs)
+PROVIDERS = {"openai": Abilities(), "custom": Abilities(own=None)}
+
+
+def check(params, task=CHAT, provider="openai", providers=None):
+    providers = providers or {provider: PROVIDERS[provider]}
+    return check_model_parameters(params, task=task, endpoint="ep", providers=providers)
 
 
 def sub_condition_of(params, task=CHAT, **kwargs):
@@ -154,6 +159,16 @@ def test_known_parameters_are_checked_for_an_openai_compatible_server_too():
     assert sub_condition_of({"temperature": 3}, provider="custom")[0] == "INVALID_NUMERIC_PARAMETER"
 
 
+def test_what_one_of_the_providers_cannot_honour_is_refused_by_its_name():
+    narrow = Abilities({CHAT: frozenset({"temperature"})}, own=frozenset({"top_k"}))
+    both = {"openai": Abilities(), "anthropic": narrow}
+    sub_condition, message = sub_condition_of({"seed": 1}, providers=both)
+    assert sub_condition == "UNSUPPORTED_MODEL_PARAMETER"
+    assert "`seed` cannot be honoured by provider anthropic" in message
+    assert check({"temperature": 1, "top_k": 5}, providers={"anthropic": narrow}) == {"temperature": 1.0, "top_k": 5}
+    assert sub_condition_of({"top_k": 5}, providers=both)[0] == "UNSUPPORTED_MODEL_PARAMETER"
+
+
 def test_the_message_names_the_parameters_and_the_endpoint():
     _, message = sub_condition_of({"temperature": Decimal("2.5")})
     expected = 'model parameters ({"temperature":2.5}) invalid in the AI_QUERY function for serving endpoint "ep": '
@@ -178,7 +193,7 @@ parameter_names = (
 )
 def test_any_parameters_are_json_or_a_short_error(params, task, endpoint, provider):
     try:
-        result = check_model_parameters(params, task=task, endpoint=endpoint, provider=provider)
+        result = check_model_parameters(params, task=task, endpoint=endpoint, providers={provider: PROVIDERS[provider]})
     except FunctionError as e:
         assert len(str(e)) <= 520
     else:

@@ -12,6 +12,7 @@ from aiq.providers import adapter_for
 from aiq.providers.base import Chunk, StreamDecoder
 from aiq.providers.openai_stream import MAX_EVENT_BYTES
 from aiq.providers.sse import EventParser, EventTooLarge
+from aiq.request import Usage
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
@@ -76,7 +77,7 @@ def test_a_stream_may_come_byte_by_byte(decoder: Any, line_end: bytes) -> None:
     found = decoder()
     chunks = read(found, *(bytes([byte]) for byte in ending(line_end)))
     assert [chunk.text for chunk in chunks] == ["", "Héllo ", "wörld 🎈", ""]
-    assert found.end().usage == (7, 3, 0, 0, False)
+    assert found.end().usage == Usage(7, 3)
 
 
 def test_a_role_is_no_token(decoder: Any) -> None:
@@ -179,7 +180,7 @@ def test_the_last_of_several_usages_counts(decoder: Any) -> None:
     found = decoder()
     read(found, chunk({"content": "a"}, usage={"prompt_tokens": 7, "completion_tokens": 1}))
     read(found, chunk({"content": "b"}, usage={"prompt_tokens": 7, "completion_tokens": 2}), chunk(finish="stop"))
-    assert found.end().usage == (7, 2, 0, 0, False)
+    assert found.end().usage == Usage(7, 2)
 
 
 @pytest.mark.parametrize("stream", [b"", b": ping\n\n", chunk({"content": "a"}), chunk({"role": "assistant"})])
@@ -255,7 +256,7 @@ def test_what_was_left_is_estimated_from_what_came(decoder: Any, make: Any) -> N
     found = decoder(text="abcdefg")
     assert found.partial() is None
     read(found, chunk({"content": "abcdefghijk"}))
-    assert found.partial() == (2, 3, 0, 0, True)
+    assert found.partial() == Usage(2, 3, estimated=True)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])

@@ -1,0 +1,117 @@
+"""A served entity in the words of Databricks' REST API, for people to read. Never shows a secret's value."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from aiq.config.endpoint import (
+    AZURE_AUTHORITY,
+    BedrockConfig,
+    CustomConfig,
+    DatabricksConfig,
+    KeyConfig,
+    ModelServerConfig,
+    OpenAIConfig,
+    ProviderConfig,
+    Secret,
+    ServedEntity,
+    VertexConfig,
+)
+from aiq.config.external_models import KEYS, section_of
+
+
+def describe_entity(entity: ServedEntity) -> dict[str, Any]:
+    """A served entity as `describe_endpoint` shows it."""
+    shape: dict[str, Any] = {"id": entity.id, "name": entity.name}
+    config = entity.config
+    own = given(context_window=entity.context_window, **_describe_own(config))
+    if own:
+        shape["aiq"] = own
+    if isinstance(config, ModelServerConfig):
+        server = given(url=_without_query(config.url), token=_reference(config.bearer))
+        version = given(entity_version=entity.entity_version)
+        return {**shape, "entity_name": entity.model, **version, "model_server": server}
+    name = {"name": entity.model, "provider": entity.provider, "task": entity.task}
+    return {
+        **shape,
+        "external_model": {**name, section_of(entity.provider): _describe_provider(entity.provider, config)},
+    }
+
+
+def _describe_provider(provider: str, config: ProviderConfig) -> dict[str, Any]:
+    """The provider's section, with references to its secrets."""
+    match config:
+        case OpenAIConfig():
+            entra = config.entra
+            return given(
+                openai_api_key=_reference(config.api_key),
+                openai_api_type=config.api_type,
+                openai_api_base=_without_query(config.api_base),
+                openai_api_version=config.api_version,
+                openai_deployment_name=config.deployment_name,
+                openai_organization=config.organization,
+                microsoft_entra_tenant_id=entra and entra.tenant_id,
+                microsoft_entra_client_id=entra and entra.client_id,
+                microsoft_entra_client_secret=_reference(None if entra is None else entra.client_secret),
+            )
+        case CustomConfig():
+            settings: dict[str, Any] = {"custom_provider_url": _without_query(config.url)}
+            if config.bearer is not None:
+                settings["bearer_token_auth"] = given(token=_reference(config.bearer))
+            if config.header is not None:
+                settings["api_key_auth"] = given(key=config.header[0], value=_reference(config.header[1]))
+            return settings
+        case VertexConfig():
+            key = _reference(config.private_key)
+            return given(project_id=config.project_id, region=config.region, private_key=key)
+        case BedrockConfig():
+            return given(
+                aws_region=config.region,
+                bedrock_provider=config.vendor,
+                aws_access_key_id=_reference(config.access_key_id),
+                aws_secret_access_key=_reference(config.secret_access_key),
+            )
+        case DatabricksConfig():
+            url, token = _without_query(config.workspace_url), _reference(config.api_token)
+            return given(databricks_workspace_url=url, databricks_api_token=token)
+        case KeyConfig():
+            base = _without_query(config.api_base) if provider == "cohere" else None
+            return given(**{KEYS[provider]: _reference(config.api_key)}, cohere_api_base=base)
+        case ModelServerConfig():
+            raise AssertionError("a model server is no external model")
+
+
+def _describe_own(config: ProviderConfig) -> dict[str, Any]:
+    """What the provider's section has no words for."""
+    match config:
+        case OpenAIConfig():
+            authority = config.entra and config.entra.authority
+            own = authority if authority != AZURE_AUTHORITY else None
+            return given(responses=config.responses or None, authority=own)
+        case BedrockConfig():
+            return given(api_base=_without_query(config.api_base), api_key=_reference(config.api_key))
+        case VertexConfig():
+            return given(api_base=_without_query(config.api_base))
+        case DatabricksConfig():
+            return given(client_id=config.client_id, client_secret=_reference(config.client_secret))
+    return {}
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """The members that are there."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _reference(secret: Secret | None) -> str | None:
+    if secret is None or not secret.source.startswith("secrets/"):
+        return None
+    return "{{" + secret.source + "}}"
+
+
+def _without_query(url: str | None) -> str | None:
+    """Some gateways take their key in the query."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "..." if parts.query else "", ""))

@@ -1,0 +1,133 @@
+"""What the adapters of external models share. Must never know one provider's words, a socket or policy.
+
+Whatever a provider's own form is, an answer's `raw` and a chunk's `data` have that of OpenAI, as on Databricks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import orjson
+
+from aiq.config.endpoint import ServedEntity
+from aiq.errors import ProviderError
+from aiq.providers.base import HttpRequest, HttpResponse, StatedLimits, error_from_body, redacted, stated_limits
+from aiq.request import Request, Usage
+
+MAX_TOKENS = 10**8
+"""A count beyond this, in one call, is no count."""
+
+
+class ExternalAdapter:
+    """One served entity of a provider that takes a key as it is, and states its limits as OpenAI does."""
+
+    def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds since 1970."""
+        self._entity, self._clock = entity, clock
+        self._secrets: tuple[str, ...] = ()
+        """What must not be seen in a provider's words; set by `prepare`."""
+
+    def streams(self, request: Request) -> bool:
+        return request.task != "llm/v1/embeddings"
+
+    def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
+        return stated_limits(response)
+
+    def token_request(self) -> HttpRequest | None:
+        return None
+
+    def take_token(self, response: HttpResponse) -> float:
+        raise AssertionError("no token was asked for, as `token_request` says")
+
+    def _redact(self, text: str) -> str:
+        return redacted(text, *self._secrets)
+
+    def _body(self, response: HttpResponse) -> str:
+        return self._redact(str(response.body, "utf-8", "replace"))
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Says before a call what the provider cannot do."""
+        raise ProviderError(
+            f"provider {self._entity.provider} {what}", kind="bad_request", status=400, entity=self._entity.name
+        )
+
+    def _json(self, response: HttpResponse) -> Any:
+        """The parsed body of a 200. Raises ProviderError where it is not JSON."""
+        try:
+            return orjson.loads(response.body)
+        except ValueError:
+            body = self._body(response)
+            words = f"the answer is not JSON: {error_from_body(200, body)}"
+            raise ProviderError(words, kind="bad_answer", status=response.status, body=body) from None
+
+
+def completion(
+    *,
+    id: str | None,
+    created: int,
+    model: str,
+    content: str | None,
+    finish_reason: str | None,
+    usage: Usage,
+    tool_calls: list[dict[str, Any]] | None = None,
+    reasoning: str | None = None,
+) -> dict[str, Any]:
+    """A `chat.completion` in OpenAI's form. `tool_calls` as OpenAI writes them; `reasoning` as vLLM and others do."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if tool_calls:
+        message["tool_calls"] = tool_calls
+    return {
+        "id": id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        "usage": usage_body(usage),
+    }
+
+
+def chunk(
+    *, id: str | None, created: int, model: str, delta: dict[str, Any], finish_reason: str | None = None
+) -> dict[str, Any]:
+    """A `chat.completion.chunk` in OpenAI's form."""
+    return {
+        "id": id,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+    }
+
+
+def tool_call(id: str, name: str, arguments: Any) -> dict[str, Any]:
+    """A tool call in OpenAI's form; `arguments` is JSON text, or a value that becomes it."""
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """`usage` of chat and completions in OpenAI's form."""
+    tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
+    return {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "total_tokens": tokens_in + tokens_out,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def count(value: Any, most: int = MAX_TOKENS) -> int | None:
+    """A token count as a provider states it, None for what is none: negative, astronomic, not a whole number."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= most else None
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """The media type and the base64 text of a `data:` URL, None for any other URL."""
+    head, separator, data = url.partition(";base64,")
+    return (head.removeprefix("data:"), data) if separator and head.startswith("data:") else None
