@@ -40,15 +40,17 @@ class Statement:
         kept: KeptAnswers | None = None,
         budget: Budget | None = None,
         answers: Answers | None = None,
+        statement_id: str | None = None,
     ) -> None:
         """`kept` are answers beyond this statement, None for none; `budget` is what it may cost, None for any.
 
-        `answers` says how many of its own stay in memory.
+        `answers` says how many of its own stay in memory. `statement_id` is given where several processes work on one
+        statement, so that all of them record the same.
         """
         self._kept, self._budget = kept, budget
         self._answers = Answers(gateway.ledger.home) if answers is None else answers
         self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
-        self.id = str(uuid.uuid4())
+        self.id = statement_id or str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller
         self.progress = Progress()
         self.error: BaseException | None = None

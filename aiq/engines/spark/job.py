@@ -1,0 +1,58 @@
+"""What a Python worker needs to know to answer rows: small values that Spark pickles and sends. They hold no secret.
+
+Must never import Spark, nor open anything: the driver makes them, workers act on them (worker.py beside this file).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from aiq.config.files import configuration_files
+from aiq.functions.ai_query import CallSite, Options
+from aiq.gateway import Gateway
+from aiq.request import Caller
+
+REQUEST, FILES, ANSWER = "request", "files", "answer"
+"""Columns of `ask`: what is asked, the images that go with it (if there are any), and what it answers."""
+
+
+class Origin(NamedTuple):
+    """Where workers find the configuration and the home, and for whom they ask.
+
+    `conf` and `home` are folders, the same on every host. `files` are the texts of the configuration by their path in
+    `conf`, for hosts that have no such folder; None where they hold a plain secret, which must not travel.
+    `application` is Spark's application id, `slots` the tasks that can run at once in the whole application.
+    """
+
+    conf: str
+    home: str
+    files: tuple[tuple[str, str], ...] | None
+    caller: Caller
+    application: str = ""
+    slots: int = 1
+
+    @classmethod
+    def of(cls, gateway: Gateway, caller: Caller, *, application: str = "", slots: int = 1) -> Origin:
+        """The origin of a driver's gateway. Raises ConfigError where its files cannot be read."""
+        conf = str(Path(gateway.config.folder).absolute())
+        files = configuration_files(gateway.config) if os.path.isdir(conf) else ()
+        return cls(conf, str(gateway.ledger.home), files, caller, application, slots)
+
+
+class Job(NamedTuple):
+    """One `ai_query(...)` of one statement, for `ask`. `statement` is its id in the ledger, everywhere the same."""
+
+    origin: Origin
+    statement: str
+    endpoint: str
+    options: Options
+    error_field: str = "result"
+
+
+def answer_type(gateway: Gateway, endpoint: str, options: Options, *, error_field: str = "result") -> pa.DataType:
+    """The type of the column `answer`. Looks up no secret. Raises what `CallSite` raises for wrong arguments."""
+    return CallSite(gateway.endpoint(endpoint), options, error_field=error_field).type
