@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from aiq.batch.slots import Ask, Slot
-from aiq.config.endpoint import Settings
+from aiq.config.endpoint import Endpoint, Settings
+from aiq.providers import inputs_per_call
 from aiq.request import Caller, Request
 
 MAX_PACK_CHARACTERS = 400_000
@@ -65,22 +66,28 @@ class WorkQueue:
         self._count = 0
 
 
+def texts_per_call(settings: Settings, endpoint: Endpoint) -> int:
+    """Texts in one embeddings call: what the settings say, or fewer where a provider of the endpoint takes fewer."""
+    own = settings.endpoints.get(endpoint.name)
+    wanted = own.embedding_batch_rows if own and own.embedding_batch_rows else settings.embedding_batch_rows
+    return inputs_per_call(endpoint.entities, wanted)
+
+
 def embeddings_packs(
     settings: Settings,
-    endpoint: str,
+    endpoint: Endpoint,
     caller: Caller,
     statement_id: str,
     fresh: Sequence[tuple[Ask, Slot]],
     fail_fast: bool,
 ) -> list[Work]:
     """Requests with as many texts each as the endpoint takes. Only those that differ in nothing else share one."""
-    own = settings.endpoints.get(endpoint)
-    most = own.embedding_batch_rows if own and own.embedding_batch_rows else settings.embedding_batch_rows
+    most = texts_per_call(settings, endpoint)
 
     def pack(asks: Sequence[tuple[Ask, Slot]]) -> Work:
         first = asks[0][0]
         body = {**first.body, "input": [ask.body["input"][0] for ask, _ in asks]}
-        request = Request(endpoint, "llm/v1/embeddings", body, caller, statement_id, first.key, rows=len(asks))
+        request = Request(endpoint.name, "llm/v1/embeddings", body, caller, statement_id, first.key, rows=len(asks))
         return Work(request, [slot for _, slot in asks], fail_fast)
 
     packs: list[Work] = []

@@ -282,7 +282,8 @@ class Statement:
     def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> Works:
         """One request an ask; for embeddings, several asks a request."""
         if task == "llm/v1/embeddings":
-            packs = embeddings_packs(self.gateway.config.settings, endpoint, self.caller, self.id, fresh, fail_fast)
+            settings, whole = self.gateway.config.settings, self.gateway.endpoint(endpoint)
+            packs = embeddings_packs(settings, whole, self.caller, self.id, fresh, fail_fast)
             return Works(iter(packs), len(packs))
 
         def single(one: tuple[Ask, Slot]) -> Work:

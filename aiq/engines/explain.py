@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from aiq.batch.packs import texts_per_call
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.actual import Actuals
@@ -238,13 +239,11 @@ def _is_usable(con: duckdb.DuckDBPyConnection) -> bool:
 def _terms(session: Session, name: str) -> Terms:
     gateway = session.gateway
     endpoint, settings = gateway.endpoint(name), gateway.config.settings
-    own = settings.endpoints.get(name)
-    texts = (own and own.embedding_batch_rows) or settings.embedding_batch_rows
     return Terms(
         endpoint.task,
         gateway.concurrency(name),
         gateway.prices(name),
         gateway.calls_per_minute(name, session.caller),
-        texts if endpoint.task == "llm/v1/embeddings" else 1,
+        texts_per_call(settings, endpoint) if endpoint.task == "llm/v1/embeddings" else 1,
         history_of(Tables(gateway.ledger.home), endpoint),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from aiq.config.endpoint import Provider, ServedEntity
@@ -37,6 +37,15 @@ def abilities_of(entity: ServedEntity) -> Abilities:
     return _adapter(entity).abilities
 
 
+def inputs_per_call(entities: Iterable[ServedEntity], wanted: int) -> int:
+    """How many texts an embeddings call to any of the entities may carry, where `wanted` is what the settings say."""
+    for entity in entities:
+        adapter = _ADAPTERS.get(entity.provider)
+        if adapter is not None and adapter.abilities.most_inputs is not None:
+            wanted = min(wanted, adapter.abilities.most_inputs(entity.model))
+    return wanted
+
+
 def _adapter(entity: ServedEntity) -> _AdapterType:
     found = _ADAPTERS.get(entity.provider)
     if found is None:
@@ -47,4 +56,4 @@ def _adapter(entity: ServedEntity) -> _AdapterType:
     return found
 
 
-__all__ = ["Abilities", "Adapter", "HttpRequest", "HttpResponse", "abilities_of", "adapter_for"]
+__all__ = ["Abilities", "Adapter", "HttpRequest", "HttpResponse", "abilities_of", "adapter_for", "inputs_per_call"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from aiq.request import Task
@@ -12,12 +12,14 @@ class Abilities(NamedTuple):
     """`parameters` are the names of OpenAI's that a provider honours, by task; None: it may know any of them.
 
     `own` are names that OpenAI does not have and this provider takes; None: whatever it is sent. `images`: whether a
-    chat takes `image_url` parts.
+    chat takes `image_url` parts. `most_inputs` gives the texts that one embeddings call of a model, by its name, takes
+    at most; None: as many as the settings say.
     """
 
     parameters: Mapping[Task, frozenset[str]] | None = None
     own: frozenset[str] | None = frozenset()
     images: bool = True
+    most_inputs: Callable[[str], int] | None = None
 
     def honours(self, task: Task, parameter: str) -> bool:
         """Whether a parameter of OpenAI's has a meaning here."""

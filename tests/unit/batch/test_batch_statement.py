@@ -22,6 +22,8 @@ from aiq.config.endpoint import Config, Settings
 from aiq.errors import LedgerError, ProviderError, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
+from aiq.providers.abilities import Abilities
+from aiq.providers.openai import OpenAIAdapter
 from aiq.request import Caller
 
 Open = Callable[..., Statement]
@@ -213,6 +215,16 @@ def test_embeddings_share_calls(make: Any, open_statement: Open) -> None:
     words = ["x" * n for n in range(1, 11)]
     assert statement.ask("emb", EMBEDDINGS, texts(*words), fail_fast=True) == [[float(n)] for n in range(1, 11)]
     assert sorted(len(body["input"]) for body in sent(statement)) == [2, 4, 4]
+
+
+def test_a_pack_holds_no_more_texts_than_its_provider_takes(
+    make: Any, open_statement: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIAdapter, "abilities", Abilities(most_inputs=lambda model: 3))
+    statement = open_statement(embeddings(make), embedding_batch_rows=4)
+    words = ["x" * n for n in range(1, 9)]
+    assert statement.ask("emb", EMBEDDINGS, texts(*words), fail_fast=True) == [[float(n)] for n in range(1, 9)]
+    assert sorted(len(body["input"]) for body in sent(statement)) == [2, 3, 3]
 
 
 def test_a_pack_holds_no_more_characters_than_a_provider_takes(make: Any, open_statement: Open) -> None:
