@@ -145,19 +145,15 @@ def of_body(body: bytes) -> Fault | None:
     return fault
 
 
-def refusal(fault: Fault, retry_after_ms: int) -> Refusal:
-    """The error answer of a fault that is an HTTP status.
-
-    `retry_after_ms` is sent where the fault has a hint.
-    """
+def refusal(fault: Fault) -> Refusal:
+    """The error answer of a fault that is an HTTP status, in OpenAI's words."""
     status, kind, code, message = _STATUS[fault.kind]
-    headers = retry_headers(retry_after_ms / 1000) if fault.kind in _HINTED else b""
-    return Refusal(status, message, kind=kind, code=code, headers=headers)
+    return Refusal(status, message, kind=kind, code=code)
 
 
-def retry_headers(seconds: float) -> bytes:
-    """`retry-after` in whole seconds, rounded up, and the exact `retry-after-ms`."""
-    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
+def is_hinted(fault: Fault) -> bool:
+    """Whether the error says when to come back."""
+    return fault.kind in _HINTED
 
 
 def model_names() -> list[str]:

@@ -47,11 +47,19 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Requests (`rpm`) and tokens (`tpm`) a minute for each API key and model. None: not limited."""
+    """What each API key may use of a model in a minute. None: not limited.
+
+    Requests (`rpm`), tokens (`tpm`), input and output tokens apart (`itpm`, `otpm`); requests in an hour (`qph`) and in
+    a day (`rpd`). Each vendor reads those that it knows: see `aiq.simulator.limits`.
+    """
 
     rpm: int | None = None
     tpm: int | None = None
     models: tuple[str, ...] = ("*",)
+    itpm: int | None = None
+    otpm: int | None = None
+    qph: int | None = None
+    rpd: int | None = None
 
     def applies_to(self, model: str) -> bool:
         """Whether a model name matches one of the patterns (`gpt-4o*`)."""
@@ -236,13 +244,13 @@ class _Fields:
 
 
 def _quota(fields: _Fields) -> Quota:
-    rpm = fields.integer("rpm", 0, 1, 10**9)
-    tpm = fields.integer("tpm", 0, 1, 10**12)
-    if not rpm and not tpm:
-        raise fields.wrong("rpm", "rpm, tpm or both", None)
+    names = ("rpm", "tpm", "itpm", "otpm", "qph", "rpd")
+    limits = {name: fields.integer(name, 0, 1, 10**12) or None for name in names}
+    if not any(limits.values()):
+        raise fields.wrong("rpm", f"at least one of {', '.join(names)}", None)
     models = fields.texts("models", ("*",)) or ("*",)
     fields.refuse_rest()
-    return Quota(rpm or None, tpm or None, models)
+    return Quota(**limits, models=models)
 
 
 def _fault(fields: _Fields) -> FaultRate:

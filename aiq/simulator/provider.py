@@ -1,4 +1,5 @@
-"""The simulated provider itself: a request's bytes in, a reply out. Knows no socket and waits for nothing.
+"""The simulated provider itself: a request's bytes in, a reply out. Knows no socket, waits for nothing, and leaves to
+the vendors (`aiq.simulator.vendors`) what a request means and how an answer looks.
 
 Order of decisions, as a real provider's: route, credentials, validation, quota, faults, answer.
 """
@@ -6,61 +7,32 @@ Order of decisions, as a real provider's: route, credentials, validation, quota,
 from __future__ import annotations
 
 import itertools
-import re
 import time
 import zlib
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from aiq.errors import ConfigError
-from aiq.simulator import answers, faults, formats
-from aiq.simulator.answers import Choice, Prompt, draw
+from aiq.simulator import answers, faults
+from aiq.simulator.cache import PromptCache
+from aiq.simulator.exchange import Asked, Call, Choice, Counts, Route, Said
 from aiq.simulator.faults import Fault
 from aiq.simulator.profile import Profile
 from aiq.simulator.quota import QuotaBook
 from aiq.simulator.records import Attempt, Records
-from aiq.simulator.refusal import Dialect, Refusal
-from aiq.simulator.reply import Reply, deform
-from aiq.simulator.tokens import chat_tokens, input_tokens
-from aiq.simulator.validation import CHAT, COMPLETIONS, EMBEDDINGS, as_inputs, check_body
+from aiq.simulator.refusal import OverQuota, Refusal
+from aiq.simulator.reply import Reply, deform, split_inside_characters
+from aiq.simulator.tool_calls import draw
 from aiq.simulator.vectors import embed
+from aiq.simulator.vendors import OPENAI, find
+from aiq.simulator.vendors.base import Keys, Vendor
 
-Task = Literal["chat", "completions", "embeddings", "invocations", "models"]
+__all__ = ["Call", "Provider", "Reply"]
 
-
-class Call(NamedTuple):
-    """One HTTP request as it arrived. `authorization` and `api_key` are header values, empty when missing."""
-
-    method: bytes
-    target: bytes
-    authorization: bytes
-    api_key: bytes
-    body: bytes
-
-
-class Route(NamedTuple):
-    """Where a path leads: the task, the error dialect, and the model where the path names it."""
-
-    task: Task
-    dialect: Dialect
-    model: str = ""
-
-
-_ROUTES = {
-    b"/v1/chat/completions": Route("chat", "openai"),
-    b"/v1/completions": Route("completions", "openai"),
-    b"/v1/embeddings": Route("embeddings", "openai"),
-    b"/v1/models": Route("models", "openai"),
-    b"/openai/v1/chat/completions": Route("chat", "azure"),
-    b"/openai/v1/completions": Route("completions", "azure"),
-    b"/openai/v1/embeddings": Route("embeddings", "azure"),
-    b"/invocations": Route("invocations", "mlflow", "model"),
-}
-_DEPLOYMENT = re.compile(rb"/openai/deployments/([^/]+)/(chat/completions|completions|embeddings)")
-_SERVING = re.compile(rb"/serving-endpoints/([^/]+)/invocations")
+REFUSED = "I'm sorry, but I can't help with that."
+_OVERLOADED = Refusal(529, "Overloaded.", kind="overloaded_error", code="503")
 
 
 class Provider:
@@ -73,18 +45,20 @@ class Provider:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.profile, self._clock = profile, clock
-        self._quotas = QuotaBook(profile.quotas, ticks)
-        self._keys = None if profile.keys is None else frozenset(profile.keys)
+        self._quotas = QuotaBook(profile.quotas, ticks, clock)
+        self._keys = Keys(profile.keys)
+        self._cache = PromptCache()
         self.records = Records(dict(profile.prices), clock)
         self._tries: dict[int, int] = {}
         self._faults = profile.faults
         self._ids = itertools.count(1)
 
     def reset(self) -> None:
-        """Forget statistics, attempts, quotas, which bodies have failed once, and faults that were set."""
+        """Forget statistics, attempts, quotas, caches, which bodies have failed once, and faults that were set."""
         self._faults = self.profile.faults
         self.records.reset()
         self._quotas.reset()
+        self._cache.reset()
         self._tries.clear()
 
     def handle(self, call: Call) -> Reply:
@@ -92,24 +66,23 @@ class Provider:
         path, _, query = call.target.partition(b"?")
         if path.startswith(b"/__"):
             return self._control(call.method, path, call.body)
-        key = (call.api_key or call.authorization[7:]).decode("latin-1")
-        body_hash = blake2b(call.body, digest_size=8).hexdigest()
-        attempt = self.records.begin(path.decode("latin-1"), key, body_hash, len(call.body))
-        route = Route("models", "openai")
+        attempt = self.records.begin(
+            path.decode("latin-1"), blake2b(call.body, digest_size=8).hexdigest(), len(call.body)
+        )
+        vendor, route = find(call.method, path, query)
+        number = next(self._ids)
+        if isinstance(route, Refusal):
+            return self._refused(vendor, route, None, number, attempt)
         try:
-            route = _route(call.method, path, query)
-            self._authenticate(call, route, key)
-            if route.task == "models":
-                reply = Reply(200, _models())
+            key = vendor.authenticate(call, route, self._keys, self._clock())
+            attempt.set_key(key)
+            if route.task == "page":
+                reply = Reply(200, vendor.page(call, route, self._clock()), headers=vendor.headers(route, number, 0.0))
                 attempt.ok = True
             else:
-                reply = self._answer(call, route, key, attempt)
+                reply = self._answer(vendor, call, route, key, number, attempt)
         except Refusal as refusal:
-            if refusal.code == "rate_limit_exceeded" and not attempt.fault:
-                self.records.over_quota += 1
-            reply = Reply(refusal.status, refusal.body(route.dialect), headers=refusal.headers)
-        if route.dialect == "azure":
-            reply.headers += b"apim-request-id: aiq-%d\r\nx-ms-region: Simulated\r\n" % next(self._ids)
+            return self._refused(vendor, refusal, route, number, attempt)
         reply.attempt = attempt
         return reply
 
@@ -117,6 +90,21 @@ class Provider:
         """Record how a reply ended: the status sent, 0 when none was, 499 when the client left first."""
         if reply.attempt is not None:
             self.records.end(reply.attempt, status)
+            if reply.limits is not None and reply.asked is not None:
+                counts = reply.counts if reply.attempt.ok else None
+                self._quotas.settle(reply.limits, reply.asked, counts)
+
+    def unreadable(self, status: int, message: str) -> Reply:
+        """The reply to bytes that are no request, whoever they were meant for."""
+        return Reply(status, OPENAI.refused(Refusal(status, message), None, 0)[0])
+
+    def _refused(self, vendor: Vendor, refusal: Refusal, route: Route | None, number: int, attempt: Attempt) -> Reply:
+        if isinstance(refusal, OverQuota):
+            self.records.over_quota += 1
+        body, headers = vendor.refused(refusal, route, number)
+        reply = Reply(refusal.status, body, headers=refusal.headers + headers)
+        reply.attempt = attempt
+        return reply
 
     def _control(self, method: bytes, path: bytes, body: bytes) -> Reply:
         if path == b"/__stats" and method == b"GET":
@@ -134,76 +122,57 @@ class Provider:
             return Reply(200, orjson.dumps({"faults": len(self._faults)}))
         return Reply(404, b'{"error":"GET /__stats, GET /__attempts, POST /__reset or POST /__faults"}')
 
-    def _authenticate(self, call: Call, route: Route, key: str) -> None:
-        if route.task == "invocations" and not key and self._keys is None:
-            return
-        azure = route.dialect == "azure"
-        present = bool(call.api_key) if azure and call.api_key else call.authorization[:7].lower() == b"bearer "
-        if not present or not key:
-            raise Refusal(
-                401,
-                "Access denied due to invalid subscription key or wrong API endpoint."
-                if azure
-                else "You didn't provide an API key. You need to provide your API key in an "
-                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            )
-        if key == "sk-invalid" if self._keys is None else key not in self._keys:
-            shown = key[-4:] if len(key) > 8 else ""
-            raise Refusal(401, f"Incorrect API key provided: ***{shown}.", code="invalid_api_key")
-
-    def _answer(self, call: Call, route: Route, key: str, attempt: Attempt) -> Reply:
+    def _answer(self, vendor: Vendor, call: Call, route: Route, key: str, number: int, attempt: Attempt) -> Reply:
         try:
             body = orjson.loads(call.body)
         except orjson.JSONDecodeError:
-            raise Refusal(
-                400,
-                "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
-                "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
-                "sent was not valid JSON.)",
-            ) from None
+            raise Refusal(400, vendor.not_json) from None
         if not isinstance(body, dict):
             raise Refusal(400, "The body of your request must be a JSON object.")
         model = route.model or body.get("model") or ""
         attempt.model = model if isinstance(model, str) else ""
-        if route.task == "embeddings":
-            check_body(body, EMBEDDINGS, "input", model)
-            inputs = as_inputs(body["input"])
-            tokens = estimate = input_tokens(inputs)
-        elif route.task == "chat":
-            check_body(body, CHAT, "messages", model)
-            tokens = chat_tokens(body["messages"])
-            estimate = max(tokens, body.get("max_completion_tokens") or body.get("max_tokens") or 0)
-        elif route.task == "completions":
-            check_body(body, COMPLETIONS, "prompt", model)
-            inputs = as_inputs(body["prompt"])
-            tokens = input_tokens(inputs)
-            estimate = max(tokens, body.get("max_tokens") or 0)
-        else:
-            inputs = answers.predictions(body)
-            tokens = estimate = 0
-        headers = self._quotas.admit(key, model, estimate)
-        fault = self._fault(call.body, model, attempt)
-        if fault is not None and fault.kind not in faults.SHAPES:
-            refusal = faults.refusal(fault, self.profile.retry_after_ms)
+        asked = vendor.read(body, route)
+        attempt.model = asked.model
+        scope = ""
+        if asked.cacheable:
+            scope = f"{vendor.name}\0{key}\0{asked.model}"
+            asked.cached_tokens, asked.written_tokens = self._cache.look_up(scope, asked.cacheable)
+        limits = self._quotas.of(vendor.limits, key, asked.model)
+        headers = self._quotas.admit(limits, asked)
+        fault = self._fault(call.body, asked.model, attempt)
+        kind = "" if fault is None else fault.kind
+        if fault is not None and kind not in faults.SHAPES and kind not in vendor.answers_faults:
+            refusal = self._fault_refusal(vendor, fault)
             refusal.headers += headers
+            if limits is not None:
+                self._quotas.settle(limits, asked, None)
             raise refusal
-        if fault is not None and fault.kind == "no-prefill":
-            _check_prefill(body)
-        attempt.ok, attempt.prompt_tokens = True, tokens
+        if kind == "no-prefill" and asked.messages and asked.messages[-1]["role"] == "assistant":
+            raise Refusal(400, "This model does not support assistant message prefill.", param="messages")
+        if scope:
+            self._cache.remember(scope, asked.cacheable)
         delay_s = self.profile.latency.first_s(draw(self.profile.seed, attempt.body_hash) / 2**64)
-        if route.task == "chat" or route.task == "completions":
-            reply = self._completion(body, route, model, attempt, fault)
-        elif route.task == "embeddings":
-            attempt.embedding_inputs = len(inputs)
-            reply = self._embeddings(body, inputs, model, tokens, fault)
+        if asked.task == "embeddings":
+            reply = self._embeddings(vendor, asked, kind, attempt)
         else:
-            found = [] if fault and fault.kind == "empty" else inputs
-            reply = Reply(200, orjson.dumps({"predictions": found}))
+            reply = self._said(vendor, asked, kind, number, attempt)
         if reply.pieces is None:
             delay_s += attempt.completion_tokens * self.profile.latency.per_token_ms / 1000
-        reply.delay_s = delay_s
-        reply.headers = headers + b"openai-processing-ms: %d\r\n" % (delay_s * 1000)
-        return reply if fault is None else deform(reply, fault, attempt)
+        reply.delay_s, attempt.ok = delay_s, True
+        reply.headers = headers + vendor.headers(route, number, delay_s)
+        if limits is not None:
+            reply.limits, reply.asked = limits, asked
+        if fault is None or kind in vendor.answers_faults:
+            return reply
+        return deform(reply, fault, attempt, vendor.broken_event, vendor.error_event(_OVERLOADED))
+
+    def _fault_refusal(self, vendor: Vendor, fault: Fault) -> Refusal:
+        refusal = vendor.refusal(fault.kind) or faults.refusal(fault)
+        refusal.fault = fault.kind
+        if faults.is_hinted(fault):
+            refusal.retry_s = self.profile.retry_after_ms / 1000
+            refusal.headers += vendor.hint(refusal.retry_s)
+        return refusal
 
     def _fault(self, body: bytes, model: str, attempt: Attempt) -> Fault | None:
         """The fault that strikes now: of a marker, else of the model's name, else of the profile's rates."""
@@ -225,109 +194,54 @@ class Provider:
                     return struck
         return None
 
-    def _completion(
-        self, body: dict[str, Any], route: Route, model: str, attempt: Attempt, fault: Fault | None
-    ) -> Reply:
-        chat = route.task == "chat"
-        if chat:
-            prompts = [answers.read_messages(body["messages"])]
-        else:
-            texts = [text if isinstance(text, str) else f"token ids {text}" for text in as_inputs(body["prompt"])]
-            prompts = [Prompt([text], text, []) for text in texts]
-        said = [
-            choice
-            for prompt in prompts
-            for choice in answers.choices(prompt, model, body, self.profile.seed, self.profile.label)
-        ]
-        kind = fault.kind if fault else ""
+    def _said(self, vendor: Vendor, asked: Asked, kind: str, number: int, attempt: Attempt) -> Reply:
+        """The answer to everything but embeddings, with the faults that are in its words."""
+        choices: list[Choice] = []
         if kind == "huge":
             size = self.profile.huge_bytes
-            said = [Choice("a" * size, "stop", -(-size // 4))]
-        attempt.completion_tokens = sum(choice.tokens for choice in said)
+            choices = [Choice("a" * size, "stop", -(-size // 4))]
+        elif asked.task != "scoring":
+            choices = answers.choices(asked, self.profile.seed, self.profile.label, broken=kind == "bad-schema")
         if kind in ("null", "refusal"):
-            attempt.completion_tokens = 0
-        counts = formats.usage(attempt.prompt_tokens, attempt.completion_tokens)
-        if kind == "absurd-usage":
-            counts |= {"prompt_tokens": -1, "completion_tokens": -7, "total_tokens": -8}
-        number = next(self._ids)
-        envelope = formats.Envelope(
-            f"{'chatcmpl' if chat else 'cmpl'}-sim{number:012d}",
-            int(self._clock()),
-            model,
-            chat,
-            route.dialect == "azure",
-        )
-        if body.get("stream"):
-            include_usage = bool((body.get("stream_options") or {}).get("include_usage")) and kind != "no-usage"
-            if kind in ("null", "refusal"):
-                said = [choice._replace(text=formats.REFUSED if kind == "refusal" else "") for choice in said]
-            part: Literal["content", "refusal"] = "refusal" if kind == "refusal" else "content"
-            streamed = [] if kind == "empty" else said
-            pieces = list(formats.stream(envelope, streamed, counts, include_usage, part=part))
-            reply = Reply(200, b"", b"text/event-stream; charset=utf-8")
-            reply.pieces = formats.split_inside_characters(pieces) if self.profile.split_utf8 else pieces
-            reply.step_s = self.profile.latency.per_token_ms / 1000
-            return reply
-        answer = formats.completion(envelope, said, counts)
+            refused = REFUSED if kind == "refusal" else None
+            choices = [Choice(None, "stop", 0, refusal=refused) for _ in choices]
+        elif kind in vendor.answers_faults:
+            choices = [Choice(None, "content_filter", 0) for _ in choices]
+        reasoning = sum(choice.reasoning for choice in choices)
+        output = reasoning + sum(choice.tokens for choice in choices)
+        counts = Counts(asked.prompt_tokens, output, asked.cached_tokens, asked.written_tokens, reasoning)
+        attempt.bill(counts)
+        told: Counts | None = counts
         if kind == "empty":
-            answer["choices"] = []
-            answer["usage"] = formats.usage(0, 0)
+            choices, asked.inputs, told = [], [], Counts(0, 0)
         elif kind == "no-usage":
-            del answer["usage"]
-        elif kind in ("null", "refusal"):
-            refused = formats.REFUSED if kind == "refusal" else None
-            for choice in answer["choices"]:
-                choice |= (
-                    {"message": {"role": "assistant", "content": None, "refusal": refused}} if chat else {"text": None}
-                )
-        return Reply(200, orjson.dumps(answer))
-
-    def _embeddings(
-        self, body: dict[str, Any], inputs: list[Any], model: str, tokens: int, fault: Fault | None
-    ) -> Reply:
-        dimensions = body.get("dimensions") or self.profile.embedding_dimensions
-        vectors = [embed(text, dimensions, self.profile.seed) for text in inputs]
-        answer = formats.embeddings(vectors, model, tokens, body.get("encoding_format") == "base64")
-        kind = fault.kind if fault else ""
-        if kind == "empty":
-            answer["data"] = []
-        elif kind == "no-usage":
-            del answer["usage"]
+            told = None
         elif kind == "absurd-usage":
-            answer["usage"] = {"prompt_tokens": -1, "total_tokens": -1}
-        return Reply(200, orjson.dumps(answer))
-
-
-def _route(method: bytes, path: bytes, query: bytes) -> Route:
-    route = _ROUTES.get(path)
-    if route is None:
-        if match := _DEPLOYMENT.fullmatch(path):
-            if b"api-version=" not in query:
-                raise Refusal(404, "Resource not found: the api-version query parameter is missing.", code="404")
-            tasks: dict[bytes, Task] = {b"chat/completions": "chat", b"completions": "completions"}
-            route = Route(tasks.get(match[2], "embeddings"), "azure", match[1].decode("latin-1"))
-        elif match := _SERVING.fullmatch(path):
-            route = Route("invocations", "mlflow", match[1].decode("latin-1"))
+            told = Counts(-1, -7)
+        said = Said(number, int(self._clock()), choices, told, kind)
+        if not asked.stream:
+            reply = Reply(200, orjson.dumps(vendor.whole(asked, said)))
         else:
-            raise Refusal(404, f"Invalid URL ({method.decode('latin-1')} {path.decode('latin-1')})")
-    allowed = b"GET" if route.task == "models" else b"POST"
-    if method != allowed:
-        raise Refusal(
-            405,
-            f"Not allowed to {method.decode('latin-1')} on {path.decode('latin-1')}. (HINT: "
-            "Perhaps you meant to use a different HTTP method?)",
-            headers=b"allow: %b\r\n" % allowed,
-        )
-    return route
+            reply = Reply(200, b"", vendor.stream_type)
+            pieces = vendor.stream(asked, said)
+            reply.pieces = split_inside_characters(pieces) if self.profile.split_utf8 else pieces
+            reply.step_s = self.profile.latency.per_token_ms / 1000
+        reply.counts = counts
+        return reply
 
-
-def _check_prefill(body: dict[str, Any]) -> None:
-    messages = body.get("messages") or [{}]
-    if messages[-1].get("role") == "assistant":
-        raise Refusal(400, "This model does not support assistant message prefill.", param="messages")
-
-
-def _models() -> bytes:
-    names = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", *faults.model_names()]
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "aiq-simulator"} for name in names]
-    return orjson.dumps({"object": "list", "data": data})
+    def _embeddings(self, vendor: Vendor, asked: Asked, kind: str, attempt: Attempt) -> Reply:
+        dimensions = asked.dimensions or self.profile.embedding_dimensions
+        vectors = [embed(text, dimensions, self.profile.seed) for text in asked.inputs]
+        attempt.embedding_inputs = len(vectors)
+        counts = Counts(asked.prompt_tokens, 0)
+        attempt.bill(counts)
+        told: Counts | None = counts
+        if kind == "empty":
+            vectors = []
+        elif kind == "no-usage":
+            told = None
+        elif kind == "absurd-usage":
+            told = Counts(-1, 0)
+        reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, told)))
+        reply.counts = counts
+        return reply

@@ -1,108 +1,99 @@
-"""Rate limits of the simulated provider: a request bucket and a token bucket per (API key, model).
+"""Rate limits of the simulated providers: one set of limits per (vendor, API key, model), and what they are made of.
 
-Each bucket holds a minute's quota and refills continuously, as OpenAI's do. Knows no wire format beyond
-the headers; the clock is passed in.
+How requests are counted and refused is the vendor's: see `limits.py`. Knows no wire format; the clocks are passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from aiq.simulator.faults import retry_headers
+from aiq.simulator.exchange import Asked, Counts
 from aiq.simulator.profile import Quota
-from aiq.simulator.refusal import Refusal
+
+
+class Limits(Protocol):
+    """The limits of one key on one model."""
+
+    def __init__(self, quota: Quota, now_s: float) -> None: ...
+
+    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+        """Take what the request needs, or refuse and take nothing.
+
+        `now_s` never goes back; `epoch_s` is in seconds since 1970, for headers. Returns the header lines of the
+        answer. Raises OverQuota with its own.
+        """
+        ...
+
+    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+        """Correct what was taken, when the answer is over; `counts` None: it was none, and is not billed."""
+        ...
 
 
 class Bucket:
-    """A bucket that holds `limit` units, is full at first, and refills `limit` units a minute."""
+    """A bucket that holds `limit` units, is full at first, and refills `limit` units every `period_s` seconds.
 
-    __slots__ = ("_at_s", "_level", "limit")
+    Its level may be negative: a debt, which the refilling pays first.
+    """
 
-    def __init__(self, limit: int, now_s: float) -> None:
-        self.limit, self._level, self._at_s = limit, float(limit), now_s
+    __slots__ = ("_at_s", "_level", "limit", "period_s")
+
+    def __init__(self, limit: int, now_s: float, period_s: float = 60.0) -> None:
+        self.limit, self._level, self._at_s, self.period_s = limit, float(limit), now_s, period_s
 
     def level(self, now_s: float) -> float:
         """Units that could be taken at `now_s` (seconds)."""
-        self._level = min(self.limit, self._level + (now_s - self._at_s) * self.limit / 60)
+        self._level = min(self.limit, self._level + (now_s - self._at_s) * self.limit / self.period_s)
         self._at_s = now_s
         return self._level
 
+    def has(self, units: float) -> bool:
+        """Whether `units` were there when `level` was asked last."""
+        # Refilling in floating point may leave a bucket a hair below the whole unit it owes.
+        return self._level >= units - 1e-6
+
     def take(self, units: float) -> None:
-        """Take units that `level` has just reported as present."""
-        self._level -= units
+        """Take units; negative ones are given back."""
+        self._level = min(self.limit, self._level - units)
 
     def wait_s(self, units: float) -> float:
-        """Seconds until `units` are present."""
-        return max(0.0, (units - self._level) * 60 / self.limit)
+        """Seconds until `units` are present, counted from when `level` was asked last."""
+        return max(0.0, (units - self._level) * self.period_s / self.limit)
+
+    @property
+    def remaining(self) -> int:
+        """Whole units that were there when `level` was asked last, less what was taken since."""
+        return max(0, int(self._level + 1e-6))
 
 
 class QuotaBook:
-    """Every bucket of a running simulator. `clock` gives seconds and never goes back."""
+    """All limits of a running simulator. `clock` gives seconds and never goes back; `epoch` seconds since 1970."""
 
-    def __init__(self, quotas: tuple[Quota, ...], clock: Callable[[], float]) -> None:
-        self._quotas, self._clock = quotas, clock
-        self._buckets: dict[tuple[str, str], tuple[Bucket | None, Bucket | None]] = {}
+    def __init__(self, quotas: tuple[Quota, ...], clock: Callable[[], float], epoch: Callable[[], float]) -> None:
+        self._quotas, self._clock, self._epoch = quotas, clock, epoch
+        self._limits: dict[tuple[type[Limits], str, str], Limits | None] = {}
 
     def reset(self) -> None:
-        """Fill every bucket."""
-        self._buckets.clear()
+        """Forget what was used."""
+        self._limits.clear()
 
-    def admit(self, key: str, model: str, tokens: int) -> bytes:
-        """Take one request and `tokens` estimated tokens, or refuse and take nothing.
-
-        Returns the rate-limit header lines of the answer, empty where no quota is set. Raises Refusal (429,
-        `rate_limit_exceeded`) with the same headers, and with `retry-after` unless the request can never fit.
-        """
+    def of(self, kind: type[Limits], key: str, model: str) -> Limits | None:
+        """The limits of a key on a model, counted in the vendor's way (`kind`); None where no quota applies."""
         if not self._quotas:
-            return b""
-        now_s = self._clock()
-        pair = self._buckets.get((key, model))
-        if pair is None:
+            return None
+        entry = (kind, key, model)
+        if entry not in self._limits:
             quota = next((q for q in self._quotas if q.applies_to(model)), None)
-            pair = (
-                Bucket(quota.rpm, now_s) if quota and quota.rpm else None,
-                Bucket(quota.tpm, now_s) if quota and quota.tpm else None,
-            )
-            self._buckets[key, model] = pair
-        demands = [
-            (name, bucket, units, bucket.level(now_s))
-            for name, bucket, units in (("requests", pair[0], 1), ("tokens", pair[1], tokens))
-            if bucket is not None
-        ]
-        # Refilling in floating point may leave a bucket a hair below the whole unit it owes.
-        short = [demand for demand in demands if demand[3] < demand[2] - 1e-6]
-        if not short:
-            for _, bucket, units, _ in demands:
-                bucket.take(units)
-        headers = b"".join(_headers(name, bucket) for name, bucket, _, _ in demands)
-        if not short:
-            return headers
-        name, bucket, units, level = max(short, key=lambda demand: demand[1].wait_s(demand[2]))
-        raise _refused(name, bucket, units, level, model, headers)
+            self._limits[entry] = None if quota is None else kind(quota, self._clock())
+        return self._limits[entry]
 
+    def admit(self, limits: Limits | None, asked: Asked) -> bytes:
+        """`Limits.admit`, now."""
+        return b"" if limits is None else limits.admit(asked, self._clock(), self._epoch())
 
-def _refused(name: str, bucket: Bucket, units: int, level: float, model: str, headers: bytes) -> Refusal:
-    unit = "RPM" if name == "requests" else "TPM"
-    if units > bucket.limit:
-        message = f"Request too large for {model} on {name} per min ({unit}): Limit {bucket.limit}, Requested {units}."
-    else:
-        wait_s = bucket.wait_s(units)
-        used = bucket.limit - int(level)
-        message = (
-            f"Rate limit reached for {model} on {name} per min ({unit}): Limit {bucket.limit}, Used {used}, "
-            f"Requested {units}. Please try again in {format_reset(wait_s)}."
-        )
-        headers += retry_headers(wait_s)
-    return Refusal(429, message, kind=name, code="rate_limit_exceeded", headers=headers)
-
-
-def _headers(name: str, bucket: Bucket) -> bytes:
-    remaining = max(0, int(bucket.limit - bucket.wait_s(bucket.limit) * bucket.limit / 60 + 1e-6))
-    reset = format_reset(bucket.wait_s(bucket.limit))
-    return (
-        f"x-ratelimit-limit-{name}: {bucket.limit}\r\nx-ratelimit-remaining-{name}: {remaining}\r\n"
-        f"x-ratelimit-reset-{name}: {reset}\r\n"
-    ).encode()
+    def settle(self, limits: Limits, asked: Asked, counts: Counts | None) -> None:
+        """`Limits.settle`, now."""
+        limits.settle(asked, counts, self._clock())
 
 
 def format_reset(seconds: float) -> str:

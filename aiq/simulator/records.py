@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aiq.simulator.exchange import Counts
 from aiq.simulator.profile import TokenPrice
 
 ATTEMPTS_KEPT = 100_000
@@ -33,14 +34,22 @@ class Attempt:
         "status",
     )
 
-    def __init__(self, at_ms: int, path: str, key: str, body_hash: str, body_bytes: int, epoch: int) -> None:
+    def __init__(self, at_ms: int, path: str, body_hash: str, body_bytes: int, epoch: int) -> None:
         self.epoch = epoch
-        self.at_ms, self.path, self.key = at_ms, path, key[-4:] if len(key) > 4 else ""
+        self.at_ms, self.path, self.key = at_ms, path, ""
         self.body_hash, self.body_bytes = body_hash, body_bytes
         self.model, self.fault = "", ""
         self.status: int | None = None
         self.ok = False
         self.prompt_tokens = self.completion_tokens = self.embedding_inputs = 0
+
+    def set_key(self, key: str) -> None:
+        """The key it was counted by: no more than its last four characters are kept."""
+        self.key = key[-4:] if len(key) > 4 else ""
+
+    def bill(self, counts: Counts) -> None:
+        """What the answer costs, should it arrive."""
+        self.prompt_tokens, self.completion_tokens = counts.input, counts.output
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON of `GET /__attempts`; `status` null: not answered yet."""
@@ -78,9 +87,9 @@ class Records:
         self.requests = self.ok = self.over_quota = self.embedding_inputs = 0
         self.max_in_flight = self.in_flight
 
-    def begin(self, path: str, key: str, body_hash: str, body_bytes: int) -> Attempt:
+    def begin(self, path: str, body_hash: str, body_bytes: int) -> Attempt:
         """Log a request that has just arrived."""
-        attempt = Attempt(int(self._clock() * 1000), path, key, body_hash, body_bytes, self._epoch)
+        attempt = Attempt(int(self._clock() * 1000), path, body_hash, body_bytes, self._epoch)
         self._attempts.append(attempt)
         self.requests += 1
         self._bodies.add(body_hash)

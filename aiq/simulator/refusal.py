@@ -1,30 +1,20 @@
-"""A request the simulated provider refuses, and the error body it says so with.
+"""A request the simulated provider refuses, in words that each vendor puts into its own error body.
 
-Knows no route and no socket.
+Knows no route, no vendor and no socket.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-import orjson
-
-Dialect = Literal["openai", "azure", "mlflow"]
-
-_MLFLOW_CODES = {
-    400: "BAD_REQUEST",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "RESOURCE_DOES_NOT_EXIST",
-    429: "REQUEST_LIMIT_EXCEEDED",
-    503: "TEMPORARILY_UNAVAILABLE",
-}
+from collections.abc import Mapping
+from typing import Any
 
 
 class Refusal(Exception):
     """An error answer: HTTP `status` and OpenAI's `message`, `type` (here `kind`), `param` and `code`.
 
-    `headers` are extra header lines, each ended by CRLF.
+    `headers` are extra header lines, each ended by CRLF. `fault` is the name of the fault that made it, empty for a
+    genuine one. `retry_s` is when the client should come back (seconds), None where nobody can say; a vendor that puts
+    it into its body reads it here. `details` are more facts for such a body.
     """
 
     def __init__(
@@ -36,49 +26,37 @@ class Refusal(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: bytes = b"",
+        fault: str = "",
+        retry_s: float | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.kind = status, message, kind
         self.param, self.code, self.headers = param, code, headers
+        self.fault, self.retry_s, self.details = fault, retry_s, details or {}
 
-    def body(self, dialect: Dialect) -> bytes:
-        """The JSON error body as OpenAI, Azure OpenAI, or Databricks and MLflow scoring servers send it."""
-        if dialect == "mlflow":
-            code = _MLFLOW_CODES.get(self.status, "INTERNAL_ERROR")
-            return orjson.dumps({"error_code": code, "message": self.message})
-        error: dict[str, object] = {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        }
-        if dialect == "azure":
-            if self.status == 401:
-                error = {"code": "401", "message": self.message}
-            elif self.code == "content_policy_violation":
-                error |= {
-                    "code": "content_filter",
-                    "param": "prompt",
-                    "status": 400,
-                    "innererror": {
-                        "code": "ResponsibleAIPolicyViolation",
-                        "content_filter_result": {"violence": {"filtered": True, "severity": "high"}},
-                    },
-                }
-        return orjson.dumps({"error": error})
+
+class OverQuota(Refusal):
+    """A 429 that a quota made. `details`: `unit` (requests, tokens, input, output), `limit`, `used` and `asked`."""
+
+
+def retry_headers(seconds: float) -> bytes:
+    """`retry-after` in whole seconds, rounded up, and the exact `retry-after-ms`, as OpenAI and Azure send them."""
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
 
 
 def wrong_type(param: str, expected: str, value: object) -> Refusal:
-    """A 400 for a value of the wrong JSON type, in the vendor's words."""
+    """A 400 for a value of the wrong JSON type, in OpenAI's words."""
     return Refusal(
         400,
-        f"Invalid type for '{param}': expected {expected}, but got {_json_type(value)} instead.",
+        f"Invalid type for '{param}': expected {expected}, but got {json_type(value)} instead.",
         param=param,
         code="invalid_type",
     )
 
 
-def _json_type(value: object) -> str:
+def json_type(value: object) -> str:
+    """What JSON calls a value, with its article."""
     names: dict[type, str] = {
         bool: "a boolean",
         int: "an integer",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from typing import Literal
 
-import orjson
-
+from aiq.simulator.exchange import Asked, Counts
 from aiq.simulator.faults import Fault
+from aiq.simulator.quota import Limits
 from aiq.simulator.records import Attempt
 
 JSON = b"application/json"
@@ -25,16 +26,19 @@ class Reply:
 
     `delay_s` passes before the first byte, `step_s` between `pieces` (a stream; then `body` is unused), and `pause_s`
     before the piece of number `pause_at`. `ending`: silent sends nothing, reset closes with RST, cut closes after half
-    of the body, open sends all of a stream but its end.
+    of the body, open sends all of a stream but its end. `limits`, `asked` and `counts` settle the quota in the end.
     """
 
     __slots__ = (
+        "asked",
         "attempt",
         "body",
         "content_type",
+        "counts",
         "delay_s",
         "ending",
         "headers",
+        "limits",
         "pause_at",
         "pause_s",
         "pieces",
@@ -49,10 +53,25 @@ class Reply:
         self.ending: Ending = "complete"
         self.pieces: list[bytes] | None = None
         self.attempt: Attempt | None = None
+        self.limits: Limits | None = None
+        self.asked: Asked | None = None
+        self.counts: Counts | None = None
 
 
-def deform(reply: Reply, fault: Fault, attempt: Attempt) -> Reply:
-    """Do to a good reply what the fault does. What a client cannot use is not billed."""
+def split_inside_characters(events: Sequence[bytes]) -> list[bytes]:
+    """The same bytes in more pieces: an event with a multi-byte character is cut inside its last one."""
+    pieces = []
+    for data in events:
+        at = next((i for i in range(len(data) - 1, 0, -1) if data[i] & 0xC0 == 0x80), 0)
+        pieces += [data[:at], data[at:]] if at else [data]
+    return pieces
+
+
+def deform(reply: Reply, fault: Fault, attempt: Attempt, broken_event: bytes, error_event: bytes) -> Reply:
+    """Do to a good reply what the fault does. What a client cannot use is not billed.
+
+    The two events are the vendor's: one that cannot be read, and one that tells an error inside a stream.
+    """
     kind = fault.kind
     if kind == "gzip":
         if reply.pieces is not None:
@@ -81,19 +100,17 @@ def deform(reply: Reply, fault: Fault, attempt: Attempt) -> Reply:
     elif kind == "cut":
         reply.ending = "cut"
     elif kind == "malformed-chunk" and reply.pieces is not None:
-        reply.pieces.insert(len(reply.pieces) * 2 // 3, b'data: {"choices": [{"delta": {"conte\n\n')
+        reply.pieces.insert(len(reply.pieces) * 2 // 3, broken_event)
     elif kind == "error-chunk" and reply.pieces is not None:
-        words = {"error": {"message": "The engine is overloaded.", "type": "overloaded_error", "code": 503}}
-        reply.pieces[len(reply.pieces) * 2 // 3 :] = [b"data: %b\n\n" % orjson.dumps(words)]
+        reply.pieces[len(reply.pieces) * 2 // 3 :] = [error_event]
     elif kind == "truncated":
         if reply.pieces is not None:
             reply.pieces = reply.pieces[: len(reply.pieces) // 2]
         reply.body = reply.body[: len(reply.body) // 2]
     elif kind == "malformed":
-        reply.body = b'{"id": "chatcmpl-malformed", "choices": [{"message": {"content": "Hello'
-        reply.body += b"\x80\xff} ]] "
+        reply.body = b'{"id": "chatcmpl-malformed", "choices": [{"message": {"content": "Hello\x80\xff} ]] '
         if reply.pieces is not None:
-            reply.pieces = [*reply.pieces[:1], b"data: " + reply.body + b"\n\n", *reply.pieces[-1:]]
+            reply.pieces = [*reply.pieces[:1], broken_event, *reply.pieces[-1:]]
     elif kind in ("html", "html-502"):
         bad = kind == "html-502"
         title = b"502 Bad Gateway" if bad else b"Sign in"

@@ -31,6 +31,22 @@ def conforming(schema: Mapping[str, Any], seed: int) -> Any:
     return _value(schema, schema, seed, "value", 0)
 
 
+def violating(schema: Mapping[str, Any], seed: int) -> Any:
+    """A JSON value that looks like one `conforming` makes, and that `schema` does not accept: one thing is wrong."""
+    value = conforming(schema, seed)
+    resolved = _resolved(schema, schema)
+    if isinstance(value, dict) and value:
+        required = [name for name in resolved.get("required", ()) if name in value]
+        if required:
+            del value[required[seed % len(required)]]
+            return value
+        if resolved.get("additionalProperties") is False:
+            return {**value, "unexpected": True}
+        name = next(iter(value))
+        return {**value, name: ["unexpected"] if not isinstance(value[name], list) else "unexpected"}
+    return {"unexpected": True} if not isinstance(value, dict) else ["unexpected"]
+
+
 def _value(schema: Any, root: Mapping[str, Any], seed: int, name: str, depth: int) -> Any:
     if not isinstance(schema, Mapping):
         return None

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import httptools
 
-from aiq.simulator.provider import Call, Provider
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import Call
+from aiq.simulator.provider import Provider
 from aiq.simulator.reply import Reply
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -41,8 +41,8 @@ class Connection(asyncio.Protocol):
         self._reset_request()
 
     def _reset_request(self) -> None:
-        self._url = self._authorization = self._api_key = b""
-        self._expects = False
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
         self._size = 0
         self._body: list[bytes] = []
 
@@ -85,20 +85,15 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        size = len(name)
-        if size == 13 and name.lower() == b"authorization":
-            self._authorization = value
-        elif size == 7 and name.lower() == b"api-key":
-            self._api_key = value
-        elif size == 6 and name.lower() == b"expect":
-            self._expects = True
-        elif size == 14 and name.lower() == b"content-length" and value.isdigit():
-            self._size = int(value)
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        length = self._headers.get(b"content-length", b"")
+        if length.isdigit():
+            self._size = int(length)
         if self._size > MAX_BODY_BYTES:
             self._refuse(413, "The request body is larger than 32 MB.")
-        elif self._expects and self._reply is None and not self._waiting:
+        elif b"expect" in self._headers and self._reply is None and not self._waiting:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._size = 0
 
@@ -115,7 +110,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        call = Call(self._parser.get_method(), self._url, self._authorization, self._api_key, body)
+        call = Call(self._parser.get_method(), self._url, self._headers, body)
         self._waiting.append((call, self._parser.should_keep_alive()))
         if len(self._waiting) >= _MAX_WAITING:
             self._transport.pause_reading()
@@ -124,8 +119,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, message: str) -> None:
         """Answer what is already waiting, then this, then close: what follows cannot be understood."""
         self._deaf = True
-        refusal = Refusal(status, message)
-        self._waiting.append((Reply(status, refusal.body("openai")), False))
+        self._waiting.append((self._provider.unreadable(status, message), False))
 
     def _advance(self) -> None:
         """Answer waiting requests until one has to wait for time to pass or for the client to read."""

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.simulator.answers import choices, read_messages
+from aiq.simulator.answers import choices
+from aiq.simulator.exchange import Asked
 from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ def session(engine: Engine) -> aiq.Session:
 @cache
 def simulated_answer(prompt: str) -> str:
     """What the simulator says to this prompt on the endpoint `chat`."""
-    return choices(read_messages([{"role": "user", "content": prompt}]), "gpt-4o-mini", {}, seed=0, label=True)[0].text
+    asked = Asked(
+        "chat", "gpt-4o-mini", {}, messages=[{"role": "user", "content": prompt}], sampling=(None, None, None)
+    )
+    return choices(asked, seed=0, label=True)[0].text or ""
 
 
 class Beside:

@@ -24,8 +24,8 @@ def _provider(**profile: Any) -> Provider:
 
 def _send(provider: Provider, path: str, body: Any, key: str = "sk-test-key-1234", method: str = "POST") -> Reply:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    authorization = f"Bearer {key}".encode() if key else b""
-    reply = provider.handle(Call(method.encode(), path.encode(), authorization, b"", data))
+    headers = {b"authorization": f"Bearer {key}".encode()} if key else {}
+    reply = provider.handle(Call(method.encode(), path.encode(), headers, data))
     provider.finish(reply, 0 if reply.ending in ("silent", "reset") else reply.status)
     return reply
 
@@ -351,7 +351,7 @@ def test_the_shape_faults_answer_what_their_names_say() -> None:
 
 def test_azure_says_content_filter_its_own_way() -> None:
     path = "/openai/deployments/sim-content-filter/chat/completions?api-version=2024-10-21"
-    reply = Provider(Profile()).handle(Call(b"POST", path.encode(), b"", b"key", orjson.dumps(_chat())))
+    reply = Provider(Profile()).handle(Call(b"POST", path.encode(), {b"api-key": b"key"}, orjson.dumps(_chat())))
     error = orjson.loads(reply.body)["error"]
     assert (error["code"], error["innererror"]["code"]) == ("content_filter", "ResponsibleAIPolicyViolation")
 
@@ -405,14 +405,14 @@ def test_only_what_was_answered_is_billed() -> None:
 
 def test_an_answer_nobody_waited_for_is_not_billed() -> None:
     provider = _provider()
-    call = Call(b"POST", CHAT.encode(), b"Bearer sk-x", b"", orjson.dumps(_chat()))
+    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
     provider.finish(provider.handle(call), 499)
     assert provider.records.stats()["prompt_tokens"] == 0
 
 
 def test_requests_in_flight_are_counted_until_they_end() -> None:
     provider = _provider()
-    call = Call(b"POST", CHAT.encode(), b"Bearer sk-x", b"", orjson.dumps(_chat()))
+    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
     replies = [provider.handle(call) for _ in range(3)]
     for reply in replies[:2]:
         provider.finish(reply, 200)

@@ -79,10 +79,11 @@ def _check_json_schema(param: str, value: Any) -> None:
         raise wrong_type(f"{name}.schema", "an object", schema)
     if strict and schema.get("type") != "object":
         raise _bad_schema(title, (), f"schema must be a JSON Schema of 'type: \"object\"', got {schema.get('type')!r}")
-    _check_schema(schema, title, (), bool(strict))
+    check_schema(schema, title, (), bool(strict))
 
 
-def _check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -> None:
+def check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -> None:
+    """Refuse (400) what is no JSON schema, or none that strict mode takes. `path` leads to it, `title` names it."""
     if not isinstance(schema, dict):
         raise _bad_schema(title, path, f"{schema!r} is not of type 'object'")
     kinds = schema.get("type", [])
@@ -103,16 +104,16 @@ def _check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) 
                 f"Missing '{missing[0]}'.",
             )
     for name, child in properties.items():
-        _check_schema(child, title, (*path, "properties", name), strict)
+        check_schema(child, title, (*path, "properties", name), strict)
     if strict and kinds == "array" and "items" not in schema:
         raise _bad_schema(title, path, "array schema missing items.")
     if "items" in schema:
-        _check_schema(schema["items"], title, (*path, "items"), strict)
+        check_schema(schema["items"], title, (*path, "items"), strict)
     for keyword in ("anyOf", "oneOf", "allOf"):
         for i, child in enumerate(schema.get(keyword, ())):
-            _check_schema(child, title, (*path, keyword, str(i)), strict)
+            check_schema(child, title, (*path, keyword, str(i)), strict)
     for name, child in schema.get("$defs", {}).items():
-        _check_schema(child, title, (*path, "$defs", name), strict)
+        check_schema(child, title, (*path, "$defs", name), strict)
 
 
 def _bad_schema(title: str, path: tuple[str, ...], reason: str) -> Refusal:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiq.simulator.refusal import Refusal, wrong_type
-from aiq.simulator.response_format import check_response_format
 from aiq.simulator.tokens import input_tokens
+from aiq.simulator.vendors.openai_schema import check_response_format
+from aiq.simulator.vendors.openai_tools import check_tool_choice, check_tool_messages, check_tools
 
 MAX_INPUTS = 2048
 MAX_INPUT_TOKENS = 8192
@@ -132,6 +133,7 @@ def _messages(param: str, value: Any) -> None:
                 _part(f"{param}[{i}].content[{j}]", part)
         elif content is not None or role != "assistant":
             raise wrong_type(f"{param}[{i}].content", "a string or an array of objects", content)
+    check_tool_messages(param, value)
 
 
 def _part(param: str, part: Any) -> None:
@@ -190,8 +192,8 @@ CHAT: dict[str, Check] = _SAMPLING | {
     "safety_identifier": _string,
     "prompt_cache_key": _string,
     "prompt_cache_retention": _string,
-    "tools": _array,
-    "tool_choice": _anything,
+    "tools": check_tools,
+    "tool_choice": check_tool_choice,
     "functions": _array,
     "function_call": _anything,
     "parallel_tool_calls": _boolean,
@@ -320,6 +322,13 @@ def check_body(body: Mapping[str, Any], checks: Mapping[str, Check], required: s
             400,
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
+        )
+    if body.get("tool_choice") is not None and not body.get("tools"):
+        raise Refusal(
+            400,
+            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+            param="tool_choice",
+            code="invalid_value",
         )
     response_format = body.get("response_format")
     if response_format and response_format["type"] == "json_object" and not _says_json(body["messages"]):

@@ -1,0 +1,32 @@
+"""The vendors that the simulated provider speaks like, all on one port: the path decides.
+
+A new vendor is a file with a class (see `base.Vendor`) and a line here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from aiq.simulator.exchange import Route
+from aiq.simulator.refusal import Refusal
+from aiq.simulator.vendors.azure import Azure
+from aiq.simulator.vendors.base import Vendor
+from aiq.simulator.vendors.mlflow import MLflow
+from aiq.simulator.vendors.openai import OpenAI
+
+OPENAI = OpenAI()
+VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), MLflow())
+"""In the order in which they are asked whether a path is theirs."""
+
+
+@lru_cache(maxsize=4096)
+def find(method: bytes, path: bytes, query: bytes) -> tuple[Vendor, Route | Refusal]:
+    """Whose path it is and where it leads, or why nobody can answer it; OpenAI refuses what is nobody's."""
+    for vendor in VENDORS:
+        try:
+            route = vendor.route(method, path, query)
+        except Refusal as refusal:
+            return vendor, refusal
+        if route is not None:
+            return vendor, route
+    return OPENAI, Refusal(404, f"Invalid URL ({method.decode('latin-1')} {path.decode('latin-1')})")

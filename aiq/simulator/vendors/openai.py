@@ -1,0 +1,148 @@
+"""OpenAI: chat completions, legacy completions, embeddings and the list of models, under `/v1`.
+
+Source: OpenAI's API reference and its guide to error codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from aiq.simulator import faults
+from aiq.simulator.exchange import Asked, Call, Counts, Route, Said
+from aiq.simulator.refusal import Refusal
+from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
+from aiq.simulator.vendors import openai_format
+from aiq.simulator.vendors.base import Base, Keys, bearer, only
+from aiq.simulator.vendors.openai_parameters import CHAT, COMPLETIONS, EMBEDDINGS, as_inputs, check_body
+from aiq.simulator.vendors.openai_tools import choice_of, tools_of
+
+_ROUTES = {
+    b"/v1/chat/completions": Route("chat"),
+    b"/v1/completions": Route("completions"),
+    b"/v1/embeddings": Route("embeddings"),
+    b"/v1/models": Route("page"),
+}
+
+
+class OpenAI(Base):
+    """OpenAI's own platform."""
+
+    name = "openai"
+    not_json = (
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+        "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+    )
+    azure = False
+
+    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+        """The four paths."""
+        route = _ROUTES.get(path)
+        if route is not None:
+            only(method, b"GET" if route.task == "page" else b"POST", path)
+        return route
+
+    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+        """A bearer token."""
+        key = bearer(call.headers)
+        if not key:
+            raise Refusal(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an "
+                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        check_key(key, keys)
+        return key
+
+    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+        """The list of models."""
+        names = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", *faults.model_names()]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "aiq-simulator"} for name in names]
+        return orjson.dumps({"object": "list", "data": data})
+
+    def read(self, body: dict[str, Any], route: Route) -> Asked:
+        """Chat completions, completions or embeddings."""
+        model = route.model or body.get("model") or ""
+        if route.task == "chat":
+            check_body(body, CHAT, "messages", model)
+            return chat(body, model, route)
+        inputs_of = "input" if route.task == "embeddings" else "prompt"
+        check_body(body, EMBEDDINGS if route.task == "embeddings" else COMPLETIONS, inputs_of, model)
+        inputs = as_inputs(body[inputs_of])
+        tokens = input_tokens(inputs)
+        asked = Asked(route.task, model, body, tokens, tokens, inputs=inputs, route=route)
+        if route.task == "embeddings":
+            asked.dimensions = body.get("dimensions")
+        else:
+            _sampling(asked, body, body.get("max_tokens"))
+        return asked
+
+    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+        """A `chat.completion` or a `text_completion`."""
+        return openai_format.completion(self._envelope(asked, said), said)
+
+    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+        """Its chunks; usage where `stream_options` ask for it."""
+        include_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
+        return list(openai_format.stream(self._envelope(asked, said), said, include_usage))
+
+    def _envelope(self, asked: Asked, said: Said) -> openai_format.Envelope:
+        is_chat = asked.task == "chat"
+        identity = f"{'chatcmpl' if is_chat else 'cmpl'}-sim{said.number:012d}"
+        return openai_format.Envelope(identity, said.created, asked.model, is_chat, self.azure)
+
+    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+        """A `list` of floats or base64."""
+        return openai_format.embeddings(vectors, asked.model, counts, asked.body.get("encoding_format") == "base64")
+
+    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+        """How long it took."""
+        return b"openai-processing-ms: %d\r\n" % (delay_s * 1000)
+
+
+def check_key(key: str, keys: Keys) -> None:
+    """Refuse (401) a wrong key, showing no more of it than its end."""
+    if not keys.accepts(key):
+        shown = key[-4:] if len(key) > 8 else ""
+        raise Refusal(401, f"Incorrect API key provided: ***{shown}.", code="invalid_api_key")
+
+
+def chat(body: dict[str, Any], model: str, route: Route) -> Asked:
+    """What a validated body of chat completions asks."""
+    messages = body["messages"]
+    asked = Asked("chat", model, body, chat_tokens(messages), messages=messages, route=route)
+    if body.get("tools"):
+        asked.tools, asked.tool_choice = tools_of(body["tools"]), choice_of(body.get("tool_choice"))
+        asked.parallel = body.get("parallel_tool_calls") is not False
+        asked.prompt_tokens += tool_tokens(asked.tools)
+    _sampling(asked, body, body.get("max_completion_tokens") or body.get("max_tokens"))
+    response_format = body.get("response_format")
+    if response_format:
+        asked.json = response_format["type"] == "json_object"
+        if response_format["type"] == "json_schema":
+            asked.schema = response_format["json_schema"]["schema"]
+    asked.effort = body.get("reasoning_effort")
+    # A prompt is cached from 1,024 tokens on; a shorter one is not worth joining its texts.
+    if asked.prompt_tokens >= 1024:
+        asked.cacheable = text_of(messages)
+    return asked
+
+
+def text_of(messages: Sequence[dict[str, Any]]) -> str:
+    """All texts of chat messages, each ended by a zero byte: what a cache compares."""
+    texts = []
+    for message in messages:
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content or ""}]
+        texts += [part.get("text") or "" for part in parts]
+    return "\0".join(texts)
+
+
+def _sampling(asked: Asked, body: dict[str, Any], limit: int | None) -> None:
+    stop = body.get("stop") or ()
+    asked.n, asked.limit, asked.stop = body.get("n") or 1, limit, [stop] if isinstance(stop, str) else stop
+    asked.sampling = (body.get("seed"), body.get("temperature"), body.get("top_p"))
+    asked.stream = bool(body.get("stream"))
+    asked.reserve = max(asked.prompt_tokens, limit or 0)
