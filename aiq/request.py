@@ -7,8 +7,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Task = Literal["llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings", "custom"]
+Task = Literal[
+    "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings", "agent/v1/responses", "agent/v2/chat", "custom"
+]
 """Databricks task names; `custom` is a model scored with its own inputs (MLflow's scoring protocol)."""
+
+CHAT_TASKS: frozenset[Task] = frozenset({"llm/v1/chat", "agent/v1/responses", "agent/v2/chat"})
+"""Tasks whose requests are chats: to agents as well, whatever goes over the wire."""
 
 
 class Caller(NamedTuple):

@@ -29,7 +29,8 @@ def describe_entity(entity: ServedEntity) -> dict[str, Any]:
     if own:
         shape["aiq"] = own
     if isinstance(config, ModelServerConfig):
-        server = given(url=_without_query(config.url), token=_reference(config.bearer))
+        task = None if config.task == "custom" else config.task
+        server = given(url=_without_query(config.url), token=_reference(config.bearer), task=task)
         version = given(entity_version=entity.entity_version)
         return {**shape, "entity_name": entity.model, **version, "model_server": server}
     name = {"name": entity.model, "provider": entity.provider, "task": entity.task}

@@ -126,6 +126,8 @@ class ModelServerConfig:
 
     url: str
     bearer: Secret | None = None
+    task: Task = "custom"
+    """`custom`, or that of an agent."""
 
 
 ProviderConfig = (

@@ -45,6 +45,7 @@ OWN_FIELDS = (
 
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"
 _TASKS = (_CHAT, _COMPLETIONS, _EMBEDDINGS)
+_HOSTED_TASKS = ("custom", "agent/v1/responses", "agent/v2/chat")
 _URL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _REGION = re.compile(r"[a-z0-9-]{2,32}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -290,9 +291,10 @@ def _region(node: Node) -> str:
 
 def read_model_server(node: Node, store: SecretStore) -> ModelServerConfig:
     """`endpoints.<name>.model_server` of `conf/aiq.yml`."""
-    members = node.fields(("url", "token", "token_plaintext"))
+    members = node.fields(("url", "token", "token_plaintext", "task"))
     url = read_url(node.required(members, "url", "the URL that scores the model, such as http://host:5001/invocations"))
-    return ModelServerConfig(url, read_secret(node, members, "token", store))
+    task = members["task"].choice(_HOSTED_TASKS) if "task" in members else "custom"
+    return ModelServerConfig(url, read_secret(node, members, "token", store), cast(Task, task))
 
 
 def read_url(node: Node, *, query: bool = True) -> str:

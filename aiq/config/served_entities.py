@@ -124,7 +124,7 @@ def _read_entity(node: Node, endpoint: str, store: SecretStore, model_server: Mo
     version = members["entity_version"].text() if "entity_version" in members else None
     name = _entity_name(node, members, f"{model}-{version}" if version else model)
     own = members["aiq"].fields(("context_window",)) if "aiq" in members else {}
-    return _Draft(node, name, "model-server", model, "custom", model_server, version, _context_window(own))
+    return _Draft(node, name, "model-server", model, model_server.task, model_server, version, _context_window(own))
 
 
 def _read_external_model(node: Node, external: Node, members: dict[str, Node], store: SecretStore) -> _Draft:

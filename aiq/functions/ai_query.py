@@ -27,6 +27,7 @@ from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
 from aiq.providers import abilities_of
 from aiq.providers.base import text_characters
+from aiq.request import CHAT_TASKS
 
 MAX_SEEN = 10_000
 """Texts of one call whose requests are kept at hand, because they come again in every chunk of rows."""
@@ -143,7 +144,7 @@ class CallSite:
 
     def _text_body(self, text: str) -> dict[str, Any]:
         task = self.task
-        if task == "llm/v1/chat":
+        if task in CHAT_TASKS:
             return {"messages": [{"role": "user", "content": text}], **self._parameters}
         if task == "llm/v1/embeddings":
             return {"input": [text], **self._parameters}
@@ -158,8 +159,8 @@ class CallSite:
             form = "dataframe_records" if pa.types.is_struct(kind) else "inputs"
             return [None if row is None else {form: [_json_ready(row, kind)]} for row in column.to_pylist()]
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
-        if self.task != "llm/v1/chat" or "messages" not in names:
-            wanted = "a STRING, or a STRUCT with a field messages" if self.task == "llm/v1/chat" else "a STRING"
+        if self.task not in CHAT_TASKS or "messages" not in names:
+            wanted = "a STRING, or a STRUCT with a field messages" if self.task in CHAT_TASKS else "a STRING"
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
                 f"request must be {wanted} for endpoint '{self.endpoint.name}' ({self.task}), but it is "
@@ -180,7 +181,7 @@ class CallSite:
 
     def _with_files(self, column: pa.Array, files: pa.Array) -> list[dict[str, Any] | None]:
         """Bodies of multimodal requests: the text, then each image of the row."""
-        if self.task != "llm/v1/chat":
+        if self.task not in CHAT_TASKS:
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
                 f"files needs a chat endpoint, but the task of '{self.endpoint.name}' is {self.task}.",

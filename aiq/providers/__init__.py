@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from aiq.config.endpoint import Provider, ServedEntity
+from aiq.config.endpoint import OpenAIConfig, Provider, ServedEntity
 from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
+from aiq.providers.agents import AgentAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
+from aiq.providers.databricks import DatabricksAdapter
 from aiq.providers.model_server import ModelServerAdapter
 from aiq.providers.openai import CustomAdapter, OpenAIAdapter
+from aiq.providers.responses import ResponsesAdapter
 
 
 class _AdapterType(Protocol):
@@ -23,6 +26,7 @@ class _AdapterType(Protocol):
 _ADAPTERS: dict[Provider, _AdapterType] = {
     "openai": OpenAIAdapter,
     "custom": CustomAdapter,
+    "databricks-model-serving": DatabricksAdapter,
     "model-server": ModelServerAdapter,
 }
 
@@ -47,6 +51,10 @@ def inputs_per_call(entities: Iterable[ServedEntity], wanted: int) -> int:
 
 
 def _adapter(entity: ServedEntity) -> _AdapterType:
+    if entity.task in ("agent/v1/responses", "agent/v2/chat"):
+        return AgentAdapter
+    if isinstance(entity.config, OpenAIConfig) and entity.config.responses and entity.task == "llm/v1/chat":
+        return ResponsesAdapter
     found = _ADAPTERS.get(entity.provider)
     if found is None:
         raise UnsupportedConfigError(

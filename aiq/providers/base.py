@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from aiq.errors import ErrorKind, ProviderError
-from aiq.request import Answer, Request, Task, Usage
+from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_RETRY_AFTER_S = 3600.0
@@ -79,7 +79,7 @@ class Chunk(NamedTuple):
         choices = []
         for choice in orjson.loads(answer.raw).get("choices") or [{}]:
             part: dict[str, Any] = {"text": choice.get("text", answer.value)}
-            if task == "llm/v1/chat":
+            if task in CHAT_TASKS:
                 message = {"role": "assistant", "content": answer.value, **(choice.get("message") or {})}
                 calls = message.get("tool_calls")
                 if calls:
@@ -200,7 +200,7 @@ def is_stream(response: HttpResponse) -> bool:
 
 
 def _envelope(answer: Answer, task: Task) -> dict[str, Any]:
-    kind = "chat.completion.chunk" if task == "llm/v1/chat" else "text_completion"
+    kind = "chat.completion.chunk" if task in CHAT_TASKS else "text_completion"
     return {"object": kind, "model": answer.model}
 
 

@@ -16,12 +16,10 @@ from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
     StreamDecoder,
-    error_from_body,
-    kind_of_status,
-    retry_after_s,
     shorten,
     unusable,
 )
+from aiq.providers.databricks import databricks_error
 from aiq.providers.external import ExternalAdapter
 from aiq.request import Answer, Request, Usage
 
@@ -57,20 +55,13 @@ class ModelServerAdapter(ExternalAdapter):
         return HttpRequest(self._config.url, self._headers, orjson.dumps(request.body))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
+        raw = self._body(response)
+        if response.status != 200:
+            raise self.error(response)
         try:
             data = orjson.loads(response.body)
         except ValueError:
             data = None
-        raw = self._body(response)
-        if response.status != 200:
-            words = data.get("message") or data.get("error") if isinstance(data, dict) else None
-            raise ProviderError(
-                (words and shorten(self._redact(str(words)))) or error_from_body(response.status, raw),
-                kind=kind_of_status(response.status),
-                status=response.status,
-                retry_after_s=retry_after_s(response),
-                body=raw,
-            )
         predictions = data.get("predictions", data.get("outputs")) if isinstance(data, dict) else None
         if not isinstance(predictions, list):
             raise unusable(
@@ -79,3 +70,7 @@ class ModelServerAdapter(ExternalAdapter):
                 body=raw,
             )
         return Answer(predictions, Usage(0, 0), self._model, None, raw)
+
+    def error(self, response: HttpResponse) -> ProviderError:
+        """What a response that is an error means."""
+        return databricks_error(response, self._body(response))

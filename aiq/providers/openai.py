@@ -71,14 +71,23 @@ class OpenAIAdapter(ExternalAdapter):
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
-        assert isinstance(entity.config, OpenAIConfig | CustomConfig)
-        self.address = self._url = _url(entity)
+        self.address = self._url = self._address()
         self._headers: list[tuple[str, str]] = []
-        # Azure takes the model from the path; everybody else wants it in the body.
-        self._model = None if "/deployments/" in self._url else entity.model
+        self._model = entity.model if self._names_model() else None
         # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
         self._max_completion_tokens = False
         self._no_stream_options = False
+
+    def _address(self) -> str:
+        return _url(self._entity)
+
+    def _names_model(self) -> bool:
+        """Azure takes the model from the path; others want it in the body."""
+        return "/deployments/" not in self._url
+
+    def _credential(self) -> tuple[str, Secret | None]:
+        """The header that carries the key, and the key."""
+        return _credential(self._entity.config)
 
     def prepare(self) -> None:
         if not self._headers:
@@ -106,9 +115,13 @@ class OpenAIAdapter(ExternalAdapter):
         if response.status != 200:
             raise self.error(response)
         data = self._json(response)
-        if isinstance(data, dict) and data.get("error"):
+        if self._is_error(data):
             raise self.error(response)
         return self.answer(request, data, response)
+
+    def _is_error(self, data: Any) -> bool:
+        """Whether the body of a 200 is an error all the same."""
+        return isinstance(data, dict) and bool(data.get("error"))
 
     def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
         """The answer that a parsed body holds. Raises ProviderError where it is not usable."""
@@ -123,7 +136,9 @@ class OpenAIAdapter(ExternalAdapter):
                 response,
                 body=raw,
             )
-            error.usage = _usage(data.get("usage")) if isinstance(data, dict) else None  # it is billed all the same
+            error.usage = (
+                openai_usage(data.get("usage")) if isinstance(data, dict) else None
+            )  # it is billed all the same
             raise error from None
 
     def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
@@ -138,7 +153,7 @@ class OpenAIAdapter(ExternalAdapter):
             raise TypeError("content is not text")
         if not isinstance(finish_reason, str):
             finish_reason = None
-        usage = _usage(data.get("usage"))
+        usage = openai_usage(data.get("usage"))
         if usage is None:
             usage = estimate_usage(request, len(text or ""))
         if refusal or (finish_reason == "content_filter" and not text):
@@ -159,7 +174,7 @@ class OpenAIAdapter(ExternalAdapter):
             vectors[index] = _vector(item["embedding"])
         if None in vectors or len(items) != expected:
             raise ValueError("not one vector per input")
-        usage = _usage(data.get("usage")) or estimate_usage(request, 0)
+        usage = openai_usage(data.get("usage")) or estimate_usage(request, 0)
         return Answer(vectors, usage, str(data.get("model") or self._entity.model), None, raw)
 
     def error(self, response: HttpResponse) -> ProviderError:
@@ -202,7 +217,7 @@ class OpenAIAdapter(ExternalAdapter):
     def _credentials(self) -> list[tuple[str, str]]:
         config = self._entity.config
         headers = [("content-type", "application/json")]
-        name, secret = _credential(config)
+        name, secret = self._credential()
         if secret is not None:
             key = secret.reveal()
             self._secrets = (key,)
@@ -243,7 +258,7 @@ def _credential(config: object) -> tuple[str, Secret | None]:
     return ("api-key" if config.api_type == "azure" else "authorization"), config.api_key
 
 
-def _usage(usage: Any) -> Usage | None:
+def openai_usage(usage: Any) -> Usage | None:
     """The provider's own count, or None where it is missing or absurd (negative, astronomic, not whole numbers)."""
     if not isinstance(usage, dict):
         return None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from aiq.policy.guardrails.texts import parse_json
-from aiq.request import Task
+from aiq.request import CHAT_TASKS, Task
 
 
 class Decision(NamedTuple):
@@ -32,7 +32,7 @@ def custom_body(task: Task, phase: Literal["input", "output"], content: list[Any
     if task == "custom":
         return {"dataframe_records": [record]}
     text = json.dumps(record, ensure_ascii=False)
-    return {"messages": [{"role": "user", "content": text}]} if task == "llm/v1/chat" else {"prompt": text}
+    return {"messages": [{"role": "user", "content": text}]} if task in CHAT_TASKS else {"prompt": text}
 
 
 def read_decision(value: object) -> Decision:

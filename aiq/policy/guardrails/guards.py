@@ -33,7 +33,7 @@ from aiq.policy.guardrails.texts import (
     request_texts,
 )
 from aiq.policy.guardrails.topics import is_off_topic, topics_body
-from aiq.request import Answer, Request, Task, Usage
+from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
 
 INLINE_CHARACTERS = 1000
 """Suspicious text up to which it is read on the event loop: a thread costs more than it would take."""
@@ -133,7 +133,7 @@ class Guards:
 
         Chat and completions only: the text and the arguments of tool calls. Embeddings and predictions pass.
         """
-        if not self.output_active or request.task not in ("llm/v1/chat", "llm/v1/completions"):
+        if not self.output_active or not (request.task in CHAT_TASKS or request.task == "llm/v1/completions"):
             return Checked(request, answer)
         findings = Findings("output", self._guardrails)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from aiq.policy.guardrails.texts import parse_json
-from aiq.request import Task
+from aiq.request import CHAT_TASKS, Task
 
 CATEGORIES = {
     "S1": "violent-crimes",
@@ -52,7 +52,7 @@ def safety_body(
         text = asked if answered is None else answered
         if task == "custom":
             return {"inputs": [text]}
-        return {"messages": [{"role": "user", "content": text}]} if task == "llm/v1/chat" else {"prompt": text}
+        return {"messages": [{"role": "user", "content": text}]} if task in CHAT_TASKS else {"prompt": text}
     if task == "llm/v1/completions":
         return {"prompt": _prompt(asked, answered), "temperature": 0, "max_tokens": _MAX_TOKENS}
     messages = [{"role": "user", "content": asked}]

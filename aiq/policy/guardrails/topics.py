@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from aiq.request import Task
+from aiq.request import CHAT_TASKS, Task
 
 _INSTRUCTION = (
     "You decide whether a text is about one of these topics: {topics}. The text stands below as a JSON string; it is "
@@ -22,7 +22,7 @@ def topics_body(task: Task, topics: Sequence[str], text: str) -> dict[str, Any]:
     """The request to a judge of `task`. A custom model gets the topics and the text as they are."""
     instruction = _INSTRUCTION.format(topics=json.dumps(list(topics), ensure_ascii=False))
     quoted = json.dumps(text, ensure_ascii=False)
-    if task == "llm/v1/chat":
+    if task in CHAT_TASKS:
         return {"messages": [{"role": "system", "content": instruction}, {"role": "user", "content": quoted}]}
     if task == "custom":
         return {"dataframe_records": [{"topics": list(topics), "text": text}]}

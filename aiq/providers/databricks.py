@@ -1,0 +1,144 @@
+"""Another workspace's serving endpoints (`databricks-model-serving`). Must never know sockets, clocks or policy.
+
+OpenAI's forms, without a model name and with Databricks' errors. Source: the REST API, "Serving endpoints", "Query";
+"OAuth machine-to-machine" for service principals.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from aiq.config.endpoint import DatabricksConfig, Secret
+from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.base import (
+    MAX_RETRY_AFTER_S,
+    HttpRequest,
+    HttpResponse,
+    error_from_body,
+    kind_of_status,
+    retry_after_s,
+    shorten,
+)
+from aiq.providers.openai import OpenAIAdapter
+
+_KIND_OF_CODE: dict[str, ErrorKind] = {
+    "REQUEST_LIMIT_EXCEEDED": "rate_limited",
+    "RESOURCE_EXHAUSTED": "rate_limited",
+    "rate_limit_exceeded": "rate_limited",
+    "PERMISSION_DENIED": "auth",
+    "UNAUTHENTICATED": "auth",
+    "RESOURCE_DOES_NOT_EXIST": "not_found",
+    "ENDPOINT_NOT_FOUND": "not_found",
+    "TEMPORARILY_UNAVAILABLE": "overloaded",
+    "DEADLINE_EXCEEDED": "overloaded",
+}
+_TOO_LONG = ("context length", "context window", "maximum context", "too many tokens", "prompt is too long")
+
+
+class DatabricksAdapter(OpenAIAdapter):
+    """Speaks to one serving endpoint of a workspace."""
+
+    def _address(self) -> str:
+        config = self._entity.config
+        assert isinstance(config, DatabricksConfig)
+        return f"{config.workspace_url}/serving-endpoints/{quote(self._entity.model, safe='')}/invocations"
+
+    def _names_model(self) -> bool:
+        return False
+
+    def _credential(self) -> tuple[str, Secret | None]:
+        config = self._entity.config
+        assert isinstance(config, DatabricksConfig)
+        if config.client_secret is not None:
+            self._client_secret = config.client_secret.reveal()
+            self._secrets = (self._client_secret,)
+        return "authorization", config.api_token
+
+    def token_request(self) -> HttpRequest | None:
+        config = self._entity.config
+        assert isinstance(config, DatabricksConfig)
+        if config.client_id is None:
+            return None
+        pair = base64.b64encode(f"{config.client_id}:{self._client_secret}".encode()).decode()
+        headers = [("content-type", "application/x-www-form-urlencoded"), ("authorization", f"Basic {pair}")]
+        body = b"grant_type=client_credentials&scope=all-apis"
+        return HttpRequest(f"{config.workspace_url}/oidc/v1/token", headers, body)
+
+    def take_token(self, response: HttpResponse) -> float:
+        token, valid_s = granted_token(response, self._redact)
+        self._secrets = (self._client_secret, token)
+        self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
+        return valid_s
+
+    def error(self, response: HttpResponse) -> ProviderError:
+        return databricks_error(response, self._body(response))
+
+
+def databricks_error(response: HttpResponse, body: str) -> ProviderError:
+    """What an error of a serving endpoint means; `body` is its text without secrets.
+
+    Its body is `{"error_code", "message"}`, or OpenAI's `{"error": {...}}`. A guardrail that blocked writes a JSON
+    text into the message.
+    """
+    try:
+        data = orjson.loads(body)
+    except ValueError:
+        data = None
+    data = data if isinstance(data, dict) else {}
+    inner = data.get("error")
+    if isinstance(inner, dict):
+        data = {"error_code": inner.get("type") or inner.get("code"), **inner}
+    elif isinstance(inner, str):
+        data = {"message": inner, **data}
+    status = response.status
+    code, message = data.get("error_code"), str(data.get("message") or data.get("detail") or "")
+    kind = _KIND_OF_CODE.get(code) if isinstance(code, str) else None
+    kind = kind or kind_of_status(status)
+    if status == 400 and any(words in message.lower() for words in _TOO_LONG):
+        kind = "context_length"
+    if status == 400 and "_guardrail_triggered" in message:
+        kind = "content_filter"
+    if status == 200:  # an error in the middle of a stream, or instead of an answer
+        status = 429 if kind == "rate_limited" else 502
+        kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
+    hint = retry_after_s(response)
+    stated = data.get("retry_after")
+    if hint is None and isinstance(stated, int | float) and 0 < stated <= MAX_RETRY_AFTER_S:
+        hint = float(stated)
+    if 300 <= status < 400:
+        message = f"HTTP {status}: the server redirects, and a redirect is never followed with a credential"
+    words = shorten(message) or error_from_body(status, body)
+    return ProviderError(words, kind=kind, status=status, retry_after_s=hint, body=body)
+
+
+def granted_token(response: HttpResponse, redact: Any) -> tuple[str, float]:
+    """The access token that an OAuth server granted, and the seconds it is valid. Raises ProviderError.
+
+    Source: RFC 6749, sections 5.1 and 5.2.
+    """
+    try:
+        data = orjson.loads(response.body)
+    except ValueError:
+        data = None
+    if response.status == 200 and isinstance(data, dict):
+        token, valid_s = data.get("access_token"), data.get("expires_in", 3600)
+        if isinstance(token, str) and token and token.isascii() and token.isprintable():
+            try:
+                valid_s = float(valid_s)
+            except (TypeError, ValueError):
+                valid_s = 0.0
+            if 0 < valid_s < 1e9:
+                return token, valid_s
+        raise ProviderError("the OAuth server's answer holds no token", kind="bad_answer", status=502)
+    words = ""
+    if isinstance(data, dict):
+        words = " ".join(str(data[name]) for name in ("error", "error_description") if data.get(name))
+    status = response.status if response.status != 200 else 502
+    kind = "auth" if 400 <= status < 500 and status not in (408, 425, 429) else kind_of_status(status)
+    kind = "bad_answer" if response.status == 200 else kind
+    text = shorten(redact(words)) or f"the OAuth server answered HTTP {status}"
+    raise ProviderError(text, kind=kind, status=status, retry_after_s=retry_after_s(response))
