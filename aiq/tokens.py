@@ -17,18 +17,20 @@ RENEW_AHEAD_S = 300.0
 """So long before its end a token is renewed, or at half of its life where that is shorter."""
 TOKEN_TIMEOUT_S = 30.0
 MIN_AGE_S = 10.0
-"""A token that is refused is taken to have been withdrawn, and asked for again, unless it is younger than this."""
+"""A token that is refused has been withdrawn or has run out, and is asked for again, unless it is younger than this and
+than half of its life."""
 
 
 class AccessToken:
     """The token of one served entity."""
 
-    __slots__ = ("_adapter", "_at", "_clock", "_due", "_renewing")
+    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing")
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._adapter, self._clock = adapter, clock
         self._at = self._due = -math.inf
+        self._life_s = 0.0
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -45,7 +47,7 @@ class AccessToken:
 
     def refused(self) -> bool:
         """The provider does not take the token: whether another one may help, which is then due."""
-        if self._clock() - self._at < MIN_AGE_S:
+        if self._clock() - self._at < min(MIN_AGE_S, self._life_s / 2):
             return False
         self._due = -math.inf
         return True
@@ -59,7 +61,7 @@ class AccessToken:
         except ProviderError as error:
             error.reason = f"no access token was granted: {error.reason}"
             raise
-        self._at = asked
+        self._at, self._life_s = asked, valid_s
         self._due = asked + max(valid_s - RENEW_AHEAD_S, valid_s / 2)
 
     def _renewed(self, task: asyncio.Task[None]) -> None:

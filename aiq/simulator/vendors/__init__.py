@@ -11,11 +11,12 @@ from aiq.simulator.exchange import Route
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
+from aiq.simulator.vendors.databricks import Databricks
 from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
 
 OPENAI = OpenAI()
-VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), MLflow())
+VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), Databricks(), MLflow())
 """In the order in which they are asked whether a path is theirs."""
 
 

@@ -1,4 +1,4 @@
-"""Scoring servers: MLflow's `/invocations`, and `/serving-endpoints/<name>/invocations` of Databricks Model Serving.
+"""Scoring servers: MLflow's `/invocations`. Databricks' endpoints for custom models speak the same (databricks.py).
 
 Source: MLflow's "Deploy MLflow Model as a Local Inference Server" (the four shapes of a scoring body) and Databricks'
 "Query serving endpoints for custom models".
@@ -6,7 +6,6 @@ Source: MLflow's "Deploy MLflow Model as a Local Inference Server" (the four sha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,6 @@ from aiq.simulator.refusal import Refusal
 from aiq.simulator.vendors.base import Base, Keys, bearer, only
 from aiq.simulator.vendors.openai import check_key
 
-_SERVING = re.compile(rb"/serving-endpoints/([^/]+)/invocations")
 _CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
@@ -36,15 +34,11 @@ class MLflow(Base):
     limits = RollingMinute
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
-        """The local server's path, or an endpoint's."""
-        if path == b"/invocations":
-            route = Route("scoring", "model")
-        elif match := _SERVING.fullmatch(path):
-            route = Route("scoring", match[1].decode("latin-1"))
-        else:
+        """The local server's path."""
+        if path != b"/invocations":
             return None
         only(method, b"POST", path)
-        return route
+        return Route("scoring", "model")
 
     def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
         """A bearer token; none where every key is accepted, as a local server has no keys."""

@@ -1,0 +1,116 @@
+"""Databricks serving endpoints: `/serving-endpoints/<name>/invocations` for chat, completions, embeddings and scoring,
+and OpenAI's paths below `/serving-endpoints`.
+
+Source: Databricks' REST API, "Query a serving endpoint", and "Authorize service principal access (OAuth M2M)".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from aiq.simulator.exchange import Asked, Call, Counts, Route, Said, Task
+from aiq.simulator.limits import RollingMinute
+from aiq.simulator.refusal import Refusal
+from aiq.simulator.vendors import oauth
+from aiq.simulator.vendors.base import Keys, bearer, only
+from aiq.simulator.vendors.mlflow import MLflow
+from aiq.simulator.vendors.openai import OpenAI
+
+_INVOCATIONS = re.compile(rb"/serving-endpoints/([^/]+)/invocations")
+_OPENAI = {
+    b"/serving-endpoints/chat/completions": Route("chat", form="openai"),
+    b"/serving-endpoints/completions": Route("completions", form="openai"),
+    b"/serving-endpoints/embeddings": Route("embeddings", form="openai"),
+}
+_TOKEN = b"/oidc/v1/token"
+_OWN = frozenset({"client_request_id", "usage_context", "extra_params", "databricks_options"})
+_TASKS: dict[str, Task] = {"messages": "chat", "prompt": "completions", "input": "embeddings"}
+_MLFLOW = MLflow()
+
+
+class Databricks(OpenAI):
+    """A workspace that serves language models in OpenAI's form, and custom models in MLflow's."""
+
+    name = "databricks"
+    limits = RollingMinute
+
+    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+        """An endpoint's path, OpenAI's paths with the endpoint as model, or the token server's."""
+        if path == _TOKEN:
+            route = Route("page", form="token")
+        elif path in _OPENAI:
+            route = _OPENAI[path]
+        elif match := _INVOCATIONS.fullmatch(path):
+            route = Route("chat", match[1].decode("latin-1"), form="invocations")
+        else:
+            return None
+        only(method, b"POST", path)
+        return route
+
+    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+        """A token that somebody made, or one that the token server granted and that is not over."""
+        if route.form == "token":
+            name, secret = oauth.basic(call.headers)
+            if not name or secret != (keys.secret_of(name) or ""):
+                raise Refusal(401, "Client authentication failed", kind="invalid_client")
+            return name
+        key = bearer(call.headers)
+        if not key:
+            raise Refusal(401, "Credential was not sent or was of an unsupported type for this API.")
+        if oauth.is_token(key):
+            if not oauth.is_valid(self.name, key, now_s):
+                raise Refusal(401, "Token is expired or invalid.")
+        elif not keys.accepts(key):
+            raise Refusal(403, "Invalid access token.")
+        return key
+
+    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+        """A token for a service principal."""
+        fields = oauth.form(call.body)
+        if fields.get("grant_type") != "client_credentials":
+            raise Refusal(400, "grant_type must be client_credentials", kind="unsupported_grant_type")
+        if fields.get("scope") != "all-apis":
+            raise Refusal(400, "scope must be all-apis", kind="invalid_scope")
+        return orjson.dumps(oauth.grant(self.name, oauth.basic(call.headers)[0], now_s))
+
+    def read(self, body: dict[str, Any], route: Route) -> Asked:
+        """What the body's own shape asks for: messages, a prompt, an input, or records to score."""
+        if route.form == "openai":
+            return super().read({name: body[name] for name in body if name not in _OWN}, route)
+        given = [name for name in _TASKS if name in body]
+        if not given:
+            return _MLFLOW.read(body, route)
+        if len(given) > 1:
+            raise Refusal(400, f"Give only one of {', '.join(given)}.")
+        if "model" in body:
+            raise Refusal(400, "Unexpected field 'model': the path names the endpoint.", param="model")
+        extra = body.get("extra_params") or {}
+        inner = {name: body[name] for name in body if name not in _OWN} | {"model": route.model, **extra}
+        return super().read(inner, route._replace(task=_TASKS[given[0]]))
+
+    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+        """OpenAI's form, or predictions."""
+        return _MLFLOW.whole(asked, said) if asked.task == "scoring" else super().whole(asked, said)
+
+    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+        """OpenAI's chunks, each with the usage so far, as Databricks sends them."""
+        asked.body = {**asked.body, "stream_options": {"include_usage": True}}
+        return super().stream(asked, said)
+
+    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+        """OpenAI's form."""
+        return super().embeddings(asked, vectors, counts)
+
+    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+        """An error code and a message; the token server's own form."""
+        if route is not None and route.form == "token":
+            return orjson.dumps({"error": refusal.kind, "error_description": refusal.message}), b""
+        return _MLFLOW.refused(refusal, route, number)
+
+    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+        """Which model answered."""
+        return b"served-model-name: %b\r\n" % (route.model or "simulated").encode("latin-1", "replace")
