@@ -6,7 +6,9 @@ profile.
 
 from __future__ import annotations
 
+import math
 import re
+from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -40,6 +42,17 @@ SHAPES = frozenset(
         "no-end",  # a stream without [DONE], and the connection stays open
         "odd-stream",  # a byte order mark, CR LF, comments, and a piece for each byte
         "no-prefill",  # refuses messages that end with the assistant's, answers all others
+        "bad-schema",  # JSON that was to conform to a schema does not quite: one thing is wrong
+        "wrong-type",  # the right body as text/plain
+        "huge-usage",  # token counts that nobody can have used
+        "middle-usage",  # in a stream: usage only before the first token
+        "duplicate-usage",  # in a stream: usage twice
+        "two-finish",  # in a stream: the finish reason twice
+        "huge-line",  # in a stream: an event of one line of Profile.huge_bytes
+        "cr-stream",  # in a stream: lines that end with CR alone
+        "slow-headers",  # slow-headers-<ms>: status line and headers drip in over that long
+        "half-close",  # half of the answer, then the server closes its half of the connection
+        "redirect-private",  # 307 to an address that only the server's own machine should reach
     }
 )
 """Faults that deform an answer. All others are an HTTP status with the provider's error body."""
@@ -57,6 +70,12 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
     "429-retry-after": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-unhinted": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-forever": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-seconds": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-date": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-past": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-huge": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-negative": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-retry-after-nan": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "500": (
         500,
         "server_error",
@@ -87,7 +106,10 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
     ),
 }
 
-_ONCE_BY_NATURE = frozenset({"429", "429-retry-after"})
+NAMES = SHAPES | _STATUS.keys()
+"""Every fault. A TLS handshake or a name that fails is not the simulator's to play: it serves plain HTTP."""
+
+_ONCE_BY_NATURE = frozenset(kind for kind in _STATUS if kind.startswith("429")) - {"429-forever", "429-unhinted"}
 """A rate limit passes: these fail the first time for a distinct body. `429-forever` does not pass,
 nor does `429-unhinted`, which has no header."""
 
@@ -98,7 +120,7 @@ class Fault(NamedTuple):
     """A parsed fault.
 
     `percent` is 100 except for `flaky-N`; `once`: only the first attempt of a distinct body; `pause_ms` is that of
-    `late-N` and `stall-N`.
+    `late-N`, `stall-N` and `slow-headers-N`.
     """
 
     kind: str
@@ -120,7 +142,7 @@ def parse(name: str) -> Fault | None:
     kind = name.removesuffix("-once")
     if match := re.fullmatch(r"flaky-(\d{1,3})", kind):
         return Fault("503", once, int(match[1])) if int(match[1]) <= 100 else None
-    if match := re.fullmatch(r"(late|stall)-(\d{1,6})", kind):
+    if match := re.fullmatch(r"(late|stall|slow-headers)-(\d{1,6})", kind):
         return Fault(match[1], once, 100, int(match[2]))
     if kind in SHAPES or kind in _STATUS:
         return Fault(kind, once or kind in _ONCE_BY_NATURE, 100)
@@ -156,6 +178,20 @@ def is_hinted(fault: Fault) -> bool:
     return fault.kind in _HINTED
 
 
+def odd_retry_after(fault: Fault, now_s: float) -> bytes:
+    """The `retry-after` line of `429-retry-after-<how>`, empty for all others. `now_s` is in seconds since 1970."""
+    how = fault.kind.removeprefix("429-retry-after-")
+    values = {
+        "seconds": "1",
+        "date": formatdate(math.ceil(now_s + 1), usegmt=True),
+        "past": formatdate(now_s - 3600, usegmt=True),
+        "huge": "1000000000",
+        "negative": "-5",
+        "nan": "NaN",
+    }
+    return f"retry-after: {values[how]}\r\n".encode() if how in values else b""
+
+
 def model_names() -> list[str]:
     """The model names that fail, for `GET /v1/models`."""
-    return [f"sim-{kind}" for kind in sorted(SHAPES | _STATUS.keys())]
+    return [f"sim-{kind}" for kind in sorted(NAMES)]

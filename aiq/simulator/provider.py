@@ -23,7 +23,7 @@ from aiq.simulator.profile import Profile
 from aiq.simulator.quota import QuotaBook
 from aiq.simulator.records import Attempt, Records
 from aiq.simulator.refusal import OverQuota, Refusal
-from aiq.simulator.reply import Reply, deform, split_inside_characters
+from aiq.simulator.reply import Reply, VendorEvents, deform, split_inside_characters
 from aiq.simulator.tool_calls import draw
 from aiq.simulator.vectors import embed
 from aiq.simulator.vendors import OPENAI, find
@@ -32,7 +32,7 @@ from aiq.simulator.vendors.base import Keys, Vendor
 __all__ = ["Call", "Provider", "Reply"]
 
 REFUSED = "I'm sorry, but I can't help with that."
-_OVERLOADED = Refusal(529, "Overloaded.", kind="overloaded_error", code="503")
+_OVERLOADED = Refusal(503, "The engine is overloaded.", kind="overloaded_error")
 
 
 class Provider:
@@ -164,7 +164,8 @@ class Provider:
             reply.limits, reply.asked = limits, asked
         if fault is None or kind in vendor.answers_faults:
             return reply
-        return deform(reply, fault, attempt, vendor.broken_event, vendor.error_event(_OVERLOADED))
+        words = VendorEvents(vendor.broken_event, vendor.error_event(_OVERLOADED))
+        return deform(reply, fault, attempt, words, self.profile.huge_bytes)
 
     def _fault_refusal(self, vendor: Vendor, fault: Fault) -> Refusal:
         refusal = vendor.refusal(fault.kind) or faults.refusal(fault)
@@ -172,6 +173,7 @@ class Provider:
         if faults.is_hinted(fault):
             refusal.retry_s = self.profile.retry_after_ms / 1000
             refusal.headers += vendor.hint(refusal.retry_s)
+        refusal.headers += faults.odd_retry_after(fault, self._clock())
         return refusal
 
     def _fault(self, body: bytes, model: str, attempt: Attempt) -> Fault | None:
@@ -218,6 +220,8 @@ class Provider:
             told = None
         elif kind == "absurd-usage":
             told = Counts(-1, -7)
+        elif kind == "huge-usage":
+            told = Counts(10**15, 10**15)
         said = Said(number, int(self._clock()), choices, told, kind)
         if not asked.stream:
             reply = Reply(200, orjson.dumps(vendor.whole(asked, said)))
@@ -242,6 +246,8 @@ class Provider:
             told = None
         elif kind == "absurd-usage":
             told = Counts(-1, 0)
+        elif kind == "huge-usage":
+            told = Counts(10**15, 0)
         reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, told)))
         reply.counts = counts
         return reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aiq.simulator.exchange import Asked, Counts
 from aiq.simulator.faults import Fault
@@ -13,10 +13,12 @@ from aiq.simulator.records import Attempt
 
 JSON = b"application/json"
 _HTML = b"<!DOCTYPE html><html><head><title>%b</title></head><body><h1>%b</h1></body></html>\n"
-Ending = Literal["complete", "silent", "reset", "cut", "open"]
+PRIVATE_URL = b"http://169.254.169.254/latest/meta-data/"
+Ending = Literal["complete", "silent", "reset", "cut", "half-close", "open"]
 
 _USABLE = frozenset({"gzip", "null", "refusal", "no-usage", "absurd-usage", "huge", "late", "stall"}) | frozenset(
-    {"no-done", "no-end", "odd-stream", "no-prefill"}
+    {"no-done", "no-end", "odd-stream", "no-prefill", "bad-schema", "wrong-type", "huge-usage", "middle-usage"}
+    | {"duplicate-usage", "two-finish", "huge-line", "cr-stream", "slow-headers"}
 )
 """Faults after which the answer is whole all the same."""
 
@@ -24,9 +26,10 @@ _USABLE = frozenset({"gzip", "null", "refusal", "no-usage", "absurd-usage", "hug
 class Reply:
     """What to send, and how to misbehave while sending it.
 
-    `delay_s` passes before the first byte, `step_s` between `pieces` (a stream; then `body` is unused), and `pause_s`
-    before the piece of number `pause_at`. `ending`: silent sends nothing, reset closes with RST, cut closes after half
-    of the body, open sends all of a stream but its end. `limits`, `asked` and `counts` settle the quota in the end.
+    `delay_s` passes before the first byte, `drip_s` until the headers are out, `step_s` between `pieces` (a stream;
+    `body` is unused then), and `pause_s` before the piece of number `pause_at`. `ending`: silent sends nothing, reset
+    closes with RST, cut closes after half of the body, half-close only the half that sends, open sends all of a stream
+    but its end. `limits`, `asked` and `counts` settle the quota in the end.
     """
 
     __slots__ = (
@@ -36,6 +39,7 @@ class Reply:
         "content_type",
         "counts",
         "delay_s",
+        "drip_s",
         "ending",
         "headers",
         "limits",
@@ -48,7 +52,7 @@ class Reply:
 
     def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
         self.status, self.body, self.content_type, self.headers = status, body, content_type, headers
-        self.delay_s = self.step_s = self.pause_s = 0.0
+        self.delay_s = self.step_s = self.pause_s = self.drip_s = 0.0
         self.pause_at = -1
         self.ending: Ending = "complete"
         self.pieces: list[bytes] | None = None
@@ -67,12 +71,25 @@ def split_inside_characters(events: Sequence[bytes]) -> list[bytes]:
     return pieces
 
 
-def deform(reply: Reply, fault: Fault, attempt: Attempt, broken_event: bytes, error_event: bytes) -> Reply:
-    """Do to a good reply what the fault does. What a client cannot use is not billed.
+class VendorEvents(NamedTuple):
+    """Pieces of a vendor's stream: one that cannot be read, and one that tells an error."""
 
-    The two events are the vendor's: one that cannot be read, and one that tells an error inside a stream.
-    """
+    broken: bytes
+    error: bytes
+
+
+def deform(reply: Reply, fault: Fault, attempt: Attempt, events: VendorEvents, huge_bytes: int) -> Reply:
+    """Do to a good reply what the fault does. What a client cannot use is not billed."""
     kind = fault.kind
+    if kind == "wrong-type":
+        reply.content_type = b"text/plain; charset=utf-8"
+    if kind == "slow-headers":
+        reply.drip_s = fault.pause_ms / 1000 or 1.0
+    if reply.pieces is not None and reply.content_type.startswith(b"text/event-stream"):
+        if kind == "cr-stream":
+            reply.pieces = [piece.replace(b"\n", b"\r") for piece in reply.pieces]
+        elif kind == "huge-line":
+            reply.pieces.insert(1, b'data: {"padding": "%b"}\n\n' % (b"a" * huge_bytes))
     if kind == "gzip":
         if reply.pieces is not None:
             reply.body, reply.pieces = b"".join(reply.pieces), None
@@ -99,10 +116,12 @@ def deform(reply: Reply, fault: Fault, attempt: Attempt, broken_event: bytes, er
         reply.ending = "reset"
     elif kind == "cut":
         reply.ending = "cut"
+    elif kind == "half-close":
+        reply.ending = "half-close"
     elif kind == "malformed-chunk" and reply.pieces is not None:
-        reply.pieces.insert(len(reply.pieces) * 2 // 3, broken_event)
+        reply.pieces.insert(len(reply.pieces) * 2 // 3, events.broken)
     elif kind == "error-chunk" and reply.pieces is not None:
-        reply.pieces[len(reply.pieces) * 2 // 3 :] = [error_event]
+        reply.pieces[len(reply.pieces) * 2 // 3 :] = [events.error]
     elif kind == "truncated":
         if reply.pieces is not None:
             reply.pieces = reply.pieces[: len(reply.pieces) // 2]
@@ -110,7 +129,7 @@ def deform(reply: Reply, fault: Fault, attempt: Attempt, broken_event: bytes, er
     elif kind == "malformed":
         reply.body = b'{"id": "chatcmpl-malformed", "choices": [{"message": {"content": "Hello\x80\xff} ]] '
         if reply.pieces is not None:
-            reply.pieces = [*reply.pieces[:1], broken_event, *reply.pieces[-1:]]
+            reply.pieces = [*reply.pieces[:1], events.broken, *reply.pieces[-1:]]
     elif kind in ("html", "html-502"):
         bad = kind == "html-502"
         title = b"502 Bad Gateway" if bad else b"Sign in"
@@ -119,4 +138,6 @@ def deform(reply: Reply, fault: Fault, attempt: Attempt, broken_event: bytes, er
         reply.delay_s = delay_s
     elif kind == "redirect":
         reply = Reply(302, b"", headers=b"location: /redirected\r\n")
+    elif kind == "redirect-private":
+        reply = Reply(307, b"", headers=b"location: %b\r\n" % PRIVATE_URL)
     return reply

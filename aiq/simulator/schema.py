@@ -43,7 +43,7 @@ def violating(schema: Mapping[str, Any], seed: int) -> Any:
         if resolved.get("additionalProperties") is False:
             return {**value, "unexpected": True}
         name = next(iter(value))
-        return {**value, name: ["unexpected"] if not isinstance(value[name], list) else "unexpected"}
+        return {**value, name: "unexpected" if isinstance(value[name], dict) else {"unexpected": True}}
     return {"unexpected": True} if not isinstance(value, dict) else ["unexpected"]
 
 

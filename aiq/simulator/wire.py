@@ -22,6 +22,8 @@ from aiq.simulator.reply import Reply
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_WAITING = 64
 _LINGER_S = 1.0
+_HALF_CLOSED_S = 60.0
+_DRIPS = 20
 _NO_LINGER = struct.pack("ii", 1, 0)
 _ids = itertools.count(1)
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -159,22 +161,56 @@ class Connection(asyncio.Protocol):
                 b"" if self._keep_alive else b"connection: close\r\n",
             )
         )
+        if reply.pieces is None:
+            head += b"content-length: %d\r\n\r\n" % len(reply.body)
+        else:
+            head += b"transfer-encoding: chunked\r\n\r\n"
+        if reply.drip_s > 0:
+            self._drip(head, 0)
+        else:
+            self._send_body(head)
+
+    def _drip(self, head: bytes, sent: int) -> None:
+        """The head, a few bytes at a time."""
+        reply, step = self._reply, -(-len(head) // _DRIPS)
+        assert reply is not None
+        if sent >= len(head):
+            self._send_body(b"")
+            self._advance()
+            return
+        self._transport.write(head[sent : sent + step])
+        self._timer = self._loop.call_later(reply.drip_s / _DRIPS, self._drip, head, sent + step)
+
+    def _send_body(self, head: bytes) -> None:
+        """What follows the head, which may be sent already."""
+        reply = self._reply
+        assert reply is not None
+        broken = reply.ending in ("cut", "half-close")
         if reply.pieces is not None:
-            if reply.ending == "cut":
+            if broken:
                 del reply.pieces[len(reply.pieces) // 2 :]
-            self._transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
+            self._transport.write(head)
             if reply.pause_at == 0:
                 self._timer = self._loop.call_later(reply.pause_s, self._send_piece, 0)
             else:
                 self._send_piece(0)
-        elif reply.ending == "cut":
-            half = reply.body[: len(reply.body) // 2]
-            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reply.body), half))
+            return
+        self._transport.write(head + (reply.body[: len(reply.body) // 2] if broken else reply.body))
+        if broken:
+            self._finish_broken(reply)
+        else:
+            self._done(reply.status)
+
+    def _finish_broken(self, reply: Reply) -> None:
+        """The answer stays a part: the connection is closed, or only the half of it that sends."""
+        if reply.ending == "cut":
             self._keep_alive = False
             self._done(reply.status)
-        else:
-            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reply.body), reply.body))
-            self._done(reply.status)
+            return
+        self._deaf = True
+        self._waiting.clear()
+        self._transport.write_eof()
+        self._done(reply.status)
 
     def _send_piece(self, index: int) -> None:
         reply = self._reply
@@ -191,18 +227,20 @@ class Connection(asyncio.Protocol):
             self._provider.finish(reply, reply.status)
             reply.attempt = None  # it has ended, though the connection has not
             return
-        if reply.ending == "cut":
-            self._keep_alive = False
+        if reply.ending in ("cut", "half-close"):
+            self._finish_broken(reply)
         else:
             self._transport.write(b"0\r\n\r\n")
-        self._done(reply.status)
+            self._done(reply.status)
         self._advance()
 
     def _done(self, status: int) -> None:
         reply, self._reply, self._timer = self._reply, None, None
         assert reply is not None
         self._provider.finish(reply, status)
-        if self._deaf and not self._waiting:
+        if reply.ending == "half-close":
+            self._timer = self._loop.call_later(_HALF_CLOSED_S, self._transport.close)
+        elif self._deaf and not self._waiting:
             # Closing over unread bytes would send RST, and the client would never read why.
             self._transport.write_eof()
             self._timer = self._loop.call_later(_LINGER_S, self._transport.close)

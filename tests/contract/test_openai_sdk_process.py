@@ -98,6 +98,23 @@ def test_a_cut_body_is_shorter_than_announced(simulator: SimulatorProcess) -> No
     assert int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) > len(sent) > 0
 
 
+def test_a_half_closed_connection_ends_after_half_of_the_body(simulator: SimulatorProcess) -> None:
+    body = orjson.dumps({"model": "sim-half-close", "messages": [{"role": "user", "content": "Hi"}]})
+    head, _, sent = _exchange(simulator, _post(body)).partition(b"\r\n\r\n")
+    assert int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) > len(sent) > 0
+
+
+def test_headers_may_drip_in(simulator: SimulatorProcess) -> None:
+    body = orjson.dumps({"model": "sim-slow-headers-200", "messages": [{"role": "user", "content": "Hi"}]})
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as connection:
+        connection.sendall(_post(body, _CLOSE))
+        pieces = []
+        while chunk := connection.recv(65536):
+            pieces.append(chunk)
+    assert b"\r\n\r\n" not in pieces[0] and b"".join(pieces).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(pieces) > 5
+
+
 def test_a_reset_comes_before_any_header(simulator: SimulatorProcess) -> None:
     body = orjson.dumps({"model": "sim-reset", "messages": [{"role": "user", "content": "Hi"}]})
     with pytest.raises(ConnectionResetError):

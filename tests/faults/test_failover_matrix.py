@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
 PROMPT = "Boats sail against the wind by tacking to and fro."
-FAULTS = sorted((faults.SHAPES | faults._STATUS.keys()) - {"huge"})
-REFUSED = {"400", "content-filter", "context-length", "redirect", "refusal"}
+FAULTS = sorted(faults.NAMES - {"huge", "huge-line"})
+REFUSED = {"400", "content-filter", "context-length", "redirect", "redirect-private", "refusal"}
 """What no other entity is asked for. An answer without content is an answer."""
 PLAIN: dict[str, Any] = {}
 STREAMED = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3}

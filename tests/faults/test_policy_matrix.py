@@ -31,7 +31,7 @@ from aiq.simulator.profile import Profile
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-FAULTS = sorted(faults.SHAPES | faults._STATUS.keys())
+FAULTS = sorted(faults.NAMES)
 PASSING = ["503-once", "timeout-once", "reset-once", "truncated-once", "cut-once", "html-once", "flaky-50"]
 KEY = "sk-planted-7f3a9c"
 OWN_ANSWER = {"null", "huge"}

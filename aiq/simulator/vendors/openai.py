@@ -15,7 +15,7 @@ from aiq.simulator.exchange import Asked, Call, Counts, Route, Said
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
 from aiq.simulator.vendors import openai_format
-from aiq.simulator.vendors.base import Base, Keys, bearer, only
+from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
 from aiq.simulator.vendors.openai_parameters import CHAT, COMPLETIONS, EMBEDDINGS, as_inputs, check_body
 from aiq.simulator.vendors.openai_tools import choice_of, tools_of
 
@@ -96,6 +96,10 @@ class OpenAI(Base):
     def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """A `list` of floats or base64."""
         return openai_format.embeddings(vectors, asked.model, counts, asked.body.get("encoding_format") == "base64")
+
+    def error_event(self, refusal: Refusal) -> bytes:
+        """The error object with the status as its code, as servers that speak OpenAI's protocol send it."""
+        return event({"error": {"message": refusal.message, "type": refusal.kind, "code": refusal.status}})
 
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
         """How long it took."""

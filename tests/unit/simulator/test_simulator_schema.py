@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.simulator.schema import conforming
+from aiq.simulator.schema import conforming, violating
 
 _NAMES = st.sampled_from(["name", "score", "tags", "when", "note"])
 
@@ -95,6 +95,26 @@ def test_every_value_conforms_to_its_schema(schema: dict[str, Any], seed: int) -
 @given(schema=_SCHEMAS, seed=st.integers(0, 2**64 - 1))
 def test_the_same_seed_gives_the_same_value(schema: dict[str, Any], seed: int) -> None:
     assert conforming(schema, seed) == conforming(schema, seed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(schema=_SCHEMAS, seed=st.integers(0, 2**64 - 1))
+def test_a_violating_value_is_not_what_its_schema_asks_for(schema: dict[str, Any], seed: int) -> None:
+    assert not _accepts(schema, violating(schema, seed))
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_violating_object_has_one_thing_wrong(required: bool, closed: bool) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+        "required": ["a", "b"] if required else [],
+        "additionalProperties": not closed,
+    }
+    good, bad = conforming(schema, 3), violating(schema, 3)
+    wrong = [name for name in {*good, *bad} if good.get(name) != bad.get(name)]
+    assert len(wrong) == 1 and (wrong[0] not in bad) == required and ("unexpected" in bad) == (closed and not required)
 
 
 def test_a_local_reference_is_followed() -> None:
