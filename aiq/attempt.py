@@ -18,6 +18,7 @@ from aiq.errors import ProviderError, RequestFailed
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import Intent, Outcome
 from aiq.policy.quota import Slot
+from aiq.policy.structured_output import Mismatch, StructuredOutput
 from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
 from aiq.request import Answer, Request, Usage
 from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
@@ -42,6 +43,8 @@ class Attempt:
         "number",
         "probe",
         "ready",
+        "repair",
+        "repairs",
         "sent",
         "slot",
         "start_us",
@@ -56,6 +59,8 @@ class Attempt:
         self.target, self.number, self.fallback_from = target, trace.attempt, fallback_from
         self.slot, self.lacking = slot, False  # whether it was refused for want of quota
         self.fallback_reason, self.hedge = trace.fallback_reason, hedge
+        self.repairs = trace.repairing
+        self.repair: Request | None = None  # what may put an answer of the wrong form right
         self.ready, self.sent = trace.ready, now
         self.start_us = time.time_ns() // 1000
         self.probe = target.health.ejected and target.health.ask()
@@ -70,6 +75,7 @@ class Attempts:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._ledger, self._clock = ledger, clock
+        self._structured = StructuredOutput()
 
     async def make(
         self,
@@ -97,7 +103,7 @@ class Attempts:
                 await self._intend(route, request, trace, attempt)
                 response = await route.transport.send(wire, self._timeout_s(route, request))
                 self._learn(attempt, request, response)
-                attempt.answer = adapter.decode(request, response)
+                self._take(request, attempt, adapter.decode(request, response))
         except ProviderError as failure:
             self._failed(attempt, failure)
         except BaseException as failure:  # cancelled, or a fault of ours or of the ledger: it ended all the same
@@ -162,9 +168,17 @@ class Attempts:
                     silent_at = min(silent_at, clock() + END_WAIT_S)
                 elif decoder.complete:
                     silent_at = min(silent_at, clock() + USAGE_WAIT_S)
-            attempt.answer = decoder.end()
+            self._take(request, attempt, decoder.end())
         finally:
             await stream.close()
+
+    def _take(self, request: Request, attempt: Attempt, answer: Answer) -> None:
+        """Takes an answer if it has the form that was asked for. Raises ProviderError."""
+        checked = self._structured.check(request, answer)
+        if isinstance(checked, Mismatch):
+            attempt.repair = checked.repair
+            raise checked.error
+        attempt.answer = checked
 
     @staticmethod
     def _learn(attempt: Attempt, request: Request, response: HttpResponse) -> None:
@@ -326,6 +340,8 @@ class Attempts:
 
 def _taken(route: Route, attempt: Attempt) -> str:
     """Why an attempt asked the entity that it asked."""
+    if attempt.repairs:
+        return "repair"
     if attempt.hedge:
         return "hedge"
     if attempt.probe:

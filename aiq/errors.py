@@ -125,6 +125,7 @@ ErrorKind = Literal[
     "network",  # connection refused, reset, DNS: retry with backoff, then fall back
     "timeout",  # silent until the deadline: no retry on the same entity where another one can be asked
     "bad_answer",  # 200 with HTML, truncated or malformed JSON, no choices: retry, then fall back
+    "bad_schema",  # 200 with another text than the JSON that was asked for: one repair, no fallback
     "context_length",  # 400: no retry
     "content_filter",  # 400: no retry and no fallback
     "bad_request",  # other 4xx: no retry, no fallback

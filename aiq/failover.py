@@ -18,14 +18,19 @@ from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 from aiq.route import Route, Target, Trace, cost_of_failure
 
+_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema"})
+"""Errors of an answer that arrived whole."""
+
 
 class _Walk:
-    """Where a request stands among the entities of its route."""
+    """Where a request stands among the entities of its route. `asked` is what is sent: the request, or its repair."""
 
-    __slots__ = ("fallbacks", "order", "position", "retries", "route")
+    __slots__ = ("asked", "fallbacks", "order", "position", "repaired", "request", "retries", "route")
 
     def __init__(self, route: Route, request: Request, trace: Trace) -> None:
         self.route = route
+        self.request = self.asked = request
+        self.repaired = False
         self.order = route.router.order(request)
         self.position = route.router.first(self.order)
         self.fallbacks = self.retries = 0
@@ -45,6 +50,11 @@ class _Walk:
         trace.fallback_from, trace.fallback_reason = self.order[self.position].name, reason
         self.position, self.retries = position, 0
         self.fallbacks += 1
+        self.asked, trace.repairing = self.request, False
+
+    def repair(self, asked: Request, trace: Trace) -> None:
+        """Asks the same entity to put its answer right, which it is asked for once."""
+        self.asked, self.repaired, trace.repairing = asked, True, True
 
 
 class Failover:
@@ -65,13 +75,13 @@ class Failover:
         walk = _Walk(route, request, trace)
         while True:
             target, trace.ready = walk.target, self._clock()
-            slot = target.gate.try_acquire(request)
+            slot = target.gate.try_acquire(walk.asked)
             if slot is None:
                 target, slot = await self._slot(walk, request, trace)
             if route.hedged and target.latencies.delay_s is not None:
-                attempt = await self._hedged(walk, target, slot, target.latencies.delay_s, request, trace)
+                attempt = await self._hedged(walk, target, slot, target.latencies.delay_s, walk.asked, trace)
             else:
-                attempt = await self._attempts.make(route, target, slot, request, trace, trace.fallback_from)
+                attempt = await self._attempts.make(route, target, slot, walk.asked, trace, trace.fallback_from)
             if attempt.answer is not None:
                 return await self._checked(route, request, trace, attempt, attempt.answer)
             await self._again(walk, attempt, request, trace)
@@ -99,18 +109,19 @@ class Failover:
     async def stream(self, route: Route, request: Request, trace: Trace) -> AsyncGenerator[Chunk, None]:
         """The answer in chunks, the usage in the last. Nobody else is asked once a token has left.
 
-        Raises ProviderError before the first token; after it StreamBroken, or at the end what a refusal is.
+        Raises ProviderError before the first token; after it StreamBroken, or at the end what a refusal or an answer
+        of the wrong form is.
         """
         walk = _Walk(route, request, trace)
         while True:
             target, trace.ready = walk.target, self._clock()
-            slot = target.gate.try_acquire(request)
+            slot = target.gate.try_acquire(walk.asked)
             if slot is None:
                 target, slot = await self._slot(walk, request, trace)
             attempt = Attempt(target, slot, trace, trace.fallback_from, self._clock())
             held: list[Chunk] = []
             left = False
-            async with aclosing(self._attempts.stream(route, target, request, trace, attempt)) as chunks:
+            async with aclosing(self._attempts.stream(route, target, walk.asked, trace, attempt)) as chunks:
                 async for chunk in chunks:
                     held.append(chunk)
                     if left or chunk.token:
@@ -128,7 +139,7 @@ class Failover:
             assert error is not None
             if left:
                 self._attempts.record(route, request, trace, attempt, "error", final=True)
-                raise error if error.kind == "content_filter" else StreamBroken.after(error)
+                raise error if error.kind in _OF_WHOLE_STREAMS else StreamBroken.after(error)
             await self._again(walk, attempt, request, trace)
 
     async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> tuple[Target, Slot]:
@@ -138,7 +149,7 @@ class Failover:
             patience_s = math.inf if following is None and not request.interactive else MAX_HINT_BEFORE_FALLBACK_S
             if request.deadline_s is not None:
                 patience_s = min(patience_s, request.deadline_s - self._clock())
-            slot = await target.gate.acquire(patience_s, request)
+            slot = await target.gate.acquire(patience_s, walk.asked)
             if slot is not None:
                 return target, slot
             if following is None:
@@ -167,24 +178,30 @@ class Failover:
         assert error is not None
         following = walk.next(larger=error.kind == "context_length")
         more = following is not None
-        step = self._retry.decide(error, walk.retries, target.quota, next_entity=more, hurry=request.interactive)
+        repair = None if walk.repaired else attempt.repair
+        step = self._retry.decide(
+            error, walk.retries, target.quota, next_entity=more, hurry=request.interactive, repair=repair is not None
+        )
         if step.action == "again" and (
             (more and target.health.ejected and error.kind != "adapted")
             or (request.deadline_s is not None and self._clock() + step.delay_s > request.deadline_s)
         ):
-            step = Step("next" if more else "fail")
+            step = Step("next" if more and repair is None else "fail")
         final = step.action == "fail"
         self._attempts.record(walk.route, request, trace, attempt, "error", final=final)
         if final:
             raise error
-        if trace.next_attempt is not None:
-            await trace.next_attempt(cost_of_failure(error, [target.price]))
         if step.action == "next":
             assert following is not None
             walk.move(following, trace, error.kind)
-            return
-        walk.retries += 1
-        await self._sleep(step.delay_s)
+        elif repair is not None:
+            walk.repair(repair, trace)
+        else:
+            walk.retries += 1
+        if trace.next_attempt is not None:
+            await trace.next_attempt(cost_of_failure(error, [target.price]), walk.asked)
+        if step.action == "again":
+            await self._sleep(step.delay_s)
 
     async def _hedged(
         self, walk: _Walk, target: Target, slot: Slot, delay_s: float, request: Request, trace: Trace

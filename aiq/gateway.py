@@ -210,7 +210,7 @@ class Gateway:
 
         Raises ProviderError or PolicyError where there is none. Every attempt leaves an intent and an outcome, and
         exactly one outcome of a request is final. `next_attempt` is told what a failed attempt cost (US dollars, None
-        where nobody knows), and waited for, before another one is made.
+        where nobody knows) and what is sent next, and waited for, before that is.
         """
         return await self._answer(request, next_attempt)
 

@@ -19,12 +19,12 @@ from aiq.policy.limits import Grant, RateLimiter
 from aiq.policy.retry import RetryQuota
 from aiq.policy.routing import Router
 from aiq.providers import Adapter
-from aiq.request import Answer, Usage, new_request_id
+from aiq.request import Answer, Request, Usage, new_request_id
 from aiq.tokens import AccessToken
 from aiq.transport import Transport
 
-NextAttempt = Callable[[float | None], Awaitable[object]]
-"""Told what an attempt cost in US dollars, None where nobody knows, before another one is made."""
+NextAttempt = Callable[[float | None, Request], Awaitable[object]]
+"""Told what an attempt cost in US dollars, None where nobody knows, and what is sent next, before it is."""
 
 NOTHING = Usage(0, 0)
 MAY_BE_BILLED = frozenset({"timeout", "bad_answer"})
@@ -86,6 +86,7 @@ class Trace:
         "limited_by",
         "next_attempt",
         "ready",
+        "repairing",
         "request_id",
         "request_json",
         "streaming",
@@ -108,6 +109,7 @@ class Trace:
         self.guards: tuple[str, ...] = ()  # what acted, with its side
         self.fallback_from: str | None = None
         self.fallback_reason: str | None = None
+        self.repairing = False  # whether the next attempt is to put an answer of the wrong form right
         self.winner: Answer | None = None  # of several attempts at the same time
         self.request_json: str | None = None
         self.characters = 0

@@ -100,16 +100,17 @@ class Reservation:
         self._held = True
         return self
 
-    async def next_attempt(self, cost_usd: float | None) -> None:
-        """An attempt cost this and failed: it is spent, and another one is reserved for. Raises BudgetExceeded.
+    async def next_attempt(self, cost_usd: float | None, most_usd: float) -> None:
+        """An attempt cost this and failed: it is spent, and `most_usd` is reserved for another one.
 
-        None: nobody knows, so it is taken to have cost all that was reserved.
+        `cost_usd` None: nobody knows, so it is taken to have cost all that was reserved. Raises BudgetExceeded.
         """
         if cost_usd is None:
             cost_usd = self.most_usd
-        if not cost_usd:
+        if not cost_usd and most_usd == self.most_usd:
             return
         self._settle(cost_usd)
+        self.most_usd = self.cost_usd = most_usd
         await self._budget.reserve(self.most_usd)
         self._held = True
 

@@ -364,8 +364,12 @@ class Statement:
         if budget is None:
             return await self.gateway.answer(request)
         async with budget.reservation(self.gateway.most_it_costs(request)) as held:
+
+            async def next_attempt(cost_usd: float | None, asked: Request) -> None:
+                await held.next_attempt(cost_usd, self.gateway.most_it_costs(asked))
+
             try:
-                answer = await self.gateway.answer(request, held.next_attempt)
+                answer = await self.gateway.answer(request, next_attempt)
             except RequestFailed as error:
                 held.cost_usd = self.gateway.cost_of_failure(error, held.most_usd)
                 raise

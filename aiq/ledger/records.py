@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     guards: str | None = None
     """The guardrails that acted, with a comma between them: `input:pii:EMAIL_ADDRESS`."""
     route: str | None = None
-    """Why this entity was asked: traffic, sticky, fallback, hedge, probe."""
+    """Why this entity was asked: traffic, sticky, fallback, hedge, probe, repair."""
     fallback_reason: str | None = None
     """The error class that moved the request on to this entity."""
 

@@ -63,13 +63,24 @@ class RetryPolicy:
         )
 
     def decide(
-        self, error: ProviderError, retries: int, quota: RetryQuota, *, next_entity: bool, hurry: bool = False
+        self,
+        error: ProviderError,
+        retries: int,
+        quota: RetryQuota,
+        *,
+        next_entity: bool,
+        hurry: bool = False,
+        repair: bool = False,
     ) -> Step:
         """`retries` is how often this entity was already asked again.
 
         `next_entity` is whether another one can be asked instead: one with more context, where that was too small.
         `hurry` is for somebody who waits in person: retries as if there were a next entity, and no long pauses.
+        `repair` is whether the entity can be asked to put an answer of the wrong form right; nobody else is asked then,
+        because a model that keeps failing to do so would cost twice at every entity.
         """
+        if error.kind == "bad_schema":
+            return Step("again" if repair else "fail")
         give_up = Step("next") if next_entity and error.kind in _FALL_BACK else Step("fail")
         if error.kind not in _RETRYABLE:
             return give_up

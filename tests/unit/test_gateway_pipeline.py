@@ -15,6 +15,7 @@ from aiq.errors import ConfigError, PolicyError, ProviderError, StatementError
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
+from aiq.request import Request
 
 Open = Callable[..., Gateway]
 Rows = list[dict[str, Any]]
@@ -297,7 +298,7 @@ def test_what_a_failed_attempt_cost_is_told_before_the_next_one(
     opened = gateway(make.endpoint(), failed, make.chat_answer())
     costs: list[float | None] = []
 
-    async def next_attempt(cost_usd: float | None) -> None:
+    async def next_attempt(cost_usd: float | None, asked: Request) -> None:
         costs.append(cost_usd)
 
     time.run(opened.answer(make.request(), next_attempt))

@@ -239,7 +239,7 @@ def test_a_billed_attempt_is_spent_before_the_next_one() -> None:
     async def work() -> None:
         budget = Budget(1.0)
         async with budget.reservation(0.4) as held:
-            await held.next_attempt(0.3)
+            await held.next_attempt(0.3, held.most_usd)
             assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.3, 0.4))
             held.cost_usd = 0.2
         assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.5, 0.0))
@@ -251,8 +251,19 @@ def test_an_attempt_that_was_not_billed_needs_no_second_reservation() -> None:
     async def work() -> None:
         budget = Budget(1.0)
         async with budget.reservation(1.0) as held:
-            await held.next_attempt(0.0)
+            await held.next_attempt(0.0, held.most_usd)
             assert budget.reserved_usd == pytest.approx(1.0)
+
+    run(work())
+
+
+def test_an_attempt_that_may_cost_more_holds_more() -> None:
+    async def work() -> None:
+        budget = Budget(1.0)
+        async with budget.reservation(0.2) as held:
+            await held.next_attempt(0.0, 0.5)
+            assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.0, 0.5))
+        assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.5, 0.0))
 
     run(work())
 
@@ -262,7 +273,7 @@ def test_without_money_for_another_attempt_the_request_ends() -> None:
         budget = Budget(1.0)
         with pytest.raises(BudgetExceeded):
             async with budget.reservation(0.6) as held:
-                await held.next_attempt(0.5)
+                await held.next_attempt(0.5, held.most_usd)
         assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.5, 0.0))
         async with budget.reservation(0.4):
             assert budget.reserved_usd == pytest.approx(0.4)

@@ -49,6 +49,8 @@ TABLE = [
     ("adapted", 2, True, None, "again"),
     ("adapted", 3, False, None, "fail"),
     ("adapted", 3, True, None, "next"),
+    ("bad_schema", 0, True, None, "fail"),
+    ("bad_schema", 0, False, None, "fail"),
 ]
 
 
@@ -126,3 +128,9 @@ def test_somebody_who_waits_in_person_is_told_soon(
 ) -> None:
     error = make.error(kind, retry_after_s=hint)
     assert POLICY.decide(error, retries, RetryQuota(), next_entity=False, hurry=True).action == action
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_an_answer_of_the_wrong_form_is_put_right_by_who_gave_it(make: Any, other: bool) -> None:
+    step = POLICY.decide(make.error("bad_schema", 200), 9, RetryQuota(0), next_entity=other, repair=True)
+    assert (step.action, step.delay_s) == ("again", 0.0)
