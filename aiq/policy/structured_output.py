@@ -126,7 +126,7 @@ def _mismatch(request: Request, answer: Answer, violations: list[str]) -> Mismat
     if end == "content_filter":
         words = "the provider's content filter cut the answer off"
     elif end == "length":
-        words = "the answer was cut off at its most tokens, so that its JSON is not whole: raise max_tokens, or ask for less"
+        words = "the answer was cut off before its JSON was whole: raise max_tokens, or ask for less"
     else:
         more = "" if len(violations) == 1 else " (and more)"
         words = (

@@ -221,7 +221,7 @@ ABSURD: list[Any] = [
     [],
     {"prompt_tokens": -10, "completion_tokens": -5},
     {"prompt_tokens": "10", "completion_tokens": 5},
-    {"prompt_tokens": 10.0, "completion_tokens": 5},
+    {"prompt_tokens": 10.5, "completion_tokens": 5},
     {"prompt_tokens": True, "completion_tokens": 5},
     {"prompt_tokens": None, "completion_tokens": 5},
     {"prompt_tokens": 10, "completion_tokens": 10**30},
