@@ -57,7 +57,7 @@ class Answers:
         found = {key: latest[key] for key in keys if key in latest}
         if self._spill is not None and len(found) < len(keys):
             spilled = self._spill.find([key for key in keys if key not in found])
-            found.update((key, _decoded(text)) for key, text in spilled.items())
+            found.update((key, decoded(text)) for key, text in spilled.items())
         return found
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Answers:
     def _spill_oldest(self) -> None:
         entries, size = [], 0
         for key, value in islice(self._latest.items(), _SPILLED_AT_ONCE):
-            entries.append((key, _encoded(value)))
+            entries.append((key, encoded(value)))
             size += _size(value)
             if size >= _BYTES_AT_ONCE:
                 break
@@ -93,7 +93,8 @@ def _size(value: Any) -> int:
     return 4 * _ENTRY_BYTES if isinstance(value, RequestFailed) else _ENTRY_BYTES
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """A value, or the RequestFailed a request ended with, as bytes of text."""
     if not isinstance(value, RequestFailed):
         return orjson.dumps(value)
     entry: list[Any] = [type(value).__name__, vars(value)]
@@ -114,7 +115,8 @@ def _cleaned(field: Any) -> Any:
     return field if isinstance(field, int | float) else None
 
 
-def _decoded(text: bytes) -> Any:
+def decoded(text: bytes) -> Any:
+    """The value that `encoded` made `text` of."""
     if not text.startswith(_FAILED):
         return orjson.loads(text)
     name, fields = orjson.loads(text[len(_FAILED) :])

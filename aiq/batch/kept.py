@@ -18,6 +18,7 @@ import orjson
 
 from aiq.config.reuse import Reuse
 from aiq.errors import LedgerError
+from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
 from aiq.request import Caller
 
@@ -28,6 +29,17 @@ REMEMBER_AT_ONCE = 10_000
 def scope_of(caller: Caller) -> bytes:
     """Whose answers they are: nobody with another identity or other groups gets them."""
     return hashlib.blake2b(repr((caller.user, sorted(caller.groups))).encode(), digest_size=16).digest()
+
+
+def reuse_of(gateway: Gateway, caller: Caller, name: str, *, asked: Reuse | None = None) -> Reuse:
+    """How long a caller may use answers of an endpoint again: what was `asked`, unless the endpoint says no."""
+    if not gateway.endpoint(name).may_query(caller):
+        return Reuse("off")
+    own = gateway.config.settings.endpoints.get(name)
+    says = own.reuse if own else None
+    if says is not None and says.mode == "off":
+        return says
+    return asked or says or Reuse("statement")
 
 
 class KeptAnswers:

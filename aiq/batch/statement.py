@@ -338,15 +338,15 @@ class Statement:
                 return
             if not fail_fast:  # it becomes a value, which must not hold all that its request was made of
                 error.__traceback__ = error.__context__ = error.__cause__ = None
+                await self._save_failure(request.endpoint, slots, error)
             progress.failed += len(slots)
             for slot in slots:
                 self._finish(slot, error)
             if fail_fast:
                 self.cancel(error)
             return
-        if self._kept is not None:
-            values = answer.value if request.task == "llm/v1/embeddings" else [answer.value]
-            self._keep(request.endpoint, slots, values)
+        values = answer.value if request.task == "llm/v1/embeddings" else [answer.value]
+        await self._save(request.endpoint, slots, values)
         progress.calls += 1
         progress.tokens += answer.usage.input_tokens + answer.usage.output_tokens
         if answer.cost_usd is not None and progress.cost_usd is not None:
@@ -387,6 +387,14 @@ class Statement:
                 wave.remaining -= 1
                 if wave.remaining == 0:
                     wave.event.set()
+
+    async def _save(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
+        """Keeps new answers for whom they may serve. A request is in flight until this returns."""
+        if self._kept is not None:
+            self._keep(endpoint, slots, values)
+
+    async def _save_failure(self, endpoint: str, slots: Sequence[Slot], error: RequestFailed) -> None:
+        """A failure that is the value of its rows: nobody but this statement has a use for it."""
 
     def _keep(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
         """Notes answers to be kept, all of one iteration of the loop in one group."""

@@ -15,10 +15,13 @@ from aiq.config.reload import Reload
 from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
+from aiq.ledger.shared import SharedAnswers
+from aiq.ledger.shared_file import FileAnswers
 
 _gateways: dict[tuple[str, str], Gateway] = {}
 _ledgers: dict[str, Ledger] = {}
 _stores: dict[str, AnswerStore] = {}
+_shared: dict[str, SharedAnswers] = {}
 _lock = threading.Lock()
 
 
@@ -56,6 +59,16 @@ def _answers(home: Path) -> AnswerStore:
     return store
 
 
+def shared_answers(gateway: Gateway) -> SharedAnswers:
+    """The answers that all processes share which work on the statements of a gateway's home."""
+    place = str(gateway.ledger.home)
+    with _lock:
+        store = _shared.get(place)
+        if store is None:
+            store = _shared[place] = FileAnswers(gateway.ledger.home)
+        return store
+
+
 def _close() -> None:
     if loop_is_running():  # otherwise no request was ever sent, and a thread cannot be started any more
         with contextlib.suppress(Exception):
@@ -65,6 +78,8 @@ def _close() -> None:
         ledger.close()
     for store in _stores.values():
         store.close()
+    for shared in _shared.values():
+        shared.close()
 
 
 async def _close_gateways() -> None:
@@ -80,6 +95,7 @@ def _forget_after_fork() -> None:
     _gateways.clear()
     _ledgers.clear()
     _stores.clear()
+    _shared.clear()
 
 
 atexit.register(_close)

@@ -10,15 +10,15 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from aiq.batch.budget import Budget
-from aiq.batch.kept import KeptAnswers
+from aiq.batch.kept import KeptAnswers, reuse_of
 from aiq.batch.statement import Statement
-from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
@@ -170,17 +170,7 @@ class Session:
 
     def _statement(self, settings: StatementSettings) -> Statement:
         """A statement with what it may reuse and spend."""
-        endpoints = self.gateway.config.settings.endpoints
-
-        def reuse(endpoint: str) -> Reuse:
-            if not self.gateway.endpoint(endpoint).may_query(self.caller):
-                return Reuse("off")
-            own = endpoints.get(endpoint)
-            says = own.reuse if own else None
-            if says is not None and says.mode == "off":
-                return says
-            return settings.reuse or says or Reuse("statement")
-
+        reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
         store = self.gateway.answers
         kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers)
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job
+from aiq.engines.spark.statement import part_of
 from aiq.engines.spark.worker import opened
 from aiq.functions.ai_query import CallSite
 
@@ -38,7 +39,7 @@ def ask(batches: Iterator[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatch]
     """
     gateway = opened(job.origin)
     site = CallSite(gateway.open_endpoint(job.endpoint), job.options, error_field=job.error_field)
-    statement = Statement(gateway, job.origin.caller, statement_id=job.statement)
+    statement = part_of(gateway, job.origin, job.statement)
 
     def answered(rows: pa.RecordBatch) -> pa.RecordBatch:
         files = rows.column(FILES) if FILES in rows.schema.names else None

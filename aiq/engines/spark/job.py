@@ -12,8 +12,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from aiq.config.files import configuration_files
+from aiq.config.reuse import Reuse
 from aiq.functions.ai_query import CallSite, Options
 from aiq.gateway import Gateway
+from aiq.ledger.shared import process_name
 from aiq.request import Caller
 
 REQUEST, FILES, ANSWER = "request", "files", "answer"
@@ -25,7 +27,8 @@ class Origin(NamedTuple):
 
     `conf` and `home` are folders, the same on every host. `files` are the texts of the configuration by their path in
     `conf`, for hosts that have no such folder; None where they hold a plain secret, which must not travel.
-    `application` is Spark's application id, `slots` the tasks that can run at once in the whole application.
+    `application` is Spark's application id, `slots` the tasks that can run at once in the whole application. `owner` is
+    the driver's process, and `watched` says whether it will tell how each statement ended.
     """
 
     conf: str
@@ -34,13 +37,26 @@ class Origin(NamedTuple):
     caller: Caller
     application: str = ""
     slots: int = 1
+    owner: str = ""
+    watched: bool = True
+    reuse: Reuse | None = None
 
     @classmethod
-    def of(cls, gateway: Gateway, caller: Caller, *, application: str = "", slots: int = 1) -> Origin:
+    def of(
+        cls,
+        gateway: Gateway,
+        caller: Caller,
+        *,
+        application: str = "",
+        slots: int = 1,
+        watched: bool = True,
+        reuse: Reuse | None = None,
+    ) -> Origin:
         """The origin of a driver's gateway. Raises ConfigError where its files cannot be read."""
         conf = str(Path(gateway.config.folder).absolute())
         files = configuration_files(gateway.config) if os.path.isdir(conf) else ()
-        return cls(conf, str(gateway.ledger.home), files, caller, application, slots)
+        home = str(gateway.ledger.home)
+        return cls(conf, home, files, caller, application, slots, process_name(), watched, reuse)
 
 
 class Job(NamedTuple):

@@ -1,0 +1,41 @@
+"""One statement of Spark, of which every task is a part: with whom it shares its answers. Knows no Spark.
+
+Tasks are retried, run twice, and run again for a sort or a join: what one of them was answered, all others read.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
+from aiq.batch.shared import SharedStatement
+from aiq.batch.statement import Statement
+from aiq.config.reuse import Reuse
+from aiq.engines.open import shared_answers
+from aiq.engines.spark.job import Origin
+from aiq.gateway import Gateway
+from aiq.ledger.shared import Shared, scope_of_statement
+
+
+def part_of(gateway: Gateway, origin: Origin, statement: str) -> Statement:
+    """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all."""
+    reuse = partial(reuse_of, gateway, origin.caller, asked=origin.reuse)
+
+    def shared_for(endpoint: str) -> Shared | None:
+        mode = reuse(endpoint).mode
+        return None if mode == "off" else shared(origin, statement, session=mode == "session")
+
+    def durable(endpoint: str) -> Reuse:
+        says = reuse(endpoint)
+        return says if says.mode == "durable" else Reuse("off")
+
+    kept = None if gateway.answers is None else KeptAnswers(gateway.answers, origin.caller, durable, {})
+    return SharedStatement(gateway, origin.caller, shared_answers(gateway), shared_for, statement, kept=kept)
+
+
+def shared(origin: Origin, statement: str, *, session: bool = False) -> Shared:
+    """What a statement's processes know it by; with `session` all statements of the application."""
+    name = origin.application if session else statement
+    caller = scope_of(origin.caller)
+    scope = scope_of_statement(caller, f"{origin.owner} {name}")
+    return Shared(name, scope, caller, origin.owner, origin.watched)
