@@ -7,7 +7,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c const
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test redis format bench clean
+.PHONY: help demo test redis java format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,7 +20,7 @@ help:
 demo: $(INSTALLED)
 	@$(VENV)/bin/aiq demo
 
-test: $(INSTALLED_DEV) redis
+test: $(INSTALLED_DEV) redis java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
@@ -35,6 +35,17 @@ redis:
 	$$root apt-get update -qq; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null || \
 	  echo "redis-server could not be installed; the tests that need it are skipped"
+
+# Spark needs Java 17 or newer; without one the tests of Spark are skipped. Its Delta JARs come by Spark's own way
+# (spark.jars.packages), once, into ~/.ivy2.*/
+java:
+	@set -e; \
+	if command -v java >/dev/null || [ -n "$$JAVA_HOME" ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; else exit 0; fi; \
+	echo "Installing default-jre-headless, for the tests of Spark"; \
+	$$root apt-get update -qq; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless \
+	  >/dev/null || echo "Java could not be installed; the tests of Spark are skipped"
 
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix .

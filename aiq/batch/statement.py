@@ -187,6 +187,10 @@ class Statement:
         with self._lock:
             self._answers.close()
 
+    def wait_for_last(self) -> None:
+        """After `end`: returns when nothing of the statement is under way any more. Not on the event loop."""
+        asyncio.run_coroutine_threadsafe(self._last(), background_loop()).result()
+
     def wait(self, run: Pass) -> None:
         """Waits until everything that a pass asked for is answered. Raises as `ask` does."""
         try:
@@ -411,6 +415,9 @@ class Statement:
         for endpoint, answers in groups.items():
             assert self._kept is not None
             self._kept.keep(self.id, endpoint, answers)
+
+    async def _last(self) -> None:
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _keep_rest(self) -> None:
         self._keep_group()

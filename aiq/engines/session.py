@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -36,6 +36,9 @@ from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
 from aiq.plan.windows import windows
 from aiq.request import Caller
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 KEPT_RESULTS = 32
 _numbers = itertools.count(1)
@@ -235,7 +238,7 @@ def connect(
 
 
 def register(
-    con: duckdb.DuckDBPyConnection,
+    con: duckdb.DuckDBPyConnection | SparkSession,
     *,
     conf: str | os.PathLike[str] | None = None,
     home: str | os.PathLike[str] | None = None,
@@ -243,12 +246,17 @@ def register(
     groups: Sequence[str] | None = None,
     usage_context: Mapping[str, str] | None = None,
 ) -> None:
-    """Makes `ai_query` callable on a connection that somebody keeps for himself. Results are STRING.
+    """Makes `ai_query` callable on a connection or SparkSession that somebody keeps for himself. Results are STRING.
 
     What a plain function cannot do (types that depend on arguments) raises an error that names `session.sql`.
     """
     gateway = open_gateway(conf, home)
     caller = _caller(gateway, user, groups, usage_context)
+    if not isinstance(con, duckdb.DuckDBPyConnection):
+        from aiq.engines.spark.register import register as register_on_spark
+
+        register_on_spark(con, gateway, caller)
+        return
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     register_plain(con, gateway, caller)
 

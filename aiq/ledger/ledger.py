@@ -198,6 +198,25 @@ class Ledger:
         """
         return recovery.recover(self.home / "spool", self._workspace, own=self._spool.path)
 
+    def hand_over(self) -> None:
+        """Leaves what was recorded to the process of this home that commits, which may be this one, and begins anew.
+
+        For processes that nobody lets close: when all of them have handed over, all is in the tables, in few commits.
+        Nothing may be under way meanwhile. Raises LedgerError.
+        """
+        with self._committing:
+            if self._closed:
+                return
+            self.flush()
+            with self._buffers:
+                if not self._rows:
+                    return
+                done, self._spool = self._spool, Spool.create(self.home / "spool")
+                self._spool.write(groups.field_names())
+                self._rows = self._bytes = 0
+            done.close()
+            recovery.recover_in_turn(self.home / "spool", self._workspace, self._spool.path)
+
     def sync_entities(self, endpoints: Iterable[Endpoint], created_by: str) -> dict[str, int]:
         """Brings `system.serving.served_entities` up to date. Returns the configuration version by endpoint name.
 

@@ -100,6 +100,11 @@ class Spool:
             os.close(lock)
             raise
 
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return _size(self.path) + _size(self.path.with_name(self.path.name + "-wal"))
+
     def write(self, payload: bytes) -> None:
         """Appends a group; durable when it returns. Raises LedgerError, and then nothing is written."""
         if self.pid != os.getpid():
@@ -226,6 +231,18 @@ def set_aside(path: Path) -> Path | None:
         _remove(path)
         os.close(lock)
     return aside
+
+
+def is_free(path: Path) -> bool:
+    """Whether there is a spool at `path` that no living process holds."""
+    lock = _lock(path)
+    if lock is None:
+        return False
+    found = path.exists()
+    if not found:
+        _remove(path)
+    os.close(lock)
+    return found
 
 
 def _lock(path: Path) -> int | None:

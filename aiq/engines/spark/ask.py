@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import pyarrow as pa
 
-from aiq.batch.statement import Statement
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job
-from aiq.engines.spark.statement import part_of
+from aiq.engines.spark.statement import ended, part_of
 from aiq.engines.spark.worker import opened
 from aiq.functions.ai_query import CallSite
 
@@ -50,17 +48,6 @@ def ask(batches: Iterator[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatch]
     with ended(statement):
         ahead = max(MIN_AHEAD_ROWS, AHEAD * gateway.concurrency(job.endpoint))
         yield from in_order(slices(batches), answered, ahead)
-
-
-@contextmanager
-def ended(statement: Statement) -> Iterator[None]:
-    """Ends the statement's part of this task, whether it was read to its end, failed, or was left in the middle."""
-    well = False
-    try:
-        yield
-        well = True
-    finally:
-        statement.end(well=well)
 
 
 def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,9 @@ Tasks are retried, run twice, and run again for a sort or a join: what one of th
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
@@ -13,6 +16,7 @@ from aiq.batch.statement import Statement
 from aiq.config.reuse import Reuse
 from aiq.engines.open import shared_answers
 from aiq.engines.spark.job import Origin
+from aiq.errors import LedgerError
 from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, scope_of_statement
 
@@ -39,3 +43,22 @@ def shared(origin: Origin, statement: str, *, session: bool = False) -> Shared:
     caller = scope_of(origin.caller)
     scope = scope_of_statement(caller, f"{origin.owner} {name}")
     return Shared(name, scope, caller, origin.owner, origin.watched)
+
+
+@contextmanager
+def ended(statement: Statement) -> Iterator[None]:
+    """Ends this process' part, and sees that what it recorded reaches the tables though nobody lets the process close.
+
+    Whether the part was read to its end, failed, or was left in the middle.
+    """
+    well = False
+    try:
+        yield
+        well = True
+    finally:
+        statement.end(well=well)
+        statement.wait_for_last()
+        try:
+            statement.gateway.ledger.hand_over()
+        except LedgerError as error:
+            warnings.warn(f"{error} (the rows wait in the spool of this host)", stacklevel=2)

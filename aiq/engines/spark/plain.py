@@ -1,0 +1,106 @@
+"""`ai_query` as a plain Spark function: in `spark.sql`, views, `expr`, SQL files and Spark Connect. Results are STRING.
+
+Spark lets named arguments only through to functions of one batch at a time, so this one waits for each Arrow batch;
+`session.sql`, `aiq.functions.ai_query` and `aiq.enrich` do not. Evaluating a row again costs nothing: all tasks of a
+statement share its answers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from aiq.engines.spark.job import Origin
+from aiq.engines.spark.statement import ended, part_of
+from aiq.engines.spark.worker import opened
+from aiq.errors import FunctionError, StatementError
+from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.signature import FUNCTION, bind
+from aiq.functions.types import ddl
+from aiq.gateway import Gateway
+
+_PER_ROW = ("request", "files")
+_sites: dict[tuple[int, str], CallSite] = {}
+_MAX_SITES = 100
+
+
+def plain_function(origin: Origin) -> Callable[..., pa.Array]:
+    """The function that Spark sends to its workers: Arrow arrays in, an array of STRING out."""
+
+    def ai_query(*arguments: pa.Array, **named: pa.Array) -> pa.Array:
+        return evaluate(origin, arguments, named)
+
+    return ai_query
+
+
+def evaluate(origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, pa.Array]) -> pa.Array:
+    """The answers to one Arrow batch. Raises as `Statement.ask` does, and FunctionError for wrong arguments."""
+    columns = bind([*((None, column) for column in arguments), *named.items()])
+    if not len(columns["endpoint"]):
+        return pa.array([], pa.string())
+    gateway = opened(origin)
+    site = _site(gateway, {name: column for name, column in columns.items() if name not in _PER_ROW})
+    statement = part_of(gateway, origin, _statement_id(origin))
+    with ended(statement):
+        return _as_text(site, site.evaluate(statement, columns["request"], columns.get("files")))
+
+
+def _as_text(site: CallSite, answers: pa.Array) -> pa.Array:
+    """With failOnError => false each answer is the JSON of the struct that it is elsewhere."""
+    if site.fail_on_error:
+        return answers
+    return pa.array([None if row is None else orjson.dumps(row).decode() for row in answers.to_pylist()], pa.string())
+
+
+def _site(gateway: Gateway, constants: Mapping[str, pa.Array]) -> CallSite:
+    values: dict[str, Any] = {}
+    for name, column in constants.items():
+        found = [column[0].as_py()] if pa.types.is_nested(column.type) else column.unique().to_pylist()
+        if len(found) != 1:
+            raise FunctionError(
+                "NON_FOLDABLE_ARGUMENT", f"the argument {name} of {FUNCTION} must be the same for all rows."
+            )
+        values[name] = found[0]
+    if not isinstance(values["endpoint"], str):
+        raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
+    endpoint = gateway.open_endpoint(values["endpoint"])
+    key = (id(endpoint), repr(values))
+    site = _sites.get(key)
+    if site is not None and site.endpoint is endpoint:
+        return site
+    says = values.get("failOnError")
+    options = Options(
+        values.get("returnType"),
+        True if says is None else bool(says),
+        values.get("modelParameters"),
+        values.get("responseFormat"),
+    )
+    site = CallSite(endpoint, options, error_field=gateway.config.settings.error_field)
+    answer = site.type if site.fail_on_error else site.type.field(0).type
+    if not pa.types.is_string(answer):
+        raise StatementError(
+            f"in plain spark.sql {FUNCTION} returns STRING, but this call returns {ddl(site.type)}. Run the statement "
+            f"with session.sql: aiq.connect(spark).sql('SELECT ...'), or use aiq.functions.{FUNCTION} on a DataFrame."
+        )
+    if len(_sites) >= _MAX_SITES:
+        _sites.clear()
+    _sites[key] = site
+    return site
+
+
+def _statement_id(origin: Origin) -> str:
+    """One SQL execution of Spark's is one statement: its number is in the Spark UI, too."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    if context is None:  # Spark evaluates it on the driver
+        return f"{origin.application}/driver-{os.getpid()}"
+    for name in ("spark.sql.execution.root.id", "spark.sql.execution.id"):
+        execution = context.getLocalProperty(name)
+        if execution is not None:
+            return f"{origin.application}/{execution}"
+    return f"{origin.application}/stage-{context.stageId()}"

@@ -1,0 +1,77 @@
+"""Makes `ai_query` known to a SparkSession, and tells what its workers need to know. Runs on the driver.
+
+Classic and Connect sessions alike; what only the driver's JVM knows (how a statement ended) is missing on Connect.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.functions import arrow_udf
+
+from aiq.config.reuse import Reuse
+from aiq.engines.spark.job import Origin
+from aiq.engines.spark.plain import plain_function
+from aiq.engines.spark.watch import watch
+from aiq.functions.signature import FUNCTION
+from aiq.gateway import Gateway
+from aiq.request import Caller
+
+
+def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
+    """Makes `ai_query` callable in `spark.sql` and `expr`, with STRING results; see aiq/engines/spark/plain.py.
+
+    Returns what `ask` and other jobs of the session take. Raises ConfigError and LedgerError.
+    """
+    origin = origin_of(spark, gateway, caller, reuse=reuse)
+    gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
+    spark.udf.register(FUNCTION, arrow_udf(plain_function(origin), "string"))
+    return origin
+
+
+def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
+    """What workers need to know; from now on it is told how each statement of the application ended."""
+    context = classic_context(spark)
+    if context is not None:
+        _use_this_python(context)
+        watch(spark, gateway)
+    return Origin.of(
+        gateway,
+        caller,
+        application=spark.conf.get("spark.app.id", None) or "spark",
+        slots=_slots(spark, context),
+        watched=context is not None,
+        reuse=reuse,
+    )
+
+
+def classic_context(spark: SparkSession) -> Any:
+    """The SparkContext, None on Connect."""
+    try:
+        return spark.sparkContext
+    except Exception:  # PySparkAttributeError, from whichever module this version has it
+        return None
+
+
+def _use_this_python(context: Any) -> None:
+    """On one machine, workers run the interpreter that has aiq, unless somebody chose another."""
+    chosen = "PYSPARK_PYTHON" in os.environ or context.getConf().get("spark.pyspark.python") is not None
+    if not chosen and context.master.startswith("local"):
+        context.pythonExec = sys.executable
+
+
+def _slots(spark: SparkSession, context: Any) -> int:
+    """Tasks that can run at once in the application, as far as the configuration tells; else those that are there."""
+
+    def setting(name: str) -> int | None:
+        value = spark.conf.get(name, None)
+        return int(value) if value is not None and value.isdigit() else None
+
+    executors = setting("spark.dynamicAllocation.maxExecutors") or setting("spark.executor.instances")
+    cores = setting("spark.executor.cores")
+    if executors is not None and cores is not None:
+        return max(1, executors * cores // (setting("spark.task.cpus") or 1))
+    return max(1, context.defaultParallelism if context is not None else 1)
