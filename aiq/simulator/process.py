@@ -76,6 +76,11 @@ class SimulatorProcess:
         attempts: list[dict[str, Any]] = self._ask("GET", "/__attempts")["attempts"]
         return attempts
 
+    def invoice(self) -> list[dict[str, Any]]:
+        """`GET /__invoice`: what was billed, a line for each vendor, key and model."""
+        lines: list[dict[str, Any]] = self._ask("GET", "/__invoice")["lines"]
+        return lines
+
     def reset(self) -> None:
         """`POST /__reset`: clear statistics, attempts, quotas and the memory of the `-once` faults."""
         self._ask("POST", "/__reset")

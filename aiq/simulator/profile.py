@@ -81,10 +81,37 @@ class FaultRate:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """US dollars per million tokens."""
+    """US dollars per million tokens.
+
+    Input that was read from the cache or written to it costs what other input does where its price is None. A request
+    with more than `long_above` input tokens costs `long_input_per_mtok` and `long_output_per_mtok` for all its tokens,
+    cached ones in the same proportion.
+    """
 
     input_per_mtok: float
     output_per_mtok: float
+    cached_input_per_mtok: float | None = None
+    cache_write_per_mtok: float | None = None
+    long_above: int | None = None
+    long_input_per_mtok: float | None = None
+    long_output_per_mtok: float | None = None
+
+    def is_long(self, input_tokens: int) -> bool:
+        """Whether a request is billed at the prices for long prompts."""
+        return self.long_above is not None and input_tokens > self.long_above
+
+    def cost_usd(self, counted: Sequence[int], *, long: bool) -> float:
+        """US dollars of (requests, input, cached, written, output, ...) tokens, of which input has the next two."""
+        _, total, cached, written, output = counted[:5]
+        fresh = self.input_per_mtok
+        read = fresh if self.cached_input_per_mtok is None else self.cached_input_per_mtok
+        write = fresh if self.cache_write_per_mtok is None else self.cache_write_per_mtok
+        out, factor = self.output_per_mtok, 1.0
+        if long:
+            factor = 1.0 if self.long_input_per_mtok is None or not fresh else self.long_input_per_mtok / fresh
+            out = out if self.long_output_per_mtok is None else self.long_output_per_mtok
+        spent = ((total - cached - written) * fresh + cached * read + written * write) * factor
+        return (spent + output * out) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +233,12 @@ class _Fields:
             raise self.wrong(name, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
+    def optional(self, name: str, low: float, high: float) -> float | None:
+        if self._data.get(name) is not None:
+            return self.number(name, 0.0, low, high)
+        self._data.pop(name, None)
+        return None
+
     def boolean(self, name: str, default: bool) -> bool:
         value = self.pop(name)
         if value is None:
@@ -270,7 +303,16 @@ def _prices(data: object) -> tuple[tuple[str, TokenPrice], ...]:
     prices = []
     for model, price in data.items():
         fields = _Fields(price, f"prices.{model}")
-        value = TokenPrice(fields.number("input_per_mtok", 0.0, 0, 1e6), fields.number("output_per_mtok", 0.0, 0, 1e6))
+        long_above = fields.integer("long_above", 0, 1, 10**9)
+        value = TokenPrice(
+            fields.number("input_per_mtok", 0.0, 0, 1e6),
+            fields.number("output_per_mtok", 0.0, 0, 1e6),
+            fields.optional("cached_input_per_mtok", 0, 1e6),
+            fields.optional("cache_write_per_mtok", 0, 1e6),
+            long_above or None,
+            fields.optional("long_input_per_mtok", 0, 1e6),
+            fields.optional("long_output_per_mtok", 0, 1e6),
+        )
         fields.refuse_rest()
         prices.append((str(model), value))
     return tuple(prices)

@@ -70,6 +70,9 @@ class Provider:
             path.decode("latin-1"), blake2b(call.body, digest_size=8).hexdigest(), len(call.body)
         )
         vendor, route = find(call.method, path, query)
+        attempt.vendor = vendor.name
+        if (idempotency_key := call.headers.get(b"idempotency-key")) is not None:
+            attempt.idempotency_key = idempotency_key[:255].decode("latin-1")
         number = next(self._ids)
         if isinstance(route, Refusal):
             return self._refused(vendor, route, None, number, attempt)
@@ -91,8 +94,7 @@ class Provider:
         if reply.attempt is not None:
             self.records.end(reply.attempt, status)
             if reply.limits is not None and reply.asked is not None:
-                counts = reply.counts if reply.attempt.ok else None
-                self._quotas.settle(reply.limits, reply.asked, counts)
+                self._quotas.settle(reply.limits, reply.asked, reply.attempt.counts if reply.attempt.ok else None)
 
     def unreadable(self, status: int, message: str) -> Reply:
         """The reply to bytes that are no request, whoever they were meant for."""
@@ -111,6 +113,8 @@ class Provider:
             return Reply(200, orjson.dumps(self.records.stats()))
         if path == b"/__attempts" and method == b"GET":
             return Reply(200, orjson.dumps({"attempts": self.records.attempts()}))
+        if path == b"/__invoice" and method == b"GET":
+            return Reply(200, orjson.dumps({"lines": self.records.invoice.lines()}))
         if path == b"/__reset" and method == b"POST":
             self.reset()
             return Reply(200, b'{"reset":true}')
@@ -120,7 +124,7 @@ class Provider:
             except (ConfigError, orjson.JSONDecodeError) as error:
                 return Reply(400, orjson.dumps({"error": str(error)}))
             return Reply(200, orjson.dumps({"faults": len(self._faults)}))
-        return Reply(404, b'{"error":"GET /__stats, GET /__attempts, POST /__reset or POST /__faults"}')
+        return Reply(404, b'{"error":"GET /__stats, GET /__attempts, GET /__invoice, POST /__reset or POST /__faults"}')
 
     def _answer(self, vendor: Vendor, call: Call, route: Route, key: str, number: int, attempt: Attempt) -> Reply:
         try:
@@ -157,7 +161,7 @@ class Provider:
         else:
             reply = self._said(vendor, asked, kind, number, attempt)
         if reply.pieces is None:
-            delay_s += attempt.completion_tokens * self.profile.latency.per_token_ms / 1000
+            delay_s += attempt.counts.output * self.profile.latency.per_token_ms / 1000
         reply.delay_s, attempt.ok = delay_s, True
         reply.headers = headers + vendor.headers(route, number, delay_s)
         if limits is not None:
@@ -212,7 +216,7 @@ class Provider:
         reasoning = sum(choice.reasoning for choice in choices)
         output = reasoning + sum(choice.tokens for choice in choices)
         counts = Counts(asked.prompt_tokens, output, asked.cached_tokens, asked.written_tokens, reasoning)
-        attempt.bill(counts)
+        attempt.counts = counts
         told: Counts | None = counts
         if kind == "empty":
             choices, asked.inputs, told = [], [], Counts(0, 0)
@@ -230,7 +234,6 @@ class Provider:
             pieces = vendor.stream(asked, said)
             reply.pieces = split_inside_characters(pieces) if self.profile.split_utf8 else pieces
             reply.step_s = self.profile.latency.per_token_ms / 1000
-        reply.counts = counts
         return reply
 
     def _embeddings(self, vendor: Vendor, asked: Asked, kind: str, attempt: Attempt) -> Reply:
@@ -238,7 +241,7 @@ class Provider:
         vectors = [embed(text, dimensions, self.profile.seed) for text in asked.inputs]
         attempt.embedding_inputs = len(vectors)
         counts = Counts(asked.prompt_tokens, 0)
-        attempt.bill(counts)
+        attempt.counts = counts
         told: Counts | None = counts
         if kind == "empty":
             vectors = []
@@ -249,5 +252,4 @@ class Provider:
         elif kind == "huge-usage":
             told = Counts(10**15, 0)
         reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, told)))
-        reply.counts = counts
         return reply

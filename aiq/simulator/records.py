@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 from aiq.simulator.exchange import Counts
+from aiq.simulator.invoice import Invoice
 from aiq.simulator.profile import TokenPrice
 
 ATTEMPTS_KEPT = 100_000
+NOTHING = Counts(0, 0)
 
 
 class Attempt:
@@ -22,50 +26,63 @@ class Attempt:
         "at_ms",
         "body_bytes",
         "body_hash",
-        "completion_tokens",
+        "counts",
         "embedding_inputs",
+        "ended_ms",
         "epoch",
         "fault",
+        "idempotency_key",
         "key",
+        "key_hash",
         "model",
         "ok",
         "path",
-        "prompt_tokens",
         "status",
+        "vendor",
     )
 
     def __init__(self, at_ms: int, path: str, body_hash: str, body_bytes: int, epoch: int) -> None:
         self.epoch = epoch
-        self.at_ms, self.path, self.key = at_ms, path, ""
+        self.at_ms, self.path, self.key, self.key_hash = at_ms, path, "", ""
         self.body_hash, self.body_bytes = body_hash, body_bytes
-        self.model, self.fault = "", ""
+        self.vendor = self.model = self.fault = self.idempotency_key = ""
         self.status: int | None = None
+        self.ended_ms: int | None = None
         self.ok = False
-        self.prompt_tokens = self.completion_tokens = self.embedding_inputs = 0
+        self.counts = NOTHING
+        self.embedding_inputs = 0
 
     def set_key(self, key: str) -> None:
-        """The key it was counted by: no more than its last four characters are kept."""
-        self.key = key[-4:] if len(key) > 4 else ""
-
-    def bill(self, counts: Counts) -> None:
-        """What the answer costs, should it arrive."""
-        self.prompt_tokens, self.completion_tokens = counts.input, counts.output
+        """The key it was counted by: its last four characters are kept, and a hash that tells keys apart."""
+        self.key, self.key_hash = _shown(key)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON of `GET /__attempts`; `status` null: not answered yet."""
         return {
             "at_ms": self.at_ms,
+            "ended_ms": self.ended_ms,
+            "vendor": self.vendor,
             "path": self.path,
             "model": self.model,
             "key": self.key,
             "body_hash": self.body_hash,
             "body_bytes": self.body_bytes,
+            "idempotency_key": self.idempotency_key,
             "status": self.status,
             "ok": self.ok,
             "fault": self.fault,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
+            "prompt_tokens": self.counts.input,
+            "completion_tokens": self.counts.output,
+            "cached_tokens": self.counts.cached,
+            "cache_write_tokens": self.counts.written,
+            "reasoning_tokens": self.counts.reasoning,
         }
+
+
+@lru_cache(maxsize=1024)
+def _shown(key: str) -> tuple[str, str]:
+    digest = blake2b(key.encode("utf-8", "replace"), digest_size=6).hexdigest() if key else ""
+    return key[-4:] if len(key) > 4 else "", digest
 
 
 class Records:
@@ -81,6 +98,7 @@ class Records:
         """Forget everything. Requests in flight stay in `in_flight` and are counted nowhere else."""
         self._epoch += 1
         self._attempts: deque[Attempt] = deque(maxlen=ATTEMPTS_KEPT)
+        self.invoice = Invoice(self._prices)
         self._by_model: dict[str, list[int]] = {}
         self._by_status: dict[int, int] = {}
         self._bodies: set[str] = set()
@@ -103,11 +121,11 @@ class Records:
         self.in_flight -= 1
         if attempt.epoch != self._epoch:
             return
-        attempt.status = status
+        attempt.status, attempt.ended_ms = status, int(self._clock() * 1000)
         self._by_status[status] = self._by_status.get(status, 0) + 1
         ok = attempt.ok = attempt.ok and status == 200
         if not ok:
-            attempt.prompt_tokens = attempt.completion_tokens = 0
+            attempt.counts = NOTHING
         if attempt.model:
             counts = self._by_model.get(attempt.model)
             if counts is None:
@@ -115,8 +133,9 @@ class Records:
             counts[0] += 1
             if ok:
                 counts[1] += 1
-                counts[2] += attempt.prompt_tokens
-                counts[3] += attempt.completion_tokens
+                counts[2] += attempt.counts.input
+                counts[3] += attempt.counts.output
+                self.invoice.add(attempt.vendor, attempt.key, attempt.key_hash, attempt.model, attempt.counts)
         if ok:
             self.ok += 1
             self.embedding_inputs += attempt.embedding_inputs
@@ -149,15 +168,7 @@ class Records:
             "embedding_inputs": self.embedding_inputs,
         }
         if self._prices:
-            stats["cost_usd"] = round(
-                sum(
-                    m["prompt_tokens"] * price.input_per_mtok / 1e6
-                    + m["completion_tokens"] * price.output_per_mtok / 1e6
-                    for model, m in by_model.items()
-                    if (price := self._prices.get(model)) is not None
-                ),
-                12,
-            )
+            stats["cost_usd"] = self.invoice.cost_usd()
         return stats
 
     def attempts(self) -> list[dict[str, Any]]:

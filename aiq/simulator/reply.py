@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from aiq.simulator.exchange import Asked, Counts
+from aiq.simulator.exchange import Asked
 from aiq.simulator.faults import Fault
 from aiq.simulator.quota import Limits
 from aiq.simulator.records import Attempt
@@ -29,7 +29,7 @@ class Reply:
     `delay_s` passes before the first byte, `drip_s` until the headers are out, `step_s` between `pieces` (a stream;
     `body` is unused then), and `pause_s` before the piece of number `pause_at`. `ending`: silent sends nothing, reset
     closes with RST, cut closes after half of the body, half-close only the half that sends, open sends all of a stream
-    but its end. `limits`, `asked` and `counts` settle the quota in the end.
+    but its end. `limits` and `asked` settle the quota in the end.
     """
 
     __slots__ = (
@@ -37,7 +37,6 @@ class Reply:
         "attempt",
         "body",
         "content_type",
-        "counts",
         "delay_s",
         "drip_s",
         "ending",
@@ -59,7 +58,6 @@ class Reply:
         self.attempt: Attempt | None = None
         self.limits: Limits | None = None
         self.asked: Asked | None = None
-        self.counts: Counts | None = None
 
 
 def split_inside_characters(events: Sequence[bytes]) -> list[bytes]:

@@ -16,10 +16,12 @@ latency: {median_ms: 300, sigma: 0.4, per_token_ms: 2}
 quotas:
   - {rpm: 60, models: [gpt-4o*]}
   - tpm: 1000
+  - {itpm: 100, otpm: 50, qph: 10, rpd: 7}
 faults:
   - {kind: '503', rate: 0.05, models: [gpt-4o-mini]}
 prices:
-  gpt-4o-mini: {input_per_mtok: 0.15, output_per_mtok: 0.6}
+  gpt-4o-mini: {input_per_mtok: 0.15, output_per_mtok: 0.6, cached_input_per_mtok: 0.075}
+  long: {input_per_mtok: 1, output_per_mtok: 2, long_above: 200000, long_input_per_mtok: 2, long_output_per_mtok: 3}
 keys: [sk-one]
 label: false
 """
@@ -36,9 +38,12 @@ def test_a_profile_file_is_read_whole(tmp_path: Path) -> None:
         port=9001,
         seed=7,
         latency=Latency(median_ms=300, sigma=0.4, per_token_ms=2),
-        quotas=(Quota(rpm=60, models=("gpt-4o*",)), Quota(tpm=1000)),
+        quotas=(Quota(rpm=60, models=("gpt-4o*",)), Quota(tpm=1000), Quota(itpm=100, otpm=50, qph=10, rpd=7)),
         faults=(FaultRate("503", 0.05, ("gpt-4o-mini",)),),
-        prices=(("gpt-4o-mini", TokenPrice(0.15, 0.6)),),
+        prices=(
+            ("gpt-4o-mini", TokenPrice(0.15, 0.6, 0.075)),
+            ("long", TokenPrice(1, 2, None, None, 200_000, 2, 3)),
+        ),
         keys=("sk-one",),
         label=False,
     )
