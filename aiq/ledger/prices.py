@@ -12,7 +12,10 @@ from typing import NamedTuple
 from aiq.config.endpoint import Price, ServedEntity
 from aiq.request import Usage
 
-_PROVIDER_IDS = {"openai": "openai"}
+_PROVIDER_IDS = {
+    "openai": "openai",
+    "amazon-bedrock": "aws",
+}
 
 
 class PriceTag(NamedTuple):

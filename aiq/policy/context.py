@@ -6,23 +6,29 @@ from functools import cache
 
 from aiq.config.endpoint import ServedEntity
 
+_PROVIDER_IDS = {
+    "openai": "openai",
+    "amazon-bedrock": "aws",
+}
+
 
 def context_window(entity: ServedEntity) -> int | None:
-    """Tokens of prompt and answer together: those of the file, else those that genai-prices knows of OpenAI's model.
+    """Tokens of prompt and answer together: those of the file, else those that genai-prices knows of the model.
 
     None where nobody knows: a server of somebody's own is not known by the name of the model it runs.
     """
-    if entity.context_window is not None or entity.provider != "openai":
+    if entity.context_window is not None:
         return entity.context_window
-    return _published(entity.model)
+    provider = _PROVIDER_IDS.get(entity.provider)
+    return None if provider is None else _published(entity.model, provider)
 
 
 @cache
-def _published(model: str) -> int | None:
+def _published(model: str, provider: str) -> int | None:
     from genai_prices.data_snapshot import get_snapshot
 
     try:
-        found = get_snapshot().find_provider_model(model, None, "openai", None)[1].context_window
+        found = get_snapshot().find_provider_model(model, None, provider, None)[1].context_window
     except LookupError:
         return None
     return found if isinstance(found, int) else None

@@ -11,6 +11,7 @@ from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
 from aiq.providers.agents import AgentAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
+from aiq.providers.bedrock import BedrockAdapter
 from aiq.providers.databricks import DatabricksAdapter
 from aiq.providers.model_server import ModelServerAdapter
 from aiq.providers.openai import CustomAdapter, OpenAIAdapter
@@ -27,6 +28,7 @@ _ADAPTERS: dict[Provider, _AdapterType] = {
     "openai": OpenAIAdapter,
     "custom": CustomAdapter,
     "databricks-model-serving": DatabricksAdapter,
+    "amazon-bedrock": BedrockAdapter,
     "model-server": ModelServerAdapter,
 }
 
