@@ -28,7 +28,10 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     """
     origin = origin_of(spark, gateway, caller, reuse=reuse)
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
-    spark.udf.register(FUNCTION, arrow_udf(plain_function(origin), "string"))
+    function: Any = plain_function(
+        origin
+    )  # of any number of arguments, named ones too, which the overloads do not know
+    spark.udf.register(FUNCTION, arrow_udf(function, "string"))
     return origin
 
 

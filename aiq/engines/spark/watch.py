@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+from contextlib import suppress
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -19,6 +20,8 @@ from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, process_name
 
 LOOK_S = 2.0
+STOP_S = 5
+"""How long stopping may wait for the status of what ended last."""
 _log = logging.getLogger("aiq.spark")
 _watched: set[tuple[str, str]] = set()
 """Application and home."""
@@ -52,6 +55,8 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     stop = context.stop
 
     def stop_after_a_look() -> None:
+        with suppress(Exception):  # as in `_quietly`; what ended a moment ago is still on its way to the status store
+            context._jsc.sc().listenerBus().waitUntilEmpty(STOP_S * 1000)
         last_look()  # the JVM knows it now, and soon nobody does
         stop()
 
