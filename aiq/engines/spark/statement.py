@@ -45,6 +45,17 @@ def shared(origin: Origin, statement: str, *, session: bool = False) -> Shared:
     return Shared(name, scope, caller, origin.owner, origin.watched)
 
 
+def finish(gateway: Gateway, origin: Origin, statement: str, *, well: bool) -> None:
+    """On the driver, for statements that it runs as a whole: says how one ended.
+
+    What ended well is forgotten; of one that did not, the next one of the same caller pays for nothing again.
+    """
+    try:
+        shared_answers(gateway).end(shared(origin, statement), well=well)
+    except LedgerError as error:
+        warnings.warn(str(error), stacklevel=2)
+
+
 @contextmanager
 def ended(statement: Statement) -> Iterator[None]:
     """Ends this process' part, and sees that what it recorded reaches the tables though nobody lets the process close.
