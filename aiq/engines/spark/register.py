@@ -28,10 +28,8 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     """
     origin = origin_of(spark, gateway, caller, reuse=reuse)
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
-    function: Any = plain_function(
-        origin
-    )  # of any number of arguments, named ones too, which the overloads do not know
-    spark.udf.register(FUNCTION, arrow_udf(function, "string"))
+    vectorized: Any = arrow_udf  # its overloads know no function of any number of arguments
+    spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
     return origin
 
 
