@@ -192,8 +192,8 @@ def _read_custom(node: Node, own: Members, store: SecretStore) -> CustomConfig:
     return CustomConfig(url)
 
 
-def _key(node: Node, members: Members, name: str, store: SecretStore) -> Secret:
-    key = read_secret(node, members, name, store)
+def _key(node: Node, members: Members, name: str, store: SecretStore, *, document: bool = False) -> Secret:
+    key = read_secret(node, members, name, store, document=document)
     if key is None:
         node.missing(name, f"give exactly one of {name} and {name}_plaintext")
     return key
@@ -225,7 +225,7 @@ def _read_vertex(node: Node, own: Members, store: SecretStore) -> VertexConfig:
     project = _url_name(node.required(members, "project_id", "the project's id"))
     region = _region(node.required(members, "region", "a region such as us-central1, or global"))
     assert project is not None
-    return VertexConfig(project, region, _key(node, members, "private_key", store), _api_base(own))
+    return VertexConfig(project, region, _key(node, members, "private_key", store, document=True), _api_base(own))
 
 
 def _read_bedrock(node: Node, own: Members, store: SecretStore) -> BedrockConfig:

@@ -52,14 +52,18 @@ class SecretStore:
         file: str | None = None,
         line: int | None = None,
         field: str | None = None,
+        document: bool = False,
     ) -> Secret:
-        """The secret `scope`/`key`. `file`, `line` and `field`, for its errors: where it is referred to."""
+        """The secret `scope`/`key`. `file`, `line` and `field`, for its errors: where it is referred to.
+
+        A `document` may have several lines: it is never sent as it is.
+        """
         found: list[str] = []
 
         def resolve() -> str:
             if not found:
                 value, origin = self._find(scope, key, file, line, field)
-                fault = unsafe_characters(value)
+                fault = _fault(value, document)
                 if fault:
                     raise SecretError(
                         f"secret {scope}/{key}, from {origin}, {fault}", file=file, line=line, field=field
@@ -176,7 +180,13 @@ def unsafe_characters(value: str) -> str:
     return ""
 
 
-def read_reference(node: Node, store: SecretStore, plaintext_field: str) -> Secret:
+def _fault(value: str, document: bool) -> str:
+    if document:
+        return "" if value.strip() else "is empty"
+    return unsafe_characters(value)
+
+
+def read_reference(node: Node, store: SecretStore, plaintext_field: str, *, document: bool = False) -> Secret:
     """A `{{secrets/<scope>/<key>}}` value. `plaintext_field` is the field that takes a plain value."""
     text = node.text()
     match = _REFERENCE.fullmatch(text.strip())
@@ -194,23 +204,28 @@ def read_reference(node: Node, store: SecretStore, plaintext_field: str) -> Secr
                 "scope and key of {{secrets/<scope>/<key>}} take letters, digits, - _ @ and ., "
                 "at most 128, and do not start with a dot"
             )
-    return store.reference(scope, key, file=node.file, line=node.line, field=node.field)
+    return store.reference(scope, key, file=node.file, line=node.line, field=node.field, document=document)
 
 
-def read_secret(parent: Node, members: dict[str, Node], name: str, store: SecretStore) -> Secret | None:
-    """The secret of `name` (a reference) or `name_plaintext` (the value); None when neither is given."""
+def read_secret(
+    parent: Node, members: dict[str, Node], name: str, store: SecretStore, *, document: bool = False
+) -> Secret | None:
+    """The secret of `name` (a reference) or `name_plaintext` (the value); None when neither is given.
+
+    A `document` may have several lines: it is never sent as it is.
+    """
     plaintext_field = f"{name}_plaintext"
     node, plain = members.get(name), members.get(plaintext_field)
     if node is not None and plain is not None:
         plain.fail(f"give exactly one of {name} and {plaintext_field}")
     if node is not None:
-        return read_reference(node, store, plaintext_field)
+        return read_reference(node, store, plaintext_field, document=document)
     if plain is None:
         return None
     value = plain.text()
     if _REFERENCE.fullmatch(value.strip()):
         plain.fail(f"holds a secret reference, which goes into the field {name}")
-    fault = unsafe_characters(value)
+    fault = _fault(value, document)
     if fault:
         raise SecretError(fault, file=plain.file, line=plain.line, field=plain.field)
     return Secret(lambda: value, PLAINTEXT)

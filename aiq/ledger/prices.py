@@ -15,6 +15,8 @@ from aiq.request import Usage
 _PROVIDER_IDS = {
     "openai": "openai",
     "amazon-bedrock": "aws",
+    "palm": "google",
+    "google-cloud-vertex-ai": "google",
 }
 
 

@@ -9,6 +9,8 @@ from aiq.config.endpoint import ServedEntity
 _PROVIDER_IDS = {
     "openai": "openai",
     "amazon-bedrock": "aws",
+    "palm": "google",
+    "google-cloud-vertex-ai": "google",
 }
 
 

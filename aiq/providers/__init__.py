@@ -15,7 +15,9 @@ from aiq.providers.bedrock import BedrockAdapter
 from aiq.providers.databricks import DatabricksAdapter
 from aiq.providers.model_server import ModelServerAdapter
 from aiq.providers.openai import CustomAdapter, OpenAIAdapter
+from aiq.providers.palm import PalmAdapter
 from aiq.providers.responses import ResponsesAdapter
+from aiq.providers.vertex import VertexAdapter
 
 
 class _AdapterType(Protocol):
@@ -27,6 +29,8 @@ class _AdapterType(Protocol):
 _ADAPTERS: dict[Provider, _AdapterType] = {
     "openai": OpenAIAdapter,
     "custom": CustomAdapter,
+    "palm": PalmAdapter,
+    "google-cloud-vertex-ai": VertexAdapter,
     "databricks-model-serving": DatabricksAdapter,
     "amazon-bedrock": BedrockAdapter,
     "model-server": ModelServerAdapter,

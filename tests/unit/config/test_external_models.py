@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from aiq.config.describe import describe_endpoint
 from aiq.config.endpoint import BedrockConfig, DatabricksConfig, EntraConfig, KeyConfig, OpenAIConfig, VertexConfig
-from aiq.errors import ConfigError, UnsupportedConfigError
+from aiq.errors import ConfigError, SecretError, UnsupportedConfigError
 
 FILE = "endpoints/chat.yml"
 SECRET = "{{secrets/s/k}}"
@@ -154,6 +156,22 @@ def test_a_region_cannot_write_into_a_host_name(load):
     for region in ("us-east-1.evil.test/", "US", "a@b"):
         with pytest.raises(ConfigError, match="lower-case letters"):
             config_of(load, "google-cloud-vertex-ai", region=region)
+
+
+def test_a_service_accounts_key_may_have_several_lines(load, monkeypatch):
+    key = '{\n  "type": "service_account"\n}'
+    monkeypatch.setenv("AIQ_SECRET_S_K", key)
+    assert config_of(load, "google-cloud-vertex-ai").private_key.reveal() == key
+    section, settings = SECTIONS["google-cloud-vertex-ai"]
+    plain = {**settings, "private_key_plaintext": "KEY"}
+    del plain["private_key"]
+    endpoint = load(FILE, text("google-cloud-vertex-ai", section, plain).replace("'KEY'", json.dumps(key)))
+    assert endpoint.endpoints["chat"].entities[0].config.private_key.reveal() == key
+    with pytest.raises(SecretError, match="line end"):
+        config_of(load, "palm").api_key.reveal()
+    monkeypatch.setenv("AIQ_SECRET_S_K", " \n")
+    with pytest.raises(SecretError, match="is empty"):
+        config_of(load, "google-cloud-vertex-ai").private_key.reveal()
 
 
 def test_vertex_is_read(load):

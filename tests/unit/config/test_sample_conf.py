@@ -59,6 +59,13 @@ def test_the_sample_local_endpoint_needs_no_key(sample):
     assert sample.endpoints["local"].entities[0].config == CustomConfig("http://127.0.0.1:11434/v1")
 
 
+def test_the_sample_gemini_endpoint_has_two_ways_to_a_model(sample):
+    assert [(e.provider, e.traffic_percentage) for e in sample.endpoints["gemini"].entities] == [
+        ("palm", 100),
+        ("google-cloud-vertex-ai", 0),
+    ]
+
+
 def test_reading_a_configuration_imports_no_heavy_library(tmp_path):
     program = (
         "import sys; from aiq.config.load import load_config; load_config(sys.argv[1], sys.argv[2]); "

@@ -28,6 +28,12 @@ def test_a_published_price_says_which_version_it_is_of(make: Any) -> None:
     assert tag.cost_usd(Usage(1_000_000, 0)) == pytest.approx(0.15)
 
 
+@pytest.mark.parametrize("provider", ["palm", "google-cloud-vertex-ai"])
+def test_gemini_has_a_published_price_wherever_it_is_asked(make: Any, provider: str) -> None:
+    tag = price_of(make.entity(provider=provider, model="gemini-2.5-flash"), {})
+    assert tag is not None and tag.cost_usd(Usage(1_000_000, 0)) == pytest.approx(0.30)
+
+
 @pytest.mark.parametrize("changes", [{"model": "no-such-model"}, {"provider": "custom"}])
 def test_an_unknown_price_is_none(make: Any, changes: Any) -> None:
     assert price_of(make.entity(**changes), {}) is None

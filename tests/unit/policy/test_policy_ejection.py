@@ -127,6 +127,7 @@ def test_a_probe_that_was_rate_limited_is_made_again_after_the_pause(health: Hea
 
 def test_the_context_of_a_model_is_the_published_one(make: Any) -> None:
     assert context_window(make.entity(model="gpt-4o")) == 128_000
+    assert context_window(make.entity(model="gemini-2.5-flash", provider="palm")) == 1_048_576
 
 
 def test_the_files_word_on_the_context_comes_first(make: Any) -> None:
