@@ -6,6 +6,9 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+# A server that the contract tests start; what it needs does not go with what we need.
+LITELLM := .venv-litellm
+INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .PHONY: help demo test redis java format bench clean
 .DELETE_ON_ERROR:
@@ -20,7 +23,7 @@ help:
 demo: $(INSTALLED)
 	@$(VENV)/bin/aiq demo
 
-test: $(INSTALLED_DEV) redis java
+test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) redis java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
@@ -56,7 +59,7 @@ bench: $(INSTALLED_DEV)
 	$(PY) tests/benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LITELLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 $(INSTALLED): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing aiq into $(VENV), about half a minute the first time"
@@ -67,6 +70,12 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing aiq and its development tools into $(VENV), about a minute the first time"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(INSTALLED_LITELLM): tests/contract/litellm.txt | $(PY)
+	@echo "Installing LiteLLM's proxy into $(LITELLM), about a minute the first time"
+	@$(PY) -m venv $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/contract/litellm.txt
+	@touch $@
 
 # Debian keeps venv in a package of its own; a shim on the PATH may stand for a Python that is not there.
 $(PY):
