@@ -142,6 +142,8 @@ def responses_answer(
         words = shorten(redact(str(error.get("message") or "the response failed")))
         status = 429 if kind in ("rate_limited", "quota_exhausted") else 400 if kind == "content_filter" else 502
         raise ProviderError(words, kind=kind, status=status, body=raw, usage=usage)
+    if not data["output"] and data.get("status", "completed") == "completed":
+        raise ValueError("a response that is complete has output")
     texts, refusals, calls, reasoning = [], [], [], []
     for item in data["output"]:
         kind_of_item = item.get("type")

@@ -168,7 +168,7 @@ class Provider:
             reply.limits, reply.asked = limits, asked
         if fault is None or kind in vendor.answers_faults:
             return reply
-        words = VendorEvents(vendor.broken_event, vendor.error_event(_OVERLOADED))
+        words = VendorEvents(vendor.broken_event, vendor.stream_error(_OVERLOADED, route))
         return deform(reply, fault, attempt, words, self.profile.huge_bytes)
 
     def _fault_refusal(self, vendor: Vendor, fault: Fault) -> Refusal:

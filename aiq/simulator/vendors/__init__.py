@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from aiq.simulator.exchange import Route
 from aiq.simulator.refusal import Refusal
+from aiq.simulator.vendors.agents import Agents
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
 from aiq.simulator.vendors.databricks import Databricks
@@ -16,7 +17,7 @@ from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
 
 OPENAI = OpenAI()
-VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), Databricks(), MLflow())
+VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), Databricks(), Agents(), MLflow())
 """In the order in which they are asked whether a path is theirs."""
 
 

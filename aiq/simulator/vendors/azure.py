@@ -18,6 +18,7 @@ from aiq.simulator.vendors.openai import OpenAI, check_key
 
 _ROUTES = {
     b"/openai/v1/chat/completions": Route("chat"),
+    b"/openai/v1/responses": Route("chat", form="responses"),
     b"/openai/v1/completions": Route("completions"),
     b"/openai/v1/embeddings": Route("embeddings"),
 }

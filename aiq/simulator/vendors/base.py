@@ -113,6 +113,10 @@ class Vendor(Protocol):
         """The piece that tells an error in the middle of a stream."""
         ...
 
+    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+        """`error_event` of one of several stream formats; a vendor with one has no need of this."""
+        ...
+
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
         """Header lines of a good answer, each ended by CRLF. `number` is the request's, from 1."""
         ...
@@ -159,6 +163,10 @@ class Base:
     def error_event(self, refusal: Refusal) -> bytes:
         """The error body as a server-sent event."""
         return b"data: %b\n\n" % self.refused(refusal, None, 0)[0]
+
+    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+        """That of the only format."""
+        return self.error_event(refusal)
 
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
         """None."""

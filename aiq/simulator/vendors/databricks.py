@@ -25,9 +25,12 @@ _OPENAI = {
     b"/serving-endpoints/chat/completions": Route("chat", form="openai"),
     b"/serving-endpoints/completions": Route("completions", form="openai"),
     b"/serving-endpoints/embeddings": Route("embeddings", form="openai"),
+    b"/serving-endpoints/responses": Route("chat", form="responses"),
 }
 _TOKEN = b"/oidc/v1/token"
 _OWN = frozenset({"client_request_id", "usage_context", "extra_params", "databricks_options"})
+_UNSUPPORTED = ("background", "store", "conversation", "service_tier")
+"""What Databricks does not take of the Responses API."""
 _TASKS: dict[str, Task] = {"messages": "chat", "prompt": "completions", "input": "embeddings"}
 _MLFLOW = MLflow()
 
@@ -79,7 +82,11 @@ class Databricks(OpenAI):
 
     def read(self, body: dict[str, Any], route: Route) -> Asked:
         """What the body's own shape asks for: messages, a prompt, an input, or records to score."""
-        if route.form == "openai":
+        if route.form == "responses":
+            for name in _UNSUPPORTED:
+                if body.get(name):
+                    raise Refusal(400, f"'{name}' is not supported.", param=name)
+        if route.form in ("openai", "responses"):
             return super().read({name: body[name] for name in body if name not in _OWN}, route)
         given = [name for name in _TASKS if name in body]
         if not given:

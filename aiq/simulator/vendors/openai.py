@@ -1,11 +1,11 @@
-"""OpenAI: chat completions, legacy completions, embeddings and the list of models, under `/v1`.
+"""OpenAI: chat completions, responses, legacy completions, embeddings and the list of models, under `/v1`.
 
 Source: OpenAI's API reference and its guide to error codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -13,8 +13,8 @@ import orjson
 from aiq.simulator import faults
 from aiq.simulator.exchange import Asked, Call, Counts, Route, Said
 from aiq.simulator.refusal import Refusal
-from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
-from aiq.simulator.vendors import openai_format
+from aiq.simulator.tokens import CACHE_FROM_TOKENS, chat_tokens, input_tokens, tool_tokens
+from aiq.simulator.vendors import openai_format, responses, responses_format
 from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
 from aiq.simulator.vendors.openai_parameters import CHAT, COMPLETIONS, EMBEDDINGS, as_inputs, check_body
 from aiq.simulator.vendors.openai_tools import choice_of, tools_of
@@ -23,6 +23,7 @@ _ROUTES = {
     b"/v1/chat/completions": Route("chat"),
     b"/v1/completions": Route("completions"),
     b"/v1/embeddings": Route("embeddings"),
+    b"/v1/responses": Route("chat", form="responses"),
     b"/v1/models": Route("page"),
 }
 
@@ -38,7 +39,7 @@ class OpenAI(Base):
     azure = False
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
-        """The four paths."""
+        """One of the five paths."""
         route = _ROUTES.get(path)
         if route is not None:
             only(method, b"GET" if route.task == "page" else b"POST", path)
@@ -63,8 +64,13 @@ class OpenAI(Base):
         return orjson.dumps({"object": "list", "data": data})
 
     def read(self, body: dict[str, Any], route: Route) -> Asked:
-        """Chat completions, completions or embeddings."""
+        """Chat completions, responses, completions or embeddings."""
         model = route.model or body.get("model") or ""
+        if route.form == "responses":
+            asked = responses.read(body, model, route)
+            if asked.prompt_tokens >= CACHE_FROM_TOKENS:
+                asked.cacheable = text_of(asked.messages)
+            return asked
         if route.task == "chat":
             check_body(body, CHAT, "messages", model)
             return chat(body, model, route)
@@ -80,11 +86,15 @@ class OpenAI(Base):
         return asked
 
     def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
-        """A `chat.completion` or a `text_completion`."""
+        """A `chat.completion`, a `response` or a `text_completion`."""
+        if asked.route.form == "responses":
+            return responses_format.response(asked, said)
         return openai_format.completion(self._envelope(asked, said), said)
 
     def stream(self, asked: Asked, said: Said) -> list[bytes]:
-        """Its chunks; usage where `stream_options` ask for it."""
+        """Its chunks, with usage where `stream_options` ask for it; or the events of a response."""
+        if asked.route.form == "responses":
+            return list(responses_format.stream(asked, said))
         include_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
         return list(openai_format.stream(self._envelope(asked, said), said, include_usage))
 
@@ -100,6 +110,10 @@ class OpenAI(Base):
     def error_event(self, refusal: Refusal) -> bytes:
         """The error object with the status as its code, as servers that speak OpenAI's protocol send it."""
         return event({"error": {"message": refusal.message, "type": refusal.kind, "code": refusal.status}})
+
+    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+        """The same as an event of the Responses API."""
+        return responses_format.error(refusal) if route.form == "responses" else self.error_event(refusal)
 
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
         """How long it took."""
@@ -128,13 +142,13 @@ def chat(body: dict[str, Any], model: str, route: Route) -> Asked:
         if response_format["type"] == "json_schema":
             asked.schema = response_format["json_schema"]["schema"]
     asked.effort = body.get("reasoning_effort")
-    # A prompt is cached from 1,024 tokens on; a shorter one is not worth joining its texts.
-    if asked.prompt_tokens >= 1024:
+    # A shorter one is not worth joining its texts.
+    if asked.prompt_tokens >= CACHE_FROM_TOKENS:
         asked.cacheable = text_of(messages)
     return asked
 
 
-def text_of(messages: Sequence[dict[str, Any]]) -> str:
+def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
     """All texts of chat messages, each ended by a zero byte: what a cache compares."""
     texts = []
     for message in messages:
