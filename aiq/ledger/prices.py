@@ -17,6 +17,7 @@ _PROVIDER_IDS = {
     "amazon-bedrock": "aws",
     "palm": "google",
     "google-cloud-vertex-ai": "google",
+    "cohere": "cohere",
 }
 
 

@@ -38,10 +38,14 @@ _OUTPUT_TOKENS = (
     ("o1", 100_000),
     ("o3", 100_000),
     ("o4", 100_000),
+    ("command-a-plus", 65_536),
+    ("command-a-reasoning", 32_768),
+    ("command-a", 8_192),
+    ("command", 4_096),
 )
 """The longest answer of a model of this name, or of this name and more after a dash; the first that fits.
 
-Source: OpenAI's pages of its models.
+Source: the pages of OpenAI and Cohere of their models.
 """
 
 _IMAGE_TOKENS = (

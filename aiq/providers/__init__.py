@@ -12,6 +12,7 @@ from aiq.providers.abilities import Abilities
 from aiq.providers.agents import AgentAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.bedrock import BedrockAdapter
+from aiq.providers.cohere import CohereAdapter
 from aiq.providers.databricks import DatabricksAdapter
 from aiq.providers.model_server import ModelServerAdapter
 from aiq.providers.openai import CustomAdapter, OpenAIAdapter
@@ -33,6 +34,7 @@ _ADAPTERS: dict[Provider, _AdapterType] = {
     "google-cloud-vertex-ai": VertexAdapter,
     "databricks-model-serving": DatabricksAdapter,
     "amazon-bedrock": BedrockAdapter,
+    "cohere": CohereAdapter,
     "model-server": ModelServerAdapter,
 }
 

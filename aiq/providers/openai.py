@@ -171,7 +171,7 @@ class OpenAIAdapter(ExternalAdapter):
             index = item["index"]
             if type(index) is not int or index < 0:  # -1 would be the last one
                 raise ValueError("not the number of an input")
-            vectors[index] = _vector(item["embedding"])
+            vectors[index] = vector(item["embedding"])
         if None in vectors or len(items) != expected:
             raise ValueError("not one vector per input")
         usage = openai_usage(data.get("usage")) or estimate_usage(request, 0)
@@ -278,7 +278,8 @@ def _part(details: Any, name: str, whole: int) -> int:
     return count(details.get(name), whole) or 0 if isinstance(details, dict) else 0
 
 
-def _vector(embedding: Any) -> list[float]:
+def vector(embedding: Any) -> list[float]:
+    """An embedding as numbers, or as base64 of them. Raises TypeError, ValueError or struct.error for anything else."""
     if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
         raw = base64.b64decode(embedding, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
