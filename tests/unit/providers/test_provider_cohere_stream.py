@@ -50,7 +50,8 @@ WHOLE = [
     event("citation-start", index=0, delta={"message": {"citations": {"start": 0}}}), event("citation-end", index=0),
     event("content-end", index=1), PLAN,
     call("tool-call-start", 0, id="w_1", type="function", function={"name": "weather", "arguments": ""}),
-    call("tool-call-delta", 0, function={"arguments": '{"in":'}), call("tool-call-delta", 0, function={"arguments": "1}"}),
+    call("tool-call-delta", 0, function={"arguments": '{"in":'}),
+    call("tool-call-delta", 0, function={"arguments": "1}"}),
     event("tool-call-end", index=0),
     call("tool-call-start", 1, id="t_2", type="function", function={"name": "time", "arguments": "{}"}),
     event("tool-call-end", index=1), stop("TOOL_CALL"), b"data: [DONE]\n\n",
@@ -237,8 +238,10 @@ json_values = st.recursive(
     max_leaves=8,
 )
 kinds = st.sampled_from(
-    ["message-start", "content-start", "content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"]
-    + ["message-end", "citation-start", "debug", "odd"]
+    [
+        *("message-start", "content-start", "content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"),
+        *("message-end", "citation-start", "debug", "odd"),
+    ]
 )
 messages = st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "tool_plan", "tool_calls"), json_values))
 deltas = st.fixed_dictionaries(
