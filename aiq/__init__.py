@@ -1,6 +1,7 @@
 """aiq makes a language model a SQL function: `SELECT ai_query('endpoint', prompt) FROM t`.
 
-What users import: `connect`, `register`, `Session`, `Gateway` and the errors. Everything heavy loads at first use.
+What users import: `connect`, `register`, `enrich`, `functions`, `Session`, `Gateway` and the errors. Everything heavy
+loads at first use.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from aiq.errors import (
 )
 
 if TYPE_CHECKING:
+    from aiq import functions
     from aiq.engines.session import Session, connect, register
+    from aiq.engines.spark.functions import enrich
     from aiq.gateway import Gateway
 
 __version__ = "0.1.0"
@@ -36,11 +39,14 @@ _LAZY = {
     "connect": "aiq.engines.session",
     "register": "aiq.engines.session",
     "Session": "aiq.engines.session",
+    "enrich": "aiq.engines.spark.functions",
     "Gateway": "aiq.gateway",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "functions":
+        return import_module("aiq.functions")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'aiq' has no attribute '{name}'")
@@ -70,5 +76,7 @@ __all__ = [
     "UnsupportedConfigError",
     "__version__",
     "connect",
+    "enrich",
+    "functions",
     "register",
 ]

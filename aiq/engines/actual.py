@@ -18,7 +18,7 @@ from aiq.batch.statement import Statement
 from aiq.engines.history import Taken
 from aiq.engines.prepare import Numbering
 from aiq.errors import RequestFailed
-from aiq.functions.ai_query import CallSite
+from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.request import Answer, Request, Task, Usage
 

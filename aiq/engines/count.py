@@ -21,7 +21,7 @@ from aiq.engines.passes import FIRST_WAVE
 from aiq.engines.prepare import Prepared, used
 from aiq.engines.progress import expected_rows
 from aiq.errors import StatementError
-from aiq.functions.ai_query import CallSite
+from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION
 from aiq.plan.counting import Counting, counting
 from aiq.plan.estimate import Counted

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.errors import AiqError, FunctionError, StatementError
-from aiq.functions.ai_query import CallSite
+from aiq.functions.call_site import CallSite
 from aiq.functions.types import duckdb_type
 from aiq.ledger.tables import Tables
 

@@ -24,7 +24,7 @@ from aiq.engines.history import NOTHING, Taken, history_of, taken_by
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.settings import set_statement, without_hints
 from aiq.errors import AiqError, BudgetExceeded, StatementCancelled, StatementError
-from aiq.functions.ai_query import CallSite
+from aiq.functions.call_site import CallSite
 from aiq.ledger.tables import Tables
 from aiq.plan.estimate import Estimate, Terms, estimate, total
 

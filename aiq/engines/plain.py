@@ -19,7 +19,7 @@ from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.interrupt import running
 from aiq.errors import AiqError, FunctionError, StatementError
-from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.call_site import CallSite, Options
 from aiq.functions.signature import PARAMETERS
 from aiq.functions.types import duckdb_type
 from aiq.gateway import Gateway

@@ -18,7 +18,7 @@ from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller
 from aiq.errors import FunctionError, LedgerError, StatementError
-from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.call_site import CallSite, Options
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl, infer_type_of_json
 from aiq.gateway import Gateway

@@ -20,6 +20,7 @@ class Shared(NamedTuple):
 
     `scope` (16 bytes) tells it from all others, `caller` (16 bytes) says whose it is, `owner` is the process that will
     say how it ends. `resumable`: should that process die before, others of the same caller may use its answers.
+    `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended.
     """
 
     id: str
@@ -27,6 +28,8 @@ class Shared(NamedTuple):
     caller: bytes
     owner: str
     resumable: bool = True
+    run: str = ""
+    lasting: bool = False
 
 
 class Entry(NamedTuple):

@@ -19,7 +19,7 @@ from aiq.ledger.shared import Claimed, Entry, Shared, is_dead, process_name
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS statements (
     scope BLOB PRIMARY KEY, id TEXT NOT NULL, caller BLOB NOT NULL, owner TEXT NOT NULL, resumable INTEGER NOT NULL,
-    ended INTEGER NOT NULL DEFAULT 0, touched_s REAL NOT NULL
+    ended INTEGER NOT NULL DEFAULT 0, run TEXT NOT NULL, lasting INTEGER NOT NULL, touched_s REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     scope BLOB NOT NULL, key BLOB NOT NULL, failed INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (scope, key)
@@ -53,7 +53,7 @@ class FileAnswers:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
-        self._touched: dict[bytes, float] = {}
+        self._touched: dict[bytes, tuple[str, float]] = {}
         self._cut_off: dict[bytes, tuple[float, list[bytes]]] = {}
 
     def claim(self, statement: Shared, keys: Sequence[bytes]) -> Claimed:
@@ -92,10 +92,13 @@ class FileAnswers:
     def running(self, owner: str) -> list[Shared]:
         if not self._path.exists():
             return []
-        query = "SELECT id, scope, caller, owner, resumable FROM statements WHERE owner = ? AND NOT ended"
+        query = "SELECT id, scope, caller, owner, resumable, run, lasting FROM statements WHERE owner = ? AND NOT ended"
         with self._connected() as db:
             rows = db.execute(query, (owner,)).fetchall()
-        return [Shared(id, scope, caller, owner, bool(resumable)) for id, scope, caller, owner, resumable in rows]
+        return [
+            Shared(name, scope, caller, of, bool(resumable), run, bool(lasting))
+            for name, scope, caller, of, resumable, run, lasting in rows
+        ]
 
     def end(self, statement: Shared, *, well: bool) -> None:
         if not self._path.exists():
@@ -124,13 +127,18 @@ class FileAnswers:
 
     def _touch(self, db: sqlite3.Connection, statement: Shared) -> None:
         now = self._clock()
-        if self._touched.get(statement.scope, -_TOUCH_S) > now - _TOUCH_S:
+        run, touched_s = self._touched.get(statement.scope, ("", -_TOUCH_S))
+        if run == statement.run and touched_s > now - _TOUCH_S:
             return
-        self._touched[statement.scope] = now
+        self._touched[statement.scope] = (statement.run, now)
         db.execute(
-            "INSERT INTO statements VALUES (?, ?, ?, ?, ?, 0, ?) ON CONFLICT (scope) DO UPDATE SET touched_s = ?",
-            (statement.scope, statement.id, statement.caller, statement.owner, statement.resumable, now, now),
-        )
+            "INSERT INTO statements VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?) "
+            "ON CONFLICT (scope) DO UPDATE SET run = excluded.run, touched_s = excluded.touched_s",
+            (
+                statement.scope, statement.id, statement.caller, statement.owner, statement.resumable, statement.run,
+                statement.lasting, now,
+            ),
+        )  # fmt: skip
         for (scope,) in db.execute("SELECT scope FROM statements WHERE touched_s < ?", (now - KEEP_S,)).fetchall():
             _delete(db, scope)
 

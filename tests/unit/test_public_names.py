@@ -29,6 +29,8 @@ NAMES = [
     "UnsupportedConfigError",
     "__version__",
     "connect",
+    "enrich",
+    "functions",
     "register",
 ]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job
 from aiq.engines.spark.statement import ended, part_of
 from aiq.engines.spark.worker import opened
-from aiq.functions.ai_query import CallSite
+from aiq.functions.call_site import CallSite
 
 SLICE_ROWS = 512
 """Rows that are asked, and answered, together."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from aiq.config.files import configuration_files
 from aiq.config.reuse import Reuse
-from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.call_site import CallSite, Options
 from aiq.gateway import Gateway
 from aiq.ledger.shared import process_name
 from aiq.request import Caller
@@ -60,7 +60,10 @@ class Origin(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One `ai_query(...)` of one statement, for `ask`. `statement` is its id in the ledger, everywhere the same."""
+    """One `ai_query(...)` of one statement, for `ask`. `statement` is its id in the ledger, everywhere the same.
+
+    Without one it is Spark's SQL execution that is one statement.
+    """
 
     origin: Origin
     statement: str

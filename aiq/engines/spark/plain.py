@@ -7,7 +7,6 @@ statement share its answers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from aiq.engines.spark.job import Origin
 from aiq.engines.spark.statement import ended, part_of
 from aiq.engines.spark.worker import opened
 from aiq.errors import FunctionError, StatementError
-from aiq.functions.ai_query import CallSite, Options
+from aiq.functions.call_site import CallSite, Options
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
@@ -44,7 +43,7 @@ def evaluate(origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, 
         return pa.array([], pa.string())
     gateway = opened(origin)
     site = _site(gateway, {name: column for name, column in columns.items() if name not in _PER_ROW})
-    statement = part_of(gateway, origin, _statement_id(origin))
+    statement = part_of(gateway, origin)
     with ended(statement):
         return _as_text(site, site.evaluate(statement, columns["request"], columns.get("files")))
 
@@ -90,17 +89,3 @@ def _site(gateway: Gateway, constants: Mapping[str, pa.Array]) -> CallSite:
         _sites.clear()
     _sites[key] = site
     return site
-
-
-def _statement_id(origin: Origin) -> str:
-    """One SQL execution of Spark's is one statement: its number is in the Spark UI, too."""
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    if context is None:  # Spark evaluates it on the driver
-        return f"{origin.application}/driver-{os.getpid()}"
-    for name in ("spark.sql.execution.root.id", "spark.sql.execution.id"):
-        execution = context.getLocalProperty(name)
-        if execution is not None:
-            return f"{origin.application}/{execution}"
-    return f"{origin.application}/stage-{context.stageId()}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -20,6 +21,8 @@ from aiq.functions.signature import FUNCTION
 from aiq.gateway import Gateway
 from aiq.request import Caller
 
+_registered: weakref.WeakKeyDictionary[SparkSession, tuple[Gateway, Origin]] = weakref.WeakKeyDictionary()
+
 
 def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
     """Makes `ai_query` callable in `spark.sql` and `expr`, with STRING results; see aiq/engines/spark/plain.py.
@@ -30,7 +33,19 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     vectorized: Any = arrow_udf  # its overloads know no function of any number of arguments
     spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
+    _registered[spark] = (gateway, origin)
     return origin
+
+
+def registration(spark: SparkSession) -> tuple[Gateway, Origin]:
+    """What a session was registered with; where it was not, it is now, with the defaults of `aiq.register`."""
+    found = _registered.get(spark)
+    if found is None:
+        from aiq.engines.session import register as register_with_defaults
+
+        register_with_defaults(spark)
+        found = _registered[spark]
+    return found
 
 
 def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:

@@ -5,6 +5,7 @@ Tasks are retried, run twice, and run again for a sort or a join: what one of th
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +22,18 @@ from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, scope_of_statement
 
 
-def part_of(gateway: Gateway, origin: Origin, statement: str) -> Statement:
-    """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all."""
+def part_of(gateway: Gateway, origin: Origin, statement: str = "") -> Statement:
+    """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all.
+
+    Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too.
+    """
+    run = f"{origin.application}/{_execution()}"
+    statement = statement or run
     reuse = partial(reuse_of, gateway, origin.caller, asked=origin.reuse)
 
     def shared_for(endpoint: str) -> Shared | None:
         mode = reuse(endpoint).mode
-        return None if mode == "off" else shared(origin, statement, session=mode == "session")
+        return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session")
 
     def durable(endpoint: str) -> Reuse:
         says = reuse(endpoint)
@@ -37,12 +43,27 @@ def part_of(gateway: Gateway, origin: Origin, statement: str) -> Statement:
     return SharedStatement(gateway, origin.caller, shared_answers(gateway), shared_for, statement, kept=kept)
 
 
-def shared(origin: Origin, statement: str, *, session: bool = False) -> Shared:
+def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False) -> Shared:
     """What a statement's processes know it by; with `session` all statements of the application."""
     name = origin.application if session else statement
     caller = scope_of(origin.caller)
     scope = scope_of_statement(caller, f"{origin.owner} {name}")
-    return Shared(name, scope, caller, origin.owner, origin.watched)
+    return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run)
+
+
+def _execution() -> str:
+    try:
+        from pyspark import TaskContext
+    except ImportError:
+        return "no-spark"
+    context = TaskContext.get()
+    if context is None:  # Spark evaluates it on the driver
+        return f"driver-{os.getpid()}"
+    for name in ("spark.sql.execution.root.id", "spark.sql.execution.id"):
+        execution = context.getLocalProperty(name)
+        if execution is not None:
+            return str(execution)
+    return f"stage-{context.stageId()}"
 
 
 def finish(gateway: Gateway, origin: Origin, statement: str, *, well: bool) -> None:

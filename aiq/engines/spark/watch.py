@@ -10,6 +10,7 @@ import atexit
 import logging
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -37,9 +38,9 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     store = shared_answers(gateway)
     stopped, owner = threading.Event(), process_name()
 
-    def look() -> None:
+    def look(last: bool = False) -> None:
         for statement in store.running(owner):
-            ended = _ended(spark, key[0], statement)
+            ended = _ended(spark, key[0], statement) if last or not statement.lasting else None
             if ended is not None:
                 store.end(statement, well=ended)
 
@@ -50,7 +51,7 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     def last_look() -> None:
         if not stopped.is_set():
             stopped.set()
-            _quietly(look)
+            _quietly(partial(look, True))
 
     stop = context.stop
 
@@ -66,8 +67,8 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
 
 
 def _ended(spark: SparkSession, application: str, statement: Shared) -> bool | None:
-    """Whether a statement ended well; None while it runs, or where it is none of this application's."""
-    name, _, execution = statement.id.rpartition("/")
+    """Whether what a statement ran last ended well; None while it runs, or where it is none of this application's."""
+    name, _, execution = statement.run.rpartition("/")
     if name != application or not execution.isdigit():
         return None
     jvm: Any = spark._jsparkSession

@@ -15,7 +15,7 @@ from aiq.engines.open import open_gateway
 from aiq.engines.spark.ask import SLICE_ROWS, ask, in_order, slices
 from aiq.engines.spark.job import Job, Origin, answer_type
 from aiq.errors import ConfigError, StatementError
-from aiq.functions.ai_query import Options
+from aiq.functions.call_site import Options
 from aiq.request import Caller
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
