@@ -14,6 +14,7 @@ from aiq.request import Usage
 
 _PROVIDER_IDS = {
     "openai": "openai",
+    "anthropic": "anthropic",
     "amazon-bedrock": "aws",
     "palm": "google",
     "google-cloud-vertex-ai": "google",

@@ -8,6 +8,7 @@ from aiq.config.endpoint import ServedEntity
 
 _PROVIDER_IDS = {
     "openai": "openai",
+    "anthropic": "anthropic",
     "amazon-bedrock": "aws",
     "palm": "google",
     "google-cloud-vertex-ai": "google",

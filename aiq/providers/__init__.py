@@ -10,6 +10,7 @@ from aiq.config.endpoint import OpenAIConfig, Provider, ServedEntity
 from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
 from aiq.providers.agents import AgentAdapter
+from aiq.providers.anthropic import AnthropicAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.bedrock import BedrockAdapter
 from aiq.providers.cohere import CohereAdapter
@@ -32,6 +33,7 @@ _ADAPTERS: dict[Provider, _AdapterType] = {
     "custom": CustomAdapter,
     "palm": PalmAdapter,
     "google-cloud-vertex-ai": VertexAdapter,
+    "anthropic": AnthropicAdapter,
     "databricks-model-serving": DatabricksAdapter,
     "amazon-bedrock": BedrockAdapter,
     "cohere": CohereAdapter,

@@ -56,10 +56,16 @@ class StatedLimit(NamedTuple):
 
 
 class StatedLimits(NamedTuple):
-    """What a response states of requests and tokens; None where it does not."""
+    """What a response states of requests and tokens; None where it does not.
+
+    `tokens` are counted by a request's prompt and the longest answer it allows, or whatever the provider makes of it;
+    `input_tokens` and `output_tokens` are those that a provider counts apart.
+    """
 
     requests: StatedLimit | None
     tokens: StatedLimit | None
+    input_tokens: StatedLimit | None = None
+    output_tokens: StatedLimit | None = None
 
 
 class Chunk(NamedTuple):
