@@ -10,6 +10,7 @@ from functools import lru_cache
 from aiq.simulator.exchange import Route
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.vendors.agents import Agents
+from aiq.simulator.vendors.anthropic import Anthropic
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
 from aiq.simulator.vendors.databricks import Databricks
@@ -17,7 +18,14 @@ from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
 
 OPENAI = OpenAI()
-VENDORS: tuple[Vendor, ...] = (OPENAI, Azure(), Databricks(), Agents(), MLflow())
+VENDORS: tuple[Vendor, ...] = (
+    OPENAI,
+    Azure(),
+    Anthropic(),
+    Databricks(),
+    Agents(),
+    MLflow(),
+)
 """In the order in which they are asked whether a path is theirs."""
 
 

@@ -66,6 +66,11 @@ def test_the_sample_gemini_endpoint_has_two_ways_to_a_model(sample):
     ]
 
 
+def test_the_sample_claude_endpoint_asks_anthropic(sample):
+    entity = sample.endpoints["claude"].entities[0]
+    assert (entity.provider, entity.config.api_base) == ("anthropic", None)
+
+
 def test_reading_a_configuration_imports_no_heavy_library(tmp_path):
     program = (
         "import sys; from aiq.config.load import load_config; load_config(sys.argv[1], sys.argv[2]); "
