@@ -27,15 +27,17 @@ def simulate(
     port: Annotated[int | None, typer.Option(help="0 takes a free one. [default: the profile's, else 9001]")] = None,
     host: Annotated[str | None, typer.Option(help="[default: the profile's, else 127.0.0.1]")] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="Latency, quotas and faults, as YAML.", metavar="FILE.yml")
+        Path | None,
+        typer.Option(help="Latency, quotas and faults, as YAML; chaos.yml is there already.", metavar="FILE.yml"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, other answers.", min=0)] = None,
 ) -> None:
-    """Run a simulated OpenAI server until Ctrl-C. Its answers are made up, and say so."""
-    from aiq.simulator.profile import Profile
+    """Run a simulation of every provider until Ctrl-C. Its answers are made up, and say so."""
+    from aiq.simulator.profile import Profile, profile_file
     from aiq.simulator.server import run
+    from aiq.simulator.vendors import base_urls
 
-    told = Profile.load(profile) if profile is not None else Profile()
+    told = Profile.load(profile_file(profile)) if profile is not None else Profile()
     if host is not None:
         told = replace(told, host=host)
     if seed is not None:
@@ -44,10 +46,12 @@ def simulate(
     def say(listening: int) -> None:
         name = f"[{told.host}]" if ":" in told.host else told.host
         url = f"http://{name}:{listening}"
+        keys = "the profile's keys" if told.keys is not None else "every key but sk-invalid"
+        bases = "".join(f"  {whose:<28} {base}\n" for whose, base in base_urls(url))
         print(
-            f"A SIMULATOR, not a model, listens on {url} (OpenAI's API; every key but sk-invalid will do).\n"
-            f"Its answers are made up. What it saw: {url}/__stats. Stop it with Ctrl-C.\n\n"
-            f"An endpoint file to use it:\n\n{_ENDPOINT.format(url=url)}",
+            f"A SIMULATOR, not a model, listens on {url} and accepts {keys}. Stop it with Ctrl-C.\n"
+            f"Its answers are made up. What it saw: {url}/__stats. What it bills: {url}/__invoice.\n\n"
+            f"{bases}\nAn endpoint file to use it:\n\n{_ENDPOINT.format(url=url)}",
             flush=True,
         )
 

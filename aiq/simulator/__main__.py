@@ -11,9 +11,10 @@ import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from aiq.errors import ConfigError
-from aiq.simulator.profile import Profile
+from aiq.simulator.profile import Profile, profile_file
 from aiq.simulator.server import run
 
 
@@ -29,13 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.child:
             profile = Profile.from_dict(json.loads(_read_line(0)))
         else:
-            profile = Profile.load(options.profile) if options.profile else Profile()
+            profile = Profile.load(profile_file(Path(options.profile))) if options.profile else Profile()
         if options.host:
             profile = replace(profile, host=options.host)
 
         def say(port: int) -> None:
             url = f"http://{profile.host}:{port}"
-            print(json.dumps({"port": port}) if options.child else f"Simulating OpenAI on {url}", flush=True)
+            print(json.dumps({"port": port}) if options.child else f"Simulating on {url}", flush=True)
 
         run(profile, options.port, say, until_eof_of=0 if options.child else None)
     except ConfigError as error:

@@ -200,6 +200,16 @@ class Profile:
         return data
 
 
+def profile_file(path: Path) -> Path:
+    """The file meant by a path: itself, or where there is none the profile of that name that ships with aiq."""
+    package = Path(__file__).resolve().parents[1]
+    if not path.exists() and path.name == str(path):
+        for folder in (package / "_simulator", package.parent / "conf" / "simulator"):
+            if (folder / path).is_file():
+                return folder / path
+    return path
+
+
 class _Fields:
     """A mapping whose entries are taken one by one, so that what is left over is a mistake."""
 

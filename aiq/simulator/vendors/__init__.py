@@ -40,3 +40,8 @@ def find(method: bytes, path: bytes, query: bytes) -> tuple[Vendor, Route | Refu
         if route is not None:
             return vendor, route
     return OPENAI, Refusal(404, f"Invalid URL ({method.decode('latin-1')} {path.decode('latin-1')})")
+
+
+def base_urls(url: str) -> list[tuple[str, str]]:
+    """For each API that is spoken at `url`: whose it is, and the base URL that its clients are given."""
+    return [(whose, url + path) for vendor in VENDORS for whose, path in vendor.bases]

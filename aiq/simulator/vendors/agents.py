@@ -37,6 +37,7 @@ class Agents(MLflow):
     """A server of agents. What an agent's model costs is its own affair, but it tells its tokens."""
 
     name = "agents"
+    bases = (("MLflow agent", "/agents/NAME/invocations"),)
     broken_event = b'data: {"type": "response.output_text.delta", "del\n\n'
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:

@@ -30,6 +30,7 @@ class Azure(OpenAI):
     """A resource with a deployment for every model."""
 
     name = "azure"
+    bases = (("Azure OpenAI, by deployment", ""), ("Azure OpenAI, v1", "/openai/v1"))
     limits = Slices
     azure = True
 

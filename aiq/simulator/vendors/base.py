@@ -62,6 +62,11 @@ class Vendor(Protocol):
     """A piece of a stream that cannot be read."""
 
     @property
+    def bases(self) -> tuple[tuple[str, str], ...]:
+        """What to configure in a client: whose API it is, and the path of its base URL."""
+        ...
+
+    @property
     def limits(self) -> type[Limits]:
         """How its quotas are counted and told: one of `aiq.simulator.limits`."""
         ...
@@ -126,6 +131,7 @@ class Base:
     """The defaults of a vendor that speaks JSON and server-sent events."""
 
     name = ""
+    bases: tuple[tuple[str, str], ...] = ()
     limits: type[Limits] = TokenBuckets
     answers_faults: frozenset[str] = frozenset()
     not_json = "The body of the request is not valid JSON."

@@ -39,6 +39,7 @@ class Databricks(OpenAI):
     """A workspace that serves language models in OpenAI's form, and custom models in MLflow's."""
 
     name = "databricks"
+    bases = (("Databricks workspace", ""), ("Databricks, OpenAI's clients", "/serving-endpoints"))
     limits = RollingMinute
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:

@@ -31,6 +31,7 @@ class MLflow(Base):
     """A model that takes records and gives predictions."""
 
     name = "mlflow"
+    bases: tuple[tuple[str, str], ...] = (("MLflow model server", "/invocations"),)
     limits = RollingMinute
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:

@@ -32,6 +32,7 @@ class OpenAI(Base):
     """OpenAI's own platform."""
 
     name = "openai"
+    bases: tuple[tuple[str, str], ...] = (("OpenAI, and servers like it", "/v1"),)
     not_json = (
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
         "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"

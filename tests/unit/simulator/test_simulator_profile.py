@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from aiq.errors import ConfigError
-from aiq.simulator.profile import FaultRate, Latency, Profile, Quota, TokenPrice
+from aiq.simulator.exchange import Call
+from aiq.simulator.profile import FaultRate, Latency, Profile, Quota, TokenPrice, profile_file
+from aiq.simulator.provider import Provider
 
 FULL = """
 port: 9001
@@ -89,6 +92,25 @@ def test_broken_yaml_names_its_line(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Profile.load(tmp_path / "nowhere.yml")
+
+
+def test_the_profile_of_a_bad_day_is_found_by_its_name_and_mostly_answers() -> None:
+    provider = Provider(
+        Profile.load(profile_file(Path("chaos.yml"))), clock=lambda: 1.7e9, ticks=itertools.count().__next__
+    )
+    for row in range(1000):
+        body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Row %d"}]}' % row
+        reply = provider.handle(Call(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, body))
+        provider.finish(reply, reply.status)
+    kinds = {entry["fault"] for entry in provider.records.attempts()}
+    assert 850 < provider.records.stats()["ok"] < 980
+    assert {"429-retry-after", "503", "reset", "cut"} < kinds
+
+
+def test_a_file_of_ones_own_comes_before_the_one_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chaos.yml").write_text("seed: 5\n")
+    assert Profile.load(profile_file(Path("chaos.yml"))).seed == 5
 
 
 def test_half_of_the_lognormal_prompts_wait_longer_than_the_median() -> None:
