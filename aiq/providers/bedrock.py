@@ -23,6 +23,7 @@ from aiq.providers.base import (
     WholeBody,
     error_from_body,
     estimate_usage,
+    is_stream,
     retry_after_s,
     shorten,
     unusable,
@@ -32,7 +33,7 @@ from aiq.providers.bedrock_embeddings import OWN as EMBEDDINGS_OWN
 from aiq.providers.bedrock_embeddings import embeddings_body, most_inputs, read_embeddings
 from aiq.providers.bedrock_errors import exception_name, failure
 from aiq.providers.bedrock_request import DEFAULT_MAX_TOKENS, HONOURED, OWN, Learnt, converse_body, wants_schema
-from aiq.providers.bedrock_stream import STREAM_TYPE, ConverseStream
+from aiq.providers.bedrock_stream import ConverseStream
 from aiq.providers.external import ExternalAdapter, completion
 from aiq.providers.sigv4 import Signer
 from aiq.request import Answer, Request, Usage
@@ -98,7 +99,7 @@ class BedrockAdapter(ExternalAdapter):
         return HttpRequest(self._urls[way], headers, sent)
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if response.status != 200 or STREAM_TYPE not in (response.header("content-type") or ""):
+        if not is_stream(response):
             return WholeBody(self, request, response)
         # Where the model is made to call a tool, what it says before that is not its answer.
         made = not self._learnt.text_format and wants_schema(request.body)
@@ -126,9 +127,9 @@ class BedrockAdapter(ExternalAdapter):
             said = content_of(data["output"]["message"]["content"], reason)
             usage = usage or estimate_usage(request, said.characters)
             if reason in MALFORMED:
-                raise unusable(f"the model's answer is malformed, says Bedrock ({reason})", response)
+                raise unusable(f"the model's answer is malformed, says Bedrock ({shorten(reason)})", response)
             finish = finish_reason(reason, calls=bool(said.calls), answered=said.answered)
-            if finish == "content_filter" and (reason == "guardrail_intervened" or not said.text):
+            if finish == "content_filter":  # what there is of a text is not what the model would have said
                 words = f": {shorten(self._redact(said.text))}" if said.text else ""
                 raise ProviderError(f"blocked ({reason}){words}", kind="content_filter", status=400)
             whole = completion(

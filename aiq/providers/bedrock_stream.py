@@ -19,7 +19,6 @@ from aiq.providers.event_stream import MalformedMessage, Message, MessageParser
 from aiq.providers.external import chunk
 from aiq.request import Answer, Request, Usage
 
-STREAM_TYPE = "application/vnd.amazon.eventstream"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_BLOCKS = 1024
 """Blocks in one answer: texts, thoughts, tool calls."""

@@ -65,6 +65,7 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
     "404": (404, "invalid_request_error", "model_not_found", "The model does not exist."),
     "408": (408, "timeout_error", None, "The request timed out."),
     "409": (409, "conflict_error", None, "The request conflicts with another one."),
+    "424": (424, "server_error", None, "The model failed."),
     "425": (425, "server_error", None, "Too early."),
     "429": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-retry-after": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
@@ -76,6 +77,7 @@ _STATUS: dict[str, tuple[int, str, str | None, str]] = {
     "429-retry-after-huge": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-retry-after-negative": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
     "429-retry-after-nan": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+    "429-not-ready": (429, "requests", "model_not_ready", "The model is being loaded."),
     "500": (
         500,
         "server_error",

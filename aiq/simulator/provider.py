@@ -163,7 +163,7 @@ class Provider:
         if reply.pieces is None:
             delay_s += attempt.counts.output * self.profile.latency.per_token_ms / 1000
         reply.delay_s, attempt.ok = delay_s, True
-        reply.headers = headers + vendor.headers(route, number, delay_s)
+        reply.headers += headers + vendor.headers(route, number, delay_s)
         if limits is not None:
             reply.limits, reply.asked = limits, asked
         if fault is None or kind in vendor.answers_faults:
@@ -252,4 +252,6 @@ class Provider:
         elif kind == "huge-usage":
             told = Counts(10**15, 0)
         reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, told)))
+        if told is not None:
+            reply.headers = vendor.counted(asked, told)
         return reply

@@ -103,8 +103,11 @@ def deform(reply: Reply, fault: Fault, attempt: Attempt, events: VendorEvents, h
         del reply.pieces[-1]
         reply.ending = "open" if kind == "no-end" else reply.ending
     if reply.pieces is not None and kind == "odd-stream":
-        stream = b"\xef\xbb\xbf: hello\n\n" + b": still here\n".join(reply.pieces)
-        reply.pieces = [bytes([byte]) for byte in stream.replace(b"\n", b"\r\n")]
+        stream = b"".join(reply.pieces)
+        if reply.content_type.startswith(b"text/event-stream"):
+            stream = b"\xef\xbb\xbf: hello\n\n" + b": still here\n".join(reply.pieces)
+            stream = stream.replace(b"\n", b"\r\n")
+        reply.pieces = [bytes([byte]) for byte in stream]
     if kind in _USABLE:
         return reply
     attempt.ok = False

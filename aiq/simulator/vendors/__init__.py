@@ -13,6 +13,7 @@ from aiq.simulator.vendors.agents import Agents
 from aiq.simulator.vendors.anthropic import Anthropic
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
+from aiq.simulator.vendors.bedrock import Bedrock
 from aiq.simulator.vendors.databricks import Databricks
 from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
@@ -22,6 +23,7 @@ VENDORS: tuple[Vendor, ...] = (
     OPENAI,
     Azure(),
     Anthropic(),
+    Bedrock(),
     Databricks(),
     Agents(),
     MLflow(),

@@ -126,6 +126,10 @@ class Vendor(Protocol):
         """Header lines of a good answer, each ended by CRLF. `number` is the request's, from 1."""
         ...
 
+    def counted(self, asked: Asked, counts: Counts) -> bytes:
+        """Header lines that tell the tokens of an embeddings call, where its body does not."""
+        ...
+
 
 class Base:
     """The defaults of a vendor that speaks JSON and server-sent events."""
@@ -175,6 +179,10 @@ class Base:
         return self.error_event(refusal)
 
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+        """None."""
+        return b""
+
+    def counted(self, asked: Asked, counts: Counts) -> bytes:
         """None."""
         return b""
 

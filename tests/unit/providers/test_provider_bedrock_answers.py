@@ -85,7 +85,7 @@ def test_several_texts_are_one(decode: Any) -> None:
     ("reason", "finish"),
     [
         ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"),
-        ("model_context_window_exceeded", "length"), ("content_filtered", "content_filter"), ("new_reason", "stop"),
+        ("model_context_window_exceeded", "length"), ("new_reason", "stop"),
     ],
 )  # fmt: skip
 def test_stop_reasons_are_openais(decode: Any, reason: str, finish: str) -> None:
@@ -149,7 +149,12 @@ def test_absurd_or_missing_usage_is_estimated(decode: Any, usage: Any) -> None:
 
 @pytest.mark.parametrize(
     ("blocks", "reason"),
-    [([{"text": "Sorry."}], "guardrail_intervened"), ([], "content_filtered"), ([], "guardrail_intervened")],
+    [
+        ([{"text": "Sorry."}], "guardrail_intervened"),
+        ([{"text": "Half"}], "content_filtered"),
+        ([], "content_filtered"),
+        ([], "guardrail_intervened"),
+    ],
 )
 def test_what_was_blocked_is_an_error_and_billed(decode: Any, blocks: Any, reason: str) -> None:
     error = failed(decode, converse(*blocks, reason=reason))
