@@ -14,6 +14,7 @@ from aiq.simulator.vendors.anthropic import Anthropic
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
 from aiq.simulator.vendors.bedrock import Bedrock
+from aiq.simulator.vendors.cohere import Cohere
 from aiq.simulator.vendors.databricks import Databricks
 from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
@@ -24,6 +25,7 @@ VENDORS: tuple[Vendor, ...] = (
     Azure(),
     Anthropic(),
     Bedrock(),
+    Cohere(),
     Databricks(),
     Agents(),
     MLflow(),
