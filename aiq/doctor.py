@@ -24,6 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 from aiq.config.endpoint import Config, Endpoint, Secret, ServedEntity, Settings
 from aiq.config.load import load_config
 from aiq.errors import AiqError, ConfigError, SecretError
+from aiq.ledger.prices import price_of
 from aiq.ledger.tables import Tables
 from aiq.providers import adapter_for
 
@@ -135,6 +136,9 @@ def _configuration(config: Config) -> Check:
 def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, str]) -> Iterator[Check]:
     for entity in endpoint.entities:
         subject = f"endpoint {endpoint.name}, {entity.name}"
+        if price_of(entity, settings.prices) is None and entity.provider != "model-server":
+            advice = "set it under prices in conf/aiq.yml; until then cost_usd of its calls is NULL"
+            yield Check(subject, "warn", f"no price is known for model {entity.model}", advice)
         missing = False
         for secret in secrets_of(entity):
             try:

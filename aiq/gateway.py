@@ -297,7 +297,7 @@ class Gateway:
                     f"'{request.endpoint}' is not known. Set it under prices in conf/aiq.yml."
                 )
             if target.price is not None:
-                most = max(most, target.price.cost_usd(most_tokens(request, target.entity.model)))
+                most = max(most, target.price.most_usd(most_tokens(request, target.entity.model)))
         return 2 * most if self._routes[request.endpoint].hedged else most
 
     def cost_of_failure(self, error: RequestFailed, most_usd: float) -> float:

@@ -318,11 +318,17 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """An own price of a model, in US dollars per million tokens."""
+    """An own price of a model, in US dollars per million tokens. What is None costs what input does.
+
+    `tiers` are those of longer prompts, shortest first; in one, `above_input_tokens` is what a prompt must exceed.
+    """
 
     input_per_mtok: float
     output_per_mtok: float
     cached_input_per_mtok: float | None = None
+    cache_write_per_mtok: float | None = None
+    above_input_tokens: int = 0
+    tiers: tuple[Price, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -141,14 +142,26 @@ def _read_reuse(node: Node) -> Reuse:
         node.fail(str(error))
 
 
-def _read_price(node: Node) -> Price:
-    members = node.fields(("input_per_mtok", "output_per_mtok", "cached_input_per_mtok"))
+def _read_price(node: Node, *, tier: bool = False) -> Price:
+    names = ("input_per_mtok", "output_per_mtok", "cached_input_per_mtok", "cache_write_per_mtok")
+    members = node.fields((*names, "above_input_tokens" if tier else "tiers"))
     expected = "US dollars per million tokens, a number"
-    cached = members.get("cached_input_per_mtok")
+    node.required(members, "input_per_mtok", expected)
+    node.required(members, "output_per_mtok", expected)
+    given = {name: members[name].number(expected, zero=True) for name in names if name in members}
+    if tier:
+        above = node.required(members, "above_input_tokens", "the tokens that a prompt must exceed")
+        return replace(_price(given), above_input_tokens=above.integer(1, 10**9))
+    tiers = [_read_price(item, tier=True) for item in members["tiers"].items()] if "tiers" in members else []
+    return replace(_price(given), tiers=tuple(sorted(tiers, key=lambda price: price.above_input_tokens)))
+
+
+def _price(given: dict[str, float]) -> Price:
     return Price(
-        node.required(members, "input_per_mtok", expected).number(expected, zero=True),
-        node.required(members, "output_per_mtok", expected).number(expected, zero=True),
-        cached.number(expected, zero=True) if cached else None,
+        given["input_per_mtok"],
+        given["output_per_mtok"],
+        given.get("cached_input_per_mtok"),
+        given.get("cache_write_per_mtok"),
     )
 
 

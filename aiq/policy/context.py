@@ -5,15 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from aiq.config.endpoint import ServedEntity
-
-_PROVIDER_IDS = {
-    "openai": "openai",
-    "anthropic": "anthropic",
-    "amazon-bedrock": "aws",
-    "palm": "google",
-    "google-cloud-vertex-ai": "google",
-    "cohere": "cohere",
-}
+from aiq.config.publishers import publisher_of
 
 
 def context_window(entity: ServedEntity) -> int | None:
@@ -23,7 +15,7 @@ def context_window(entity: ServedEntity) -> int | None:
     """
     if entity.context_window is not None:
         return entity.context_window
-    provider = _PROVIDER_IDS.get(entity.provider)
+    provider = publisher_of(entity)
     return None if provider is None else _published(entity.model, provider)
 
 

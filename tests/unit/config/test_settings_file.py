@@ -40,6 +40,9 @@ error_field: response
 progress: false
 prices:
   gpt-4.1: {{input_per_mtok: 1, output_per_mtok: 2.5, cached_input_per_mtok: 0.5}}
+  long: {{input_per_mtok: 1, output_per_mtok: 4, cache_write_per_mtok: 2, tiers: [
+    {{above_input_tokens: 9, input_per_mtok: 3, output_per_mtok: 5}},
+    {{above_input_tokens: 5, input_per_mtok: 2, output_per_mtok: 4}}]}}
 endpoints:
   chat: {{concurrency: 1024, timeout_s: 9, embedding_batch_rows: 3}}
 """)
@@ -61,7 +64,15 @@ endpoints:
         groups=("a", "b"),
         error_field="response",
         progress=False,
-        prices={"gpt-4.1": Price(1.0, 2.5, 0.5)},
+        prices={
+            "gpt-4.1": Price(1.0, 2.5, 0.5),
+            "long": Price(
+                1.0,
+                4.0,
+                cache_write_per_mtok=2.0,
+                tiers=(Price(2.0, 4.0, above_input_tokens=5), Price(3.0, 5.0, above_input_tokens=9)),
+            ),
+        },
         endpoints={"chat": EndpointSettings(1024, 9.0, 3)},
     )
 
@@ -85,6 +96,12 @@ endpoints:
         ("groups: a", 1, "groups", "expected a list"),
         ("prices:\n  m: {input_per_mtok: -1, output_per_mtok: 1}", 2, "prices.m.input_per_mtok", "at least 0"),
         ("prices:\n  m: {input_per_mtok: 1}", 2, "prices.m.output_per_mtok", "is required"),
+        (
+            "prices:\n  m: {input_per_mtok: 1, output_per_mtok: 1, tiers: [{input_per_mtok: 1, output_per_mtok: 1}]}",
+            2,
+            "prices.m.tiers[0].above_input_tokens",
+            "is required",
+        ),
         ("endpoints:\n  chta: {timeout_s: 1}", 2, "endpoints.chta", "Did you mean 'chat'"),
         ("endpoints:\n  chat:\n    concurrency: 0", 3, "endpoints.chat.concurrency", "from 1"),
         (

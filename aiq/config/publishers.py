@@ -1,0 +1,23 @@
+"""Who publishes what a model costs and takes: the providers' names in genai-prices. Knows no price."""
+
+from __future__ import annotations
+
+from aiq.config.endpoint import OpenAIConfig, ServedEntity
+
+_PUBLISHERS = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "cohere": "cohere",
+    "amazon-bedrock": "aws",
+    "palm": "google",
+    "google-cloud-vertex-ai": "google",
+    "databricks-model-serving": "databricks",
+}
+"""The names of providers in genai-prices, where it has their prices. A server of somebody's own has none there."""
+
+
+def publisher_of(entity: ServedEntity) -> str | None:
+    """The name in genai-prices of whoever publishes what the entity's model costs and takes; None where nobody does."""
+    if isinstance(entity.config, OpenAIConfig) and entity.config.api_type != "openai":
+        return "azure"
+    return _PUBLISHERS.get(entity.provider)
