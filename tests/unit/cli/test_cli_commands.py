@@ -133,9 +133,7 @@ def test_doctor_names_a_provider_that_cannot_be_reached(run: Run, folder: Path) 
     failed = [check for check in json.loads(done.stdout) if check["result"] == "fail"]
     assert (done.returncode, len(failed)) == (1, 1)
     assert "endpoint gone" in failed[0]["subject"] and place in failed[0]["detail"] and failed[0]["advice"]
-    unpriced = [
-        check["advice"] for check in json.loads(done.stdout) if "no price is known for model m" in check["detail"]
-    ]
+    warned = [check for check in json.loads(done.stdout) if "no price is known for model m" in check["detail"]]
     assert len(warned) == 1 and "prices in conf/aiq.yml" in warned[0]["advice"]
 
 
