@@ -102,7 +102,7 @@ class BedrockAdapter(ExternalAdapter):
         if not is_stream(response):
             return WholeBody(self, request, response)
         # Where the model is made to call a tool, what it says before that is not its answer.
-        made = not self._learnt.text_format and wants_schema(request.body)
+        made = wants_schema(request.body) and self._learnt.schema_of(request.body) is None
         return ConverseStream(self, request, response, self._entity.model, int(self._clock()), hold=made)
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:

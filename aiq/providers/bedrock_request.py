@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from aiq.providers.anthropic_schema import native_schema
 from aiq.providers.external import data_url
 
 DEFAULT_MAX_TOKENS = 4096
@@ -51,18 +52,38 @@ _EFFORTS = {"minimal": "low"}
 _JSON_INSTRUCTION = "Answer with one JSON object and with nothing else: no Markdown, no words around it."
 _ANSWER_DESCRIPTION = "Gives the answer to the user. Call it once, with the whole answer."
 _NO_ARGUMENTS = {"type": "object", "properties": {}}
+ANY_OBJECT = {"type": "object"}
+MAX_SCHEMAS = 256
+"""Schemas that are kept as they are sent."""
 
 
 class Learnt:
-    """What a model has said that it does not take."""
+    """What a model has said that it does not take, and the schemas that it was asked for."""
 
-    __slots__ = ("max_tokens", "text_format")
+    __slots__ = ("_schemas", "max_tokens", "text_format")
 
     def __init__(self) -> None:
+        self._schemas: dict[bytes, str | None] = {}
         self.text_format = True
         """Whether it takes `outputConfig.textFormat`."""
         self.max_tokens = DEFAULT_MAX_TOKENS
         """What is sent where a request says nothing."""
+
+    def schema_text(self, schema: Any) -> str | None:
+        """A schema as `textFormat` takes it, None where it cannot be followed so. A statement has one for all rows."""
+        written = orjson.dumps(schema)
+        if written not in self._schemas:
+            if len(self._schemas) >= MAX_SCHEMAS:
+                self._schemas.clear()
+            native = native_schema(schema)
+            self._schemas[written] = None if native is None else orjson.dumps(native).decode()
+        return self._schemas[written]
+
+    def schema_of(self, body: dict[str, Any]) -> str | None:
+        """The schema that goes into `textFormat`; None where there is none, or a tool has to be called instead."""
+        if not self.text_format or not wants_schema(body):
+            return None
+        return self.schema_text(body["response_format"]["json_schema"].get("schema") or ANY_OBJECT)
 
 
 def converse_body(body: dict[str, Any], vendor: str, learnt: Learnt, refuse: Refuse) -> dict[str, Any]:
@@ -148,15 +169,15 @@ def _answer_format(
     if response_format["type"] != "json_schema":
         refuse(f"has no response_format of type '{response_format['type']}'")
     wanted = response_format["json_schema"]
-    schema = wanted.get("schema") or {"type": "object"}
-    if learnt.text_format:
+    written = learnt.schema_of(body)
+    if written is not None:
         described = {name: wanted[name] for name in ("name", "description") if wanted.get(name)}
-        definition = {"schema": orjson.dumps(schema).decode(), **described}
+        definition = {"schema": written, **described}
         text_format = {"type": "json_schema", "structure": {"jsonSchema": definition}}
         converse["outputConfig"] = {**converse.get("outputConfig", {}), "textFormat": text_format}
         return
     words = wanted.get("description") or _ANSWER_DESCRIPTION
-    spec = {"name": ANSWER_TOOL, "description": words, "inputSchema": {"json": schema}}
+    spec = {"name": ANSWER_TOOL, "description": words, "inputSchema": {"json": wanted.get("schema") or ANY_OBJECT}}
     converse["toolConfig"] = {"tools": [{"toolSpec": spec}]}
     if _thinking(body).get("type", "disabled") == "disabled":  # a model that thinks may not be forced to call
         converse["toolConfig"]["toolChoice"] = {"any": {}}

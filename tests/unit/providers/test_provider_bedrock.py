@@ -271,6 +271,20 @@ def test_structured_output_is_converses_own(encode: Any) -> None:
     assert orjson.loads(definition["schema"]) == SCHEMA
 
 
+def test_what_structured_output_has_no_words_for_stands_in_descriptions(encode: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "additionalProperties": False}
+    given = encode(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    sent = orjson.loads(given["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+    assert sent["properties"]["a"] == {"type": "integer", "description": '{"minimum":3}'}
+
+
+def test_keys_of_any_name_are_asked_for_by_a_tool(encode: Any) -> None:
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
+    body = encode(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    assert "outputConfig" not in body
+    assert body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"] == {"json": schema}
+
+
 def test_json_without_a_schema_is_an_instruction(encode: Any) -> None:
     body = encode(response_format={"type": "json_object"})
     assert "JSON object" in body["system"][0]["text"]
