@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiq import functions
     from aiq.engines.session import Session, connect, register
     from aiq.engines.spark.functions import enrich
+    from aiq.engines.spark.tables import ledger_views
     from aiq.gateway import Gateway
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _LAZY = {
     "register": "aiq.engines.session",
     "Session": "aiq.engines.session",
     "enrich": "aiq.engines.spark.functions",
+    "ledger_views": "aiq.engines.spark.tables",
     "Gateway": "aiq.gateway",
 }
 
@@ -78,5 +80,6 @@ __all__ = [
     "connect",
     "enrich",
     "functions",
+    "ledger_views",
     "register",
 ]

@@ -58,7 +58,7 @@ def append(
     )
     for attempt in range(_ATTEMPTS):
         try:
-            table = _open_or_create(path, name, schema)
+            table = open_or_create(path, name, schema)
             data = rows(table)
             if data is None or not len(data):
                 return 0
@@ -103,7 +103,8 @@ def unusable(path: Path, name: str, error: Exception) -> LedgerError:
     )
 
 
-def _open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
+def open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
+    """The table, made if there is none; where it is ours alone, with the columns it lacks. Raises LedgerError."""
     from deltalake import DeltaTable, Schema
     from deltalake.exceptions import DeltaError
 

@@ -49,6 +49,10 @@ class Tables:
             raise LedgerError(f"there is no table {name} in {self._home}; {hint}")
         return delta.table_path(self._home, name)
 
+    def create(self, name: str, schema: pa.Schema) -> None:
+        """Makes a table in which nothing was recorded yet. Raises LedgerError."""
+        delta.open_or_create(delta.table_path(self._home, name), name, schema)
+
     def info(self) -> list[TableInfo]:
         """Rows, files, bytes, version and last commit of every table. Raises LedgerError for a damaged one."""
         return [self._info(name) for name in self.names()]

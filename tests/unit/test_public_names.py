@@ -31,6 +31,7 @@ NAMES = [
     "connect",
     "enrich",
     "functions",
+    "ledger_views",
     "register",
 ]
 

@@ -1,0 +1,80 @@
+"""The ledger's Delta tables in Spark: written by either engine, read by both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+import aiq
+from aiq.engines.open import open_gateway
+from aiq.engines.spark.tables import with_ledger_tables
+from aiq.errors import StatementError
+from aiq.ledger.tables import Tables
+from aiq.simulator.process import SimulatorProcess
+from tests.conftest import ConfFolder
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def registered(spark: SparkSession, conf: ConfFolder, home: Path, simulator: SimulatorProcess) -> SparkSession:
+    aiq.register(spark, conf=conf.path, home=home, user="ann@example.com")
+    return spark
+
+
+def test_both_engines_write_the_tables_that_both_read(
+    registered: SparkSession, conf: ConfFolder, home: Path, simulator: SimulatorProcess
+) -> None:
+    registered.sql("SELECT ai_query('chat', concat('Spark ', id)) FROM range(0, 6, 1, 2)").collect()
+    with aiq.connect(conf=conf.path, home=home, user="bob@example.com") as session:
+        session.sql("SELECT ai_query('chat', 'DuckDB ' || i) FROM range(5) t(i)")
+        count = "SELECT requester, count(*) AS n FROM system.aiq.calls GROUP BY requester ORDER BY requester"
+        expected = [("ann@example.com", 6), ("bob@example.com", 5)]
+        relation = session.sql(count)
+        assert relation is not None and relation.fetchall() == expected
+    gateway = open_gateway(conf.path, home)
+    assert [tuple(row) for row in registered.sql(with_ledger_tables(registered, gateway, count)).collect()] == expected
+    for name in ("system.serving.endpoint_usage", "main.ai.chat_payload"):
+        text = with_ledger_tables(registered, gateway, f"SELECT count(*) FROM {name}")
+        assert registered.sql(text).collect()[0][0] == 11
+    entities = with_ledger_tables(registered, gateway, "SELECT endpoint_name FROM system.serving.served_entities")
+    assert {row[0] for row in registered.sql(entities).collect()} >= {"chat", "emb"}
+
+
+def test_views_show_what_was_committed_last(registered: SparkSession) -> None:
+    views = aiq.ledger_views(registered)
+    assert {"system_aiq_calls", "system_serving_endpoint_usage", "main_ai_chat_payload"} <= set(views)
+    assert registered.table("system_aiq_calls").count() == 0
+    registered.sql("SELECT ai_query('chat', 'One') FROM range(1)").collect()
+    assert registered.table("system_aiq_calls").where("status = 'ok'").count() == 1
+
+
+def test_without_delta_the_data_files_are_read(
+    registered: SparkSession, conf: ConfFolder, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiq.engines.spark.tables._has_delta", lambda spark: False)
+    registered.sql("SELECT ai_query('chat', 'One') FROM range(1)").collect()
+    text = with_ledger_tables(registered, open_gateway(conf.path, home), "SELECT requester FROM system.aiq.calls")
+    assert [row[0] for row in registered.sql(text).collect()] == ["ann@example.com"]
+
+
+def test_a_name_that_no_table_has_is_told_with_the_nearest(
+    registered: SparkSession, conf: ConfFolder, home: Path
+) -> None:
+    with pytest.raises(StatementError, match=r"system\.aiq\.calls"):
+        with_ledger_tables(registered, open_gateway(conf.path, home), "SELECT * FROM system.aiq.cals")
+
+
+def test_many_small_files_become_one(registered: SparkSession, home: Path, ledger_rows: Callable[..., Rows]) -> None:
+    for number in range(3):
+        registered.sql(f"SELECT ai_query('chat', 'Number {number}') FROM range(1)").collect()
+    before = next(each for each in Tables(home).info() if each.name == "system.aiq.calls")
+    Tables(home).optimize("system.aiq.calls")
+    after = next(each for each in Tables(home).info() if each.name == "system.aiq.calls")
+    assert (before.files, after.files) == (3, 1)
+    aiq.ledger_views(registered)
+    assert registered.table("system_aiq_calls").count() == 3
