@@ -36,7 +36,15 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
     "TEMPORARILY_UNAVAILABLE": "overloaded",
     "DEADLINE_EXCEEDED": "overloaded",
 }
-_TOO_LONG = ("context length", "context window", "maximum context", "too many tokens", "prompt is too long")
+_WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
+    (
+        "context_length",
+        ("context length", "context window", "maximum context", "too many tokens", "prompt is too long"),
+    ),
+    ("content_filter", ("_guardrail_triggered", "content management policy", "content_filter", "content_policy")),
+    ("quota_exhausted", ("insufficient_quota", "exceeded your current quota", "credit balance is too low")),
+)
+"""What an endpoint says of the provider behind it comes as its words; 400, or 429 for the last."""
 
 
 class DatabricksAdapter(OpenAIAdapter):
@@ -98,10 +106,9 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
     code, message = data.get("error_code"), str(data.get("message") or data.get("detail") or "")
     kind = _KIND_OF_CODE.get(code) if isinstance(code, str) else None
     kind = kind or kind_of_status(status)
-    if status == 400 and any(words in message.lower() for words in _TOO_LONG):
-        kind = "context_length"
-    if status == 400 and "_guardrail_triggered" in message:
-        kind = "content_filter"
+    if status in (400, 429):
+        lower = message.lower()
+        kind = next((named for named, words in _WORDS if any(word in lower for word in words)), kind)
     if status == 200:  # an error in the middle of a stream, or instead of an answer
         status = 429 if kind == "rate_limited" else 502
         kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
