@@ -29,7 +29,7 @@ _VERSION = re.compile(r"gemini-(\d+)")
 _TIERS = {"auto": None, "default": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _MEDIA_TYPES = {
-    "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif",
+    "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp",
     "heic": "image/heic", "heif": "image/heif", "pdf": "application/pdf",
 }  # fmt: skip
 
@@ -198,6 +198,8 @@ def _part(part: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
 
 def _file(url: str, refuse: Refuse) -> dict[str, Any]:
     inline = data_url(url)
+    if inline is not None and inline[0] == "image/gif":
+        refuse("takes no GIF; send a PNG, JPEG or WEBP")
     if inline is not None and inline[0]:
         return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
     parts = urlsplit(url)

@@ -16,8 +16,10 @@ from aiq.simulator.vendors.base import Vendor
 from aiq.simulator.vendors.bedrock import Bedrock
 from aiq.simulator.vendors.cohere import Cohere
 from aiq.simulator.vendors.databricks import Databricks
+from aiq.simulator.vendors.gemini import Gemini
 from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
+from aiq.simulator.vendors.vertex import Vertex
 
 OPENAI = OpenAI()
 VENDORS: tuple[Vendor, ...] = (
@@ -26,6 +28,8 @@ VENDORS: tuple[Vendor, ...] = (
     Anthropic(),
     Bedrock(),
     Cohere(),
+    Gemini(),
+    Vertex(),
     Databricks(),
     Agents(),
     MLflow(),

@@ -316,6 +316,7 @@ def test_what_gemini_cannot_do_is_refused_by_name(make: Any, body: dict[str, Any
         ("file:///etc/passwd", "a data: URL"),
         ("data:;base64,AAAA", "a data: URL"),
         ("data:image/png,plain", "a data: URL"),
+        ("data:image/gif;base64,R0lGODlh", "no GIF"),
     ],
 )
 def test_an_image_that_cannot_be_sent_is_refused(make: Any, url: str, words: str) -> None:
