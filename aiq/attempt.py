@@ -22,6 +22,7 @@ from aiq.policy.structured_output import Mismatch, StructuredOutput
 from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
 from aiq.request import Answer, Request, Usage
 from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
+from aiq.tokens import AccessToken
 
 USAGE_WAIT_S = 2.0
 """A whole answer waits so long for its usage, and for the end of its stream."""
@@ -38,6 +39,7 @@ class Attempt:
         "error",
         "fallback_from",
         "fallback_reason",
+        "grant",
         "hedge",
         "lacking",
         "number",
@@ -62,6 +64,7 @@ class Attempt:
         self.repairs = trace.repairing
         self.repair: Request | None = None  # what may put an answer of the wrong form right
         self.ready, self.sent = trace.ready, now
+        self.grant = 0  # the number of the access token that it carries
         self.start_us = time.time_ns() // 1000
         self.probe = target.health.ejected and target.health.ask()
         self.answer: Answer | None = None
@@ -97,8 +100,8 @@ class Attempts:
                     async for _ in chunks:
                         pass
             else:
-                if target.token is not None and target.token.due:
-                    await target.token.renew(route.transport)
+                if target.token is not None:
+                    await self._with_token(target.token, route, attempt)
                 wire = adapter.encode(request)
                 await self._intend(route, request, trace, attempt)
                 response = await route.transport.send(wire, self._timeout_s(route, request))
@@ -131,9 +134,8 @@ class Attempts:
         self, route: Route, request: Request, trace: Trace, attempt: Attempt
     ) -> AsyncGenerator[Chunk, None]:
         adapter, clock = attempt.target.adapter, self._clock
-        token = attempt.target.token
-        if token is not None and token.due:
-            await token.renew(route.transport)
+        if attempt.target.token is not None:
+            await self._with_token(attempt.target.token, route, attempt)
         wire = adapter.encode(request, stream=True)
         await self._intend(route, request, trace, attempt)
         timeout_s = self._timeout_s(route, request)
@@ -227,10 +229,17 @@ class Attempts:
             trace.unknown = True
 
     @staticmethod
+    async def _with_token(token: AccessToken, route: Route, attempt: Attempt) -> None:
+        """Sees to it that there is a token that is still good, and notes which one it is."""
+        if token.due:
+            await token.renew(route.transport)
+        attempt.grant = token.grants
+
+    @staticmethod
     def _failed(attempt: Attempt, error: ProviderError) -> None:
         attempt.error = error
         token = attempt.target.token
-        if error.status == 401 and error.kind == "auth" and token is not None and token.refused():
+        if error.status == 401 and error.kind == "auth" and token is not None and token.refused(attempt.grant):
             error.kind = "adapted"
         if error.usage is None and attempt.decoder is not None:
             error.usage = attempt.decoder.partial()

@@ -24,13 +24,15 @@ than half of its life."""
 class AccessToken:
     """The token of one served entity."""
 
-    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing")
+    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing", "grants")
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._adapter, self._clock = adapter, clock
         self._at = self._due = -math.inf
         self._life_s = 0.0
+        self.grants = 0
+        """How many tokens it has got: the number of the one that is in use."""
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -45,8 +47,10 @@ class AccessToken:
             self._renewing.add_done_callback(self._renewed)
         await asyncio.shield(self._renewing)
 
-    def refused(self) -> bool:
-        """The provider does not take the token: whether another one may help, which is then due."""
+    def refused(self, grant: int) -> bool:
+        """The provider does not take the token of a number: whether another one may help, which is due or there."""
+        if grant != self.grants:
+            return True  # it ran out on the way, and another one has been got meanwhile
         if self._clock() - self._at < min(MIN_AGE_S, self._life_s / 2):
             return False
         self._due = -math.inf
@@ -62,6 +66,7 @@ class AccessToken:
             error.reason = f"no access token was granted: {error.reason}"
             raise
         self._at, self._life_s = asked, valid_s
+        self.grants += 1
         self._due = asked + max(valid_s - RENEW_AHEAD_S, valid_s / 2)
 
     def _renewed(self, task: asyncio.Task[None]) -> None:

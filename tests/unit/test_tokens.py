@@ -66,9 +66,18 @@ def test_a_refused_token_is_asked_for_again_unless_it_is_new(time):
     adapter = Granting()
     token = AccessToken(adapter, time.clock)
     asyncio.run(token.renew(adapter))
-    assert not token.refused() and not token.due
+    assert not token.refused(token.grants) and not token.due
     time.now += 60
-    assert token.refused() and token.due
+    assert token.refused(token.grants) and token.due
+
+
+def test_a_token_that_is_refused_when_there_is_a_newer_one_costs_no_other(time):
+    adapter = Granting()
+    token = AccessToken(adapter, time.clock)
+    asyncio.run(token.renew(adapter))
+    old = token.grants
+    asyncio.run(token.renew(adapter))
+    assert token.refused(old) and not token.due and adapter.asked == 2
 
 
 def test_a_failure_to_get_one_is_everybodys_who_waits_and_not_remembered(time, make):

@@ -23,7 +23,7 @@ def grant(issuer: str, client: str, now_s: float) -> dict[str, Any]:
     """The answer that grants a token to a client."""
     life = _LIFE.fullmatch(client)
     life_s = int(life[1]) if life else LIFE_S
-    ends = int(now_s) + life_s
+    ends = int((now_s + life_s) * 1000)  # in milliseconds, so that the shortest lives are whole ones
     token = f"simtoken.{ends}.{_mac(issuer, ends)}"
     return {"access_token": token, "token_type": "Bearer", "expires_in": life_s, "scope": "all"}
 
@@ -36,7 +36,7 @@ def is_token(key: str) -> bool:
 def is_valid(issuer: str, token: str, now_s: float) -> bool:
     """Whether an issuer granted a token, and it is still good."""
     _, ends, mac = token.split(".")
-    return ends.isdigit() and now_s < int(ends) and mac == _mac(issuer, int(ends))
+    return ends.isdigit() and now_s * 1000 < int(ends) and mac == _mac(issuer, int(ends))
 
 
 def form(body: bytes) -> dict[str, str]:
