@@ -42,10 +42,11 @@ _OUTPUT_TOKENS = (
     ("command-a-reasoning", 32_768),
     ("command-a", 8_192),
     ("command", 4_096),
+    ("jamba", 4_096),
 )
 """The longest answer of a model of this name, or of this name and more after a dash; the first that fits.
 
-Source: the pages of OpenAI and Cohere of their models.
+Source: the pages of OpenAI, Cohere and AI21 of their models.
 """
 
 _IMAGE_TOKENS = (

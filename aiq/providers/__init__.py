@@ -10,6 +10,7 @@ from aiq.config.endpoint import OpenAIConfig, Provider, ServedEntity
 from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
 from aiq.providers.agents import AgentAdapter
+from aiq.providers.ai21 import AI21Adapter
 from aiq.providers.anthropic import AnthropicAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.bedrock import BedrockAdapter
@@ -37,6 +38,7 @@ _ADAPTERS: dict[Provider, _AdapterType] = {
     "databricks-model-serving": DatabricksAdapter,
     "amazon-bedrock": BedrockAdapter,
     "cohere": CohereAdapter,
+    "ai21labs": AI21Adapter,
     "model-server": ModelServerAdapter,
 }
 

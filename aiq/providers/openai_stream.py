@@ -78,9 +78,13 @@ class OpenAIStream:
     def partial(self) -> Usage | None:
         return estimate_usage(self._request, self._characters) if self._characters else None
 
+    def _is_error(self, data: Any) -> bool:
+        """Whether an event tells an error."""
+        return bool(data.get("error"))
+
     def _chunk(self, event: bytes) -> Chunk | None:
         data = orjson.loads(event)
-        if data.get("error"):
+        if self._is_error(data):
             raise self._whole.error(self._response._replace(body=event))
         if data.get("usage") is not None:
             self._usage = data["usage"]

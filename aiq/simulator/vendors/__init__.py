@@ -10,6 +10,7 @@ from functools import lru_cache
 from aiq.simulator.exchange import Route
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.vendors.agents import Agents
+from aiq.simulator.vendors.ai21 import AI21
 from aiq.simulator.vendors.anthropic import Anthropic
 from aiq.simulator.vendors.azure import Azure
 from aiq.simulator.vendors.base import Vendor
@@ -30,6 +31,7 @@ VENDORS: tuple[Vendor, ...] = (
     Cohere(),
     Gemini(),
     Vertex(),
+    AI21(),
     Databricks(),
     Agents(),
     MLflow(),
