@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 import zlib
 from collections.abc import Callable
 from hashlib import blake2b
@@ -86,6 +87,11 @@ class Provider:
                 reply = self._answer(vendor, call, route, key, number, attempt)
         except Refusal as refusal:
             return self._refused(vendor, refusal, route, number, attempt)
+        except Exception as error:
+            # A mistake of the simulator's own: the client must not hang on it, and somebody must see it.
+            traceback.print_exc()
+            failure = Refusal(500, f"The simulator failed: {type(error).__name__}.", kind="server_error")
+            return self._refused(vendor, failure, route, number, attempt)
         reply.attempt = attempt
         return reply
 
@@ -135,7 +141,11 @@ class Provider:
             raise Refusal(400, "The body of your request must be a JSON object.")
         model = route.model or body.get("model") or ""
         attempt.model = model if isinstance(model, str) else ""
-        asked = vendor.read(body, route)
+        try:
+            asked = vendor.read(body, route)
+        except (TypeError, LookupError, AttributeError, ValueError) as error:
+            # A value of a kind that no check foresaw, such as a list where a name belongs.
+            raise Refusal(400, "The body of your request is malformed.", code="invalid_value") from error
         attempt.model = asked.model
         scope = ""
         if asked.cacheable:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _DEPTH = 6
+_LARGEST = 100_000
+"""Items and characters that are made at most, whatever is asked for."""
 _FORMATS = {
     "date": "2024-01-{:02d}",
     "date-time": "2024-01-{:02d}T12:00:00Z",
@@ -27,8 +29,59 @@ _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multi
 
 
 def conforming(schema: Mapping[str, Any], seed: int) -> Any:
-    """A JSON value that `schema` accepts, derived from `seed` and the place in the schema."""
-    return _value(schema, schema, seed, "value", 0)
+    """A JSON value that `schema` accepts, derived from `seed` and the place in the schema.
+
+    Of a malformed schema the keywords that make no sense are left out, as a vendor may have let it pass.
+    """
+    try:
+        return _value(schema, schema, seed, "value", 0)
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        sane = _sane(schema)
+        return _value(sane, sane, seed, "value", 0)
+    except RecursionError:  # a schema that is its own part
+        return {}
+
+
+_NUMBER = (int, float)
+KEYWORD_TYPES: dict[str, tuple[type, ...]] = {
+    "properties": (dict,),
+    "$defs": (dict,),
+    "$ref": (str,),
+    "required": (list,),
+    "enum": (list,),
+    "anyOf": (list,),
+    "oneOf": (list,),
+    "allOf": (list,),
+    "items": (dict, bool),
+    "additionalProperties": (dict, bool),
+    "format": (str,),
+    "pattern": (str,),
+    **dict.fromkeys((*_NUMERIC, "minLength", "maxLength", "minItems", "maxItems"), _NUMBER),
+}
+"""What values the keywords may have, by JSON schema's metaschema."""
+
+
+def is_well_typed(keyword: str, value: Any) -> bool:
+    """Whether a keyword may have this value, as far as types tell."""
+    types = KEYWORD_TYPES.get(keyword)
+    if keyword == "type":
+        return all(isinstance(kind, str) for kind in (value if isinstance(value, list) else [value]))
+    return types is None or (isinstance(value, types) and not (types is _NUMBER and isinstance(value, bool)))
+
+
+def _sane(schema: Any) -> Any:
+    """A schema without the keywords whose values make no sense."""
+    if not isinstance(schema, dict):
+        return {}
+    kept = {name: value for name, value in schema.items() if is_well_typed(name, value)}
+    for name, value in kept.items():
+        if name in ("properties", "$defs"):
+            kept[name] = {key: _sane(child) for key, child in value.items()}
+        elif name in ("anyOf", "oneOf", "allOf"):
+            kept[name] = [_sane(child) for child in value]
+        elif name == "items":
+            kept[name] = _sane(value)
+    return kept
 
 
 def violating(schema: Mapping[str, Any], seed: int) -> Any:
@@ -119,7 +172,7 @@ def _kind(schema: Mapping[str, Any], draw: int, depth: int) -> str:
 
 
 def _object(schema: Mapping[str, Any], root: Mapping[str, Any], seed: int, path: str, depth: int) -> dict[str, Any]:
-    required = schema.get("required", [])
+    required = [name for name in schema.get("required", ()) if isinstance(name, str)]
     properties = dict(schema.get("properties", {}))
     if depth >= _DEPTH:
         properties = {name: child for name, child in properties.items() if name in required}
@@ -134,7 +187,7 @@ def _object(schema: Mapping[str, Any], root: Mapping[str, Any], seed: int, path:
 def _array(
     schema: Mapping[str, Any], root: Mapping[str, Any], seed: int, path: str, depth: int, draw: int
 ) -> list[Any]:
-    least = int(schema.get("minItems", 0))
+    least = min(int(schema.get("minItems", 0)), _LARGEST)
     most = int(schema.get("maxItems", max(least, 3)))
     count = least if depth >= _DEPTH else max(least, min(most, 1 + draw % 3))
     items: list[Any] = []
@@ -153,7 +206,7 @@ def _text(schema: Mapping[str, Any], path: str, draw: int) -> str:
         return template.format(1 + draw % 28)
     name = path.rpartition(".")[2].partition("[")[0]
     text = f"simulated {name} {draw % 1000}"
-    text = text.ljust(int(schema.get("minLength", 0)), ".")
+    text = text.ljust(min(int(schema.get("minLength", 0)), _LARGEST), ".")
     return text[: int(schema.get("maxLength", len(text)))]
 
 
@@ -173,7 +226,7 @@ def _number(schema: Mapping[str, Any], draw: int, whole: int) -> int | float:
         if first == -math.inf:
             first = 0 if last >= 0 else last - 100
         last = min(last, first + 100)
-        multiple = (int(first) + draw % (int(last) - int(first) + 1)) * step
+        multiple = (int(first) + draw % max(1, int(last) - int(first) + 1)) * step
         return int(multiple) if whole else multiple
     floor = max(low if low is not None else -math.inf, above if above is not None else -math.inf)
     ceiling = min(high if high is not None else math.inf, below if below is not None else math.inf)

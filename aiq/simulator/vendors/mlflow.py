@@ -100,6 +100,8 @@ def _split_records(value: Any) -> list[Any]:
     rows, columns = value["data"], value.get("columns")
     if columns is None:
         return list(rows)
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise Refusal(400, "The 'columns' of 'dataframe_split' must be names.", param="dataframe_split")
     if any(not isinstance(row, list) or len(row) != len(columns) for row in rows):
         raise Refusal(400, f"Each row of 'data' must have {len(columns)} values.", param="dataframe_split")
     return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.schema import is_well_typed
 
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 _accepted: set[bytes] = set()
@@ -88,11 +89,12 @@ def check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -
         raise _bad_schema(title, path, f"{schema!r} is not of type 'object'")
     kinds = schema.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in _TYPES:
             raise _bad_schema(title, path, f"{kind!r} is not a valid type")
+    for keyword, value in schema.items():
+        if not is_well_typed(keyword, value):
+            raise _bad_schema(title, path, f"{value!r} is not a valid value of '{keyword}'")
     properties = schema.get("properties", {})
-    if not isinstance(properties, dict):
-        raise _bad_schema(title, path, "'properties' is not an object")
     if strict and (kinds == "object" or "object" in kinds or properties):
         if schema.get("additionalProperties") is not False:
             raise _bad_schema(title, path, "'additionalProperties' is required to be supplied and to be false.")
@@ -107,7 +109,7 @@ def check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -
         check_schema(child, title, (*path, "properties", name), strict)
     if strict and kinds == "array" and "items" not in schema:
         raise _bad_schema(title, path, "array schema missing items.")
-    if "items" in schema:
+    if isinstance(schema.get("items"), dict):
         check_schema(schema["items"], title, (*path, "items"), strict)
     for keyword in ("anyOf", "oneOf", "allOf"):
         for i, child in enumerate(schema.get(keyword, ())):

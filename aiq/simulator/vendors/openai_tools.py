@@ -103,14 +103,15 @@ def check_tool_messages(param: str, messages: Sequence[Mapping[str, Any]]) -> No
     for i, message in enumerate(messages):
         role, calls = message["role"], message.get("tool_calls")
         if role == "tool":
-            if message.get("tool_call_id") not in waiting:
+            call_id = message.get("tool_call_id")
+            if not isinstance(call_id, str) or call_id not in waiting:
                 raise Refusal(
                     400,
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
                     "'tool_calls'.",
                     param=f"{param}[{i}].role",
                 )
-            waiting.discard(message["tool_call_id"])
+            waiting.discard(call_id)
             continue
         if waiting:
             _unanswered(param, i, waiting)
