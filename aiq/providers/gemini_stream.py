@@ -101,9 +101,10 @@ class GeminiStream:
                 raise ValueError("not the number of a candidate")
             candidate = self._candidates.setdefault(index, _Candidate())
             message = self._add(candidate, part)
-            reason = self._finish(candidate, part.get("finishReason"))
+            more = bool(message.text or message.thoughts or message.calls)
+            reason = self._finish(candidate, part.get("finishReason"), more=more)
             choices.append({"index": index, "delta": _delta(candidate, message), "finish_reason": reason})
-            token |= bool(message.text or message.thoughts or message.calls or reason)
+            token |= more or reason is not None
             text += message.text or "" if index == 0 else ""
             candidate.first = False
         feedback = self._envelope.get("promptFeedback")
@@ -156,7 +157,10 @@ class GeminiStream:
         self._characters += message.characters
         return message
 
-    def _finish(self, candidate: _Candidate, reason: Any) -> str | None:
+    def _finish(self, candidate: _Candidate, reason: Any, *, more: bool) -> str | None:
+        if more and candidate.reason is not None:  # older models give a reason with each part
+            candidate.reason, self.ended = None, False
+            self._open += 1
         if reason is None or candidate.reason is not None:
             return None
         candidate.reason = str(reason)

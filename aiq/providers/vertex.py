@@ -6,11 +6,13 @@ Cloud's. Which embedding model is served by which method: Vertex AI's text embed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 from aiq.config.endpoint import ServedEntity, VertexConfig
+from aiq.errors import UnsupportedConfigError
 from aiq.providers import gemini_embeddings, gemini_request
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse, unusable
@@ -18,6 +20,8 @@ from aiq.providers.external import count
 from aiq.providers.gemini import GeminiAdapter
 from aiq.providers.service_account import ServiceAccount
 
+_OTHERS = re.compile(r"(?:^|/)(?:anthropic/|mistralai/|meta/|claude-|mistral-|llama-)")
+"""Models of other makers."""
 _CONTINENTS = ("us", "eu")
 """Regions that are several, which have hosts of another form."""
 
@@ -34,6 +38,11 @@ class VertexAdapter(GeminiAdapter):
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
         assert isinstance(entity.config, VertexConfig)
+        if _OTHERS.search(entity.model):
+            raise UnsupportedConfigError(
+                f"served entity '{entity.name}': model '{entity.model}' has a wire form of its own on Vertex AI; "
+                "provider google-cloud-vertex-ai speaks to Google's models only. Use the provider of its maker."
+            )
         self._config = entity.config
         url = _url(entity.config, entity.model)
         method = _embedding_method(entity.model) if entity.task == "llm/v1/embeddings" else "generateContent"

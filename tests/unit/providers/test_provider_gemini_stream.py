@@ -109,6 +109,18 @@ def test_a_stream_is_whole_with_its_reason_and_ended_with_the_counts(decoder: An
     assert found.end()[:4] == ("ab", Usage(7, 5, 0, 2), "gemini-2.5-flash-001", "stop")
 
 
+def test_what_comes_after_a_reason_is_a_part_of_the_answer(decoder: Any) -> None:
+    found = decoder()
+    read(found, text("a", reason="STOP", counts=COUNTS))
+    assert found.complete and found.ended
+    read(found, text("b", counts=COUNTS))
+    assert not found.complete and not found.ended
+    with pytest.raises(ProviderError, match="before the answer was finished"):
+        found.end()
+    read(found, text("c", reason="MAX_TOKENS"), text("", reason="MAX_TOKENS", counts=COUNTS))
+    assert found.end()[:4] == ("abc", Usage(7, 5, 0, 2), "gemini-2.5-flash-001", "length")
+
+
 def test_the_last_counts_are_those_of_the_answer(decoder: Any) -> None:
     found = decoder()
     read(found, text("a", counts={"promptTokenCount": 7, "candidatesTokenCount": 1}))

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiq.config.endpoint import Secret, VertexConfig
-from aiq.errors import ProviderError, SecretError
+from aiq.errors import ProviderError, SecretError, UnsupportedConfigError
 from aiq.providers import Adapter, abilities_of, adapter_for
 from aiq.request import Usage
 
@@ -92,6 +92,12 @@ def test_the_url_names_project_region_and_model(make: Any, region: str, base: st
     assert url in adapter.address and adapter.encode(make.request()).url == adapter.address
     stream = adapter.encode(make.request(), stream=True).url
     assert stream == adapter.address.replace(":generateContent", ":streamGenerateContent?alt=sse")
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "publishers/anthropic/models/x", "llama-4-maverick-maas"])
+def test_a_model_of_another_maker_is_refused_by_name(make: Any, model: str) -> None:
+    with pytest.raises(UnsupportedConfigError, match=f"model '{model}' has a wire form of its own"):
+        adapter_for(entity(make, model=model))
 
 
 # Tokens
