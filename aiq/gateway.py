@@ -24,12 +24,12 @@ from aiq.errors import (
     AiqError,
     BudgetExceeded,
     ConfigError,
-    GuardrailBlocked,
     PolicyError,
     RequestFailed,
     StatementError,
 )
 from aiq.failover import Failover
+from aiq.image_fetch import ImageFetcher
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag, price_of
@@ -43,10 +43,11 @@ from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.reservation import most_tokens
 from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
-from aiq.providers import adapter_for
+from aiq.providers import abilities_of, adapter_for
 from aiq.providers.base import Chunk, text_characters
 from aiq.request import Answer, Caller, Request, Task, new_request_id
 from aiq.route import NextAttempt, Route, Target, Trace, cost_of_failure
+from aiq.screening import Screening
 from aiq.tokens import AccessToken
 from aiq.transport import Transport, open_transport, transport_settings
 
@@ -81,6 +82,7 @@ class Gateway:
         self._transport, self._clock, self._sleep = transport, clock, sleep
         self._rng = rng or random.Random()
         self._attempts = Attempts(ledger, clock)
+        self._screening = Screening(self._attempts, ImageFetcher())
         self._failover = Failover(self._attempts, RetryPolicy(config.settings, self._rng), clock, sleep)
         self._book = open_book(config.settings, ledger.home, clock, sleep)
         self._routes: dict[str, Route] = {}
@@ -224,8 +226,8 @@ class Gateway:
         try:
             while not await self._admission.admit(route, request, trace, of_guard=of_guard):
                 route = self._route_of(request)
-            if route.guards is not None and route.guards.input_active:
-                request = await self._checked(route, request, trace)
+            if self._screening.wanted(route, request):
+                request = await self._screening.screened(route, request, trace, self.config.settings)
             return await self._failover.answer(route, request, trace)
         except asyncio.CancelledError:
             if not trace.ended:  # while it waited: for a limit, a slot or the next attempt
@@ -259,8 +261,8 @@ class Gateway:
         try:
             while not await self._admission.admit(route, request, trace):
                 route = self._route_of(request)
-            if route.guards is not None and route.guards.input_active:
-                request = await self._checked(route, request, trace)
+            if self._screening.wanted(route, request):
+                request = await self._screening.screened(route, request, trace, self.config.settings)
             async with aclosing(self._failover.stream(route, request, trace)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -322,20 +324,6 @@ class Gateway:
             trace.request_json, trace.characters = "", text_characters(request.body)
         return trace
 
-    async def _checked(self, route: Route, request: Request, trace: Trace) -> Request:
-        """The request as it may be sent. Raises GuardrailBlocked."""
-        assert route.guards is not None
-        try:
-            checked = await route.guards.check_input(request)
-        except GuardrailBlocked as blocked:
-            trace.guards = tuple(f"input:{finding}" for finding in blocked.findings)
-            trace.request_json = blocked.blocked or trace.request_json
-            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=blocked)
-            raise
-        trace.guards = tuple(f"input:{finding}" for finding in checked.acted)
-        trace.request_json = None
-        return checked.request
-
     async def _ask_guard(self, guarded: Request, name: str, task: Task, body: dict[str, Any]) -> Answer:
         """Asks the endpoint of a guard: in the name of whoever is guarded, who needs no permission for that."""
         request = guarded._replace(endpoint=name, task=task, body=body, key=b"", rows=0, client_request_id=None)
@@ -389,6 +377,7 @@ class Gateway:
             streamed=failover.hedging or bool(failover.first_token_timeout_s or failover.idle_timeout_s),
             hedged=failover.hedging,
             guards=guards,
+            image_bytes=any(abilities_of(entity).image_bytes for entity in endpoint.entities),
         )
 
     def _concurrency(self, name: str) -> int:

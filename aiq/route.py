@@ -52,7 +52,8 @@ class Target(NamedTuple):
 class Route(NamedTuple):
     """An endpoint with what is needed to serve it. Times in seconds, infinite where there is no limit.
 
-    `streamed`: whole answers are asked for as streams too, so that silence is noticed.
+    `streamed`: whole answers are asked for as streams too, so that silence is noticed. `image_bytes`: one of the
+    targets takes no links to images.
     """
 
     endpoint: Endpoint
@@ -66,6 +67,7 @@ class Route(NamedTuple):
     streamed: bool
     hedged: bool
     guards: Guards | None
+    image_bytes: bool = False
 
 
 class Trace:

@@ -343,6 +343,8 @@ class Settings:
     max_response_bytes: int = 64 * 1024 * 1024
     proxy: str | None = None
     ca_file: str | None = None
+    fetch_images: bool = False
+    """Whether images that a request links are got from the public web, for providers that take bytes."""
     retries: int = 10
     """Retries of a row when no other entity can be asked (Databricks: 10)."""
     retries_before_fallback: int = 2

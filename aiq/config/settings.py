@@ -93,6 +93,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         max_response_bytes=whole("max_response_bytes", default.max_response_bytes, 1024, 2**31 - 1),
         proxy=_read_proxy(members["proxy"]) if "proxy" in members else None,
         ca_file=_read_ca_file(members["ca_file"], os.path.dirname(path)) if "ca_file" in members else None,
+        fetch_images=members["fetch_images"].boolean() if "fetch_images" in members else default.fetch_images,
         retries=whole("retries", default.retries, 0, 1000),
         retries_before_fallback=whole("retries_before_fallback", default.retries_before_fallback, 0, 1000),
         embedding_batch_rows=whole("embedding_batch_rows", default.embedding_batch_rows, 1, MAX_EMBEDDING_BATCH_ROWS),

@@ -304,7 +304,10 @@ def _block(part: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     image = part["image_url"]
     data = data_url(image["url"] if isinstance(image, dict) else image)
     if data is None:
-        refuse("takes images as bytes, not by their address: give them in `files`, or as a data: URL")
+        refuse(
+            "takes images as bytes, not by their address: give them in `files` or as data: URLs, or let them be "
+            "fetched (fetch_images: true in conf/aiq.yml)"
+        )
     image_format = _IMAGE_FORMATS.get(data[0].lower())
     if image_format is None:
         refuse(f"takes PNG, JPEG, GIF and WEBP images, no {data[0] or 'unnamed type'}")

@@ -29,6 +29,7 @@ timeout_s: 3
 max_response_bytes: 4096
 proxy: http://ada:pw@proxy:3128
 ca_file: {tmp_path / "ca.pem"}
+fetch_images: true
 retries: 0
 retries_before_fallback: 5
 embedding_batch_rows: 7
@@ -55,6 +56,7 @@ endpoints:
         max_response_bytes=4096,
         proxy="http://ada:pw@proxy:3128",
         ca_file=str(tmp_path / "ca.pem"),
+        fetch_images=True,
         retries=0,
         retries_before_fallback=5,
         embedding_batch_rows=7,

@@ -5,7 +5,8 @@ import base64
 import pytest
 
 from aiq.errors import FunctionError
-from aiq.functions.images import MAX_IMAGE_BYTES, image_part
+from aiq.functions.images import image_part
+from aiq.image import MAX_IMAGE_BYTES
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 
