@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,8 @@ from aiq.plan.estimate import Estimate, Terms, estimate, total
 if TYPE_CHECKING:
     from aiq.engines.prepare import Parameters, Prepared
     from aiq.engines.session import Session
+    from aiq.gateway import Gateway
+    from aiq.request import Caller
 
 _QUESTION = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
@@ -146,7 +149,7 @@ def explain(session: Session, text: str, params: Parameters, dialect: str, *, ge
             raise session._explained(error, statement) from None
         finally:
             statement.cancel()
-    terms = {name: _terms(session, name) for name in {count.endpoint for count in counts}}
+    terms = {name: terms_of(session.gateway, session.caller, name) for name in {count.endpoint for count in counts}}
     rows = [estimate(count, terms[count.endpoint]) for count in counts]
     whole = total(counts, rows, terms, "" if rows else "no row reaches an AI call")
     places = {number: place for place, number in enumerate(sites)}
@@ -198,11 +201,16 @@ def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa
             taken.append(ledger.get(row.endpoint, NOTHING))
         else:
             taken.append(Taken())
-    rows = [one.actual_rows for one in taken]
-    everything = ledger.get(None, NOTHING)._replace(
+    return beside(explanation, [*taken, ledger.get(None, NOTHING)], seconds)
+
+
+def beside(explanation: Explanation, taken: Sequence[Taken], seconds: float) -> pa.Table:
+    """An explanation with what each call took beside it, and at last what all of them took in `seconds`."""
+    rows = [one.actual_rows for one in taken[:-1]]
+    everything = taken[-1]._replace(
         actual_rows=None if None in rows else sum(row or 0 for row in rows), actual_seconds=seconds
     )
-    pairs = zip([*explanation.calls, explanation.total], [*taken, everything], strict=True)
+    pairs = zip([*explanation.calls, explanation.total], [*taken[:-1], everything], strict=True)
     return pa.Table.from_pylist(
         [estimated._asdict() | found._asdict() for estimated, found in pairs], schema=pa.schema([*_SCHEMA, *_ACTUAL])
     )
@@ -236,14 +244,14 @@ def _is_usable(con: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
-def _terms(session: Session, name: str) -> Terms:
-    gateway = session.gateway
+def terms_of(gateway: Gateway, caller: Caller, name: str) -> Terms:
+    """Under which conditions an endpoint answers somebody, and what its history shows."""
     endpoint, settings = gateway.endpoint(name), gateway.config.settings
     return Terms(
         endpoint.task,
         gateway.concurrency(name),
         gateway.prices(name),
-        gateway.calls_per_minute(name, session.caller),
+        gateway.calls_per_minute(name, caller),
         texts_per_call(settings, endpoint) if endpoint.task == "llm/v1/embeddings" else 1,
         history_of(Tables(gateway.ledger.home), endpoint),
     )

@@ -17,10 +17,10 @@ from aiq.batch.statement import Statement
 from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller
-from aiq.errors import FunctionError, LedgerError, StatementError
-from aiq.functions.call_site import CallSite, Options
+from aiq.engines.sites import compiled
+from aiq.errors import LedgerError, StatementError
+from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
-from aiq.functions.types import ddl, infer_type_of_json
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
@@ -33,7 +33,6 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 Numbering = Callable[[Statement, CallSite], int]
 
 _TYPICAL_TOKENS = (200, 100)
-_SCHEMA_OF_JSON = re.compile(r"^\s*schema_of_json\s*\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
 _OF_TRANSACTION = re.compile(r"^\s*(begin|start\s+transaction|commit|end|rollback|abort)\b", re.IGNORECASE)
 _DEFINITION = re.compile(
     r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
@@ -179,43 +178,11 @@ class Preparation:
         """The call site of one call, and the SQL of its request and files."""
         bound = bind([(a.name, expression_to_duckdb(a.text, calls.tokenize(a.text))) for a in call.arguments])
 
-        def constant(name: str) -> Any:
-            expression = bound.get(name)
-            return None if expression is None else engine.constant(self.con, expression, values, name)
+        def constant(expression: str, name: str) -> Any:
+            return engine.constant(self.con, expression, values, name)
 
-        endpoint = constant("endpoint")
-        if not isinstance(endpoint, str):
-            raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING literal, the name of an endpoint.")
-        fail_on_error = constant("failOnError")
-        if not isinstance(fail_on_error, bool | None):
-            raise FunctionError("DATATYPE_MISMATCH", f"failOnError must be a BOOLEAN, not {fail_on_error!r}.")
-        parameters = constant("modelParameters")
-        if not isinstance(parameters, dict | None):
-            raise FunctionError(
-                "DATATYPE_MISMATCH",
-                "modelParameters must be a STRUCT: named_struct('temperature', 0.0, ...).",
-            )
-        options = Options(
-            self._type_text(bound.get("returnType"), "returnType", values),
-            fail_on_error is not False,
-            parameters,
-            self._type_text(bound.get("responseFormat"), "responseFormat", values),
-        )
-        site = CallSite(
-            self.gateway.open_endpoint(endpoint), options, error_field=self.gateway.config.settings.error_field
-        )
-        site.text = call.text
-        return site, ", ".join(bound[name] for name in ("request", "files") if name in bound)
-
-    def _type_text(self, expression: str | None, name: str, values: dict[str, Any]) -> str | None:
-        """A DDL text: a constant STRING, or `schema_of_json('...')` of one."""
-        if expression is None:
-            return None
-        sample = _SCHEMA_OF_JSON.match(expression)
-        value = engine.constant(self.con, sample.group(1) if sample else expression, values, name)
-        if value is not None and not isinstance(value, str):
-            raise FunctionError("DATATYPE_MISMATCH", f"{name} must be a STRING, not {value!r}.")
-        return ddl(infer_type_of_json(value)) if sample and value is not None else value
+        made = compiled(bound, call.text, constant, self.gateway)
+        return made.site, ", ".join(made.arguments)
 
     def _with_ledger_tables(self, text: str) -> str:
         """The ledger's tables by their three-part names, as fresh as the last finished statement."""

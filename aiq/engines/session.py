@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import duckdb
 import pyarrow as pa
@@ -39,6 +39,8 @@ from aiq.request import Caller
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from aiq.engines.spark.session import Session as OnSpark
 
 KEPT_RESULTS = 32
 _numbers = itertools.count(1)
@@ -214,6 +216,24 @@ class Session:
         return error
 
 
+def is_spark(target: object) -> TypeGuard[SparkSession]:
+    """Whether a connection is a SparkSession, without importing Spark for those who do not use it."""
+    return type(target).__name__ == "SparkSession" and type(target).__module__.startswith("pyspark.sql")
+
+
+@overload
+def connect(
+    target: SparkSession,
+    *,
+    conf: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] | None = None,
+    user: str | None = None,
+    groups: Sequence[str] | None = None,
+    usage_context: Mapping[str, str] | None = None,
+) -> OnSpark: ...
+
+
+@overload
 def connect(
     target: str | os.PathLike[str] | duckdb.DuckDBPyConnection | None = None,
     *,
@@ -223,14 +243,30 @@ def connect(
     groups: Sequence[str] | None = None,
     usage_context: Mapping[str, str] | None = None,
     dialect: str = "duckdb",
-) -> Session:
-    """A session on a DuckDB file, a DuckDB connection, or (None) a database in memory.
+) -> Session: ...
+
+
+def connect(
+    target: str | os.PathLike[str] | duckdb.DuckDBPyConnection | SparkSession | None = None,
+    *,
+    conf: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] | None = None,
+    user: str | None = None,
+    groups: Sequence[str] | None = None,
+    usage_context: Mapping[str, str] | None = None,
+    dialect: str = "duckdb",
+) -> Session | OnSpark:
+    """A session on a DuckDB file, a DuckDB connection, a SparkSession, or (None) a database in memory.
 
     `conf` and `home` default to `$AIQ_CONF`, `$AIQ_HOME`, then ./conf, ./.aiq. `user` and `groups` are the identity
     that limits, permissions and the ledger see; without them those of conf/aiq.yml, `$AIQ_USER`, or the login name.
     Raises ConfigError, LedgerError and DuckDB's own errors.
     """
     gateway = open_gateway(conf, home)
+    if is_spark(target):
+        from aiq.engines.spark.session import Session as OnSpark
+
+        return OnSpark(target, gateway, _caller(gateway, user, groups, usage_context))
     own = not isinstance(target, duckdb.DuckDBPyConnection)
     con = duckdb.connect(os.fspath(target) if target is not None else ":memory:") if own else target  # type: ignore[arg-type]
     assert isinstance(con, duckdb.DuckDBPyConnection)

@@ -134,6 +134,21 @@ class CallSite:
         return hasher.digest()
 
     @property
+    def identity(self) -> bytes:
+        """What sites share whose equal requests are the same request: endpoint, configuration, parameters."""
+        return self._hash.digest()
+
+    def check(self, request: pa.DataType, files: pa.DataType | None) -> None:
+        """Raises FunctionError where a request, or its files, cannot be of this type. Makes no call."""
+        if pa.types.is_null(request):
+            return
+        column = pa.array([], request)
+        if files is not None and not pa.types.is_null(files):
+            self._with_files(column, pa.array([], files))
+        elif not (pa.types.is_string(request) or pa.types.is_large_string(request)):
+            self._bodies(column)
+
+    @property
     def max_output_tokens(self) -> int | None:
         """The most tokens that an answer may have, where modelParameters say so."""
         limits = (self._parameters.get(name) for name in ("max_tokens", "max_completion_tokens"))

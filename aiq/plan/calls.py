@@ -44,13 +44,13 @@ class Parameter(NamedTuple):
     name: str
 
 
-def tokenize(text: str) -> list[Token]:
-    """The tokens of a DuckDB statement. Raises StatementError where a string or comment does not end."""
-    from sqlglot.dialects.duckdb import DuckDB
+def tokenize(text: str, dialect: str = "duckdb") -> list[Token]:
+    """The tokens of a statement. Raises StatementError where a string or comment does not end."""
+    from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import SqlglotError
 
     try:
-        return list(DuckDB().tokenize(text))
+        return list(Dialect.get_or_raise(dialect).tokenize(text))
     except SqlglotError as error:
         raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None
 
@@ -258,22 +258,16 @@ def replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
 Compile = Callable[[Call], str]
 
 
-def rewrite_calls(text: str, compile_call: Compile, is_name: IsName = is_function) -> str:
+def rewrite_calls(text: str, compile_call: Compile, is_name: IsName = is_function, *, dialect: str = "duckdb") -> str:
     """Every call replaced by what `compile_call` makes of it, the inner ones first."""
+
+    def rewritten(argument: Argument) -> Argument:
+        return argument._replace(text=rewrite_calls(argument.text, compile_call, is_name, dialect=dialect))
+
     return replace(
         text,
         [
-            (
-                call.start,
-                call.end,
-                compile_call(
-                    call._replace(
-                        arguments=[
-                            a._replace(text=rewrite_calls(a.text, compile_call, is_name)) for a in call.arguments
-                        ],
-                    )
-                ),
-            )
-            for call in find_calls(text, tokenize(text), is_name)
+            (call.start, call.end, compile_call(call._replace(arguments=list(map(rewritten, call.arguments)))))
+            for call in find_calls(text, tokenize(text, dialect), is_name)
         ],
     )

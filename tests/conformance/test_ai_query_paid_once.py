@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 ROWS = 6000
 """Three of DuckDB's chunks of 2,048 rows."""
 

@@ -11,6 +11,8 @@ from aiq.errors import StatementError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 BODIES = ["Red apple.", "Green pear.", "Blue plum."]
 
 

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
+ENGINES = ("duckdb", "spark")
+
 YES, GOOD = "ai_query('chat', ask)", "ai_query('chat', check_it)"
 NAME = "ai_query('chat', name)"
 IS_YES = f"CASE WHEN {YES} = 'yes' THEN 1 ELSE 0 END"

@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
+ENGINES = ("duckdb", "spark")
+
 ROWS = 2100
 """More than one of DuckDB's chunks of 2,048 rows."""
 

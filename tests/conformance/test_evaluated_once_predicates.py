@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
+ENGINES = ("duckdb", "spark")
+
 YES = "ai_query('chat', ask)"
 """`yes` for the 8 rows whose id is a multiple of 3."""
 GOOD = "ai_query('chat', check_it)"

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
+ENGINES = ("duckdb", "spark")
+
 YES, GOOD = "ai_query('chat', ask)", "ai_query('chat', check_it)"
 AI_LABEL = "ai_query('chat', f.label)"
 JOINED = "items AS i JOIN facts AS f ON f.item = i.id"

@@ -1,0 +1,287 @@
+"""Moves the AI calls of a plan up, to where their answers are needed: above joins, cheap filters, and LIMITs.
+
+A call is a pure function of its row, so it may be computed later, for the rows that are left. Knows plans; must never
+know how answers are had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from aiq.engines.spark.catalyst import Catalyst, Node
+
+_LIMITS = ("GlobalLimit", "LocalLimit", "Offset")
+_EVERY_ROW_OF = {
+    "Inner": (0, 1), "Cross": (0, 1), "LeftOuter": (0,), "LeftSemi": (0,), "LeftAnti": (0,),
+    "ExistenceJoin": (0,), "LeftSingle": (0,),
+}  # fmt: skip
+"""The sides of a join whose rows come out of it as they went in, if they do."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call on the rows of a plan: the column of its answer, the number of its site, and its request and files."""
+
+    column: Node
+    site: int
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of `core` with calls on them that nobody has answered yet.
+
+    `conditions` on answers are still to be applied; `items` are columns that are made of answers, by id; `output` are
+    the columns that the plan gave; `order` is what its rows are to be sorted by once more, because answers are joined.
+    """
+
+    core: Node
+    output: tuple[Node, ...]
+    calls: tuple[Call, ...] = ()
+    conditions: tuple[Node, ...] = ()
+    items: dict[int, Node] = field(default_factory=dict)
+    order: tuple[Node, ...] = ()
+
+
+class Settle(Protocol):
+    """How calls get their answers."""
+
+    def __call__(self, block: Block, uses: Sequence[Node], *, limit: int | None = None, rest: bool = False) -> Block:
+        """The block with its conditions applied and every answer in its core that computing `uses` needs.
+
+        With `limit`, so many rows will do. `rest` says that its other columns are used later on.
+        """
+        ...
+
+
+class Blocks:
+    """Takes the calls out of plans. `site_of` gives a function's site and its arguments, None for others' functions."""
+
+    def __init__(
+        self, catalyst: Catalyst, site_of: Callable[[Node], tuple[int, Sequence[Node]] | None], settle: Settle
+    ) -> None:
+        self._catalyst, self._site_of, self._settle = catalyst, site_of, settle
+
+    def answered(self, plan: Node) -> Node:
+        """The plan with an answer in the place of each call."""
+        return self._closed(self.block(plan))
+
+    def block(self, plan: Node) -> Block:
+        """The rows of a plan, with its calls moved up as far as they go."""
+        catalyst = self._catalyst
+        if not catalyst.has_python(plan):
+            return Block(plan, tuple(catalyst.output(plan)))
+        plan = catalyst.with_subqueries(plan, self.answered)
+        kind = catalyst.kind(plan)
+        taking = {
+            "ArrowEvalPython": self._calls,
+            "Project": self._project,
+            "Filter": self._filter,
+            "Join": self._join,
+            "Window": self._window,
+            "WindowGroupLimit": self._window,
+            "Aggregate": self._aggregate,
+            **dict.fromkeys(_LIMITS, self._limit),
+        }.get(kind, self._other)
+        return taking(plan)
+
+    def _closed(self, block: Block, uses: Sequence[Node] | None = None) -> Node:
+        """The plan of a block. `uses` is all that its rows are used for; None: all columns are."""
+        catalyst = self._catalyst
+        if not (block.calls or block.items or block.order) and self._is_all_of(block.output, block.core):
+            return block.core
+        meanings = block.items
+        columns = [meanings.get(catalyst.id(column), column) for column in block.output]
+        block = self._settle(block, columns if uses is None else [catalyst.substituted(u, meanings) for u in uses])
+        answered = {id for column in catalyst.output(block.core) if (id := catalyst.id(column)) is not None}
+        items = []
+        for column in block.output:
+            meaning = meanings.get(catalyst.id(column))
+            if meaning is not None and catalyst.references(meaning) <= answered:
+                items.append(catalyst.alias(meaning, column))
+            elif meaning is None and catalyst.id(column) in answered:
+                items.append(column)  # others are not used
+        return catalyst.project(items, catalyst.sorted(block.order, block.core) if block.order else block.core)
+
+    def _other(self, plan: Node) -> Block:
+        """A node that calls cannot be moved above."""
+        catalyst = self._catalyst
+        made = catalyst.with_children(plan, [self.answered(child) for child in catalyst.children(plan)])
+        return Block(made, tuple(catalyst.output(plan)))
+
+    def _calls(self, plan: Node) -> Block:
+        catalyst = self._catalyst
+        functions, columns = catalyst.items(plan.udfs()), catalyst.items(plan.resultAttrs())
+        sites = [self._site_of(function) for function in functions]
+        block = self.block(catalyst.children(plan)[0])
+        others = [i for i, site in enumerate(sites) if site is None]
+        if others:  # functions of somebody else stay where they are
+            made = catalyst.with_fields(
+                catalyst.with_children(plan, [self._closed(block)]),
+                {0: catalyst.seq(functions[i] for i in others), 1: catalyst.seq(columns[i] for i in others)},
+            )
+            block = Block(made, tuple(catalyst.output(made)))
+        calls = [
+            Call(column, site[0], tuple(catalyst.substituted(argument, block.items) for argument in site[1]))
+            for column, site in zip(columns, sites, strict=True)
+            if site is not None
+        ]
+        return replace(block, calls=(*block.calls, *calls), output=tuple(catalyst.output(plan)))
+
+    def _project(self, plan: Node, block: Block | None = None) -> Block:
+        catalyst = self._catalyst
+        block = block or self.block(catalyst.children(plan)[0])
+        listed = catalyst.items(plan.projectList())
+        if not (block.calls or block.items) or (block.conditions and not all(item.deterministic() for item in listed)):
+            return self._over(plan, block)
+        items = {
+            catalyst.id(item): catalyst.substituted(catalyst.unaliased(item), block.items)
+            for item in listed
+            if self._is_made_of_answers(item, block)
+        }
+        cheap = [item for item in listed if catalyst.id(item) not in items]
+        kept = {catalyst.id(item) for item in cheap}
+        wanted = [*items.values(), *block.conditions, *block.order, *(a for c in block.calls for a in c.arguments)]
+        needed = set().union(*(catalyst.references(expression) for expression in wanted)) - kept
+        core = catalyst.project(
+            [*cheap, *(c for c in catalyst.output(block.core) if catalyst.id(c) in needed)], block.core
+        )
+        answers = {catalyst.id(call.column) for call in block.calls}
+        made_of = {id: meaning for id, meaning in items.items() if id not in answers}
+        return replace(block, core=core, output=tuple(catalyst.output(plan)), items=made_of)
+
+    def _filter(self, plan: Node) -> Block:
+        catalyst = self._catalyst
+        block = self.block(catalyst.children(plan)[0])
+        if not block.calls or not plan.condition().deterministic():
+            return self._over(plan, block)
+        parts = catalyst.conjuncts(plan.condition())
+        cheap = [part for part in parts if not self._is_made_of_answers(part, block)]
+        dear = [catalyst.substituted(part, block.items) for part in parts if self._is_made_of_answers(part, block)]
+        core = catalyst.filter(catalyst.all(cheap), block.core)
+        return replace(block, core=core, conditions=(*block.conditions, *dear))
+
+    def _join(self, plan: Node) -> Block:
+        catalyst = self._catalyst
+        kind = catalyst.kind(plan.joinType())
+        free = _EVERY_ROW_OF.get(kind, ())
+        sides = [self.block(child) for child in catalyst.children(plan)]
+        condition = plan.condition().get() if plan.condition().isDefined() else None
+        parts = [] if condition is None else catalyst.conjuncts(condition)
+        dear = [part for part in parts if any(self._is_made_of_answers(part, side) for side in sides)]
+        cheap = [part for part in parts if part not in dear]
+        if dear and not (kind == "Inner" and cheap):  # the answers are what the tables are joined by
+            free = tuple(i for i in free if not any(self._is_made_of_answers(part, sides[i]) for part in dear))
+        sides[0] = self._narrowed(kind, sides, cheap, dear)
+        for i, side in enumerate(sides):
+            nulls = kind == "LeftOuter" and i == 1 and not dear and self._is_null_of_nulls(side)
+            if (side.calls or side.items) and i not in free and not nulls:
+                sides[i] = Block(self._closed(side), side.output)
+        meanings = sides[0].items | sides[1].items
+        dear = [part for part in dear if any(self._is_made_of_answers(part, side) for side in sides)]
+        made = catalyst.with_children(plan, [side.core for side in sides])
+        if dear:
+            made = catalyst.with_condition(made, catalyst.all([part for part in parts if part not in dear]))
+        return Block(
+            made,
+            tuple(catalyst.output(plan)),
+            (*sides[0].calls, *sides[1].calls),
+            (
+                *sides[0].conditions,
+                *sides[1].conditions,
+                *(catalyst.substituted(part, meanings) for part in dear),
+            ),
+            meanings,
+        )
+
+    def _narrowed(self, kind: str, sides: Sequence[Block], cheap: Sequence[Node], dear: Sequence[Node]) -> Block:
+        """The left side of a join. Where it is joined by answers too, only rows that the rest matches need them."""
+        catalyst = self._catalyst
+        left, right = sides
+        if kind not in ("LeftOuter", "LeftSemi") or not cheap or right.conditions:
+            return left
+        if not any(self._is_made_of_answers(part, left) for part in dear):
+            return left
+        core, matched = catalyst.with_match(left.core, right.core, catalyst.all(cheap))
+        calls = tuple(
+            replace(call, arguments=(catalyst.only_if(matched, call.arguments[0]), *call.arguments[1:]))
+            for call in left.calls
+        )
+        return replace(left, core=core, calls=calls)
+
+    def _is_null_of_nulls(self, side: Block) -> bool:
+        """Whether a row of NULLs, as an outer join adds them, asks nothing and has no column but NULLs."""
+        catalyst = self._catalyst
+        requests = [call.arguments[0] for call in side.calls]
+        answers = {catalyst.id(call.column) for call in side.calls}
+        plain = all(catalyst.kind(request) == "AttributeReference" for request in requests)
+        return (
+            plain
+            and not side.conditions
+            and not catalyst.all_references(requests) & answers
+            and all(catalyst.kind(m) == "AttributeReference" and catalyst.id(m) in answers for m in side.items.values())
+        )
+
+    def _window(self, plan: Node) -> Block:
+        catalyst = self._catalyst
+        block = self.block(catalyst.children(plan)[0])
+        expressions = catalyst.items(plan.expressions())
+        if not block.calls or block.conditions or any(self._is_made_of_answers(e, block) for e in expressions):
+            return self._over(plan, block)
+        return replace(
+            block, core=catalyst.with_children(plan, [block.core]), output=tuple(catalyst.output(plan)), order=()
+        )
+
+    def _aggregate(self, plan: Node) -> Block:
+        catalyst = self._catalyst
+        block = self.block(catalyst.children(plan)[0])
+        return self._over(plan, block, uses=catalyst.items(plan.expressions()))
+
+    def _limit(self, plan: Node) -> Block:
+        """LIMIT and OFFSET, with the ORDER BY below them: what they drop is not asked, where answers do not decide."""
+        catalyst = self._catalyst
+        limits, below = [], plan
+        while catalyst.kind(below) in _LIMITS:
+            limits.append(below)
+            below = catalyst.children(below)[0]
+        columns = None
+        if catalyst.kind(below) == "Project" and catalyst.kind(catalyst.children(below)[0]) == "Sort":
+            columns, below = below, catalyst.children(below)[0]  # which columns there are decides on no row
+        if catalyst.kind(below) == "Sort":
+            block = self._sorted(below)
+        else:
+            block = self.block(below)
+            if block.calls and block.conditions:
+                block = self._settle(block, [], limit=catalyst.rows_of(limits), rest=True)
+        core = block.core
+        for limit in reversed(limits):
+            core = catalyst.with_children(limit, [core])
+        block = replace(block, core=core)
+        return block if columns is None else self._project(columns, block)
+
+    def _sorted(self, plan: Node) -> Block:
+        """Rows in their order, in which a LIMIT takes them: what answers decide on it is asked for all of them."""
+        catalyst = self._catalyst
+        block = self.block(catalyst.children(plan)[0])
+        keys = [catalyst.substituted(key, block.items) for key in catalyst.items(plan.order())]
+        if block.calls:
+            block = self._settle(block, keys, rest=True)
+        made = catalyst.with_fields(plan, {0: catalyst.seq(keys)})
+        order = tuple(keys) if block.calls or block.items else ()
+        return replace(block, core=catalyst.with_children(made, [block.core]), order=order)
+
+    def _over(self, plan: Node, block: Block, uses: Sequence[Node] | None = None) -> Block:
+        """A node over the finished rows of its only child."""
+        made = self._catalyst.with_children(plan, [self._closed(block, uses)])
+        return Block(made, tuple(self._catalyst.output(plan)))
+
+    def _is_all_of(self, output: Sequence[Node], plan: Node) -> bool:
+        """Whether a plan has these columns and no others, in this order."""
+        catalyst = self._catalyst
+        return [catalyst.id(column) for column in output] == [catalyst.id(column) for column in catalyst.output(plan)]
+
+    def _is_made_of_answers(self, expression: Node, block: Block) -> bool:
+        known = {self._catalyst.id(call.column) for call in block.calls} | block.items.keys()
+        return bool(known & self._catalyst.references(expression))

@@ -1,0 +1,65 @@
+"""Our errors on their way from a worker to the driver: Spark passes on only their words.
+
+Knows how an error is written into a message and read out of it again. Its fields hold no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import orjson
+import pyarrow as pa
+
+from aiq import errors
+from aiq.engines.sites import Compiled
+from aiq.engines.spark.ask import ask
+from aiq.engines.spark.job import Job
+from aiq.engines.spark.prepare import as_written
+from aiq.errors import AiqError
+
+if TYPE_CHECKING:
+    from pyspark.errors import PySparkException
+
+_WRITTEN = re.compile(r"^.*\baiq\.failed (\[.*\])$", re.MULTILINE)
+_KEPT = (str, int, float, bool, type(None))
+
+
+class FailedOnWorker(RuntimeError):
+    """What a worker raises in the place of one of our errors: its words, and its fields for the driver."""
+
+
+def asked(batches: Iterable[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatch]:
+    """`ask`, with errors that the driver can read."""
+    try:
+        yield from ask(iter(batches), job)
+    except AiqError as error:
+        raise FailedOnWorker(f"{error}\naiq.failed {_written(error)}") from None
+
+
+def explained(error: PySparkException, sites: Mapping[int, Compiled]) -> BaseException:
+    """Our own error, where Spark only passes on its words; else Spark's, with the calls as they were written."""
+    found = _WRITTEN.search(str(error))
+    if found is not None:
+        return _read(found.group(1))
+    from pyspark.errors import AnalysisException
+
+    words = str(error)
+    written = as_written(words, sites)
+    return AnalysisException(written) if isinstance(error, AnalysisException) and written != words else error
+
+
+def _written(error: AiqError) -> str:
+    fields = {name: value for name, value in vars(error).items() if isinstance(value, _KEPT)}
+    words = error.args[0] if error.args else ""
+    return orjson.dumps([type(error).__name__, str(words), fields]).decode()
+
+
+def _read(text: str) -> AiqError:
+    name, words, fields = orjson.loads(text)
+    kind = getattr(errors, name, AiqError)
+    error: AiqError = kind.__new__(kind)
+    error.args = (words,)
+    vars(error).update(fields)
+    return error

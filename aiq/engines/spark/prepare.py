@@ -1,0 +1,126 @@
+"""Makes a statement's text ready for Spark: each AI call becomes a function of its result type, numbered by its site.
+
+Knows what a statement says; runs nothing but its constants.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiq.engines.sites import Compiled, compiled
+from aiq.errors import FunctionError, StatementError
+from aiq.functions.signature import bind
+from aiq.functions.types import ddl
+from aiq.gateway import Gateway
+from aiq.plan import calls
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+
+DIALECT = "databricks"
+PREFIX = "__aiq_"
+_LITERAL = re.compile(r"'([^'\\\0]*)'")
+_OF_FUNCTION = re.compile(rf"{PREFIX}(\d+)")
+_WRITTEN = re.compile(rf"{PREFIX}(\d+)\((\d+, )?")
+
+
+class Prepared(NamedTuple):
+    """A statement as Spark runs it, and the sites of its calls by number."""
+
+    text: str
+    sites: dict[int, Compiled]
+
+
+def is_empty(text: str) -> bool:
+    """Whether a text has no statement. Raises StatementError where it has several."""
+    _check_text(text)
+    count = calls.statements(text, calls.tokenize(text, DIALECT))
+    if count > 1:
+        raise StatementError("session.sql runs one statement; run the statements one by one")
+    return not count
+
+
+def prepare(text: str, params: Parameters, spark: SparkSession, gateway: Gateway) -> Prepared:
+    """A statement with a numbered function for each call. Raises StatementError or FunctionError; makes no call."""
+    sites: dict[int, Compiled] = {}
+    same: dict[str, str] = {}
+
+    def constant(expression: str, name: str) -> Any:
+        return _constant(spark, expression, params, name)
+
+    def compile_call(call: calls.Call) -> str:
+        words = " ".join(token.text for token in calls.tokenize(call.text, DIALECT))
+        if words not in same:
+            bound = bind([(argument.name, argument.text) for argument in call.arguments])
+            number = len(sites) + 1
+            sites[number] = compiled(bound, call.text, constant, gateway)
+            same[words] = f"{PREFIX}{number}({', '.join([str(number), *sites[number].arguments])})"
+        return f"{same[words]} AS {_quoted(call.text)}" if call.is_column else same[words]
+
+    return Prepared(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites)
+
+
+def result_type(made: Compiled) -> str:
+    """The type of a site's answers, as Spark's DDL."""
+    return ddl(made.site.type)
+
+
+def as_written(message: str, sites: Mapping[int, Compiled]) -> str:
+    """A message of Spark's with the calls as a person has written them."""
+
+    def written(match: re.Match[str]) -> str:
+        made = sites.get(int(match.group(1)))
+        return match.group() if made is None else f"ai_query('{made.site.endpoint.name}', "
+
+    return _WRITTEN.sub(written, message)
+
+
+def _constant(spark: SparkSession, expression: str, params: Parameters, name: str) -> Any:
+    """The value of a constant expression. Raises FunctionError where it depends on a row."""
+    from pyspark.errors import PySparkException
+
+    if literal := _LITERAL.fullmatch(expression):
+        return literal.group(1)
+    if (word := expression.lower()) in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[word]
+    try:
+        row = spark.sql(f"SELECT {expression} AS value", args=_used(expression, params)).collect()[0]
+    except PySparkException as error:
+        condition = str(error.getCondition())
+        if "UNRESOLVED_COLUMN" in condition or "MISSING_FROM" in condition:
+            raise FunctionError(
+                "NON_FOLDABLE_ARGUMENT",
+                f"the argument {name} of ai_query must be a constant, but it is {expression}. Write a literal, or run "
+                "one statement for each value.",
+            ) from None
+        raise FunctionError("AI_INVALID_ARGUMENT_VALUE_ERROR", f"{name}: {str(error).splitlines()[0]}") from None
+    return row.asDict(recursive=True)["value"]
+
+
+def _used(expression: str, params: Parameters) -> Any:
+    """The parameters that an expression names; Spark refuses others only where they are positional."""
+    if isinstance(params, Mapping):
+        return dict(params)
+    if params and "?" in expression:
+        raise FunctionError(
+            "NON_FOLDABLE_ARGUMENT", "constant arguments of ai_query take named parameters (:name), not '?'"
+        )
+    return None
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise StatementError(
+            f"the text holds an invalid character (a lone surrogate at position {error.start}); "
+            "clean it with text.encode('utf-8', 'replace').decode()"
+        ) from None
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

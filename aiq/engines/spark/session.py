@@ -1,0 +1,286 @@
+"""A session on Spark: one SparkSession, one identity, one configuration; has the calls of a statement answered first.
+
+`Session.sql` gives a data frame over finished answers: however often Spark evaluates it, nothing is asked again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from aiq.config.reuse import Reuse
+from aiq.engines.explain import Explanation, Question, beside, question, terms_of
+from aiq.engines.history import NOTHING, Taken, taken_by
+from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
+from aiq.engines.sites import Compiled
+from aiq.engines.spark.answers import Files, Workers
+from aiq.engines.spark.blocks import Blocks
+from aiq.engines.spark.calls import Sites, register_calls
+from aiq.engines.spark.catalyst import Catalyst, Node
+from aiq.engines.spark.counting import Counting
+from aiq.engines.spark.failures import explained
+from aiq.engines.spark.lifting import Lifting
+from aiq.engines.spark.prepare import Parameters, Prepared, prepare
+from aiq.engines.spark.register import classic_context, origin_of, register
+from aiq.engines.spark.statement import finish
+from aiq.errors import LedgerError, StatementError
+from aiq.gateway import Gateway
+from aiq.ledger.prices import price_of
+from aiq.ledger.tables import Tables
+from aiq.plan.estimate import Counted, estimate, total
+from aiq.request import Caller
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_TYPICAL_TOKENS = (200, 100)
+_COMMANDS = {
+    "InsertIntoStatement": "query",
+    "CreateTableAsSelect": "query",
+    "ReplaceTableAsSelect": "query",
+    "CacheTableAsSelect": "plan",
+    "InsertIntoDir": "child",
+}
+"""The commands that write the rows of a query, and the field that holds it."""
+_VIEWS = ("CreateViewCommand", "CreateView")
+_UNLIFTED = ("MergeIntoTable", "UpdateTable", "DeleteFromTable")
+"""Commands that Spark evaluates calls of as it likes, each distinct request once."""
+_OF_OWN_STATEMENT = {
+    # What is found while a plan is taken apart must be all there is.
+    "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
+    "spark.sql.optimizer.runtime.bloomFilter.enabled": "false",
+    # A partition of few requests takes as long as one of many rows.
+    "spark.sql.adaptive.coalescePartitions.minPartitionSize": "16k",
+}
+
+
+class Session:
+    """Runs SQL with `ai_query` on a SparkSession. Not for use by several threads at once: open one for each."""
+
+    def __init__(self, spark: SparkSession, gateway: Gateway, caller: Caller) -> None:
+        if classic_context(spark) is None:
+            raise StatementError(
+                "session.sql needs a classic SparkSession, because Spark Connect shows nobody its plans; there use "
+                "aiq.register(spark) and plain spark.sql"
+            )
+        self.spark, self.gateway, self.caller = spark, gateway, caller
+        self.settings = StatementSettings()
+        self._files = Files(gateway.ledger.home)
+        register(spark, gateway, caller)
+
+    def sql(self, text: str, params: Parameters = None) -> DataFrame:
+        """Runs one statement and returns a data frame over its finished answers, as `spark.sql` would.
+
+        `params` fill `:name` or `?`. Raises StatementError or FunctionError before any call, RequestFailed where a
+        row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice, and Spark's own
+        errors.
+        """
+        self.gateway.refresh()
+        if (changed := set_statement(text)) is not None:
+            self.settings = self.settings.with_values(changed)
+            return self._nothing()
+        if (asked := question(text)) is not None:
+            return self._analyze(asked.text, params) if asked.analyze else self.explain(asked.text, params)
+        if (table := shown(text, self.settings)) is not None:
+            return self.spark.createDataFrame(table)
+        return self._sql(text, params, str(uuid.uuid4()))
+
+    def explain(self, text: str, params: Parameters = None) -> DataFrame:
+        """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
+
+        Columns as on DuckDB (aiq/engines/explain.py). Counts with Spark's workers; makes no call and changes nothing.
+        """
+        asked = question(text) or Question(text, False)
+        return self.spark.createDataFrame(self._explanation(asked.text, params).table())
+
+    def stream(self, text: str, params: Parameters = None, *, batch_rows: int = 1024) -> Iterator[pa.RecordBatch]:
+        """The rows of a query as Arrow batches of at most `batch_rows` rows, partition by partition.
+
+        The statement is finished first: Spark has no rows before all answers of a partition are there.
+        """
+        frame = self.sql(text, params)
+        schema = to_arrow_schema(frame.schema)
+        rows: list[Any] = []
+        for row in frame.toLocalIterator():
+            rows.append(row.asDict(recursive=True))
+            if len(rows) == batch_rows:
+                yield pa.RecordBatch.from_pylist(rows, schema)
+                rows = []
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows, schema)
+
+    def close(self) -> None:
+        """Commits the ledger and deletes the session's files: frames that it gave cannot be read any more.
+
+        The SparkSession stays open.
+        """
+        self._commit()
+        self._files.close()
+
+    def interrupt(self) -> None:
+        """Stops what another thread is running on this SparkSession."""
+        self.spark.sparkContext.cancelAllJobs()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<aiq session of {self.caller.user} on Spark, {len(self.gateway.config.endpoints)} endpoints>"
+
+    def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
+        settings = self.settings.with_values(hints(text))
+        catalyst = Catalyst(self.spark)
+        if (
+            catalyst.kind(catalyst.parsed(without_hints(text))) in _VIEWS
+        ):  # keeps its text; its calls are made when read
+            return self.spark.sql(without_hints(text), args=_args(params))
+        prepared = prepare(without_hints(text), params, self.spark, self.gateway)
+        frame = None
+        if not prepared.sites:
+            frame = self.spark.sql(prepared.text, args=_args(params))
+            if not catalyst.has_python(catalyst.optimized(frame)):
+                return frame  # also of a command, which has run by now
+        if settings.max_cost_usd is not None:
+            self._explanation(text, params).check(settings.max_cost_usd)
+        self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        run, well = _Run(self, prepared, statement, settings.reuse), False
+        try:
+            result = run.answered(params, frame)
+            well = True
+            return result
+        except PySparkException as error:
+            raise explained(error, prepared.sites) from None
+        finally:
+            finish(self.gateway, run.origin, statement, well=well)
+            self._commit()
+
+    def _explanation(self, text: str, params: Parameters) -> Explanation:
+        if set_statement(text) is not None:
+            raise StatementError("EXPLAIN AI explains a statement that asks; run SET and RESET alone")
+        prepared = prepare(without_hints(text), params, self.spark, self.gateway)
+        run = _Run(self, prepared, "", None)
+        try:
+            counts = run.counts(params)
+        except PySparkException as error:
+            raise explained(error, prepared.sites) from None
+        terms = {n: terms_of(self.gateway, self.caller, n) for n in {count.endpoint for count in counts}}
+        rows = [estimate(count, terms[count.endpoint]) for count in counts]
+        whole = total(counts, rows, terms, "" if rows else "no row reaches an AI call")
+        return Explanation(rows, whole, [count.site for count in counts])
+
+    def _analyze(self, text: str, params: Parameters) -> DataFrame:
+        """Explains a statement, runs it, and puts what it took beside."""
+        explanation, statement = self._explanation(text, params), str(uuid.uuid4())
+        started = time.monotonic()
+        self._sql(text, params, statement).write.format("noop").mode("overwrite").save()
+        seconds = time.monotonic() - started
+        ledger = taken_by(Tables(self.gateway.ledger.home), statement)
+        endpoints = [row.endpoint for row in explanation.calls]
+        taken = [  # the ledger knows endpoints, and no call
+            ledger.get(row.endpoint, NOTHING) if endpoints.count(row.endpoint) == 1 else Taken()
+            for row in explanation.calls
+        ]
+        return self.spark.createDataFrame(beside(explanation, [*taken, ledger.get(None, NOTHING)], seconds))
+
+    def _nothing(self) -> DataFrame:
+        return self.spark.sql("SELECT 1 AS nothing WHERE false")
+
+    def _commit(self) -> None:
+        try:
+            self.gateway.ledger.commit()
+        except LedgerError as error:
+            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=4)
+
+
+class _Run:
+    """One statement on its way."""
+
+    def __init__(self, session: Session, prepared: Prepared, statement: str, reuse: Reuse | None) -> None:
+        self._session, self._prepared = session, prepared
+        own = SparkSession(session.spark.sparkContext, session.spark._jsparkSession.cloneSession())
+        for name, value in _OF_OWN_STATEMENT.items():
+            own.conf.set(name, value)
+        self._catalyst = Catalyst(own)
+        self.origin = origin_of(session.spark, session.gateway, session.caller, reuse=reuse)
+        self._sites = Sites(prepared.sites, self._catalyst, session.gateway)
+        self._answering = Workers(
+            prepared.sites,
+            lambda number: self._sites.job(number, statement, self.origin),
+            session._files,
+            self._typical_cost,
+        )
+        register_calls(own, self._sites, statement, self.origin)
+
+    def answered(self, params: Parameters, frame: DataFrame | None) -> DataFrame:
+        """The calls first, then the statement over their answers, in the session of whoever reads it."""
+        catalyst, spark = self._catalyst, self._session.spark
+        blocks = Blocks(catalyst, self._sites.of, Lifting(catalyst, self._answering).settle)
+
+        def rows(query: DataFrame) -> DataFrame:
+            return catalyst.frame(blocks.answered(catalyst.optimized(query)), spark).toDF(*query.columns)
+
+        if frame is not None:
+            return rows(frame)
+        command = catalyst.parsed(self._prepared.text)
+        writing = _query_of(catalyst, command)
+        if writing is None and catalyst.kind(command) not in _UNLIFTED:
+            return rows(catalyst.spark.sql(self._prepared.text, args=_args(params)))
+        if params:
+            raise StatementError("parameters are for queries only; write the values into this statement")
+        if writing is None:
+            return catalyst.frame(command)
+        inner, position, query = writing
+        answered = catalyst.plan(rows(catalyst.frame(query)))
+        return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
+
+    def counts(self, params: Parameters) -> list[Counted]:
+        """What the calls would ask, without asking."""
+        catalyst = self._catalyst
+        counting = Counting(catalyst, self._answering, self._prepared.sites)
+        command = catalyst.parsed(self._prepared.text)
+        writing = _query_of(catalyst, command)
+        if writing is None and catalyst.is_command(command):
+            return []
+        if writing is None:
+            query = catalyst.spark.sql(self._prepared.text, args=_args(params))
+        else:
+            query = catalyst.frame(writing[2])
+        plan = catalyst.optimized(query)
+        Blocks(catalyst, self._sites.of, counting.settle).answered(plan)
+        return counting.counts
+
+    def _typical_cost(self, made: Compiled) -> float:
+        """US dollars of a typical request: what orders AI conditions whose answers nobody has seen yet."""
+        tag = price_of(made.site.endpoint.entities[0], self._session.gateway.config.settings.prices)
+        return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
+
+
+def _query_of(catalyst: Catalyst, command: Node) -> tuple[Node, int, Node] | None:
+    """A command that writes the rows of a query, the field that holds it, and the query; None for all others."""
+    around = None
+    if catalyst.kind(command) == "UnresolvedWith" and catalyst.kind(catalyst.children(command)[0]) in _COMMANDS:
+        around, command = command, catalyst.children(command)[0]
+    kind = catalyst.kind(command)
+    if kind not in _COMMANDS:
+        return None
+    position = catalyst.field(command, _COMMANDS[kind])
+    assert position is not None
+    query = command.productElement(position)
+    return command, position, query if around is None else catalyst.with_children(around, [query])
+
+
+def _args(params: Parameters) -> Any:
+    if params is None:
+        return None
+    return list(params) if isinstance(params, Sequence) else dict(params)
