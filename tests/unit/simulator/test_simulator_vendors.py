@@ -87,6 +87,28 @@ ANTHROPIC = {
     "stop_sequences": ["x"],
     "stream": True,
 }
+GEMINI = {
+    "systemInstruction": {"parts": [{"text": "Be short."}]},
+    "contents": [
+        {
+            "role": "user",
+            "parts": [{"text": "f"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}],
+        },
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2lnLTE="}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"a": 42}}}]},
+    ],
+    "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": SCHEMA}]}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+    "generationConfig": {
+        "responseMimeType": "application/json",
+        "responseJsonSchema": SCHEMA,
+        "stopSequences": ["x"],
+        "maxOutputTokens": 100,
+        "thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": True},
+        "candidateCount": 2,
+        "seed": 1,
+    },
+}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai chat": ("/v1/chat/completions", CHAT),
     "openai responses": ("/v1/responses", RESPONSE),
@@ -101,6 +123,11 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "agents responses": ("/agents/a/invocations", {k: v for k, v in RESPONSE.items() if k != "model"}),
     "agents chat": ("/agents/a/invocations", {"messages": CHAT["messages"], "context": {}, "stream": True}),
     "anthropic": ("/v1/messages", ANTHROPIC),
+    "gemini": ("/v1beta/models/gemini-3-flash:generateContent", GEMINI),
+    "gemini embeddings": (
+        "/v1beta/models/m:batchEmbedContents",
+        {"requests": [{"model": "models/m", "content": {"parts": [{"text": "a"}]}, "outputDimensionality": 8}]},
+    ),
 }
 HEADERS = {
     b"authorization": b"Bearer sk-12345678",
