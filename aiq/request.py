@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -88,7 +89,10 @@ def new_request_id() -> str:
     return f"{_ID_PREFIX}{next(_id_counter) & 0xFFFFFFFFFFFF:012x}"
 
 
-def renew_ids_after_fork() -> None:
+def _renew_ids_after_fork() -> None:
     """A forked child must not continue its parent's ids."""
     global _ID_PREFIX
     _ID_PREFIX = str(uuid.uuid4())[:24]
+
+
+os.register_at_fork(after_in_child=_renew_ids_after_fork)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from aiq.request import renew_ids_after_fork
-
 T = TypeVar("T")
 
 _lock = threading.Lock()
@@ -74,7 +72,6 @@ def _forget_after_fork() -> None:
     """The loop's thread does not exist in a forked child; the child starts its own."""
     global _loop, _lock, _thread
     _loop, _thread, _lock = None, None, threading.Lock()
-    renew_ids_after_fork()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
