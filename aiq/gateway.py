@@ -43,7 +43,7 @@ from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.reservation import most_tokens
 from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
-from aiq.providers import abilities_of, adapter_for
+from aiq.providers import adapter_for, takes_link
 from aiq.providers.base import Chunk, text_characters
 from aiq.request import Answer, Caller, Request, Task, new_request_id
 from aiq.route import NextAttempt, Route, Target, Trace, cost_of_failure
@@ -377,7 +377,7 @@ class Gateway:
             streamed=failover.hedging or bool(failover.first_token_timeout_s or failover.idle_timeout_s),
             hedged=failover.hedging,
             guards=guards,
-            image_bytes=any(abilities_of(entity).image_bytes for entity in endpoint.entities),
+            takes_link=takes_link(endpoint.entities),
         )
 
     def _concurrency(self, name: str) -> int:

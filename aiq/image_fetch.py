@@ -6,7 +6,7 @@ Opens no connection itself (`public_web`). Must never know a provider.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiq.config.endpoint import Settings
@@ -38,8 +38,8 @@ class ImageFetcher:
         self._web, self._timeout_s = web, timeout_s
         self._turn = asyncio.Semaphore(MAX_AT_ONCE)
 
-    async def settle(self, request: Request, settings: Settings, *, fetch: bool) -> Request:
-        """The request, with images instead of links to them where `fetch`. Raises PolicyError (400).
+    async def settle(self, request: Request, settings: Settings, takes_link: Callable[[str], bool] | None) -> Request:
+        """The request, with images instead of the links that its provider does not take. Raises PolicyError (400).
 
         Links that cannot lead to the public web are refused in any case: a provider would follow them from where it
         stands, and a server of one's own stands inside.
@@ -48,9 +48,12 @@ class ImageFetcher:
         try:
             for url in urls:
                 check_public(url)
-            if not urls or not fetch:
+            if takes_link is None or not settings.fetch_images:
                 return request
-            return request._replace(body=with_data(request.body, await self.fetch(urls, settings)))
+            wanted = [url for url in urls if not takes_link(url)]
+            if not wanted:
+                return request
+            return request._replace(body=with_data(request.body, await self.fetch(wanted, settings)))
         except (NotPublic, ImageRefused) as error:
             words = f"The request is refused: {error}."
             raise PolicyError(words, endpoint=request.endpoint, status=400, error_code="BAD_REQUEST") from None

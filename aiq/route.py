@@ -52,8 +52,8 @@ class Target(NamedTuple):
 class Route(NamedTuple):
     """An endpoint with what is needed to serve it. Times in seconds, infinite where there is no limit.
 
-    `streamed`: whole answers are asked for as streams too, so that silence is noticed. `image_bytes`: one of the
-    targets takes no links to images.
+    `streamed`: whole answers are asked for as streams too, so that silence is noticed. `takes_link`: whether all
+    targets take a link to an image as it is; None: they take any.
     """
 
     endpoint: Endpoint
@@ -67,7 +67,7 @@ class Route(NamedTuple):
     streamed: bool
     hedged: bool
     guards: Guards | None
-    image_bytes: bool = False
+    takes_link: Callable[[str], bool] | None = None
 
 
 class Trace:

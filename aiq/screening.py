@@ -35,7 +35,7 @@ class Screening:
         if not has_parts(request.body):
             return request
         try:
-            linked = await self._images.settle(request, settings, fetch=route.image_bytes and settings.fetch_images)
+            linked = await self._images.settle(request, settings, route.takes_link)
         except PolicyError as refusal:
             self._attempts.record(route, request, trace, None, "refused", final=True, refusal=refusal)
             raise

@@ -62,6 +62,12 @@ def inputs_per_call(entities: Iterable[ServedEntity], wanted: int) -> int:
     return wanted
 
 
+def takes_link(entities: Iterable[ServedEntity]) -> Callable[[str], bool] | None:
+    """Whether all of the entities take a link to an image as it is; None where they take any."""
+    asked = [ability for entity in entities if (ability := abilities_of(entity).takes_link) is not None]
+    return (lambda url: all(ability(url) for ability in asked)) if asked else None
+
+
 def _adapter(entity: ServedEntity) -> _AdapterType:
     if entity.task in ("agent/v1/responses", "agent/v2/chat"):
         return AgentAdapter
@@ -76,4 +82,13 @@ def _adapter(entity: ServedEntity) -> _AdapterType:
     return found
 
 
-__all__ = ["Abilities", "Adapter", "HttpRequest", "HttpResponse", "abilities_of", "adapter_for", "inputs_per_call"]
+__all__ = [
+    "Abilities",
+    "Adapter",
+    "HttpRequest",
+    "HttpResponse",
+    "abilities_of",
+    "adapter_for",
+    "inputs_per_call",
+    "takes_link",
+]

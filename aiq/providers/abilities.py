@@ -13,14 +13,15 @@ class Abilities(NamedTuple):
 
     `own` are names that OpenAI does not have and this provider takes; None: whatever it is sent. `images`: whether a
     chat takes `image_url` parts. `most_inputs` gives the texts that one embeddings call of a model, by its name, takes
-    at most; None: as many as the settings say. `image_bytes`: images have to be sent as they are, not as links.
+    at most; None: as many as the settings say. `takes_link` says whether a link to an image may be sent
+    instead of the image; None: any may.
     """
 
     parameters: Mapping[Task, frozenset[str]] | None = None
     own: frozenset[str] | None = frozenset()
     images: bool = True
     most_inputs: Callable[[str], int] | None = None
-    image_bytes: bool = False
+    takes_link: Callable[[str], bool] | None = None
 
     def honours(self, task: Task, parameter: str) -> bool:
         """Whether a parameter of OpenAI's has a meaning here."""

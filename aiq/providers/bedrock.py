@@ -51,7 +51,7 @@ class BedrockAdapter(ExternalAdapter):
         parameters={"llm/v1/chat": HONOURED, "llm/v1/embeddings": frozenset({"dimensions"})},
         own=OWN | EMBEDDINGS_OWN,
         most_inputs=most_inputs,
-        image_bytes=True,
+        takes_link=lambda url: False,
     )
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:

@@ -209,9 +209,14 @@ def _file(url: str, refuse: Refuse) -> dict[str, Any]:
     if media_type is None:
         refuse(
             "has to be told the type of a linked image, and the link does not end with one that is known (.jpeg, .png, "
-            ".webp); send the image itself as a data: URL"
+            ".webp); send the image itself as a data: URL, or let it be fetched (fetch_images: true in conf/aiq.yml)"
         )
     return {"fileData": {"mimeType": media_type, "fileUri": url}}
+
+
+def takes_link(url: str) -> bool:
+    """Whether a link to an image can be sent as it is: Google has to be told its type."""
+    return urlsplit(url).path.rpartition(".")[2].lower() in _MEDIA_TYPES
 
 
 def _said(

@@ -24,6 +24,7 @@ class PalmAdapter(GeminiAdapter):
         {"llm/v1/chat": gemini_request.PARAMETERS, "llm/v1/embeddings": frozenset({"dimensions"})},
         own=gemini_request.OWN | gemini_embeddings.OWN,
         most_inputs=lambda model: gemini_embeddings.MAX_BATCH,
+        takes_link=gemini_request.takes_link,
     )
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:

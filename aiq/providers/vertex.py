@@ -33,6 +33,7 @@ class VertexAdapter(GeminiAdapter):
         {"llm/v1/chat": gemini_request.PARAMETERS, "llm/v1/embeddings": frozenset({"dimensions"})},
         own=gemini_request.OWN | gemini_embeddings.OWN,
         most_inputs=lambda model: 1 if _is_gemini(model) else gemini_embeddings.MAX_INSTANCES,
+        takes_link=gemini_request.takes_link,
     )
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:

@@ -332,6 +332,20 @@ def test_a_provider_that_takes_links_gets_the_link(server: ImageServer, asked: C
     assert server.connections == 0
 
 
+def test_a_link_that_says_its_type_is_left_to_google_and_another_is_fetched(
+    server: ImageServer, conf: Any, simulator: SimulatorProcess, asked: Callable[..., Any]
+) -> None:
+    external = {"name": "gemini-2.5-flash", "provider": "palm", "task": "llm/v1/chat"}
+    config = {"palm_config": {"palm_api_key_plaintext": "k-test"}}
+    entity = {"name": "main", "external_model": {**external, **config}, "aiq": {"api_base": simulator.url}}
+    conf.endpoint("gemini", entity)
+    web = PublicWeb(to_loopback, lambda address: True)
+    assert "image" in asked(f"https://{NAME}:{server.port}/a.png", "gemini", web=web)
+    assert server.connections == 0
+    assert "image/png, 108 bytes" in asked(f"https://{NAME}:{server.port}/a", "gemini", web=web)
+    assert server.connections == 1
+
+
 def test_unless_it_was_switched_on_nothing_is_fetched(server: ImageServer, asked: Callable[..., Any]) -> None:
     web = PublicWeb(to_loopback, lambda address: True)
     with pytest.raises(aiq.AiqError, match="fetch_images: true"):
