@@ -104,11 +104,11 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
         data = {"message": inner, **data}
     status = response.status
     code, message = data.get("error_code"), str(data.get("message") or data.get("detail") or "")
-    kind = _KIND_OF_CODE.get(code) if isinstance(code, str) else None
-    kind = kind or kind_of_status(status)
+    named = _KIND_OF_CODE.get(code) if isinstance(code, str) else None
+    kind: ErrorKind = named or kind_of_status(status)
     if status in (400, 429):
         lower = message.lower()
-        kind = next((named for named, words in _WORDS if any(word in lower for word in words)), kind)
+        kind = next((said for said, words in _WORDS if any(word in lower for word in words)), kind)
     if status == 200:  # an error in the middle of a stream, or instead of an answer
         status = 429 if kind == "rate_limited" else 502
         kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
