@@ -44,7 +44,7 @@ async def answered(adapter: Any, request: Request) -> HttpResponse:
 def main() -> None:
     with SimulatorProcess.start() as simulator, tempfile.TemporaryDirectory() as place:
         found = {}
-        for number, case in enumerate(c for c in cases(simulator.url) if c.name not in ("ai21labs", "palm")):
+        for number, case in enumerate(cases(simulator.url)):
             folder = Path(place) / str(number)
             (folder / "endpoints").mkdir(parents=True)
             body = {"name": "e", "config": {"served_entities": [case.entity]}}
