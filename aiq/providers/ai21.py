@@ -27,6 +27,7 @@ from aiq.providers.base import (
     retry_after_s,
     shorten,
 )
+from aiq.providers.external import say_schema
 from aiq.providers.openai import OpenAIAdapter
 from aiq.providers.openai_stream import OpenAIStream
 from aiq.request import Answer, Request
@@ -47,9 +48,6 @@ _UNKNOWN = frozenset(
 _TRANSLATED = HONOURED | {"messages", "stream", "stream_options", "response_format", "parallel_tool_calls"}
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
-_INSTRUCTION = (
-    "Answer only with one JSON value that conforms to this JSON schema, without Markdown or words around it:\n"
-)
 
 _TOO_LONG = re.compile(
     r"context (length|window|size)|too (long|many tokens)|(maximum|max|limit)[^.]{0,40} (input|prompt|context) tokens|"
@@ -145,16 +143,11 @@ class AI21Adapter(OpenAIAdapter):
             return
         if response_format["type"] not in ("json_object", "json_schema"):
             self._refuse(f"has no response_format of type '{response_format['type']}'")
-        body["response_format"] = {"type": "json_object"}
-        schema = response_format.get("json_schema", {}).get("schema")
-        if not schema:
-            return
-        told = _INSTRUCTION + orjson.dumps(schema).decode()
-        messages = body["messages"]
-        if messages and messages[0]["role"] == "system":
-            messages[0]["content"] = f"{messages[0]['content']}\n\n{told}"
-        else:
-            messages.insert(0, {"role": "system", "content": told})
+        schema = response_format.get("json_schema", {}).get("schema") or {}
+        if schema.get("type", "object") == "object":  # JSON mode gives objects only
+            body["response_format"] = {"type": "json_object"}
+        if schema:
+            say_schema(body["messages"], schema)
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
         if not is_stream(response):

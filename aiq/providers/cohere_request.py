@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from aiq.providers.cohere_schema import native_schema
+from aiq.providers.external import say_schema
+
 Refuse = Callable[[str], NoReturn]
 """Says before a call what the provider cannot do: `has no ...`, after its name."""
 
@@ -162,8 +165,13 @@ def _add_format(response_format: Any, body: dict[str, Any], refuse: Refuse) -> N
         refuse("takes no response_format together with tools or documents: leave one of them out")
     wanted: dict[str, Any] = {"type": "json_object"}
     schema = response_format.get("json_schema", {}).get("schema")
-    if schema:
-        wanted["json_schema"] = schema
+    native = native_schema(schema) if schema else None
+    if native is not None:
+        wanted["json_schema"] = native
+    elif schema:
+        say_schema(body["messages"], schema)
+        if schema.get("type", "object") != "object":  # JSON mode gives objects only
+            return
     body["response_format"] = wanted
 
 

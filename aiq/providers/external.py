@@ -18,6 +18,10 @@ from aiq.request import Request, Usage
 MAX_TOKENS = 10**8
 """A count beyond this, in one call, is no count."""
 
+SCHEMA_INSTRUCTION = (
+    "Answer only with one JSON value that conforms to this JSON schema, without Markdown or words around it:\n"
+)
+
 
 class ExternalAdapter:
     """One served entity of a provider that takes a key as it is, and states its limits as OpenAI does."""
@@ -125,6 +129,18 @@ def count(value: Any, most: int = MAX_TOKENS) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= most else None
+
+
+def say_schema(messages: list[dict[str, Any]], schema: Any) -> None:
+    """Says in the system message, before the others where there is none, which JSON schema the answer has to follow.
+
+    For providers that cannot be given one. `messages` are a copy that is made for sending.
+    """
+    told = SCHEMA_INSTRUCTION + orjson.dumps(schema).decode()
+    if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
+        messages[0]["content"] = f"{messages[0]['content']}\n\n{told}"
+    else:
+        messages.insert(0, {"role": "system", "content": told})
 
 
 def data_url(url: str) -> tuple[str, str] | None:

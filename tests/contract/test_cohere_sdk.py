@@ -339,6 +339,21 @@ def test_a_schema_is_kept_to(session: aiq.Session) -> None:
     assert set(orjson.loads(answer)) == {"name", "ages"}
 
 
+def test_a_schema_that_cohere_has_no_words_for_is_kept_to_as_well(session: aiq.Session) -> None:
+    bounded = (
+        '{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object","required":["n"],'
+        '"properties":{"n":{"type":"integer","minimum":0,"maximum":1000},"code":{"type":"string","pattern":"^.*"}}}}}'
+    )
+    [(answer,)] = session.sql(f"SELECT ai_query('chat', 'How many?', responseFormat => '{bounded}')").fetchall()
+    assert isinstance(orjson.loads(answer)["n"], int)
+
+
+def test_a_map_is_asked_for_in_words(session: aiq.Session) -> None:
+    mapped = "STRUCT<p: STRUCT<scores: MAP<STRING, INT>>>"
+    [(answer,)] = session.sql(f"SELECT ai_query('chat', 'Who?', responseFormat => '{mapped}')").fetchall()
+    assert isinstance(orjson.loads(answer)["scores"], dict)
+
+
 def test_parameters_reach_the_model(session: aiq.Session) -> None:
     [(answer,)] = session.sql(
         "SELECT ai_query('chat', 'Say a lot of words.', modelParameters => named_struct('max_tokens', 3, "

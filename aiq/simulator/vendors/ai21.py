@@ -5,7 +5,7 @@ Source: AI21's API reference ("Chat request", "Chat response", "Rate limits") an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from aiq.simulator.exchange import Asked, Call, Choice, Counts, Route, Said
 from aiq.simulator.limits import Reserving
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.tokens import chat_tokens, text_tokens, tool_tokens
-from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
+from aiq.simulator.vendors.base import Base, Keys, bearer, event, only, told_schema
 from aiq.simulator.vendors.openai_tools import tools_of
 
 _PATH = b"/studio/v1/chat/completions"
@@ -79,7 +79,7 @@ class AI21(Base):
         asked.stop, asked.n = [stop] if isinstance(stop, str) else stop, body.get("n") or 1
         asked.limit, asked.stream = body.get("max_tokens") or 4096, bool(body.get("stream"))
         asked.json = (body.get("response_format") or {}).get("type") == "json_object"
-        asked.schema = _schema_of(messages) if asked.json else None
+        asked.schema = told_schema(messages) if asked.json else None
         asked.sampling = (body.get("temperature"), body.get("top_p"))
         asked.reserve = asked.prompt_tokens + asked.limit
         return asked
@@ -140,19 +140,6 @@ def _check_messages(messages: Any) -> None:
             called.add(call["id"])
         if role == "tool" and message.get("tool_call_id") not in called:
             raise Refusal(422, "tool_call_id does not match a previous tool call", param=f"{place}.tool_call_id")
-
-
-def _schema_of(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The JSON schema that a system message names, which a model keeps to as well as it can."""
-    for message in messages:
-        _, found, text = (message.get("content") or "").partition("JSON schema")
-        if message["role"] == "system" and found:
-            try:
-                schema = orjson.loads(text[text.index("{") :])
-            except ValueError:
-                continue
-            return schema if isinstance(schema, dict) else None
-    return None
 
 
 def _text(value: Any) -> str:

@@ -213,3 +213,16 @@ def event(value: Mapping[str, Any], name: str = "") -> bytes:
     """One server-sent event, with an `event:` line where it has a name."""
     head = f"event: {name}\n".encode() if name else b""
     return b"%bdata: %b\n\n" % (head, orjson.dumps(value))
+
+
+def told_schema(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The JSON schema that a system message names, which a model keeps to as well as it can."""
+    for message in messages:
+        _, found, text = (message.get("content") or "").partition("JSON schema")
+        if message["role"] == "system" and found:
+            try:
+                schema = orjson.loads(text[text.index("{") :])
+            except ValueError:
+                continue
+            return schema if isinstance(schema, dict) else None
+    return None

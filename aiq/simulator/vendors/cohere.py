@@ -19,7 +19,7 @@ from aiq.simulator.profile import Quota
 from aiq.simulator.quota import Bucket
 from aiq.simulator.refusal import OverQuota, Refusal
 from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
-from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
+from aiq.simulator.vendors.base import Base, Keys, bearer, event, only, told_schema
 from aiq.simulator.vendors.cohere_parameters import check_chat, check_embed
 from aiq.simulator.vendors.openai import text_of
 from aiq.simulator.vendors.openai_tools import tools_of
@@ -128,8 +128,9 @@ class Cohere(Base):
             asked.tools, asked.tool_choice = tools_of(body["tools"]), (body.get("tool_choice") or "auto").lower()
             asked.prompt_tokens += tool_tokens(asked.tools)
         wanted = body.get("response_format") or {}
-        asked.schema = wanted.get("json_schema", wanted.get("schema"))
-        asked.json = wanted.get("type") == "json_object" and asked.schema is None
+        asked.json = wanted.get("type") == "json_object"
+        if asked.json:
+            asked.schema = wanted.get("json_schema", wanted.get("schema")) or told_schema(messages)
         asked.limit, asked.stop = body.get("max_tokens"), body.get("stop_sequences") or ()
         asked.sampling = tuple(body.get(name) for name in ("seed", "temperature", "p", "k"))
         thinking = body.get("thinking")

@@ -19,6 +19,15 @@ _PARTS = {"user": ("text", "image_url"), "assistant": ("text", "thinking"), "sys
 _PARTS["tool"] = ("text", "document")
 _MOST_TEXTS = 96
 _DIMENSIONS = (256, 512, 1024, 1536)
+_UNSUPPORTED = frozenset(
+    {
+        "allOf", "oneOf", "not", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems",
+        "maxItems", "uniqueItems", "minLength", "maxLength",
+    }
+)  # fmt: skip
+"""JSON schema keywords."""
+_NO_PATTERN = re.compile(r"[\^$]|\?[=!]")
+_SCHEMA_FORMATS = ("date-time", "uuid", "date", "time")
 FORMS = ("float", "int8", "uint8", "binary", "ubinary", "base64")
 """Of embeddings."""
 
@@ -205,7 +214,13 @@ def _check_schema(schema: Any) -> None:
     """Objects need a required property, and properties a type. Source: the guide's schema constraints."""
     if not isinstance(schema, dict):
         raise Refusal(400, "schema must be an object")
-    properties = schema.get("properties")
+    for keyword in _UNSUPPORTED & schema.keys():
+        raise Refusal(400, f"the schema keyword '{keyword}' is not supported")
+    if _NO_PATTERN.search(schema.get("pattern", "")) or schema.get("format", "date") not in _SCHEMA_FORMATS:
+        raise Refusal(400, "this pattern or format is not supported")
+    for child in (*schema.get("anyOf", ()), *schema.get("$defs", {}).values()):
+        _check_schema(child)
+    properties = schema.get("properties", {} if schema.get("type") == "object" else None)
     if isinstance(properties, dict):
         if not _required(schema):
             raise Refusal(400, "at least one required field must be specified")

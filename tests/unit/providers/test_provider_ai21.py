@@ -135,6 +135,12 @@ def test_a_schema_is_said_in_the_system_message(encode: Any) -> None:
     assert talk[0]["content"] == "Be short."
 
 
+def test_what_is_no_object_is_not_asked_for_in_json_mode(encode: Any) -> None:
+    array = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array"}}}
+    sent = encode(response_format=array)
+    assert "response_format" not in sent and "JSON schema" in sent["messages"][0]["content"]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -132,6 +132,74 @@ def test_parameters_become_coheres(encode: Any, given_body: Any, sent: Any) -> N
     assert encode(**given_body) == {"messages": [{"role": "user", "content": "Hi"}], "stream": False, **sent}
 
 
+def wants(encode: Any, schema: Any, **body: Any) -> Any:
+    """What is sent for a schema: the response format, and the messages."""
+    sent = encode(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}, **body)
+    return sent.get("response_format"), sent["messages"]
+
+
+def test_what_coheres_schemas_have_no_words_for_is_said_in_descriptions(encode: Any) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer", "minimum": 1, "maximum": 9, "description": "How many."},
+            "code": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 5},
+            "day": {"type": "string", "format": "date"},
+            "mail": {"type": "string", "format": "email"},
+            "one": {"oneOf": [{"type": "string"}, {"type": "null"}]},
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "minItems": 1},
+        },
+        "required": ["n"],
+        "additionalProperties": False,
+        "$defs": {"tag": {"type": "string", "enum": ["a", "b"]}},
+    }
+    wanted, messages = wants(encode, schema)
+    assert wanted == {
+        "type": "json_object",
+        "json_schema": {
+            "type": "object",
+            "properties": {
+                "n": {"type": "integer", "description": 'How many.\n\n{"maximum":9,"minimum":1}'},
+                "code": {"type": "string", "description": '{"maxLength":5,"pattern":"^[a-z]+$"}'},
+                "day": {"type": "string", "format": "date"},
+                "mail": {"type": "string", "description": '{"format":"email"}'},
+                "one": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "description": '{"minItems":1}'},
+            },
+            "required": ["n"],
+            "additionalProperties": False,
+            "$defs": {"tag": {"type": "string", "enum": ["a", "b"]}},
+        },
+    }
+    assert messages == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"type": "string"}}},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "object", "properties": {"a": {"allOf": [{"type": "string"}]}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"not": {}}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": True}, "required": ["a"]},
+        {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+    ],
+)
+def test_a_schema_beyond_coheres_is_said_in_the_system_message(encode: Any, schema: Any) -> None:
+    wanted, (told, user) = wants(encode, schema)
+    assert wanted == {"type": "json_object"} and user["role"] == "user"
+    assert told["role"] == "system" and told["content"].endswith(orjson.dumps(schema).decode())
+    talk = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
+    _, messages = wants(encode, schema, messages=talk)
+    assert messages[0]["content"].startswith("Be short.\n\n") and talk[0]["content"] == "Be short."
+
+
+def test_what_is_no_object_is_not_asked_for_in_json_mode(encode: Any) -> None:
+    wanted, (told, _) = wants(encode, {"type": "array", "items": {"type": "integer"}})
+    assert wanted is None and "JSON schema" in told["content"]
+
+
 def test_a_stream_is_asked_for(encode: Any) -> None:
     assert encode(stream=True, stream_options={"include_usage": True})["stream"] is True
 
