@@ -109,6 +109,64 @@ GEMINI = {
         "seed": 1,
     },
 }
+COHERE = {
+    "model": "command-a",
+    "messages": [
+        {"role": "system", "content": "Be short."},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "f"}, {"type": "image_url", "image_url": {"url": IMAGE}}],
+        },
+        {
+            "role": "assistant",
+            "tool_plan": "I call f.",
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "document", "document": {"data": {"a": 1}}}]},
+        {"role": "user", "content": "Call f"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "F", "parameters": SCHEMA}}],
+    "tool_choice": "REQUIRED",
+    "strict_tools": True,
+    "stop_sequences": ["x"],
+    "max_tokens": 100,
+    "p": 0.5,
+    "thinking": {"type": "enabled", "token_budget": 5},
+    "stream": True,
+}
+COHERE_JSON = {
+    "model": "command-a",
+    "messages": [{"role": "user", "content": "f"}],
+    "response_format": {"type": "json_object", "json_schema": {**SCHEMA, "$defs": {"b": {"anyOf": [SCHEMA]}}}},
+    "stream": True,
+}
+EMBED = {
+    "model": "embed-v4.0",
+    "texts": ["a", "b"],
+    "input_type": "search_query",
+    "embedding_types": ["float", "int8", "binary", "base64"],
+    "output_dimension": 256,
+}
+JAMBA = {
+    "model": "jamba-mini",
+    "messages": [
+        {"role": "system", "content": f"Follow this JSON schema: {orjson.dumps(SCHEMA).decode()}"},
+        {"role": "user", "content": "f"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+        {"role": "user", "content": "Call f"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "F", "parameters": SCHEMA}}],
+    "documents": [{"content": "a", "metadata": {"topic": "b"}}],
+    "response_format": {"type": "json_object"},
+    "stop": ["x"],
+    "n": 2,
+    "stream": True,
+}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai chat": ("/v1/chat/completions", CHAT),
     "openai responses": ("/v1/responses", RESPONSE),
@@ -128,6 +186,10 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
         "/v1beta/models/m:batchEmbedContents",
         {"requests": [{"model": "models/m", "content": {"parts": [{"text": "a"}]}, "outputDimensionality": 8}]},
     ),
+    "cohere chat": ("/v2/chat", COHERE),
+    "cohere structured": ("/v2/chat", COHERE_JSON),
+    "cohere embed": ("/v2/embed", EMBED),
+    "ai21": ("/studio/v1/chat/completions", JAMBA),
 }
 HEADERS = {
     b"authorization": b"Bearer sk-12345678",
