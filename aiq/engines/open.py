@@ -9,35 +9,45 @@ import threading
 from pathlib import Path
 
 from aiq.batch.loop import loop_is_running, stop_loop, submit
-from aiq.config.endpoint import Settings
+from aiq.config.endpoint import Config, Settings
 from aiq.config.load import load_config
 from aiq.config.reload import Reload
+from aiq.config.share import part_of_limits
 from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.shared import SharedAnswers
 from aiq.ledger.shared_file import FileAnswers
 
-_gateways: dict[tuple[str, str], Gateway] = {}
+_gateways: dict[tuple[str, str, int], Gateway] = {}
 _ledgers: dict[str, Ledger] = {}
 _stores: dict[str, AnswerStore] = {}
 _shared: dict[str, SharedAnswers] = {}
 _lock = threading.Lock()
 
 
-def open_gateway(conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None) -> Gateway:
+def open_gateway(
+    conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None, *, parts: int = 1
+) -> Gateway:
     """The gateway of a `conf` folder with the ledger of a `home` folder.
 
-    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. Raises ConfigError and LedgerError.
+    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. `parts`: how many processes there are that cannot share
+    limits; this one has its part of them. Raises ConfigError and LedgerError.
     """
     place = Path(home or os.environ.get("AIQ_HOME") or ".aiq").expanduser().absolute()
-    config = load_config(conf, place)
+    config = part_of_limits(load_config(conf, place), parts)
     folder = str(Path(config.folder).absolute())
     with _lock:
-        gateway = _gateways.get((folder, str(place)))
+        gateway = _gateways.get((folder, str(place), parts))
         if gateway is None:
-            gateway = _gateways[folder, str(place)] = Gateway(
-                config, _ledger(place, config.settings), answers=_answers(place), reload=Reload(folder, place)
+            reload = Reload(folder, place)
+
+            def reload_part() -> Config | None:
+                changed = reload()
+                return None if changed is None else part_of_limits(changed, parts)
+
+            gateway = _gateways[folder, str(place), parts] = Gateway(
+                config, _ledger(place, config.settings), answers=_answers(place), reload=reload_part
             )
     gateway.refresh()
     return gateway

@@ -61,6 +61,7 @@ def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: R
         slots=_slots(spark, context),
         watched=context is not None,
         reuse=reuse,
+        hosts=_hosts(context),
     )
 
 
@@ -91,3 +92,12 @@ def _slots(spark: SparkSession, context: Any) -> int:
     if executors is not None and cores is not None:
         return max(1, executors * cores // (setting("spark.task.cpus") or 1))
     return max(1, context.defaultParallelism if context is not None else 1)
+
+
+def _hosts(context: Any) -> int:
+    """The hosts on which the application has executors right now; 1 where nobody can know."""
+    if context is None or context.master.startswith("local"):
+        return 1
+    found = context._jsc.sc().statusTracker().getExecutorInfos()
+    hosts = [info.host() for info in found]
+    return max(1, len(set(hosts)))

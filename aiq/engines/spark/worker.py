@@ -19,7 +19,8 @@ from aiq.gateway import Gateway
 
 def opened(origin: Origin) -> Gateway:
     """The gateway of this process for `origin`. Raises ConfigError and LedgerError."""
-    return open_gateway(origin.conf if os.path.isdir(origin.conf) else _written(origin), origin.home)
+    conf = origin.conf if os.path.isdir(origin.conf) else _written(origin)
+    return open_gateway(conf, origin.home, parts=origin.parts)
 
 
 def _written(origin: Origin) -> str:

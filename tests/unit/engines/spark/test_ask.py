@@ -14,6 +14,7 @@ import pytest
 from aiq.engines.open import open_gateway
 from aiq.engines.spark.ask import SLICE_ROWS, ask, in_order, slices
 from aiq.engines.spark.job import Job, Origin, answer_type
+from aiq.engines.spark.worker import opened
 from aiq.errors import ConfigError, StatementError
 from aiq.functions.call_site import Options
 from aiq.request import Caller
@@ -149,3 +150,15 @@ def test_a_plain_secret_does_not_travel_and_the_worker_says_so(job: Job, conf: C
     conf.path.rename(conf.path.with_name("moved"))
     with pytest.raises(ConfigError, match="Write secrets as"):
         list(ask(iter([batch(request=["a"])]), job))
+
+
+@pytest.mark.parametrize(("store", "parts"), [("memory", 4), ("file", 2)])
+def test_limits_that_cannot_be_shared_are_divided_and_that_is_told(
+    conf: ConfFolder, home: Path, store: str, parts: int
+) -> None:
+    conf.settings(limits_store=store, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:1"}}})
+    conf.endpoint("chat", gateway={"rate_limits": [{"calls": 100, "renewal_period": "minute"}]})
+    with pytest.warns(UserWarning, match="limits_store: redis"):
+        origin = Origin.of(open_gateway(conf.path, home), Caller("ann@example.com"), slots=4, hosts=2)
+    (limit,) = opened(origin).endpoint("chat").rate_limits
+    assert limit.amount == 100 // parts
