@@ -41,6 +41,8 @@ OWN = _CONVERSE | {"additionalModelRequestFields", "thinking", "top_k"}
 """Parameters that OpenAI does not have. Whatever else is in a body goes to the model as it is."""
 
 _TRANSLATED = HONOURED | {"messages", "model", "stream", "stream_options", "additionalModelRequestFields", "top_k"}
+_PLAIN = {"messages", "max_tokens", "temperature", "top_p", "stop", "n"}
+"""Most requests of a statement have no more than these."""
 _IMAGE_FORMATS = {
     "image/png": "png",
     "image/jpeg": "jpeg",
@@ -95,10 +97,10 @@ def converse_body(body: dict[str, Any], vendor: str, learnt: Learnt, refuse: Ref
         converse: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": first["content"]}]}]}
     else:
         converse = {"messages": _messages(messages, system, refuse)}
-    more = {name: value for name, value in body.items() if name not in _TRANSLATED and name not in _CONVERSE}
-    inference = _inference(body, learnt, refuse)
-    converse["inferenceConfig"] = inference
-    if len(body) > 1 or len(messages) > 1:
+    converse["inferenceConfig"] = _inference(body, learnt, refuse)
+    more: dict[str, Any] = {}
+    if not body.keys() <= _PLAIN or len(messages) > 1:
+        more |= {name: value for name, value in body.items() if name not in _TRANSLATED and name not in _CONVERSE}
         for name in _CONVERSE & body.keys():
             converse[name] = body[name]
         _options(body, converse, more, vendor, refuse)
