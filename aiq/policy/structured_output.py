@@ -22,7 +22,8 @@ MAX_VIOLATIONS = 5
 """What a model is told of at once; the first one is also what a person is told of."""
 MAX_VIOLATION_CHARACTERS = 200
 
-_FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = "```"
+_OPENING = re.compile(r"```\w*\s*")
 _UNCHECKED_ENDS = frozenset({"tool_calls", "function_call"})
 """The model asked for a tool instead of answering."""
 
@@ -61,10 +62,10 @@ class StructuredOutput:
         if wanted is None or (request.body.get("n") or 1) != 1:
             return answer
         text = answer.value or ""
-        fenced = _FENCED.fullmatch(text)
-        violations = _violations(wanted, text if fenced is None else fenced[1])
+        bare = _without_fence(text)
+        violations = _violations(wanted, bare)
         if not violations:
-            return answer if fenced is None else _with_text(answer, fenced[1])
+            return answer if bare is text else _with_text(answer, bare)
         return _mismatch(request, answer, violations)
 
     def _format(self, asked: Any) -> _Format | None:
@@ -92,6 +93,17 @@ def _compiled(asked: Any) -> _Format | None:
         return _Format(jsonschema_rs.validator_for(schema, offline=True))
     except (ValueError, jsonschema_rs.ReferencingError):  # whether it is a schema is for the provider to say
         return _Format(None)
+
+
+def _without_fence(text: str) -> str:
+    """What is between the Markdown fences that a text begins and ends with; the text itself where it does not.
+
+    Without a pattern over the whole: a model may run off into whitespace, and this runs on the event loop.
+    """
+    body = text.strip()
+    if not (body.startswith(_FENCE) and body.endswith(_FENCE) and len(body) >= 2 * len(_FENCE)):
+        return text
+    return _OPENING.sub("", body[: -len(_FENCE)], count=1).rstrip()
 
 
 def _violations(wanted: _Format, text: str) -> list[str]:

@@ -101,12 +101,37 @@ def test_what_does_not_fit_is_told_with_its_place(
 
 
 @pytest.mark.parametrize(
-    "text", ['```json\n{"name": "a"}\n```', '\n```\n{"name": "a"}```  ', '```JSON\r\n{"name": "a"}\r\n```']
+    "text",
+    [
+        '```{"name": "a"}```',
+        '```json\n{"name": "a"}\n```',
+        '\n```\n{"name": "a"}```  ',
+        '```JSON\r\n{"name": "a"}\r\n```',
+    ],
 )
 def test_a_fence_around_the_json_is_taken_off(make: Any, text: str) -> None:
     found = check(make, text)
     assert orjson.loads(found.value) == {"name": "a"}
     assert orjson.loads(found.raw)["choices"][0]["message"]["content"] == found.value
+
+
+@pytest.mark.parametrize("text", ["```json\n" + "\n" * 2_000_000, "\n" * 2_000_000 + "```", "```" * 700_000])
+def test_a_model_that_runs_off_into_whitespace_holds_nobody_up(make: Any, text: str) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        assert isinstance(check(make, text), Mismatch)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(60)
+
+
+@pytest.mark.parametrize(
+    "text", ['```json\n{"name": "a"}', '{"name": "a"}\n```', "``````", "```", "```\n{}\n```\n{}\n```"]
+)
+def test_half_a_fence_or_several_are_none(make: Any, text: str) -> None:
+    assert isinstance(check(make, text), Mismatch)
 
 
 def test_a_repair_shows_the_answer_and_what_is_wrong(make: Any) -> None:
