@@ -75,8 +75,8 @@ def _parts(gateway: Gateway, slots: int, hosts: int) -> int:
         who = "hosts" if store == "file" else "tasks at once"
         warnings.warn(
             f"rate limits are counted in limits_store: {store}, which {parts} {who} cannot share: each has a fixed "
-            f"part of every limit (1/{parts}), and what one leaves over no other one uses. Set limits_store: redis to use "
-            "limits up.",
+            f"part of every limit (1/{parts}), and what one leaves over no other one uses. Set limits_store: redis to "
+            "use limits up.",
             stacklevel=2,
         )
     return parts
