@@ -41,6 +41,7 @@ class AI21(Base):
     """AI21 Studio."""
 
     name = "ai21"
+    bases = (("AI21", "/studio/v1"),)
     limits = Reserving
     not_json = "JSON decode error"
     broken_event = b'data: {"id": "sim", "choices": [{"index": 0, "delta": {"conte\n\n'

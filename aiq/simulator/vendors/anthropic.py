@@ -55,6 +55,7 @@ class Anthropic(Base):
     """Anthropic's own platform."""
 
     name = "anthropic"
+    bases = (("Anthropic", ""),)
     limits = ThreeBuckets
     not_json = "The request body is not valid JSON."
     broken_event = b'event: content_block_delta\ndata: {"type": "content_block_del\n\n'

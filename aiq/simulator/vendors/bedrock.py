@@ -69,6 +69,7 @@ class Bedrock(Base):
     """Every model on Bedrock that has Converse, and the embeddings of Titan and Cohere."""
 
     name = "bedrock"
+    bases = (("Amazon Bedrock", ""),)
     limits = Reserving
     answers_faults = frozenset({"content-filter"})
     not_json = "Malformed input request, please reformat your input and try again."

@@ -93,6 +93,7 @@ class Cohere(Base):
     """The platform at api.cohere.com."""
 
     name = "cohere"
+    bases = (("Cohere", ""),)
     limits = TrialKey
     not_json = "invalid json syntax: invalid character in the body"
     broken_event = b'event: content-delta\ndata: {"type": "content-delta", "delta": {"mess\n\n'

@@ -34,7 +34,7 @@ class Vertex(Gemini):
     """Vertex AI, the token server of Google's OAuth, and the service account's key."""
 
     name = "vertex"
-    bases = (("Vertex AI", ""), ("Vertex AI, the key file of a service account", KEY_FILE.decode()))
+    bases = (("Vertex AI", ""), ("Vertex AI, an account's key", KEY_FILE.decode()))
     vertex = True
 
     def __init__(self) -> None:
