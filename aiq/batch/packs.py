@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiq.batch.slots import Ask, Slot
 from aiq.config.endpoint import Endpoint, Settings
-from aiq.providers import inputs_per_call
+from aiq.providers import characters_per_call, inputs_per_call
 from aiq.request import Caller, Request
 
 MAX_PACK_CHARACTERS = 400_000
@@ -83,6 +83,7 @@ def embeddings_packs(
 ) -> list[Work]:
     """Requests with as many texts each as the endpoint takes. Only those that differ in nothing else share one."""
     most = texts_per_call(settings, endpoint)
+    most_characters = characters_per_call(endpoint.entities, MAX_PACK_CHARACTERS)
 
     def pack(asks: Sequence[tuple[Ask, Slot]]) -> Work:
         first = asks[0][0]
@@ -99,7 +100,7 @@ def embeddings_packs(
         characters = 0
         for ask, slot in group:
             length = len(ask.body["input"][0])
-            if asks and (len(asks) >= most or characters + length > MAX_PACK_CHARACTERS):
+            if asks and (len(asks) >= most or characters + length > most_characters):
                 packs.append(pack(asks))
                 asks, characters = [], 0
             asks.append((ask, slot))

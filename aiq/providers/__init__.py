@@ -68,6 +68,15 @@ def takes_link(entities: Iterable[ServedEntity]) -> Callable[[str], bool] | None
     return (lambda url: all(ability(url) for ability in asked)) if asked else None
 
 
+def characters_per_call(entities: Iterable[ServedEntity], wanted: int) -> int:
+    """How many characters of text an embeddings call to any of the entities may carry, and `wanted` at most."""
+    for entity in entities:
+        adapter = _ADAPTERS.get(entity.provider)
+        if adapter is not None and adapter.abilities.most_characters is not None:
+            wanted = min(wanted, adapter.abilities.most_characters)
+    return wanted
+
+
 def _adapter(entity: ServedEntity) -> _AdapterType:
     if entity.task in ("agent/v1/responses", "agent/v2/chat"):
         return AgentAdapter
@@ -89,6 +98,7 @@ __all__ = [
     "HttpResponse",
     "abilities_of",
     "adapter_for",
+    "characters_per_call",
     "inputs_per_call",
     "takes_link",
 ]

@@ -13,8 +13,8 @@ class Abilities(NamedTuple):
 
     `own` are names that OpenAI does not have and this provider takes; None: whatever it is sent. `images`: whether a
     chat takes `image_url` parts. `most_inputs` gives the texts that one embeddings call of a model, by its name, takes
-    at most; None: as many as the settings say. `takes_link` says whether a link to an image may be sent
-    instead of the image; None: any may.
+    at most, `most_characters` how much text; None: as the settings say. `takes_link` says whether a link to an image
+    may be sent instead of the image; None: any may.
     """
 
     parameters: Mapping[Task, frozenset[str]] | None = None
@@ -22,6 +22,7 @@ class Abilities(NamedTuple):
     images: bool = True
     most_inputs: Callable[[str], int] | None = None
     takes_link: Callable[[str], bool] | None = None
+    most_characters: int | None = None
 
     def honours(self, task: Task, parameter: str) -> bool:
         """Whether a parameter of OpenAI's has a meaning here."""

@@ -7,7 +7,6 @@ OpenAI's forms, without a model name and with Databricks' errors. Source: the RE
 from __future__ import annotations
 
 import base64
-from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -23,6 +22,7 @@ from aiq.providers.base import (
     retry_after_s,
     shorten,
 )
+from aiq.providers.oauth import granted_token
 from aiq.providers.openai import OpenAIAdapter
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
@@ -120,32 +120,3 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
         message = f"HTTP {status}: the server redirects, and a redirect is never followed with a credential"
     words = shorten(message) or error_from_body(status, body)
     return ProviderError(words, kind=kind, status=status, retry_after_s=hint, body=body)
-
-
-def granted_token(response: HttpResponse, redact: Any) -> tuple[str, float]:
-    """The access token that an OAuth server granted, and the seconds it is valid. Raises ProviderError.
-
-    Source: RFC 6749, sections 5.1 and 5.2.
-    """
-    try:
-        data = orjson.loads(response.body)
-    except ValueError:
-        data = None
-    if response.status == 200 and isinstance(data, dict):
-        token, valid_s = data.get("access_token"), data.get("expires_in", 3600)
-        if isinstance(token, str) and token and token.isascii() and token.isprintable():
-            try:
-                valid_s = float(valid_s)
-            except (TypeError, ValueError):
-                valid_s = 0.0
-            if 0 < valid_s < 1e9:
-                return token, valid_s
-        raise ProviderError("the OAuth server's answer holds no token", kind="bad_answer", status=502)
-    words = ""
-    if isinstance(data, dict):
-        words = " ".join(str(data[name]) for name in ("error", "error_description") if data.get(name))
-    status = response.status if response.status != 200 else 502
-    kind = "auth" if 400 <= status < 500 and status not in (408, 425, 429) else kind_of_status(status)
-    kind = "bad_answer" if response.status == 200 else kind
-    text = shorten(redact(words)) or f"the OAuth server answered HTTP {status}"
-    raise ProviderError(text, kind=kind, status=status, retry_after_s=retry_after_s(response))

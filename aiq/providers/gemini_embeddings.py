@@ -16,6 +16,8 @@ MAX_BATCH = 100
 """Texts in one batch of the Gemini API."""
 MAX_INSTANCES = 250
 """Texts in one prediction of Vertex AI."""
+MAX_CHARACTERS = 60_000
+"""Characters in one prediction, which takes 20,000 tokens."""
 _OWN = {
     "task_type": "taskType",
     "taskType": "taskType",

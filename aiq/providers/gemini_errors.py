@@ -81,9 +81,8 @@ def _error(body: bytes) -> dict[str, Any]:
     if isinstance(data, list) and data:
         data = data[0]
     error = data.get("error", data) if isinstance(data, dict) else {}
-    if isinstance(error, str):  # the token endpoint has {"error": "invalid_grant", "error_description": "..."}
-        description = data.get("error_description")
-        error = {"message": f"{error}: {description}" if description else error}
+    if isinstance(error, str):
+        error = {"message": error}
     return error if isinstance(error, dict) else {}
 
 

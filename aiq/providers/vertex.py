@@ -15,9 +15,9 @@ from aiq.config.endpoint import ServedEntity, VertexConfig
 from aiq.errors import UnsupportedConfigError
 from aiq.providers import gemini_embeddings, gemini_request
 from aiq.providers.abilities import Abilities
-from aiq.providers.base import HttpRequest, HttpResponse, unusable
-from aiq.providers.external import count
+from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.providers.gemini import GeminiAdapter
+from aiq.providers.oauth import granted_token
 from aiq.providers.service_account import ServiceAccount
 
 _OTHERS = re.compile(r"(?:^|/)(?:anthropic/|mistralai/|meta/|claude-|mistral-|llama-)")
@@ -34,6 +34,7 @@ class VertexAdapter(GeminiAdapter):
         own=gemini_request.OWN | gemini_embeddings.OWN,
         most_inputs=lambda model: 1 if _is_gemini(model) else gemini_embeddings.MAX_INSTANCES,
         takes_link=gemini_request.takes_link,
+        most_characters=gemini_embeddings.MAX_CHARACTERS,
     )
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
@@ -66,19 +67,10 @@ class VertexAdapter(GeminiAdapter):
         return self._account.token_request(assertion)
 
     def take_token(self, response: HttpResponse) -> float:
-        if response.status != 200:
-            error = self.error(response)
-            if error.kind in ("bad_request", "not_found", "context_length"):
-                error.kind = "auth"  # a wrong key or a wrong clock is an invalid grant, with status 400
-            raise error
-        data = self._json(response)
-        token = data.get("access_token") if isinstance(data, dict) else None
-        valid_s = count(data.get("expires_in")) if isinstance(data, dict) else None
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token or not valid_s:
-            raise unusable("the token endpoint's answer grants no token with a life", response)
+        token, valid_s = granted_token(response, self._redact)
         self._secrets = (*self._secrets[:1], token)
         self._headers = [("content-type", "application/json"), ("authorization", f"Bearer {token}")]
-        return float(valid_s)
+        return valid_s
 
     def _embed(self, body: dict[str, Any]) -> dict[str, Any]:
         form = gemini_embeddings.instances if self._predicts else gemini_embeddings.single

@@ -151,6 +151,11 @@ def test_embeddings_share_a_call_where_the_model_takes_several(
     check_bill(simulator, ledger_rows)
 
 
+def test_long_texts_share_a_call_as_far_as_vertex_takes_their_tokens(session: Any, simulator: SimulatorProcess) -> None:
+    session.sql("SELECT ai_query('predict', repeat('word ', 2000) || i) FROM range(12) t(i)")
+    assert [attempt["status"] for attempt in asked(simulator)] == [200, 200, 200]
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("fault", "words"),

@@ -34,7 +34,7 @@ _EFFORTS = ((0, "none"), (1024, "low"), (8192, "medium"), (32_768, "high"))
 """What a thinking budget of up to so many tokens comes to."""
 SIGNATURES = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
 """What is taken in place of a signature that Gemini made."""
-MAX_BATCH, MAX_INSTANCES = 100, 250
+MAX_BATCH, MAX_INSTANCES, MAX_PREDICTED_TOKENS = 100, 250, 20_000
 
 
 def generation_of(model: str) -> int:
@@ -308,6 +308,8 @@ def _predict(body: dict[str, Any], route: Route) -> Asked:
     texts = [instance.get("content", "") for instance in instances]
     if "" in texts:
         invalid("The text content is empty.")
+    if (tokens := input_tokens(texts)) > MAX_PREDICTED_TOKENS:
+        invalid(f"The input token count is {tokens} but the model supports up to {MAX_PREDICTED_TOKENS}.")
     parameters = wire.get("parameters", {})
     return _embedding(route, body, texts, {"taskType": instances[0].get("task_type"), **parameters})
 

@@ -235,6 +235,15 @@ def test_a_pack_holds_no_more_characters_than_a_provider_takes(make: Any, open_s
     assert sorted(len(body["input"]) for body in sent(statement)) == [1, 2, 2]
 
 
+def test_a_pack_holds_no_more_characters_than_its_own_provider_takes(
+    make: Any, open_statement: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIAdapter, "abilities", Abilities(most_characters=10))
+    statement = open_statement(embeddings(make))
+    statement.ask("emb", EMBEDDINGS, texts(*(letter * 4 for letter in "abcde")), fail_fast=True)
+    assert sorted(len(body["input"]) for body in sent(statement)) == [1, 2, 2]
+
+
 def test_a_single_text_of_any_length_is_asked(make: Any, open_statement: Open) -> None:
     length = packs.MAX_PACK_CHARACTERS + 1
     statement = open_statement(embeddings(make))

@@ -135,16 +135,16 @@ def test_the_last_token_is_what_goes_along(make: Any) -> None:
     [
         (400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, "auth", "JWT Signature"),
         (401, {"error": "invalid_client"}, "auth", "invalid_client"),
-        (404, b"<html>", "auth", "HTML page"),
+        (404, b"<html>", "auth", "HTTP 404"),
         (429, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}, "rate_limited", "429"),
         (503, b"", "overloaded", "503"),
-        (200, b"<html>", "bad_answer", "HTML page"),
-        (200, {"access_token": "x"}, "bad_answer", "no token"),
+        (200, b"<html>", "bad_answer", "answered HTTP"),
+        (200, {"access_token": "x", "expires_in": "soon"}, "bad_answer", "no token"),
         (200, {"access_token": "", "expires_in": 9}, "bad_answer", "no token"),
         (200, {"access_token": "a\r\nb: c", "expires_in": 9}, "bad_answer", "no token"),
         (200, {"access_token": 5, "expires_in": 9}, "bad_answer", "no token"),
         (200, {"access_token": "x", "expires_in": -9}, "bad_answer", "no token"),
-        (200, [], "bad_answer", "no token"),
+        (200, [], "bad_answer", "answered HTTP"),
     ],
 )
 def test_a_token_that_is_not_granted_is_an_error(make: Any, status: int, body: Any, kind: str, words: str) -> None:

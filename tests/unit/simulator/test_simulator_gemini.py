@@ -280,6 +280,12 @@ def test_a_prediction_takes_what_its_model_takes(provider: Provider, model: str,
     assert status != 200 or len(answer["predictions"]) == texts
 
 
+def test_a_prediction_takes_so_many_tokens_in_all(provider: Provider) -> None:
+    for texts, expected in ((2, 200), (3, 400)):
+        body = {"instances": [{"content": "x" * 40_000}] * texts}
+        assert vertex(provider, "predict", "text-embedding-005", body)[0] == expected
+
+
 def test_vertex_takes_no_empty_text(provider: Provider) -> None:
     status, answer = vertex(provider, "generateContent", FLASH, {"contents": [said("")]})
     assert status == 400 and "empty text parameter" in answer["error"]["message"]
