@@ -208,6 +208,8 @@ class Attempts:
         """Tells everybody who learns from it how an attempt ended."""
         target, answer, error = attempt.target, attempt.answer, attempt.error
         trace.in_flight -= 1
+        billed = answer.usage if answer is not None else error.usage if error is not None else None
+        target.gate.settle(attempt.slot, billed.output_tokens if isinstance(billed, Usage) else None)
         target.gate.release(attempt.sent, error, lacking=attempt.lacking)
         if error is None:
             assert answer is not None
@@ -247,9 +249,10 @@ class Attempts:
     def _given_up(self, route: Route, request: Request, trace: Trace, attempt: Attempt, failure: BaseException) -> None:
         target = attempt.target
         trace.in_flight -= 1
+        usage = attempt.decoder.partial() if attempt.decoder is not None else None
+        target.gate.settle(attempt.slot, None if usage is None else usage.output_tokens)
         target.gate.release(attempt.sent, failure)
         target.health.left(probe=attempt.probe)
-        usage = attempt.decoder.partial() if attempt.decoder is not None else None
         if usage is None and trace.winner is not None:  # the same request to another model
             won = trace.winner.usage
             usage = Usage(won.input_tokens, won.output_tokens, estimated=True)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
-from aiq.policy.quota import UNMETERED, Quota, Slot
+from aiq.policy.quota import UNMETERED, Costs, Quota, Slot
 from aiq.providers.base import StatedLimits
 from aiq.request import Request
 
@@ -82,11 +82,11 @@ class Gate:
         if quota is None:
             self.in_flight += 1
             return UNMETERED
-        tokens = quota.cost(request)
-        if quota.wait_s(tokens) > 0.0:
+        costs = quota.costs(request)
+        if quota.wait_s(costs) > 0.0:
             return None
         self.in_flight += 1
-        return quota.take(tokens)
+        return quota.take(costs)
 
     @property
     def pause_s(self) -> float:
@@ -98,8 +98,8 @@ class Gate:
         pause, quota = self._pause_s(), self._quota
         if quota is None:
             return pause
-        ahead = sum(quota.cost(waiter.request) for waiter in self._waiters)
-        return max(pause, quota.wait_s(quota.cost(request), len(self._waiters), ahead))
+        ahead = [quota.costs(waiter.request) for waiter in self._waiters]
+        return max(pause, quota.wait_s(quota.costs(request), ahead))
 
     async def acquire(self, patience_s: float = math.inf, request: Request | None = None) -> Slot | None:
         """Waits for a slot, first come first served, for the end of a pause and for quota.
@@ -122,7 +122,8 @@ class Gate:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
                 self._hand_over()
-            elif not waiter.slot.cancelled() and waiter.slot.result() is not None:
+            elif not waiter.slot.cancelled() and (slot := waiter.slot.result()) is not None:
+                self.settle(slot, None)
                 self._give_back()  # it had been handed over, so it goes to the next one
             raise
 
@@ -134,6 +135,11 @@ class Gate:
         if self._waiters:
             self._hand_over()
         return lacking
+
+    def settle(self, slot: Slot, output_tokens: int | None) -> None:
+        """Tells what a request was billed, where that is counted in the end; None where nothing. Before `release`."""
+        if self._quota is not None:
+            self._quota.settle(slot, output_tokens)
 
     def release(self, started: float, end: BaseException | None, *, lacking: bool = False) -> None:
         """Gives the slot back. `started` is when the attempt was sent; `end` what it ended with, None for an answer.
@@ -174,10 +180,11 @@ class Gate:
             if waiter.slot.done():
                 waiters.popleft()
                 continue
-            quota, wait_s, tokens = self._quota, self._pause_s(), 0.0
+            quota, wait_s = self._quota, self._pause_s()
+            costs: Costs = ()
             if quota is not None:
-                tokens = quota.cost(waiter.request)
-                wait_s = max(wait_s, quota.wait_s(tokens))
+                costs = quota.costs(waiter.request)
+                wait_s = max(wait_s, quota.wait_s(costs))
             if wait_s > 0.0:
                 if self._dismiss(wait_s):
                     continue
@@ -185,7 +192,7 @@ class Gate:
                 return
             waiters.popleft()
             self.in_flight += 1
-            waiter.slot.set_result(UNMETERED if quota is None else quota.take(tokens))
+            waiter.slot.set_result(UNMETERED if quota is None else quota.take(costs))
         if not waiters and self._timer is not None:
             self._timer.cancel()
             self._timer = None
