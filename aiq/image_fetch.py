@@ -13,7 +13,7 @@ from aiq.config.endpoint import Settings
 from aiq.errors import PolicyError
 from aiq.image import MAX_IMAGE_BYTES, image_data_url
 from aiq.policy.addresses import NotPublic
-from aiq.policy.image_urls import check_public, links, shown, with_data
+from aiq.policy.image_urls import check_public, image_links, links, shown, with_data
 from aiq.request import Request
 
 if TYPE_CHECKING:
@@ -44,13 +44,12 @@ class ImageFetcher:
         Links that cannot lead to the public web are refused in any case: a provider would follow them from where it
         stands, and a server of one's own stands inside.
         """
-        urls = links(request.body)
         try:
-            for url in urls:
+            for url in links(request.body):
                 check_public(url)
             if takes_link is None or not settings.fetch_images:
                 return request
-            wanted = [url for url in urls if not takes_link(url)]
+            wanted = [url for url in image_links(request.body) if not takes_link(url)]
             if not wanted:
                 return request
             return request._replace(body=with_data(request.body, await self.fetch(wanted, settings)))

@@ -59,6 +59,9 @@ _LOCAL_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "ho
 """Names that lead to this machine or its network, wherever they are resolved."""
 
 
+MAX_URL = 8192
+
+
 class NotPublic(ValueError):
     """A URL does not lead to a public address of the web. Its words say why, after the URL's name."""
 
@@ -87,6 +90,8 @@ def web_address(url: str) -> WebAddress:
 
     A name is not resolved: whoever connects has to look at the address it gets.
     """
+    if len(url) > MAX_URL:
+        raise NotPublic("is too long for a web address")
     if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
         raise NotPublic("has characters that clients read in different ways")
     try:

@@ -5,6 +5,7 @@ Must never follow one. Links to a cloud's own storage (gs:, s3:) are opened with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,13 +13,24 @@ from aiq.policy.addresses import NotPublic, web_address
 
 _FIELDS = ("image_url", "file_url", "video_url", "audio_url")
 """Where a part of a message has its link: as text, or as `url` of an object."""
+_OTHER_FIELDS = re.compile(r"ur[li]$|^file_data$", re.IGNORECASE)
+"""Where parts in a provider's own form may have one (`source.url`, `fileUri`), beside what is none."""
+_LINK = re.compile(r"\s*([a-z][a-z0-9+.-]*:|[/\\]{2})", re.IGNORECASE)
 _STORAGE = ("data:", "gs:", "s3:")
+_DEEPEST = 8
 MAX_SHOWN = 80
 
 
 def links(body: Mapping[str, Any]) -> list[str]:
     """The links in the messages of a chat or of an agent's input, but for data and cloud storage."""
-    return [url for _, _, url in _places(body) if not url.lower().startswith(_STORAGE)]
+    return [url for part in _parts(body) for url in _links_of(part, 0) if not url.lower().startswith(_STORAGE)]
+
+
+def image_links(body: Mapping[str, Any]) -> list[str]:
+    """Those of them that are an image's, in OpenAI's form."""
+    values = [part.get("image_url") for part in _parts(body)]
+    urls = [value.get("url") if isinstance(value, dict) else value for value in values]
+    return [url for url in urls if isinstance(url, str) and not url.lower().startswith(_STORAGE)]
 
 
 def has_parts(body: Mapping[str, Any]) -> bool:
@@ -53,22 +65,31 @@ def with_data(body: dict[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
     return {**body, **{name: _replaced(body[name], found) for name in ("messages", "input") if name in body}}
 
 
-def _places(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+def _parts(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name in ("messages", "input"):
         items = body.get(name)
-        if type(items) is not list:
-            continue
-        for item in items:
-            content = item.get("content") if type(item) is dict else None
-            if type(content) is not list:
-                continue
-            for part in content:
-                if isinstance(part, dict):
-                    for field in _FIELDS:
-                        value = part.get(field)
-                        holder, key = (value, "url") if isinstance(value, dict) else (part, field)
-                        if isinstance(holder.get(key), str):
-                            yield holder, key, holder[key]
+        if type(items) is list:
+            for item in items:
+                content = item.get("content") if type(item) is dict else None
+                if type(content) is list:
+                    yield from (part for part in content if type(part) is dict)
+
+
+def _links_of(value: Any, depth: int) -> Iterator[str]:
+    if depth > _DEEPEST:
+        raise NotPublic("a part of a message is nested too deep to look for links in it")
+    if isinstance(value, list):
+        for item in value:
+            yield from _links_of(item, depth + 1)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(inner, str):
+                url = inner.get("url") if key in _FIELDS and isinstance(inner, dict) else None
+                if isinstance(url, str) and not _LINK.match(url):
+                    yield url
+                yield from _links_of(inner, depth + 1)
+            elif key in _FIELDS or (_OTHER_FIELDS.search(key) and _LINK.match(inner)):
+                yield inner
 
 
 def _replaced(items: Any, found: Mapping[str, str]) -> Any:
@@ -79,9 +100,9 @@ def _replaced(items: Any, found: Mapping[str, str]) -> Any:
         return items
     copy = dict(items)
     for name, value in items.items():
-        if name in _FIELDS and isinstance(value, str):
+        if name == "image_url" and isinstance(value, str):
             copy[name] = found.get(value, value)
-        elif name in _FIELDS and isinstance(value, dict) and isinstance(value.get("url"), str):
+        elif name == "image_url" and isinstance(value, dict) and isinstance(value.get("url"), str):
             copy[name] = {**value, "url": found.get(value["url"], value["url"])}
         elif name == "content" and isinstance(value, list):
             copy[name] = _replaced(value, found)

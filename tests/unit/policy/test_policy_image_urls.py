@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiq.policy.addresses import NotPublic
-from aiq.policy.image_urls import check_public, has_parts, links, shown, with_data
+from aiq.policy.image_urls import check_public, has_parts, image_links, links, shown, with_data
 
 LINK = "https://example.com/a.png"
 DATA = "data:image/png;base64,AAAA"
@@ -27,14 +28,42 @@ def chat(*parts: Any) -> dict[str, Any]:
         chat({"type": "video_url", "video_url": {"url": LINK}}),
         chat({"type": "input_file", "file_url": LINK}),
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": LINK}]}]},
+        chat({"type": "input_file", "file": {"file_data": LINK}}),
+        chat({"type": "document", "source": {"type": "url", "url": LINK}}),
+        chat({"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": LINK}}]}),
+        chat({"fileData": {"mimeType": "image/png", "fileUri": LINK}}),
     ],
 )
 def test_links_are_found_wherever_a_provider_would_follow_them(body: dict[str, Any]) -> None:
     assert has_parts(body)
     assert links(body) == [LINK]
+
+
+@pytest.mark.parametrize("value", [LINK, {"url": LINK, "detail": "low"}])
+def test_an_image_takes_the_place_of_its_link(value: Any) -> None:
+    body = chat({"type": "text", "text": LINK}, {"type": "image_url", "image_url": value})
+    assert image_links(body) == [LINK]
     replaced = with_data(body, {LINK: DATA})
-    assert links(replaced) == [] and DATA in str(replaced)
+    assert links(replaced) == [] and DATA in str(replaced) and LINK in str(replaced)
     assert links(body) == [LINK]  # which stays as it is
+
+
+def test_links_to_files_are_not_taken_for_images() -> None:
+    body = chat({"type": "input_file", "file_url": LINK})
+    assert image_links(body) == []
+    assert with_data(body, {LINK: DATA}) == body
+
+
+def test_what_only_looks_like_a_field_of_links_is_none() -> None:
+    assert links(chat({"type": "file", "file": {"file_data": "JVBERi0xLjQ="}}, {"type": "x", "uri": "a-name"})) == []
+
+
+def test_a_link_is_found_however_deep_it_stands_or_the_request_is_refused() -> None:
+    part: Any = {"url": "http://127.0.0.1/"}
+    for _ in range(20):
+        part = {"source": part}
+    with pytest.raises(NotPublic, match="too deep"):
+        links(chat(part))
 
 
 @pytest.mark.parametrize("url", [DATA, "gs://bucket/a.png", "S3://bucket/a.png"])
@@ -87,4 +116,5 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(["messages", "input", "n"]), JSON))
 def test_no_body_makes_it_fail(body: dict[str, Any]) -> None:
     has_parts(body)
-    with_data(body, {url: DATA for url in links(body)})
+    with contextlib.suppress(NotPublic):
+        with_data(body, {url: DATA for url in links(body) + image_links(body)})
