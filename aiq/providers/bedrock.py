@@ -103,7 +103,7 @@ class BedrockAdapter(ExternalAdapter):
         if not is_stream(response):
             return WholeBody(self, request, response)
         # Where the model is made to call a tool, what it says before that is not its answer.
-        made = wants_schema(request.body) and self._learnt.schema_of(request.body) is None
+        made = self._learnt.by_tool(request.body)
         return ConverseStream(self, request, response, self._entity.model, int(self._clock()), hold=made)
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
@@ -176,9 +176,14 @@ class BedrockAdapter(ExternalAdapter):
             message = shorten(self._redact(words)) or error_from_body(found.status, body)
             message = f"{name}: {message}" if name else message
         asked = request.body
-        if found.no_text_format and wants_schema(asked):
+        if (
+            found.refused is not None
+            and wants_schema(asked)
+            and (found.refused == "text_format" or not asked.get("tools"))
+        ):
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
-            self._learnt.text_format, kind = False, "adapted"
+            self._learnt.refused.add(found.refused)
+            kind = "adapted"
         limit = found.token_limit
         own_limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
         if limit is not None and own_limit is None and 0 < limit < DEFAULT_MAX_TOKENS:

@@ -7,7 +7,7 @@ exceptions) and AWS's troubleshooting guide. Must never know a request.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aiq.errors import ErrorKind
 from aiq.providers.base import kind_of_status
@@ -40,8 +40,12 @@ _NO_SUCH_MODEL = re.compile(
     r"model identifier is invalid|on-demand throughput|model .{0,100}not (found|exist)", re.IGNORECASE
 )
 _FILTERED = re.compile(r"content filter|blocked by|content policy|safety (filter|system)", re.IGNORECASE)
-_NO_TEXT_FORMAT = re.compile(
-    r"output_?config|text_?format|structured output|json_?schema|response_?format", re.IGNORECASE
+Refused = Literal["text_format", "tool_choice", "tools"]
+"""What a model does not take: structured output, to be made to call a tool, or tools at all."""
+_REFUSED: tuple[tuple[Refused, re.Pattern[str]], ...] = (
+    ("text_format", re.compile(r"output_?config|text_?format|structured output|json_?schema|response_?format", re.I)),
+    ("tool_choice", re.compile(r"tool_?choice", re.I)),
+    ("tools", re.compile(r"tool_?config|tool use|tools", re.I)),
 )
 _UNSUPPORTED = re.compile(
     r"n[o']t (currently )?support|unsupported|not permitted|unknown|extraneous|unrecognized", re.IGNORECASE
@@ -54,8 +58,7 @@ class Failure(NamedTuple):
 
     status: int
     kind: ErrorKind
-    no_text_format: bool = False
-    """The model cannot be asked for structured output."""
+    refused: Refused | None = None
     token_limit: int | None = None
     """The model does not answer so long: it takes at most this as `maxTokens`."""
     clock: bool = False
@@ -90,7 +93,8 @@ def _invalid(words: str) -> Failure:
         return Failure(400, "not_found")
     if _FILTERED.search(words):
         return Failure(400, "content_filter")
-    if _NO_TEXT_FORMAT.search(words) and _UNSUPPORTED.search(words):
-        return Failure(400, "bad_request", no_text_format=True)
+    if _UNSUPPORTED.search(words):
+        refused = next((what for what, pattern in _REFUSED if pattern.search(words)), None)
+        return Failure(400, "bad_request", refused=refused)
     limit = _TOKEN_LIMIT.search(words) if "token" in words.lower() else None
     return Failure(400, "bad_request", token_limit=int(limit[1]) if limit is not None else None)

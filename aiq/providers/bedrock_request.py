@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import orjson
 
 from aiq.providers.anthropic_schema import native_schema
+from aiq.providers.bedrock_errors import Refused
 from aiq.providers.external import data_url
 
 DEFAULT_MAX_TOKENS = 4096
@@ -62,12 +63,11 @@ MAX_SCHEMAS = 256
 class Learnt:
     """What a model has said that it does not take, and the schemas that it was asked for."""
 
-    __slots__ = ("_schemas", "max_tokens", "text_format")
+    __slots__ = ("_schemas", "max_tokens", "refused")
 
     def __init__(self) -> None:
         self._schemas: dict[bytes, str | None] = {}
-        self.text_format = True
-        """Whether it takes `outputConfig.textFormat`."""
+        self.refused: set[Refused] = set()
         self.max_tokens = DEFAULT_MAX_TOKENS
         """What is sent where a request says nothing."""
 
@@ -81,9 +81,13 @@ class Learnt:
             self._schemas[written] = None if native is None else orjson.dumps(native).decode()
         return self._schemas[written]
 
+    def by_tool(self, body: dict[str, Any]) -> bool:
+        """Whether the answer to a request is what a tool is called with."""
+        return wants_schema(body) and "tools" not in self.refused and self.schema_of(body) is None
+
     def schema_of(self, body: dict[str, Any]) -> str | None:
         """The schema that goes into `textFormat`; None where there is none, or a tool has to be called instead."""
-        if not self.text_format or not wants_schema(body):
+        if "text_format" in self.refused or not wants_schema(body):
             return None
         return self.schema_text(body["response_format"]["json_schema"].get("schema") or ANY_OBJECT)
 
@@ -104,7 +108,7 @@ def converse_body(body: dict[str, Any], vendor: str, learnt: Learnt, refuse: Ref
         for name in _CONVERSE & body.keys():
             converse[name] = body[name]
         _options(body, converse, more, vendor, refuse)
-        _answer_format(body, converse, system, learnt, refuse)
+        _answer_format(body, converse, learnt, refuse)
         if "tools" in body or _uses_tools(converse["messages"]):
             _add_tools(body, converse, more, vendor, refuse)
     if system:
@@ -159,14 +163,12 @@ def _options(body: dict[str, Any], converse: dict[str, Any], more: dict[str, Any
         converse["requestMetadata"] = body["metadata"]
 
 
-def _answer_format(
-    body: dict[str, Any], converse: dict[str, Any], system: list[dict[str, Any]], learnt: Learnt, refuse: Refuse
-) -> None:
+def _answer_format(body: dict[str, Any], converse: dict[str, Any], learnt: Learnt, refuse: Refuse) -> None:
     response_format = body.get("response_format")
     if not response_format or response_format["type"] == "text":
         return
     if response_format["type"] == "json_object":
-        system.append({"text": _JSON_INSTRUCTION})
+        _instruct(converse, _JSON_INSTRUCTION)
         return
     if response_format["type"] != "json_schema":
         refuse(f"has no response_format of type '{response_format['type']}'")
@@ -178,11 +180,25 @@ def _answer_format(
         text_format = {"type": "json_schema", "structure": {"jsonSchema": definition}}
         converse["outputConfig"] = {**converse.get("outputConfig", {}), "textFormat": text_format}
         return
+    schema = wanted.get("schema") or ANY_OBJECT
+    if "tools" in learnt.refused:
+        _instruct(converse, f"{_JSON_INSTRUCTION} It follows this JSON schema: {orjson.dumps(schema).decode()}")
+        return
     words = wanted.get("description") or _ANSWER_DESCRIPTION
-    spec = {"name": ANSWER_TOOL, "description": words, "inputSchema": {"json": wanted.get("schema") or ANY_OBJECT}}
+    spec = {"name": ANSWER_TOOL, "description": words, "inputSchema": {"json": schema}}
     converse["toolConfig"] = {"tools": [{"toolSpec": spec}]}
-    if _thinking(body).get("type", "disabled") == "disabled":  # a model that thinks may not be forced to call
+    if "tool_choice" in learnt.refused:
+        _instruct(converse, f"Answer by calling {ANSWER_TOOL}.")
+    elif _thinking(body).get("type", "disabled") == "disabled":  # a model that thinks may not be forced to call
         converse["toolConfig"]["toolChoice"] = {"any": {}}
+
+
+def _instruct(converse: dict[str, Any], words: str) -> None:
+    """Says something at the end of the last turn of the user's: not every model has a system prompt."""
+    for turn in reversed(converse["messages"]):
+        if turn["role"] == "user":
+            turn["content"].append({"text": words})
+            return
 
 
 def _thinking(body: dict[str, Any]) -> dict[str, Any]:

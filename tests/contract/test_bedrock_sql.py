@@ -54,6 +54,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 def session(conf: Any, home: Path, served: Any) -> Iterator[Any]:
     conf.endpoint("claude", served(CLAUDE))
     conf.endpoint("old", served(OLD))
+    conf.endpoint("llama", served("meta.llama3-1-8b-instruct-v1:0"))
     conf.endpoint("titan", served("amazon.titan-embed-text-v2:0", vendor="amazon", task="llm/v1/embeddings"))
     conf.endpoint("cohere", served("cohere.embed-english-v3", vendor="cohere", task="llm/v1/embeddings"))
     conf.endpoint("bearer", served("arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.m-1:0", key="bk-1"))
@@ -100,7 +101,7 @@ def test_a_wrong_secret_is_told_without_it(conf: Any, home: Path, served: Any) -
     assert "InvalidSignatureException" in str(caught.value) and "wrong-secret-key" not in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["claude", "old"])
+@pytest.mark.parametrize("endpoint", ["claude", "old", "llama"])
 def test_structured_output_follows_its_schema(
     session: Any, simulator: SimulatorProcess, ledger_rows: Ledger, endpoint: str
 ) -> None:

@@ -24,6 +24,10 @@ _TOKEN_LIMITS = {"meta.llama3-8b": 2048, "meta.llama3-70b": 2048, "amazon.nova":
 """The longest answers of some models."""
 _NO_TEXT_FORMAT = ("claude-3", "claude-instant", "claude-v2", "amazon.", "meta.", "ai21.", "cohere.")
 """Models without structured output, by a part of their ids."""
+_NO_TOOL_CHOICE = ("meta.", "cohere.")
+"""Models that choose for themselves whether they call a tool."""
+_NO_TOOLS = ("titan-text", "meta.llama3-8b", "meta.llama3-70b")
+"""Models that call none."""
 
 
 def invalid(words: str) -> Refusal:
@@ -226,6 +230,12 @@ def check_converse(body: dict[str, Any], model: str) -> None:
                 f"The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum "
                 f"tokens value that is lower than {limit}."
             )
+    if "toolConfig" in body and any(part in model for part in _NO_TOOLS):
+        raise invalid("This model doesn't support tool use.")
+    for choice in body.get("toolConfig", {}).get("toolChoice", {}):
+        if choice != "auto" and any(part in model for part in _NO_TOOL_CHOICE):
+            field = f"toolConfig.toolChoice.{choice}"
+            raise invalid(f"This model doesn't support the {field} field. Remove {field} and try again.")
     _check_turns(body.get("messages") or [], has_tools="toolConfig" in body)
     text_format = body.get("outputConfig", {}).get("textFormat")
     if text_format is not None:

@@ -287,7 +287,8 @@ def test_keys_of_any_name_are_asked_for_by_a_tool(encode: Any) -> None:
 
 def test_json_without_a_schema_is_an_instruction(encode: Any) -> None:
     body = encode(response_format={"type": "json_object"})
-    assert "JSON object" in body["system"][0]["text"]
+    (turn,) = body["messages"]  # where every model reads it
+    assert turn["content"][0] == {"text": "Hi"} and "JSON object" in turn["content"][1]["text"]
     assert "outputConfig" not in body
 
 

@@ -289,6 +289,31 @@ def test_a_model_without_structured_output_is_made_to_call_a_tool(make: Any, ada
     assert failed(decode, words, 400, make.request()).kind == "bad_request"
 
 
+def test_a_model_that_takes_less_is_asked_in_a_simpler_way(make: Any, adapter: Any, decode: Any) -> None:
+    request = make.request(body={"messages": [{"role": "user", "content": "Hi"}], "response_format": SCHEMA})
+    tool, text_format = "toolConfig", "outputConfig"
+    for words, there, said in (
+        ("outputConfig.textFormat is not supported", [tool], "Hi"),
+        (
+            "This model doesn't support the toolConfig.toolChoice.any field.",
+            [tool],
+            f"Answer by calling {ANSWER_TOOL}.",
+        ),
+        ("This model doesn't support tool use.", [], '{"type":"object"}'),
+    ):
+        assert failed(decode, {"message": words}, 400, request).kind == "adapted"
+        body = orjson.loads(adapter.encode(request).body)
+        assert [name for name in (tool, text_format) if name in body] == there
+        assert said in body["messages"][0]["content"][-1]["text"]
+        assert "toolChoice" not in body.get(tool, {}) or said == "Hi"
+
+
+def test_tools_of_ones_own_are_not_done_without(make: Any, decode: Any) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    request = make.request(body={"messages": [], "response_format": SCHEMA, "tools": tools})
+    assert failed(decode, {"message": "This model doesn't support tool use."}, 400, request).kind == "bad_request"
+
+
 def test_a_model_that_thinks_is_not_forced_to_call(make: Any, adapter: Any, decode: Any) -> None:
     body = {"messages": [{"role": "user", "content": "Hi"}], "response_format": SCHEMA}
     words = {"message": "outputConfig.textFormat: unsupported"}
