@@ -81,37 +81,30 @@ class FaultRate:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """US dollars per million tokens.
+    """US dollars per million tokens, in the fields of `prices` in aiq.yml. What is None costs what input does.
 
-    Input that was read from the cache or written to it costs what other input does where its price is None. A request
-    with more than `long_above` input tokens costs `long_input_per_mtok` and `long_output_per_mtok` for all its tokens,
-    cached ones in the same proportion.
+    `tiers` are the prices of longer prompts, shortest first: where a request has more than `above_input_tokens`, they
+    hold for all its tokens.
     """
 
     input_per_mtok: float
     output_per_mtok: float
     cached_input_per_mtok: float | None = None
     cache_write_per_mtok: float | None = None
-    long_above: int | None = None
-    long_input_per_mtok: float | None = None
-    long_output_per_mtok: float | None = None
+    above_input_tokens: int = 0
+    tiers: tuple[TokenPrice, ...] = ()
 
-    def is_long(self, input_tokens: int) -> bool:
-        """Whether a request is billed at the prices for long prompts."""
-        return self.long_above is not None and input_tokens > self.long_above
+    def of(self, input_tokens: int) -> TokenPrice:
+        """The tier of a request."""
+        return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input_tokens), self)
 
-    def cost_usd(self, counted: Sequence[int], *, long: bool) -> float:
-        """US dollars of (requests, input, cached, written, output, ...) tokens, of which input has the next two."""
-        _, total, cached, written, output = counted[:5]
+    def cost_usd(self, total: int, cached: int, written: int, output: int) -> float:
+        """US dollars of tokens of this tier; the total input has the cached and the written ones within it."""
         fresh = self.input_per_mtok
         read = fresh if self.cached_input_per_mtok is None else self.cached_input_per_mtok
         write = fresh if self.cache_write_per_mtok is None else self.cache_write_per_mtok
-        out, factor = self.output_per_mtok, 1.0
-        if long:
-            factor = 1.0 if self.long_input_per_mtok is None or not fresh else self.long_input_per_mtok / fresh
-            out = out if self.long_output_per_mtok is None else self.long_output_per_mtok
-        spent = ((total - cached - written) * fresh + cached * read + written * write) * factor
-        return (spent + output * out) / 1e6
+        spent = (total - cached - written) * fresh + cached * read + written * write + output * self.output_per_mtok
+        return spent / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +189,7 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """The same profile as JSON values; `from_dict` reads it back."""
         data = asdict(self)
-        data["prices"] = {model: asdict(price) for model, price in self.prices}
+        data["prices"] = {model: _price_dict(price) for model, price in self.prices}
         return data
 
 
@@ -310,22 +303,30 @@ def _prices(data: object) -> tuple[tuple[str, TokenPrice], ...]:
         return ()
     if not isinstance(data, Mapping):
         raise ConfigError(f"expected a mapping from model to price, got {data!r}", field="prices")
-    prices = []
-    for model, price in data.items():
-        fields = _Fields(price, f"prices.{model}")
-        long_above = fields.integer("long_above", 0, 1, 10**9)
-        value = TokenPrice(
-            fields.number("input_per_mtok", 0.0, 0, 1e6),
-            fields.number("output_per_mtok", 0.0, 0, 1e6),
-            fields.optional("cached_input_per_mtok", 0, 1e6),
-            fields.optional("cache_write_per_mtok", 0, 1e6),
-            long_above or None,
-            fields.optional("long_input_per_mtok", 0, 1e6),
-            fields.optional("long_output_per_mtok", 0, 1e6),
-        )
-        fields.refuse_rest()
-        prices.append((str(model), value))
-    return tuple(prices)
+    return tuple((str(model), _price(_Fields(price, f"prices.{model}"))) for model, price in data.items())
+
+
+def _price(fields: _Fields, *, tier: bool = False) -> TokenPrice:
+    above = fields.integer("above_input_tokens", 0, 1, 10**9) if tier else 0
+    tiers = () if tier else tuple(_price(item, tier=True) for item in fields.items("tiers"))
+    price = TokenPrice(
+        fields.number("input_per_mtok", 0.0, 0, 1e6),
+        fields.number("output_per_mtok", 0.0, 0, 1e6),
+        fields.optional("cached_input_per_mtok", 0, 1e6),
+        fields.optional("cache_write_per_mtok", 0, 1e6),
+        above,
+        tuple(sorted(tiers, key=lambda price: price.above_input_tokens)),
+    )
+    fields.refuse_rest()
+    return price
+
+
+def _price_dict(price: TokenPrice) -> dict[str, Any]:
+    data = asdict(price)
+    del data["above_input_tokens"]
+    for tier in data["tiers"]:
+        del tier["tiers"]
+    return data
 
 
 def _line(node: yaml.Node | None, field: str) -> int | None:

@@ -68,7 +68,7 @@ def test_a_request_that_failed_is_on_nobodys_bill() -> None:
 
 
 def test_a_long_prompt_is_billed_at_its_own_price() -> None:
-    tiered = TokenPrice(1.0, 2.0, 0.5, long_above=1000, long_input_per_mtok=3.0, long_output_per_mtok=4.0)
+    tiered = TokenPrice(1.0, 2.0, 0.5, tiers=(TokenPrice(3.0, 4.0, 1.5, above_input_tokens=1000),))
     provider = _provider(tiered)
     short, long, again = (_usage(_send(provider, "x" * length)) for length in (3000, 5000, 5000))
     expected = short["prompt_tokens"] * 1.0 + short["completion_tokens"] * 2.0

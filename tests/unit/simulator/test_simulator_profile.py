@@ -24,7 +24,10 @@ faults:
   - {kind: '503', rate: 0.05, models: [gpt-4o-mini]}
 prices:
   gpt-4o-mini: {input_per_mtok: 0.15, output_per_mtok: 0.6, cached_input_per_mtok: 0.075}
-  long: {input_per_mtok: 1, output_per_mtok: 2, long_above: 200000, long_input_per_mtok: 2, long_output_per_mtok: 3}
+  long:
+    input_per_mtok: 1
+    output_per_mtok: 2
+    tiers: [{above_input_tokens: 200000, input_per_mtok: 2, output_per_mtok: 3}]
 keys: [sk-one]
 label: false
 """
@@ -45,7 +48,7 @@ def test_a_profile_file_is_read_whole(tmp_path: Path) -> None:
         faults=(FaultRate("503", 0.05, ("gpt-4o-mini",)),),
         prices=(
             ("gpt-4o-mini", TokenPrice(0.15, 0.6, 0.075)),
-            ("long", TokenPrice(1, 2, None, None, 200_000, 2, 3)),
+            ("long", TokenPrice(1, 2, tiers=(TokenPrice(2, 3, above_input_tokens=200_000),))),
         ),
         keys=("sk-one",),
         label=False,
