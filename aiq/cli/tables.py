@@ -86,6 +86,9 @@ def vacuum(
 
 
 def _open(home: Home) -> Tables:
+    from aiq.config.load import load_config
+    from aiq.ledger.delta import root_of
     from aiq.ledger.tables import Tables
 
-    return Tables(home_folder(home))
+    place = home_folder(home)
+    return Tables(place, root_of(place, load_config(None, place).settings))

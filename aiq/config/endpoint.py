@@ -361,6 +361,10 @@ class Settings:
     """Who shares rate limits: all processes on one home, nobody, or all that use one Redis."""
     limits_redis_url: str | None = None
     limits_redis_password: Secret | None = None
+    tables: str | None = None
+    """Where the Delta tables are: a folder or an object store's URI; None: in the home."""
+    storage_options: dict[str, str | Secret] = field(default_factory=dict)
+    """What the object store's client is told, by deltalake's names."""
     prices: dict[str, Price] = field(default_factory=dict)
     """By model name."""
     endpoints: dict[str, EndpointSettings] = field(default_factory=dict)

@@ -6,6 +6,7 @@ All keys are flat and are the names of `Settings`, so that one page of a sample 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal, NamedTuple, cast
@@ -22,6 +23,7 @@ from aiq.errors import ConfigError, StatementError
 MAX_CONCURRENCY = 16_384
 MAX_EMBEDDING_BATCH_ROWS = 2048
 """OpenAI's limit of inputs in one embeddings request."""
+_SECRET_OPTION = re.compile(r"secret|password|token|sas|account_key|credential", re.IGNORECASE)
 _KNOWN = tuple(Settings.__dataclass_fields__)
 
 
@@ -81,6 +83,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     sections = members["endpoints"].mapping() if "endpoints" in members else {}
     endpoints = {name: _read_endpoint_settings(node, store) for name, node in sections.items()}
     prices = members["prices"].mapping() if "prices" in members else {}
+    options = members["storage_options"].mapping() if "storage_options" in members else {}
     settings = Settings(
         concurrency=whole("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
         transport=cast(
@@ -112,6 +115,8 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         ),
         limits_redis_url=_read_redis(members["limits_redis_url"]) if "limits_redis_url" in members else None,
         limits_redis_password=_read_password(password, store) if password else None,
+        tables=_read_tables(members["tables"]) if "tables" in members else None,
+        storage_options={name: _read_option(name, node, store) for name, node in options.items()},
         prices={model: _read_price(node) for model, node in prices.items()},
         endpoints={name: own for name, (own, _) in endpoints.items()},
     )
@@ -198,6 +203,23 @@ def _read_password(node: Node, store: SecretStore) -> Secret:
     if "{{" not in node.text():
         node.fail("expected a secret reference {{secrets/<scope>/<key>}}, because this file is no place for a password")
     return read_reference(node, store, node.field)
+
+
+def _read_tables(node: Node) -> str:
+    """A folder, which must be absolute because workers on other hosts have other working folders, or a URI."""
+    place = node.text().rstrip("/")
+    scheme, found, rest = place.partition("://")
+    if not (os.path.isabs(place) or (found and scheme.isalnum() and rest)) or not place.isprintable():
+        node.fail("expected an absolute folder, or a URI such as s3://bucket/aiq")
+    return place
+
+
+def _read_option(name: str, node: Node, store: SecretStore) -> str | Secret:
+    if _SECRET_OPTION.search(name) and "{{" not in node.raw:
+        node.fail("expected a secret reference {{secrets/<scope>/<key>}}, because this file is no place for a secret")
+    if isinstance(node.value, bool):
+        return "true" if node.value else "false"
+    return read_reference(node, store, node.field) if "{{" in node.raw else node.raw
 
 
 def _read_ca_file(node: Node, folder: str) -> str:

@@ -26,7 +26,6 @@ from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.settings import set_statement, without_hints
 from aiq.errors import AiqError, BudgetExceeded, StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
-from aiq.ledger.tables import Tables
 from aiq.plan.estimate import Estimate, Terms, estimate, total
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa
     seconds = time.monotonic() - started
     if result is not None:
         session._results.drop(result)
-    ledger = taken_by(Tables(session.gateway.ledger.home), statement.id)
+    ledger = taken_by(session.gateway.ledger.tables, statement.id)
     endpoints = [row.endpoint for row in explanation.calls]
     of_sites = iter(actuals.taken([site for site in explanation.sites if site is not None]))
     taken = []
@@ -253,5 +252,5 @@ def terms_of(gateway: Gateway, caller: Caller, name: str) -> Terms:
         gateway.prices(name),
         gateway.calls_per_minute(name, caller),
         texts_per_call(settings, endpoint) if endpoint.task == "llm/v1/embeddings" else 1,
-        history_of(Tables(gateway.ledger.home), endpoint),
+        history_of(gateway.ledger.tables, endpoint),
     )

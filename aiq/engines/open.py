@@ -15,6 +15,7 @@ from aiq.config.reload import Reload
 from aiq.config.share import part_of_limits
 from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
+from aiq.ledger.delta import root_of
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.shared import SharedAnswers
 from aiq.ledger.shared_file import FileAnswers
@@ -54,10 +55,12 @@ def open_gateway(
 
 
 def _ledger(home: Path, settings: Settings) -> Ledger:
-    ledger = _ledgers.get(str(home))
+    root = root_of(home, settings)
+    place = f"{home} {root}"
+    ledger = _ledgers.get(place)
     if ledger is None:
-        ledger = _ledgers[str(home)] = Ledger.open(
-            home, account_id=settings.account_id, workspace_id=settings.workspace_id
+        ledger = _ledgers[place] = Ledger.open(
+            home, account_id=settings.account_id, workspace_id=settings.workspace_id, root=root
         )
     return ledger
 

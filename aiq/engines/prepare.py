@@ -24,7 +24,6 @@ from aiq.functions.signature import FUNCTION, bind
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
-from aiq.ledger.tables import Tables
 from aiq.plan import calls
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
 from aiq.plan.lift import Lifted, NotLifted, lift, reason_not_to
@@ -187,16 +186,16 @@ class Preparation:
     def _with_ledger_tables(self, text: str) -> str:
         """The ledger's tables by their three-part names, as fresh as the last finished statement."""
         ledger = self.gateway.ledger
-        tables = Tables(ledger.home)
+        tables = ledger.tables
         known = {name: PAYLOAD_SCHEMA for name in self._payload_tables()} | SYSTEM_TABLES
-        names = {*known, *tables.names()}
+        names = {*known, *tables.names(known)}
         tokens = calls.tokenize(text)
         if unknown := calls.find_unknown_tables(tokens, names):
             raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
         found = calls.find_tables(tokens, names)
         if found:
             self.commit()
-        written = set(tables.names())
+        written = set(tables.names(known))
         replacements = {
             name: engine.attach_ledger(self.con, name, tables if name in written else known[name].empty_table())
             for name in {name for _, _, name in found}

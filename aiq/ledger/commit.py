@@ -33,6 +33,11 @@ class Workspace(NamedTuple):
     home: Path
     account_id: str | None = None
     workspace_id: str | None = None
+    root: delta.Location | None = None
+
+    def table(self, name: str) -> delta.Location:
+        """Where a table lies."""
+        return delta.located(self.root or self.home / "tables", name)
 
 
 def drain(spool: Spool, workspace: Workspace) -> None:
@@ -52,7 +57,7 @@ def drain(spool: Spool, workspace: Workspace) -> None:
                 continue
             try:
                 parts = [(spool.app_id, pa.concat_tables(tables))]
-                _append({spool.app_id: position.after}, workspace.home, name, parts)
+                _append({spool.app_id: position.after}, workspace, name, parts)
             except LedgerError as error:
                 failed[name] = error
         waiting.clear()
@@ -95,7 +100,7 @@ def drain_together(spools: Sequence[Spool], workspace: Workspace) -> None:
     failed = []
     for name, parts in waiting.items():
         try:
-            _append({app_id: last[app_id] for app_id, _ in parts}, workspace.home, name, parts)
+            _append({app_id: last[app_id] for app_id, _ in parts}, workspace, name, parts)
         except LedgerError as error:
             failed.append(str(error))
     if failed:
@@ -134,7 +139,7 @@ class _Position:
             yield sum(len(payload) for _, payload in read), outcomes
 
 
-def _append(last: dict[str, int], home: Path, name: str, parts: Sequence[tuple[str, pa.Table]]) -> None:
+def _append(last: dict[str, int], workspace: Workspace, name: str, parts: Sequence[tuple[str, pa.Table]]) -> None:
     """Appends rows by spool. `last` is how far each spool has been read."""
 
     def missing(table: DeltaTable) -> pa.Table:
@@ -146,5 +151,4 @@ def _append(last: dict[str, int], home: Path, name: str, parts: Sequence[tuple[s
             fresh.append((data if whole else data.filter(pc.greater(seq, version))).drop_columns([SEQ]))
         return fresh[0] if len(fresh) == 1 else pa.concat_tables(fresh)
 
-    path = delta.table_path(home, name)
-    delta.append(path, name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing)
+    delta.append(workspace.table(name), name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing)

@@ -6,12 +6,13 @@ moves in the same commit as the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from aiq.config.endpoint import Secret, Settings
 from aiq.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -27,16 +28,57 @@ _UNSEARCHED = {"request", "response", "error_message"}
 """Long texts, of which minimum and maximum cost time and help nobody."""
 
 
+class Remote(NamedTuple):
+    """A table, or the root of tables, in an object store. `options` are deltalake's `storage_options`."""
+
+    uri: str
+    options: Mapping[str, str | Secret] = {}
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def revealed(self) -> dict[str, str]:
+        """The options as the store's client takes them. Raises SecretError for one that cannot be found."""
+        return {name: value.reveal() if isinstance(value, Secret) else value for name, value in self.options.items()}
+
+
+Location = Path | Remote
+
+
+def root_of(home: Path, settings: Settings) -> Location:
+    """Where the tables of a home lie: in it, unless the settings say otherwise."""
+    if settings.tables is None:
+        return home / "tables"
+    if "://" in settings.tables:
+        return Remote(settings.tables, settings.storage_options)
+    return Path(settings.tables)
+
+
 def table_path(home: Path, name: str) -> Path:
+    """Where a table lies that is in its home."""
+    return _path(home / "tables", name)
+
+
+def located(root: Location, name: str) -> Location:
     """Where the table `<catalog>.<schema>.<table>` lies. Raises LedgerError for a name that is no such thing."""
+    if isinstance(root, Path):
+        return _path(root, name)
+    return Remote("/".join([root.uri, *_parts(name)]), root.options)
+
+
+def _path(root: Path, name: str) -> Path:
+    return root.joinpath(*_parts(name))
+
+
+def _parts(name: str) -> list[str]:
     parts = name.split(".")
     if len(parts) != 3 or any(not part.strip() or "/" in part or "\\" in part or "\0" in part for part in parts):
         raise LedgerError(f"{name!r} is no table name; expected <catalog>.<schema>.<table>")
-    return home.joinpath("tables", *parts)
+    return parts
 
 
 def append(
-    path: Path,
+    path: Location,
     name: str,
     schema: pa.Schema,
     transactions: dict[str, int],
@@ -74,12 +116,12 @@ def append(
     raise AssertionError("unreachable")
 
 
-def open_table(path: Path, name: str) -> DeltaTable | None:
+def open_table(path: Location, name: str) -> DeltaTable | None:
     """The table as it is now, None where there is none. Raises LedgerError for a damaged one."""
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
-    if not (path / "_delta_log").is_dir():
+    if isinstance(path, Path) and not (path / "_delta_log").is_dir():
         if next(path.glob("*.parquet"), None) is not None:
             raise LedgerError(
                 f"table {name}: {path} has data files and no _delta_log. Restore the log or move the folder away; "
@@ -87,14 +129,14 @@ def open_table(path: Path, name: str) -> DeltaTable | None:
             )
         return None
     try:
-        return DeltaTable(path)
+        return DeltaTable(path) if isinstance(path, Path) else DeltaTable(path.uri, storage_options=path.revealed())
     except TableNotFoundError:
         return None
     except Exception as error:
         raise unusable(path, name, error) from error
 
 
-def unusable(path: Path, name: str, error: Exception) -> LedgerError:
+def unusable(path: Location, name: str, error: Exception) -> LedgerError:
     """The error of a table that cannot be read or written, with the first line of what Delta said."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
     return LedgerError(
@@ -103,7 +145,7 @@ def unusable(path: Path, name: str, error: Exception) -> LedgerError:
     )
 
 
-def open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
+def open_or_create(path: Location, name: str, schema: pa.Schema) -> DeltaTable:
     """The table, made if there is none; where it is ours alone, with the columns it lacks. Raises LedgerError."""
     from deltalake import DeltaTable, Schema
     from deltalake.exceptions import DeltaError
@@ -113,9 +155,11 @@ def open_or_create(path: Path, name: str, schema: pa.Schema) -> DeltaTable:
         return _with_columns(table, schema) if name.startswith(_OWN) else table
     flat = [f.name for f in schema if not pa.types.is_nested(f.type) and f.name not in _UNSEARCHED]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if isinstance(path, Path):
+            path.mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
-            path,
+            path if isinstance(path, Path) else path.uri,
+            storage_options=None if isinstance(path, Path) else path.revealed(),
             schema=Schema.from_arrow(schema),
             name=name,
             mode="error",

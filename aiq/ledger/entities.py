@@ -39,8 +39,9 @@ def sync_entities(
     processes may call it at once. Raises LedgerError.
     """
     wanted = {endpoint.name: (endpoint, _digest(endpoint)) for endpoint in endpoints}
-    path = delta.table_path(workspace.home, SERVED_ENTITIES_TABLE)
-    known = _known(workspace.home) if (path / "_delta_log").is_dir() else {}
+    path = workspace.table(SERVED_ENTITIES_TABLE)
+    there = not isinstance(path, Path) or (path / "_delta_log").is_dir()
+    known = _known(workspace.home) if there else {}
     if all(known.get(name, [None])[0] == digest for name, (_, digest) in wanted.items()):
         return {name: known[name][1] for name in wanted}
     try:
@@ -53,7 +54,7 @@ def sync_entities(
 
 
 def _sync(
-    workspace: Workspace, path: Path, wanted: dict[str, tuple[Endpoint, str]], created_by: str, now_s: float
+    workspace: Workspace, path: delta.Location, wanted: dict[str, tuple[Endpoint, str]], created_by: str, now_s: float
 ) -> dict[str, int]:
     versions: dict[str, int] = {}
     changed: list[Endpoint] = []

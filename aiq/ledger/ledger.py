@@ -20,8 +20,10 @@ from pathlib import Path
 from aiq.config.endpoint import Endpoint
 from aiq.errors import LedgerError
 from aiq.ledger import commit, entities, groups, recovery
+from aiq.ledger.delta import Location
 from aiq.ledger.records import Intent, Outcome
 from aiq.ledger.spool import Spool
+from aiq.ledger.tables import Tables
 
 COMMIT_BYTES = 64 * 1024 * 1024
 """Spooled bytes that are committed without waiting for more."""
@@ -84,11 +86,13 @@ class Ledger:
         commit_rows: int = 50_000,
         clock: Callable[[], float] = time.time,
         power_safe: bool = False,
+        root: Location | None = None,
     ) -> Ledger:
         """The ledger of `home`, which is created (mode 0700) if need be; recovers what dead processes left there.
 
         `clock` gives UTC seconds. `power_safe` makes every group survive a power cut, not only `kill -9`, at the price
-        of an fsync per group. Raises LedgerError where the folder cannot be written.
+        of an fsync per group. `root` is where the tables are, if not in the home. Raises LedgerError where the folder
+        cannot be written.
         """
         home = Path(home).absolute()
         try:
@@ -100,7 +104,7 @@ class Ledger:
             raise LedgerError(
                 f"the home folder {home} is not writable ({error}). Set AIQ_HOME or home=... to a folder that is"
             ) from error
-        workspace = commit.Workspace(home, account_id, workspace_id)
+        workspace = commit.Workspace(home, account_id, workspace_id, root)
         ledger = cls(spool, workspace, commit_rows=commit_rows, clock=clock)
         atexit.register(ledger._at_exit)
         try:
@@ -216,6 +220,11 @@ class Ledger:
                 self._rows = self._bytes = 0
             done.close()
             recovery.recover_in_turn(self.home / "spool", self._workspace, self._spool.path)
+
+    @property
+    def tables(self) -> Tables:
+        """The tables, for reading."""
+        return Tables(self.home, self._workspace.root)
 
     def sync_entities(self, endpoints: Iterable[Endpoint], created_by: str) -> dict[str, int]:
         """Brings `system.serving.served_entities` up to date. Returns the configuration version by endpoint name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from aiq.errors import LedgerError
 from aiq.ledger import delta
+from aiq.ledger.records import SYSTEM_TABLES
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -30,28 +32,31 @@ class TableInfo(NamedTuple):
 
 
 class Tables:
-    """The tables under `<home>/tables/<catalog>/<schema>/<table>`. Names are `<catalog>.<schema>.<table>`."""
+    """The tables under `<root>/<catalog>/<schema>/<table>`. Names are `<catalog>.<schema>.<table>`."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, root: delta.Location | None = None) -> None:
+        """`root` is where they are, if not in `home`."""
+        self._root = root or home / "tables"
 
-    def names(self) -> list[str]:
-        """All tables, sorted."""
-        logs = (self._home / "tables").glob("*/*/*/_delta_log")
-        return sorted(".".join(log.parent.parts[-3:]) for log in logs)
+    def names(self, known: Iterable[str] = ()) -> list[str]:
+        """All tables, sorted. In an object store, which is not listed, those of the system and of `known`."""
+        if isinstance(self._root, Path):
+            return sorted(".".join(log.parent.parts[-3:]) for log in self._root.glob("*/*/*/_delta_log"))
+        names = {*SYSTEM_TABLES, *known}
+        return sorted(name for name in names if delta.open_table(delta.located(self._root, name), name) is not None)
 
-    def path(self, name: str) -> Path:
-        """The table's folder. Raises LedgerError for a table that does not exist, naming the nearest."""
-        names = self.names()
+    def path(self, name: str) -> delta.Location:
+        """The table's folder or URI. Raises LedgerError for a table that does not exist, naming the nearest."""
+        names = self.names([name])
         if name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.4) or names
             hint = f"did you mean {near[0]}?" if near else "nothing has been recorded yet."
-            raise LedgerError(f"there is no table {name} in {self._home}; {hint}")
-        return delta.table_path(self._home, name)
+            raise LedgerError(f"there is no table {name} in {self._root}; {hint}")
+        return delta.located(self._root, name)
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Makes a table in which nothing was recorded yet. Raises LedgerError."""
-        delta.open_or_create(delta.table_path(self._home, name), name, schema)
+        delta.open_or_create(delta.located(self._root, name), name, schema)
 
     def info(self) -> list[TableInfo]:
         """Rows, files, bytes, version and last commit of every table. Raises LedgerError for a damaged one."""
@@ -60,9 +65,11 @@ class Tables:
     def parquet_files(self, name: str) -> list[str] | None:
         """The data files of the latest version; None where they alone do not tell the table's rows.
 
-        That is so where somebody enabled deletion vectors or column mapping, partitioned the table, or changed its
-        columns: then `to_arrow` reads it.
+        That is so in an object store, and where somebody enabled deletion vectors or column mapping, partitioned the
+        table, or changed its columns: then `to_arrow` reads it.
         """
+        if not isinstance(self._root, Path):
+            return None
         table = self._open(name)
         protocol, configuration = table.protocol(), table.metadata().configuration
         mapped = configuration.get("delta.columnMapping.mode", "none") != "none"
@@ -107,7 +114,7 @@ class Tables:
     def _open(self, name: str) -> DeltaTable:
         table = delta.open_table(self.path(name), name)
         if table is None:
-            raise LedgerError(f"there is no table {name} in {self._home} any more")
+            raise LedgerError(f"there is no table {name} in {self._root} any more")
         return table
 
     def _info(self, name: str) -> TableInfo:

@@ -34,7 +34,6 @@ from aiq.engines.spark.statement import finish
 from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
-from aiq.ledger.tables import Tables
 from aiq.plan.estimate import Counted, estimate, total
 from aiq.request import Caller
 
@@ -185,7 +184,7 @@ class Session:
         started = time.monotonic()
         self._sql(text, params, statement).write.format("noop").mode("overwrite").save()
         seconds = time.monotonic() - started
-        ledger = taken_by(Tables(self.gateway.ledger.home), statement)
+        ledger = taken_by(self.gateway.ledger.tables, statement)
         endpoints = [row.endpoint for row in explanation.calls]
         taken = [  # the ledger knows endpoints, and no call
             ledger.get(row.endpoint, NOTHING) if endpoints.count(row.endpoint) == 1 else Taken()

@@ -27,10 +27,10 @@ def ledger_views(spark: SparkSession) -> list[str]:
     it, what was there when this was called. Raises LedgerError.
     """
     gateway, _ = registration(spark)
-    tables = Tables(gateway.ledger.home)
+    tables = gateway.ledger.tables
     gateway.ledger.commit()
     names = []
-    for name in sorted({*_known(gateway), *tables.names()}):
+    for name in sorted({*_known(gateway), *tables.names(_known(gateway))}):
         view = name.replace(".", "_").replace("-", "_")
         _read(spark, gateway, tables, name).createOrReplaceTempView(f"`{view}`")
         names.append(view)
@@ -42,8 +42,8 @@ def with_ledger_tables(spark: SparkSession, gateway: Gateway, text: str) -> str:
 
     Raises StatementError for a name in the ledger's schemas that no table has.
     """
-    tables = Tables(gateway.ledger.home)
-    names = {*_known(gateway), *tables.names()}
+    tables = gateway.ledger.tables
+    names = {*_known(gateway), *tables.names(_known(gateway))}
     tokens = calls.tokenize(text)
     if unknown := calls.find_unknown_tables(tokens, names):
         raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
@@ -81,7 +81,7 @@ def _read(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> D
 
 def _path(gateway: Gateway, tables: Tables, name: str) -> str:
     """Where a table lies, which is made if nothing was recorded in it yet."""
-    if name not in tables.names():
+    if name not in tables.names([name]):
         tables.create(name, SYSTEM_TABLES.get(name, PAYLOAD_SCHEMA))
     return str(tables.path(name))
 
