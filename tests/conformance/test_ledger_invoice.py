@@ -1,4 +1,4 @@
-"""What the ledger says was spent is what the providers bill, to the token and the cent, whatever went wrong on the way."""
+"""What the ledger says was spent is what the providers bill, to the token and the cent, whatever went wrong before."""
 
 from __future__ import annotations
 
