@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from aiq.batch.answers import decoded, encoded
+from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
 from aiq.batch.slots import Ask, Slot
@@ -47,9 +48,10 @@ class SharedStatement(Statement):
         statement_id: str,
         *,
         kept: KeptAnswers | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """`shared_for` says with whom the answers of an endpoint are shared; None: with nobody."""
-        super().__init__(gateway, caller, kept=kept, statement_id=statement_id)
+        super().__init__(gateway, caller, kept=kept, budget=budget, statement_id=statement_id)
         self._store, self._shared_for = store, shared_for
         self._claimed: dict[bytes, Shared] = {}
         self._claiming = threading.Lock()

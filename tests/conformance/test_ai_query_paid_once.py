@@ -86,6 +86,7 @@ def test_the_next_statement_asks_anew(engine: Engine) -> None:
     assert engine.requests() == 2
 
 
+@pytest.mark.engines("duckdb")
 def test_reading_a_result_twice_costs_nothing(table: Engine) -> None:
     result = table.session.sql("SELECT ai_query('chat', body) AS r FROM t")
     assert result is not None

@@ -64,8 +64,11 @@ class Workers:
         job: Callable[[int], Job],
         files: Files,
         cost: Callable[[Compiled], float],
+        left_usd: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`left_usd` says what may still be spent, in US dollars; None for any."""
         self._sites, self._job, self._files, self._cost = sites, job, files, cost
+        self._left_usd = left_usd
         self._groups: dict[Any, int] = {}
 
     def group(self, site: int) -> int:
@@ -82,8 +85,13 @@ class Workers:
         request, *files = map(to_arrow_type, types)
         self._sites[site].site.check(request, files[0] if files else None)
 
-    def ask(self, site: int, requests: DataFrame) -> DataFrame:
+    def ask(self, site: int, requests: DataFrame, beside: int) -> DataFrame:
         job, kind = self._job(site), result_type(self._sites[site])
+        left_usd = self._left_usd()
+        if left_usd is not None:  # of tasks whose number is known, each may spend its share
+            tasks = job.origin.slots
+            requests = requests.repartition(tasks, KEY)
+            job = job._replace(budget_usd=left_usd / tasks / (beside + 1))
 
         def answered(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
             return asked(batches, job)

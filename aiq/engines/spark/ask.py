@@ -37,7 +37,7 @@ def ask(batches: Iterator[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatch]
     """
     gateway = opened(job.origin)
     site = CallSite(gateway.open_endpoint(job.endpoint), job.options, error_field=job.error_field)
-    statement = part_of(gateway, job.origin, job.statement)
+    statement = part_of(gateway, job.origin, job.statement, budget_usd=job.budget_usd)
 
     def answered(rows: pa.RecordBatch) -> pa.RecordBatch:
         files = rows.column(FILES) if FILES in rows.schema.names else None

@@ -85,7 +85,8 @@ def _parts(gateway: Gateway, slots: int, hosts: int) -> int:
 class Job(NamedTuple):
     """One `ai_query(...)` of one statement, for `ask`. `statement` is its id in the ledger, everywhere the same.
 
-    Without one it is Spark's SQL execution that is one statement.
+    Without one it is Spark's SQL execution that is one statement. `budget_usd` is what each task may spend on it, in US
+    dollars; None for any.
     """
 
     origin: Origin
@@ -93,6 +94,7 @@ class Job(NamedTuple):
     endpoint: str
     options: Options
     error_field: str = "result"
+    budget_usd: float | None = None
 
 
 def answer_type(gateway: Gateway, endpoint: str, options: Options, *, error_field: str = "result") -> pa.DataType:

@@ -46,8 +46,11 @@ class Answering(Protocol):
         """Raises FunctionError for a request, or files, of the wrong type. Makes no call."""
         ...
 
-    def ask(self, site: int, requests: DataFrame) -> DataFrame:
-        """The answers of distinct requests: columns `key`, `answer`, in storage that outlives the workers."""
+    def ask(self, site: int, requests: DataFrame, beside: int) -> DataFrame:
+        """The answers of distinct requests: columns `key`, `answer`, in storage that outlives the workers.
+
+        So many others are asked `beside` it.
+        """
         ...
 
     def kept(self, rows: DataFrame) -> DataFrame:
@@ -91,12 +94,12 @@ class Lifting:
     def _together(self, fresh: Sequence[tuple[int, int, DataFrame]]) -> list[DataFrame]:
         """The answers to requests that do not depend on each other."""
         if len(fresh) == 1:
-            return [self.answering.ask(fresh[0][1], fresh[0][2])]
+            return [self.answering.ask(fresh[0][1], fresh[0][2], 0)]
         from pyspark import inheritable_thread_target
 
         ask = inheritable_thread_target(self.catalyst.spark)(self.answering.ask)
         with ThreadPoolExecutor(len(fresh)) as pool:
-            return list(pool.map(lambda one: ask(one[1], one[2]), fresh))
+            return list(pool.map(lambda one: ask(one[1], one[2], len(fresh) - 1), fresh))
 
     def answers(self, group: int) -> DataFrame:
         """All answers of a group so far: `key`, `answer`."""

@@ -6,7 +6,7 @@ Knows what a statement says; runs nothing but its constants.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiq.engines.sites import Compiled, compiled
@@ -18,8 +18,6 @@ from aiq.plan import calls
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 DIALECT = "databricks"
 PREFIX = "__aiq_"
@@ -44,13 +42,13 @@ def is_empty(text: str) -> bool:
     return not count
 
 
-def prepare(text: str, params: Parameters, spark: SparkSession, gateway: Gateway) -> Prepared:
+def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
     """A statement with a numbered function for each call. Raises StatementError or FunctionError; makes no call."""
     sites: dict[int, Compiled] = {}
     same: dict[str, str] = {}
 
     def constant(expression: str, name: str) -> Any:
-        return _constant(spark, expression, params, name)
+        return _constant(spark, expression, name)
 
     def compile_call(call: calls.Call) -> str:
         words = " ".join(token.text for token in calls.tokenize(call.text, DIALECT))
@@ -79,7 +77,7 @@ def as_written(message: str, sites: Mapping[int, Compiled]) -> str:
     return _WRITTEN.sub(written, message)
 
 
-def _constant(spark: SparkSession, expression: str, params: Parameters, name: str) -> Any:
+def _constant(spark: SparkSession, expression: str, name: str) -> Any:
     """The value of a constant expression. Raises FunctionError where it depends on a row."""
     from pyspark.errors import PySparkException
 
@@ -88,7 +86,7 @@ def _constant(spark: SparkSession, expression: str, params: Parameters, name: st
     if (word := expression.lower()) in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[word]
     try:
-        row = spark.sql(f"SELECT {expression} AS value", args=_used(expression, params)).collect()[0]
+        row = spark.sql(f"SELECT {expression} AS value").collect()[0]
     except PySparkException as error:
         condition = str(error.getCondition())
         if "UNRESOLVED_COLUMN" in condition or "MISSING_FROM" in condition:
@@ -99,17 +97,6 @@ def _constant(spark: SparkSession, expression: str, params: Parameters, name: st
             ) from None
         raise FunctionError("AI_INVALID_ARGUMENT_VALUE_ERROR", f"{name}: {str(error).splitlines()[0]}") from None
     return row.asDict(recursive=True)["value"]
-
-
-def _used(expression: str, params: Parameters) -> Any:
-    """The parameters that an expression names; Spark refuses others only where they are positional."""
-    if isinstance(params, Mapping):
-        return dict(params)
-    if params and "?" in expression:
-        raise FunctionError(
-            "NON_FOLDABLE_ARGUMENT", "constant arguments of ai_query take named parameters (:name), not '?'"
-        )
-    return None
 
 
 def _check_text(text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,7 +16,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from aiq.config.reuse import Reuse
 from aiq.engines.explain import Explanation, Question, beside, question, terms_of
 from aiq.engines.history import NOTHING, Taken, taken_by
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
@@ -28,14 +27,16 @@ from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.failures import explained
 from aiq.engines.spark.lifting import Lifting
-from aiq.engines.spark.prepare import Parameters, Prepared, prepare
+from aiq.engines.spark.parameters import Parameters, with_values
+from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
 from aiq.engines.spark.register import classic_context, origin_of, register
 from aiq.engines.spark.statement import finish
+from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.plan.estimate import Counted, estimate, total
-from aiq.request import Caller
+from aiq.request import Caller, Request
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -140,22 +141,24 @@ class Session:
     def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
         settings = self.settings.with_values(hints(text))
         catalyst = Catalyst(self.spark)
-        if (
-            catalyst.kind(catalyst.parsed(without_hints(text))) in _VIEWS
-        ):  # keeps its text; its calls are made when read
-            return self.spark.sql(without_hints(text), args=_args(params))
-        prepared = prepare(without_hints(text), params, self.spark, self.gateway)
+        text = without_hints(text)
+        if is_empty(text):
+            return self._nothing()
+        text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
+        if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
+            return self.spark.sql(text)
+        prepared = prepare(text, self.spark, self.gateway)
         frame = None
         if not prepared.sites:
-            frame = self.spark.sql(prepared.text, args=_args(params))
+            frame = self.spark.sql(prepared.text)
             if not catalyst.has_python(catalyst.optimized(frame)):
                 return frame  # also of a command, which has run by now
         if settings.max_cost_usd is not None:
-            self._explanation(text, params).check(settings.max_cost_usd)
+            self._explanation(text, None).check(settings.max_cost_usd)
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
-        run, well = _Run(self, prepared, statement, settings.reuse), False
+        run, well = _Run(self, prepared, statement, settings), False
         try:
-            result = run.answered(params, frame)
+            result = run.answered(frame)
             well = True
             return result
         except PySparkException as error:
@@ -167,10 +170,14 @@ class Session:
     def _explanation(self, text: str, params: Parameters) -> Explanation:
         if set_statement(text) is not None:
             raise StatementError("EXPLAIN AI explains a statement that asks; run SET and RESET alone")
-        prepared = prepare(without_hints(text), params, self.spark, self.gateway)
-        run = _Run(self, prepared, "", None)
+        text = without_hints(text)
+        if is_empty(text):
+            raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
+        text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
+        prepared = prepare(text, self.spark, self.gateway)
+        run = _Run(self, prepared, "", StatementSettings())
         try:
-            counts = run.counts(params)
+            counts = run.counts()
         except PySparkException as error:
             raise explained(error, prepared.sites) from None
         terms = {n: terms_of(self.gateway, self.caller, n) for n in {count.endpoint for count in counts}}
@@ -205,23 +212,25 @@ class Session:
 class _Run:
     """One statement on its way."""
 
-    def __init__(self, session: Session, prepared: Prepared, statement: str, reuse: Reuse | None) -> None:
-        self._session, self._prepared = session, prepared
+    def __init__(self, session: Session, prepared: Prepared, statement: str, settings: StatementSettings) -> None:
+        self._session, self._prepared, self._statement = session, prepared, statement
+        self._limit_usd = settings.max_cost_usd
         own = SparkSession(session.spark.sparkContext, session.spark._jsparkSession.cloneSession())
         for name, value in _OF_OWN_STATEMENT.items():
             own.conf.set(name, value)
         self._catalyst = Catalyst(own)
-        self.origin = origin_of(session.spark, session.gateway, session.caller, reuse=reuse)
+        self.origin = origin_of(session.spark, session.gateway, session.caller, reuse=settings.reuse)
         self._sites = Sites(prepared.sites, self._catalyst, session.gateway)
         self._answering = Workers(
             prepared.sites,
             lambda number: self._sites.job(number, statement, self.origin),
             session._files,
             self._typical_cost,
+            self._left_usd,
         )
         register_calls(own, self._sites, statement, self.origin)
 
-    def answered(self, params: Parameters, frame: DataFrame | None) -> DataFrame:
+    def answered(self, frame: DataFrame | None) -> DataFrame:
         """The calls first, then the statement over their answers, in the session of whoever reads it."""
         catalyst, spark = self._catalyst, self._session.spark
         blocks = Blocks(catalyst, self._sites.of, Lifting(catalyst, self._answering).settle)
@@ -234,16 +243,14 @@ class _Run:
         command = catalyst.parsed(self._prepared.text)
         writing = _query_of(catalyst, command)
         if writing is None and catalyst.kind(command) not in _UNLIFTED:
-            return rows(catalyst.spark.sql(self._prepared.text, args=_args(params)))
-        if params:
-            raise StatementError("parameters are for queries only; write the values into this statement")
+            return rows(catalyst.spark.sql(self._prepared.text))
         if writing is None:
             return catalyst.frame(command)
         inner, position, query = writing
         answered = catalyst.plan(rows(catalyst.frame(query)))
         return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
 
-    def counts(self, params: Parameters) -> list[Counted]:
+    def counts(self) -> list[Counted]:
         """What the calls would ask, without asking."""
         catalyst = self._catalyst
         counting = Counting(catalyst, self._answering, self._prepared.sites)
@@ -251,13 +258,21 @@ class _Run:
         writing = _query_of(catalyst, command)
         if writing is None and catalyst.is_command(command):
             return []
-        if writing is None:
-            query = catalyst.spark.sql(self._prepared.text, args=_args(params))
-        else:
-            query = catalyst.frame(writing[2])
+        query = catalyst.spark.sql(self._prepared.text) if writing is None else catalyst.frame(writing[2])
         plan = catalyst.optimized(query)
         Blocks(catalyst, self._sites.of, counting.settle).answered(plan)
         return counting.counts
+
+    def _left_usd(self) -> float | None:
+        """What the statement may still spend. Raises BudgetExceeded where a price is not known."""
+        if self._limit_usd is None:
+            return None
+        gateway, caller = self._session.gateway, self._session.caller
+        for made in self._prepared.sites.values():
+            gateway.most_it_costs(Request(made.site.endpoint.name, made.site.task, {}, caller, self._statement))
+        self._session._commit()
+        spent = taken_by(gateway.ledger.tables, self._statement).get(None, NOTHING)
+        return max(0.0, self._limit_usd - (spent.actual_cost_usd or 0.0))
 
     def _typical_cost(self, made: Compiled) -> float:
         """US dollars of a typical request: what orders AI conditions whose answers nobody has seen yet."""
@@ -277,9 +292,3 @@ def _query_of(catalyst: Catalyst, command: Node) -> tuple[Node, int, Node] | Non
     assert position is not None
     query = command.productElement(position)
     return command, position, query if around is None else catalyst.with_children(around, [query])
-
-
-def _args(params: Parameters) -> Any:
-    if params is None:
-        return None
-    return list(params) if isinstance(params, Sequence) else dict(params)

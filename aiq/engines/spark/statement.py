@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
 from aiq.batch.shared import SharedStatement
 from aiq.batch.statement import Statement
@@ -22,7 +23,7 @@ from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, scope_of_statement
 
 
-def part_of(gateway: Gateway, origin: Origin, statement: str = "") -> Statement:
+def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None) -> Statement:
     """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all.
 
     Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too.
@@ -40,7 +41,10 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "") -> Statement:
         return says if says.mode == "durable" else Reuse("off")
 
     kept = None if gateway.answers is None else KeptAnswers(gateway.answers, origin.caller, durable, {})
-    return SharedStatement(gateway, origin.caller, shared_answers(gateway), shared_for, statement, kept=kept)
+    budget = None if budget_usd is None else Budget(budget_usd)
+    return SharedStatement(
+        gateway, origin.caller, shared_answers(gateway), shared_for, statement, kept=kept, budget=budget
+    )
 
 
 def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False) -> Shared:

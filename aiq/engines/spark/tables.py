@@ -44,7 +44,7 @@ def with_ledger_tables(spark: SparkSession, gateway: Gateway, text: str) -> str:
     """
     tables = gateway.ledger.tables
     names = {*_known(gateway), *tables.names(_known(gateway))}
-    tokens = calls.tokenize(text)
+    tokens = calls.tokenize(text, "databricks")
     if unknown := calls.find_unknown_tables(tokens, names):
         raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
     found = calls.find_tables(tokens, names)

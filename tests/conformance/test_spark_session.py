@@ -1,0 +1,203 @@
+"""`aiq.connect(spark)`: what a session on Spark promises beside its SQL, which is in the suite of all engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from pyspark.errors import AnalysisException
+from pyspark.sql import functions as F
+
+from aiq.errors import BudgetExceeded, FunctionError, ProviderError, StatementError
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import Engine
+
+ENGINES = ("spark",)
+
+
+@pytest.fixture
+def t(engine: Engine) -> Engine:
+    """The engine with a table `t` of 12 rows, 12 distinct prompts `p` and 3 distinct words `w`."""
+    engine.load("t", p=[f"Row {i}." for i in range(12)], w=[f"word {i % 3}" for i in range(12)])
+    return engine
+
+
+def test_reading_a_result_again_asks_nothing(t: Engine) -> None:
+    frame = t.session.sql("SELECT id, ai_query('chat', p) AS r FROM t")
+    assert t.requests() == 12
+    assert frame.orderBy("r").collect() == frame.orderBy("r").collect()
+    assert frame.join(frame.withColumnRenamed("r", "s"), "id").count() == 12 and frame.limit(3).count() == 3
+    assert t.requests() == 0
+
+
+def test_a_result_is_a_frame_of_the_callers_own_session(t: Engine) -> None:
+    t.session.sql("SELECT id, ai_query('chat', w) AS r FROM t").createOrReplaceTempView("answered")
+    assert t.sql("SELECT count(DISTINCT r) AS n FROM answered") == [(3,)]
+    assert t.requests() == 3
+
+
+def test_settings_of_the_spark_session_stay_as_they_were(t: Engine) -> None:
+    spark = t.session.spark
+    before = dict(spark.conf.getAll)
+    t.sql("SELECT ai_query('chat', w) AS r FROM t")
+    assert dict(spark.conf.getAll) == before
+    with pytest.raises(AnalysisException):
+        spark.sql("SELECT __aiq_1(1, 'x') AS r").collect()
+
+
+@pytest.mark.parametrize(
+    ("request_sql", "rows"), [("p || rand()", "t"), ("p || uuid()", "t"), ("p", "(SELECT * FROM t LIMIT 5) AS s")]
+)
+def test_rows_of_chance_are_evaluated_once(t: Engine, request_sql: str, rows: str) -> None:
+    found = t.sql(f"SELECT q, ai_query('chat', q) AS r FROM (SELECT {request_sql} AS q FROM {rows}) AS d")
+    assert all(answer.endswith(question) for question, answer in found)
+    assert t.requests() == len(found)
+
+
+def test_a_call_in_a_temporary_view_is_lifted_too(t: Engine) -> None:
+    seeded = "ai_query('chat', p, modelParameters => named_struct('seed', 7))"
+    t.sql(f"CREATE TEMPORARY VIEW v AS SELECT id, {seeded} AS r FROM t")
+    assert t.requests() == 0
+    assert len(t.sql("SELECT a.r FROM v AS a JOIN v AS b ON a.id = b.id WHERE a.id < 4 ORDER BY a.r")) == 4
+    assert t.requests() == 4
+
+
+def test_functions_of_somebody_else_stay_in_the_plan(t: Engine) -> None:
+    t.session.spark.udf.register("shout", F.udf(lambda text: text.upper(), "string"))
+    rows = t.sql("SELECT shout(ai_query('chat', shout(w))) AS r FROM t WHERE id < 6")
+    assert len(rows) == 6 and all(r.endswith(("WORD 0", "WORD 1", "WORD 2")) for (r,) in rows)
+    assert t.requests() == 3
+
+
+def test_a_failing_row_ends_the_statement_with_our_error(t: Engine) -> None:
+    with pytest.raises(ProviderError, match="400") as failed:
+        t.sql("SELECT ai_query('chat', p || ' [[fault:400]]') AS r FROM t WHERE id = 1")
+    assert (failed.value.endpoint, failed.value.status, failed.value.kind) == ("chat", 400, "bad_request")
+
+
+def test_a_statement_that_failed_asks_only_for_the_rest_when_it_runs_again(t: Engine) -> None:
+    bad = "CASE WHEN id = 11 THEN p || ' [[fault:400-once]]' ELSE p END"
+    statement = f"SELECT ai_query('chat', {bad}) AS r FROM t"
+    with pytest.raises(ProviderError):
+        t.sql(statement)
+    first = t.requests()
+    assert len(t.sql(statement)) == 12
+    assert first + t.requests() <= 12 + 2  # the failed one again, and what was in flight beside it
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ("ai_query('chat', nope)", AnalysisException, "nope"),
+        ("ai_query('chat', id)", FunctionError, "request must be a STRING"),
+        ("ai_query('chat', p, files => w)", FunctionError, "files must be BINARY"),
+        ("ai_query(w, p)", FunctionError, "must be a constant"),
+        ("ai_query('nobody', p)", Exception, "nobody"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_any_is_made(t: Engine, call: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words) as refused:
+        t.sql(f"SELECT {call} AS r FROM t")
+    assert "__aiq" not in str(refused.value)
+    assert t.requests() == 0
+
+
+def test_explain_counts_what_the_statement_then_asks(t: Engine) -> None:
+    statement = "SELECT id, ai_query('chat', w) AS r FROM t WHERE id < 7 AND w <> 'word 0'"
+    *calls, whole = (row.asDict() for row in t.session.explain(statement).collect())
+    assert t.requests() == 0
+    assert [(call["call"], call["rows"], call["requests"], call["exact"]) for call in calls] == [
+        ("ai_query('chat', w)", 4, 2, True)
+    ]
+    assert whole["call"] == "total" and 0 < whole["cost_low_usd"] <= whole["cost_likely_usd"] <= whole["cost_high_usd"]
+    t.sql(statement)
+    assert t.requests() == 2
+
+
+def test_explain_takes_every_answer_to_pass(t: Engine) -> None:
+    rows = t.session.sql(
+        "EXPLAIN AI SELECT ai_query('chat', ai_query('chat', p)) AS r FROM t WHERE ai_query('chat', w) = 'x'"
+    ).collect()
+    assert [(row["stage"], row["requests"], row["exact"]) for row in rows[:-1]] == [
+        (1, 3, True),
+        (2, 12, False),
+        (3, 0, False),  # the inner request stands for its answer, and those of `p` are counted already
+    ]
+    assert t.requests() == 0
+
+
+def test_explain_analyze_puts_what_it_took_beside(t: Engine) -> None:
+    *_, whole = t.session.sql("EXPLAIN AI ANALYZE SELECT ai_query('chat', w) AS r FROM t").collect()
+    assert t.requests() == 3
+    assert (whole["requests"], whole["actual_requests"], whole["actual_calls"]) == (3, 3, 3)
+
+
+def test_a_statement_above_its_budget_is_refused_before_the_first_call(t: Engine) -> None:
+    t.session.sql("SET aiq_max_cost_usd = 0.0000001")
+    with pytest.raises(BudgetExceeded, match="nothing was asked"):
+        t.sql("SELECT ai_query('chat', p) AS r FROM t")
+    t.session.sql("RESET aiq_max_cost_usd")
+    with pytest.raises(BudgetExceeded):
+        t.sql("SELECT /*+ aiq_max_cost_usd(0.0000001) */ ai_query('chat', p) AS r FROM t")
+    assert t.requests() == 0
+
+
+def test_answers_of_the_session_are_reused_where_it_says_so(t: Engine) -> None:
+    t.session.sql("SET aiq_reuse = 'session'")
+    for _ in range(2):
+        t.sql("SELECT ai_query('chat', w) AS r FROM t")
+    assert t.requests() == 3
+    assert [row["value"] for row in t.session.sql("SHOW aiq_reuse").collect()] == ["session"]
+
+
+def test_a_query_streams_as_arrow_batches(t: Engine) -> None:
+    batches = list(t.session.stream("SELECT id, ai_query('chat', p) AS r FROM t ORDER BY id", batch_rows=5))
+    assert [batch.num_rows for batch in batches] == [5, 5, 2]
+    assert pa.Table.from_batches(batches).column("id").to_pylist() == list(range(12))
+
+
+def test_parameters_are_given_by_name(t: Engine) -> None:
+    rows = t.sql("SELECT ai_query('chat', p || :more) AS r FROM t WHERE id < :most", {"more": " Go.", "most": 2})
+    assert sorted(r[-10:] for (r,) in rows) == ["ow 0. Go.".rjust(10, "R"), "ow 1. Go.".rjust(10, "R")]
+
+
+def test_delta_tables_are_written_and_changed(t: Engine) -> None:
+    t.sql("CREATE TABLE d USING delta AS SELECT id, ai_query('chat', p) AS r FROM t WHERE id < 4")
+    t.sql("WITH c AS (SELECT * FROM t WHERE id = 4) INSERT INTO d SELECT id, ai_query('chat', p) FROM c")
+    assert t.requests() == 5
+    t.sql(
+        "MERGE INTO d USING (SELECT id, ai_query('chat', w) AS n FROM t WHERE id IN (3, 7)) AS s ON s.id = d.id "
+        "WHEN MATCHED THEN UPDATE SET r = s.n WHEN NOT MATCHED THEN INSERT (id, r) VALUES (s.id, s.n)"
+    )
+    assert t.requests() == 2
+    rows = dict(t.sql("SELECT id, r FROM d"))
+    assert sorted(rows) == [0, 1, 2, 3, 4, 7] and rows[3].endswith("word 0") and rows[7].endswith("word 1")
+
+
+def test_the_ledger_has_each_request_once(t: Engine, ledger_rows: Callable[..., list[dict[str, Any]]]) -> None:
+    t.sql("SELECT ai_query('chat', p) AS r FROM t ORDER BY r")
+    t.session.close()
+    calls = ledger_rows("system.aiq.calls", status="ok")
+    assert len(calls) == t.requests() == 12 and len({call["statement_id"] for call in calls}) == 1
+
+
+def test_closing_deletes_the_sessions_files(t: Engine, home: Path) -> None:
+    t.sql("SELECT ai_query('chat', w) AS r FROM t")
+    assert list((home / "spark").iterdir())
+    t.session.close()
+    assert not list((home / "spark").iterdir())
+
+
+def test_a_call_in_a_view_gives_string_or_is_refused(t: Engine) -> None:
+    with pytest.raises(StatementError, match="STRING"):
+        t.sql("CREATE TEMPORARY VIEW e AS SELECT ai_query('emb', p) AS r FROM t")
+        t.sql("SELECT r FROM e")
+    assert t.requests() == 0
+
+
+def test_a_session_says_whose_it_is(engine: Engine) -> None:
+    assert "ann@example.com on Spark" in repr(engine.session)
