@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 # Whoever runs the tests in the background may have made us ignore Ctrl-C, and a child would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How fast a machine draws examples says nothing about what is tested.
+settings.register_profile("aiq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("aiq")
 
 Rows = list[dict[str, Any]]
 

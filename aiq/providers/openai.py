@@ -1,7 +1,8 @@
 """OpenAI's wire format: chat completions, completions and embeddings, at OpenAI, Azure OpenAI and any server that
 speaks the same (provider `custom`). Must never know sockets, clocks or policy.
 
-Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key header, content filter codes).
+Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key header, content filter codes); Microsoft's
+"OAuth 2.0 client credentials flow" for Azure with Entra.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import struct
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
@@ -31,6 +32,7 @@ from aiq.providers.base import (
     unusable,
 )
 from aiq.providers.external import ExternalAdapter, count
+from aiq.providers.oauth import granted_token
 from aiq.providers.openai_stream import OpenAIStream
 from aiq.request import Answer, Request, Usage
 
@@ -73,6 +75,8 @@ class OpenAIAdapter(ExternalAdapter):
         super().__init__(entity, clock)
         self.address = self._url = self._address()
         self._headers: list[tuple[str, str]] = []
+        self._entra = entity.config.entra if isinstance(entity.config, OpenAIConfig) else None
+        self._client_secret = ""
         self._model = entity.model if self._names_model() else None
         # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
         self._max_completion_tokens = False
@@ -92,6 +96,25 @@ class OpenAIAdapter(ExternalAdapter):
     def prepare(self) -> None:
         if not self._headers:
             self._headers = self._credentials()
+
+    def token_request(self) -> HttpRequest | None:
+        entra = self._entra
+        if entra is None:
+            return None
+        fields = {
+            "grant_type": "client_credentials",
+            "client_id": entra.client_id,
+            "client_secret": self._client_secret,
+            "scope": _scope(entra.authority),
+        }
+        url = f"{entra.authority}/{quote(entra.tenant_id, safe='')}/oauth2/v2.0/token"
+        return HttpRequest(url, [("content-type", "application/x-www-form-urlencoded")], urlencode(fields).encode())
+
+    def take_token(self, response: HttpResponse) -> float:
+        token, valid_s = granted_token(response, self._redact)
+        self._secrets = (self._client_secret, token)
+        self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
+        return valid_s
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return OpenAIStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
@@ -223,6 +246,9 @@ class OpenAIAdapter(ExternalAdapter):
             self._secrets = (key,)
             bearer = name.lower() == "authorization"
             headers.append((name, f"Bearer {key}" if bearer else key))
+        if self._entra is not None:
+            self._client_secret = self._entra.client_secret.reveal()
+            self._secrets = (self._client_secret,)
         if isinstance(config, OpenAIConfig) and config.organization:
             headers.append(("openai-organization", config.organization))
         return headers
@@ -247,6 +273,12 @@ def _url(entity: ServedEntity) -> str:
     base = (config.api_base or "").rstrip("/")
     deployment = quote(config.deployment_name or entity.model, safe="")
     return f"{base}/openai/deployments/{deployment}{path}?api-version={quote(config.api_version or '', safe='')}"
+
+
+def _scope(authority: str) -> str:
+    """What a token of Microsoft Entra is for: Azure OpenAI in the cloud that the authority belongs to."""
+    top = {"us": "us", "cn": "cn"}.get((urlsplit(authority).hostname or "").rpartition(".")[2], "com")
+    return f"https://cognitiveservices.azure.{top}/.default"
 
 
 def _credential(config: object) -> tuple[str, Secret | None]:

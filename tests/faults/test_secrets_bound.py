@@ -21,6 +21,7 @@ from aiq.config.endpoint import (
     BedrockConfig,
     CustomConfig,
     DatabricksConfig,
+    EntraConfig,
     KeyConfig,
     ModelServerConfig,
     OpenAIConfig,
@@ -128,6 +129,12 @@ WAYS: dict[str, Way] = {
         "openai",
         lambda url, _: OpenAIConfig(secret(), "azure", api_base=url, api_version="2024-10-21", deployment_name="d"),
     ),
+    "azure entra": Way(
+        "openai",
+        lambda url, _: OpenAIConfig(
+            None, "azuread", url, "2024-10-21", "d", entra=EntraConfig("tenant", "client", secret(), url)
+        ),
+    ),
     "custom bearer": Way("custom", lambda url, _: CustomConfig(f"{url}/v1", bearer=secret())),
     "custom header": Way("custom", lambda url, _: CustomConfig(f"{url}/v1", header=("x-key", secret()))),
     "anthropic": Way("anthropic", lambda url, _: KeyConfig(secret(), url)),
@@ -152,7 +159,7 @@ WAYS: dict[str, Way] = {
         "model-server", lambda url, _: ModelServerConfig(f"{url}/invocations", secret()), "agent/v1/responses"
     ),
 }
-GRANTING = ["vertex", "databricks M2M"]
+GRANTING = ["azure entra", "vertex", "databricks M2M"]
 """Those that send a token instead of the secret itself."""
 BODIES: dict[Task, dict[str, Any]] = {
     "llm/v1/chat": {"messages": [{"role": "user", "content": "Hi"}]},

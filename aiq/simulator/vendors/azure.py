@@ -13,6 +13,7 @@ import orjson
 from aiq.simulator.exchange import Call, Route, Task
 from aiq.simulator.limits import Slices
 from aiq.simulator.refusal import OverQuota, Refusal
+from aiq.simulator.vendors import oauth
 from aiq.simulator.vendors.base import Keys, bearer, only, openai_error
 from aiq.simulator.vendors.openai import OpenAI, check_key
 
@@ -22,6 +23,8 @@ _ROUTES = {
     b"/openai/v1/completions": Route("completions"),
     b"/openai/v1/embeddings": Route("embeddings"),
 }
+_TOKEN = re.compile(rb"/[A-Za-z0-9._-]+/oauth2/v2\.0/token")
+_SCOPE = "https://cognitiveservices.azure.com/.default"
 _DEPLOYMENT = re.compile(rb"/openai/deployments/([^/]+)/(chat/completions|completions|embeddings)")
 _TASKS: dict[bytes, Task] = {b"chat/completions": "chat", b"completions": "completions", b"embeddings": "embeddings"}
 
@@ -35,8 +38,8 @@ class Azure(OpenAI):
     azure = True
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
-        """By deployment, with an api-version; or by the v1 path, with the deployment as model."""
-        route = _ROUTES.get(path)
+        """By deployment, with an api-version; by the v1 path, with it as model; or a tenant's token server."""
+        route = Route("page", form="token") if _TOKEN.fullmatch(path) else _ROUTES.get(path)
         if route is None and (match := _DEPLOYMENT.fullmatch(path)):
             if b"api-version=" not in query:
                 raise Refusal(404, "Resource not found: the api-version query parameter is missing.", code="404")
@@ -47,14 +50,33 @@ class Azure(OpenAI):
 
     def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
         """A key in `api-key`, or a token of Microsoft Entra ID."""
+        if route.form == "token":
+            return _application(call, keys)
         key = call.headers.get(b"api-key", b"").decode("latin-1") or bearer(call.headers)
         if not key:
             raise Refusal(401, "Access denied due to invalid subscription key or wrong API endpoint.")
+        if oauth.is_token(key):
+            if not oauth.is_valid(self.name, key, now_s):
+                raise Refusal(401, "Unauthorized. Access token is missing, invalid, or expired.")
+            return key
         check_key(key, keys)
         return key
 
+    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+        """A token for an application of Microsoft Entra; the list of models."""
+        if route.form != "token":
+            return super().page(call, route, now_s)
+        fields = oauth.form(call.body)
+        if fields.get("grant_type") != "client_credentials":
+            raise Refusal(400, "AADSTS70003: The grant type is not supported.", kind="unsupported_grant_type")
+        if fields.get("scope") != _SCOPE:
+            raise Refusal(400, "AADSTS70011: The provided value for scope is not valid.", kind="invalid_scope")
+        return orjson.dumps(oauth.grant(self.name, fields["client_id"], now_s))
+
     def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
         """OpenAI's body but for credentials, quotas and what the content filter stopped."""
+        if route is not None and route.form == "token":
+            return orjson.dumps({"error": refusal.kind, "error_description": refusal.message}), b""
         error: dict[str, Any] = openai_error(refusal)
         if refusal.status == 401:
             error = {"code": "401", "message": refusal.message}
@@ -76,6 +98,15 @@ class Azure(OpenAI):
         """Those of OpenAI and of the gateway before it."""
         lines = super().headers(route, number, delay_s) + _gateway(number)
         return lines + b"x-ms-deployment-name: %b\r\n" % route.model.encode("latin-1") if route.model else lines
+
+
+def _application(call: Call, keys: Keys) -> str:
+    """The application whose id and secret a form holds."""
+    fields = oauth.form(call.body)
+    client, secret = fields.get("client_id", ""), fields.get("client_secret", "")
+    if not client or secret != (keys.secret_of(client) or ""):
+        raise Refusal(401, "AADSTS7000215: Invalid client secret provided.", kind="invalid_client")
+    return client
 
 
 def _gateway(number: int) -> bytes:
