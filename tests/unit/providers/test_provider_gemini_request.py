@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aiq.config.endpoint import KeyConfig, Secret
 from aiq.errors import ProviderError
@@ -369,3 +372,26 @@ def test_a_batch_holds_a_hundred_texts_at_most(make: Any) -> None:
 )
 def test_an_input_that_is_no_text_is_refused(make: Any, body: dict[str, Any], words: str) -> None:
     assert words in refusal(make, body, task="llm/v1/embeddings")
+
+
+# Nonsense
+
+NAMES = (
+    "messages", "role", "content", "type", "text", "image_url", "url", "tool_calls", "id", "function", "name",
+    "arguments", "tool_call_id", "tools", "parameters", "tool_choice", "response_format", "json_schema", "schema", "stop",
+    "reasoning_effort", "thinking_config", "extra_content", "google", "thought_signature", "input", "dimensions",
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["user", "assistant", "tool", "function", "text"])
+    | st.sampled_from(["image_url", "json_schema", PIXEL, "http://[", "{"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6), st.sampled_from(["llm/v1/chat", "llm/v1/embeddings"]))
+def test_no_request_raises_anything_but_a_provider_error(make: Any, body: Any, task: Any) -> None:
+    request = make.request(body={"messages": [], "input": [], **body}, task=task)
+    with suppress(ProviderError):
+        assert isinstance(orjson.loads(opened(make, task=task).encode(request).body), dict)
