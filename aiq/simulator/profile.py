@@ -26,13 +26,20 @@ class Latency:
     """Time to an answer.
 
     `fixed_ms`, or log-normal with `median_ms` and `sigma`; plus `per_token_ms` for each output token.
-    In a stream the first part passes before the first chunk and `per_token_ms` between chunks.
+    In a stream the first part passes before the first chunk and `per_token_ms` between chunks. The first request to a
+    model waits `cold_start_ms` more. Above `slow_above` requests in flight all of this stretches in proportion.
     """
 
     fixed_ms: float = 0.0
     median_ms: float = 0.0
     sigma: float = 0.0
     per_token_ms: float = 0.0
+    cold_start_ms: float = 0.0
+    slow_above: int = 0
+
+    def stretch(self, in_flight: int) -> float:
+        """How many times longer everything takes with so many requests in flight."""
+        return in_flight / self.slow_above if 0 < self.slow_above < in_flight else 1.0
 
     def first_s(self, unit: float) -> float:
         """Seconds before the first byte.
@@ -169,6 +176,8 @@ class Profile:
                 median_ms=latency.number("median_ms", 0.0, 0, 3.6e6),
                 sigma=latency.number("sigma", 0.0, 0, 10),
                 per_token_ms=latency.number("per_token_ms", 0.0, 0, 3.6e6),
+                cold_start_ms=latency.number("cold_start_ms", 0.0, 0, 3.6e6),
+                slow_above=latency.integer("slow_above", 0, 0, 10**6),
             ),
             quotas=tuple(map(_quota, fields.items("quotas"))),
             faults=tuple(map(_fault, fields.items("faults"))),

@@ -51,6 +51,7 @@ class Provider:
         self._cache = PromptCache()
         self.records = Records(dict(profile.prices), clock)
         self._tries: dict[int, int] = {}
+        self._warm: set[str] = set()
         self._faults = profile.faults
         self._ids = itertools.count(1)
 
@@ -61,6 +62,7 @@ class Provider:
         self._quotas.reset()
         self._cache.reset()
         self._tries.clear()
+        self._warm.clear()
 
     def handle(self, call: Call) -> Reply:
         """Decide on a request. The caller reports how sending went with `finish`."""
@@ -165,13 +167,11 @@ class Provider:
             raise Refusal(400, "This model does not support assistant message prefill.", param="messages")
         if scope:
             self._cache.remember(scope, asked.cacheable)
-        delay_s = self.profile.latency.first_s(draw(self.profile.seed, attempt.body_hash) / 2**64)
         if asked.task == "embeddings":
             reply = self._embeddings(vendor, asked, kind, attempt)
         else:
             reply = self._said(vendor, asked, kind, number, attempt)
-        if reply.pieces is None:
-            delay_s += attempt.counts.output * self.profile.latency.per_token_ms / 1000
+        delay_s = self._delay_s(reply, asked.model, attempt)
         reply.delay_s, attempt.ok = delay_s, True
         reply.headers += headers + vendor.headers(route, number, delay_s)
         if limits is not None:
@@ -180,6 +180,20 @@ class Provider:
             return reply
         words = VendorEvents(vendor.broken_event, vendor.stream_error(_OVERLOADED, route))
         return deform(reply, fault, attempt, words, self.profile.huge_bytes)
+
+    def _delay_s(self, reply: Reply, model: str, attempt: Attempt) -> float:
+        """Seconds before the first byte; the pace of a stream is set."""
+        latency = self.profile.latency
+        delay_s = latency.first_s(draw(self.profile.seed, attempt.body_hash) / 2**64)
+        if latency.cold_start_ms and model not in self._warm:
+            self._warm.add(model)
+            delay_s += latency.cold_start_ms / 1000
+        stretch, token_s = latency.stretch(self.records.in_flight), latency.per_token_ms / 1000
+        if reply.pieces is None:
+            delay_s += attempt.counts.output * token_s
+        else:
+            reply.step_s = token_s * stretch
+        return delay_s * stretch
 
     def _fault_refusal(self, vendor: Vendor, fault: Fault) -> Refusal:
         refusal = vendor.refusal(fault.kind) or faults.refusal(fault)
@@ -243,7 +257,6 @@ class Provider:
             reply = Reply(200, b"", vendor.stream_type)
             pieces = vendor.stream(asked, said)
             reply.pieces = split_inside_characters(pieces) if self.profile.split_utf8 else pieces
-            reply.step_s = self.profile.latency.per_token_ms / 1000
         return reply
 
     def _embeddings(self, vendor: Vendor, asked: Asked, kind: str, attempt: Attempt) -> Reply:

@@ -15,7 +15,7 @@ from aiq.simulator.provider import Provider
 FULL = """
 port: 9001
 seed: 7
-latency: {median_ms: 300, sigma: 0.4, per_token_ms: 2}
+latency: {median_ms: 300, sigma: 0.4, per_token_ms: 2, cold_start_ms: 5, slow_above: 9}
 quotas:
   - {rpm: 60, models: [gpt-4o*]}
   - tpm: 1000
@@ -43,7 +43,7 @@ def test_a_profile_file_is_read_whole(tmp_path: Path) -> None:
     assert _load(tmp_path, FULL) == Profile(
         port=9001,
         seed=7,
-        latency=Latency(median_ms=300, sigma=0.4, per_token_ms=2),
+        latency=Latency(median_ms=300, sigma=0.4, per_token_ms=2, cold_start_ms=5, slow_above=9),
         quotas=(Quota(rpm=60, models=("gpt-4o*",)), Quota(tpm=1000), Quota(itpm=100, otpm=50, qph=10, rpd=7)),
         faults=(FaultRate("503", 0.05, ("gpt-4o-mini",)),),
         prices=(

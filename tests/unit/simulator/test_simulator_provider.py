@@ -383,6 +383,21 @@ def test_latency_depends_on_the_prompt_and_the_answer_only() -> None:
     assert delays[0] == delays[1] != delays[2] and min(delays) > 0
 
 
+def test_a_model_is_cold_at_first() -> None:
+    provider = _provider(latency=Latency(fixed_ms=100, cold_start_ms=900))
+    delays = [_send(provider, CHAT, _chat(model=model)).delay_s for model in ("a", "a", "b")]
+    provider.reset()
+    assert [*delays, _send(provider, CHAT, _chat(model="a")).delay_s] == pytest.approx([1.0, 0.1, 1.0, 1.0])
+
+
+def test_a_crowd_slows_everybody_down() -> None:
+    provider = _provider(latency=Latency(fixed_ms=100, per_token_ms=10, slow_above=2))
+    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat(stream=True)))
+    replies = [provider.handle(call) for _ in range(4)]
+    assert [reply.delay_s for reply in replies] == pytest.approx([0.1, 0.1, 0.15, 0.2])
+    assert [reply.step_s for reply in replies] == pytest.approx([0.01, 0.01, 0.015, 0.02])
+
+
 def test_the_seed_moves_latencies() -> None:
     latency = Latency(median_ms=300, sigma=0.5)
     delays = {_send(_provider(latency=latency, seed=seed), CHAT, _chat()).delay_s for seed in (1, 2)}
