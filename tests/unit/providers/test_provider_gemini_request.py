@@ -378,8 +378,9 @@ def test_an_input_that_is_no_text_is_refused(make: Any, body: dict[str, Any], wo
 
 NAMES = (
     "messages", "role", "content", "type", "text", "image_url", "url", "tool_calls", "id", "function", "name",
-    "arguments", "tool_call_id", "tools", "parameters", "tool_choice", "response_format", "json_schema", "schema", "stop",
-    "reasoning_effort", "thinking_config", "extra_content", "google", "thought_signature", "input", "dimensions",
+    "arguments", "tool_call_id", "tools", "parameters", "tool_choice", "response_format", "json_schema", "schema",
+    "stop", "reasoning_effort", "thinking_config", "extra_content", "google", "thought_signature", "input",
+    "dimensions",
 )  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["user", "assistant", "tool", "function", "text"])
