@@ -78,8 +78,18 @@ def shared_answers(gateway: Gateway) -> SharedAnswers:
     with _lock:
         store = _shared.get(place)
         if store is None:
-            store = _shared[place] = FileAnswers(gateway.ledger.home)
+            store = _shared[place] = _shared_store(gateway)
         return store
+
+
+def _shared_store(gateway: Gateway) -> SharedAnswers:
+    settings = gateway.config.settings
+    if settings.limits_store != "redis" or settings.limits_redis_url is None:
+        return FileAnswers(gateway.ledger.home)
+    from aiq.ledger.shared_redis import RedisAnswers
+
+    password = settings.limits_redis_password
+    return RedisAnswers(settings.limits_redis_url, lambda: None if password is None else password.reveal())
 
 
 def _close() -> None:

@@ -83,7 +83,8 @@ def _path(gateway: Gateway, tables: Tables, name: str) -> str:
     """Where a table lies, which is made if nothing was recorded in it yet."""
     if name not in tables.names([name]):
         tables.create(name, SYSTEM_TABLES.get(name, PAYLOAD_SCHEMA))
-    return str(tables.path(name))
+    path = str(tables.path(name))
+    return f"s3a{path[2:]}" if path.startswith("s3:") else path  # Hadoop's name for it
 
 
 def _has_delta(spark: SparkSession) -> bool:

@@ -1,29 +1,75 @@
-"""Answers that the processes of a host share: who asks, what is known, what a dead process leaves behind."""
+"""Answers that processes share, in a file or a Redis: who asks, what is known, what a dead process leaves behind."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aiq.ledger.shared import Entry, Shared, is_dead, process_name, scope_of_statement
+from aiq.ledger.shared import Entry, Shared, SharedAnswers, is_dead, process_name, scope_of_statement
 from aiq.ledger.shared_file import FileAnswers
+from aiq.ledger.shared_redis import RedisAnswers
 
 CALLER, OTHER = b"c" * 16, b"d" * 16
 KEYS = [bytes([number]) * 16 for number in range(4)]
-Open = Callable[..., FileAnswers]
+Open = Callable[..., SharedAnswers]
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    pytest.importorskip("redis")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            break
+        time.sleep(0.01)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """`opened("worker-1")`: the store as another process sees it."""
+def opened_file(tmp_path: Path) -> Iterator[Callable[..., FileAnswers]]:
+    """`opened_file("worker-1")`: the store of a host as another process sees it."""
     stores: list[FileAnswers] = []
 
-    def store(process: str | None = None, **options: object) -> FileAnswers:
-        stores.append(FileAnswers(tmp_path, process=lambda: process or process_name(), **options))  # type: ignore[arg-type]
+    def store(process: str | None = None, **options: Any) -> FileAnswers:
+        stores.append(FileAnswers(tmp_path, process=lambda: process or process_name(), **options))
+        return stores[-1]
+
+    yield store
+    for each in stores:
+        each.close()
+
+
+@pytest.fixture(params=["file", "redis"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """`opened("worker-1")`: the store as another process sees it; each of the two kinds."""
+    if request.param == "file":
+        yield request.getfixturevalue("opened_file")
+        return
+    import redis
+
+    url = request.getfixturevalue("redis_url")
+    redis.Redis.from_url(url).flushall()
+    stores: list[RedisAnswers] = []
+
+    def store(process: str | None = None) -> RedisAnswers:
+        stores.append(RedisAnswers(url, lambda: None, process=lambda: process or process_name()))
         return stores[-1]
 
     yield store
@@ -127,9 +173,9 @@ def test_a_statement_whose_end_nobody_tells_is_not_resumed(opened: Open) -> None
     assert store.claim(statement("t"), KEYS[:1]).mine == KEYS[:1]
 
 
-def test_what_nobody_ended_is_forgotten_in_time(opened: Open) -> None:
+def test_what_nobody_ended_is_forgotten_in_time(opened_file: Open) -> None:
     now = [1_000.0]
-    store = opened(clock=lambda: now[0])
+    store = opened_file(clock=lambda: now[0])
     store.claim(statement(), KEYS[:1])
     store.keep(statement(), [Entry(KEYS[0], '"yes"')])
     now[0] += 8 * 86400
@@ -137,11 +183,11 @@ def test_what_nobody_ended_is_forgotten_in_time(opened: Open) -> None:
     assert [each.id for each in store.running(process_name())] == ["t"]
 
 
-def test_a_full_store_keeps_no_more_and_frees_its_claims(opened: Open) -> None:
-    store = opened(max_bytes=1)
+def test_a_full_store_keeps_no_more_and_frees_its_claims(opened_file: Open) -> None:
+    store = opened_file(max_bytes=1)
     store.claim(statement(), KEYS[:1])
     store.keep(statement(), [Entry(KEYS[0], '"yes"')])
-    claimed = opened("elsewhere:1:1").claim(statement(), KEYS[:1])
+    claimed = opened_file("elsewhere:1:1").claim(statement(), KEYS[:1])
     assert claimed.mine == KEYS[:1]
 
 
