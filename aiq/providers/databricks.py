@@ -22,7 +22,6 @@ from aiq.providers.base import (
     retry_after_s,
     shorten,
 )
-from aiq.providers.oauth import granted_token
 from aiq.providers.openai import OpenAIAdapter
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
@@ -75,12 +74,6 @@ class DatabricksAdapter(OpenAIAdapter):
         headers = [("content-type", "application/x-www-form-urlencoded"), ("authorization", f"Basic {pair}")]
         body = b"grant_type=client_credentials&scope=all-apis"
         return HttpRequest(f"{config.workspace_url}/oidc/v1/token", headers, body)
-
-    def take_token(self, response: HttpResponse) -> float:
-        token, valid_s = granted_token(response, self._redact)
-        self._secrets = (self._client_secret, token)
-        self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
-        return valid_s
 
     def error(self, response: HttpResponse) -> ProviderError:
         return databricks_error(response, self._body(response))

@@ -11,13 +11,14 @@ import base64
 import struct
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 
 from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
+from aiq.providers.azure import azure_url, deployment_of, entra_request
 from aiq.providers.base import (
     HttpRequest,
     HttpResponse,
@@ -77,7 +78,7 @@ class OpenAIAdapter(ExternalAdapter):
         self._headers: list[tuple[str, str]] = []
         self._entra = entity.config.entra if isinstance(entity.config, OpenAIConfig) else None
         self._client_secret = ""
-        self._model = entity.model if self._names_model() else None
+        self._model = self._model_name() if self._names_model() else None
         # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
         self._max_completion_tokens = False
         self._no_stream_options = False
@@ -88,6 +89,12 @@ class OpenAIAdapter(ExternalAdapter):
     def _names_model(self) -> bool:
         """Azure takes the model from the path; others want it in the body."""
         return "/deployments/" not in self._url
+
+    def _model_name(self) -> str:
+        config = self._entity.config
+        if isinstance(config, OpenAIConfig) and config.api_type != "openai":
+            return deployment_of(config, self._entity)
+        return self._entity.model
 
     def _credential(self) -> tuple[str, Secret | None]:
         """The header that carries the key, and the key."""
@@ -101,14 +108,7 @@ class OpenAIAdapter(ExternalAdapter):
         entra = self._entra
         if entra is None:
             return None
-        fields = {
-            "grant_type": "client_credentials",
-            "client_id": entra.client_id,
-            "client_secret": self._client_secret,
-            "scope": _scope(entra.authority),
-        }
-        url = f"{entra.authority}/{quote(entra.tenant_id, safe='')}/oauth2/v2.0/token"
-        return HttpRequest(url, [("content-type", "application/x-www-form-urlencoded")], urlencode(fields).encode())
+        return entra_request(entra, self._client_secret)
 
     def take_token(self, response: HttpResponse) -> float:
         token, valid_s = granted_token(response, self._redact)
@@ -270,15 +270,7 @@ def _url(entity: ServedEntity) -> str:
     assert isinstance(config, OpenAIConfig)
     if config.api_type == "openai":
         return (config.api_base or "https://api.openai.com/v1").rstrip("/") + path
-    base = (config.api_base or "").rstrip("/")
-    deployment = quote(config.deployment_name or entity.model, safe="")
-    return f"{base}/openai/deployments/{deployment}{path}?api-version={quote(config.api_version or '', safe='')}"
-
-
-def _scope(authority: str) -> str:
-    """What a token of Microsoft Entra is for: Azure OpenAI in the cloud that the authority belongs to."""
-    top = {"us": "us", "cn": "cn"}.get((urlsplit(authority).hostname or "").rpartition(".")[2], "com")
-    return f"https://cognitiveservices.azure.{top}/.default"
+    return azure_url(config, entity, path)
 
 
 def _credential(config: object) -> tuple[str, Secret | None]:

@@ -1,6 +1,8 @@
-"""Azure OpenAI: the same bodies by deployment or under `/openai/v1`, with its own keys, quotas, errors and headers.
+"""Azure OpenAI: the same bodies by deployment or under `/openai/v1`, with its own keys, quotas, errors and headers; and
+the token server of Microsoft Entra, at `/<tenant>/oauth2/v2.0/token`.
 
-Source: Microsoft's "Azure OpenAI in Foundry Models REST API reference" and "Content filtering".
+Source: Microsoft's "Azure OpenAI in Foundry Models REST API reference", "Content filtering", and "OAuth 2.0 client
+credentials flow on the Microsoft identity platform".
 """
 
 from __future__ import annotations
@@ -23,9 +25,13 @@ _ROUTES = {
     b"/openai/v1/completions": Route("completions"),
     b"/openai/v1/embeddings": Route("embeddings"),
 }
-_TOKEN = re.compile(rb"/[A-Za-z0-9._-]+/oauth2/v2\.0/token")
-_SCOPE = "https://cognitiveservices.azure.com/.default"
 _DEPLOYMENT = re.compile(rb"/openai/deployments/([^/]+)/(chat/completions|completions|embeddings)")
+_TOKEN = re.compile(rb"/([^/]+)/oauth2/v2\.0/token")
+_SCOPES = frozenset(f"https://cognitiveservices.azure.{cloud}/.default" for cloud in ("com", "us", "cn"))
+_BAD_TOKEN = (
+    "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), or "
+    "have expired."
+)
 _TASKS: dict[bytes, Task] = {b"chat/completions": "chat", b"completions": "completions", b"embeddings": "embeddings"}
 
 
@@ -38,45 +44,50 @@ class Azure(OpenAI):
     azure = True
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
-        """By deployment, with an api-version; by the v1 path, with it as model; or a tenant's token server."""
-        route = Route("page", form="token") if _TOKEN.fullmatch(path) else _ROUTES.get(path)
+        """By deployment, with an api-version; or by the v1 path, with the deployment as model."""
+        route = _ROUTES.get(path)
         if route is None and (match := _DEPLOYMENT.fullmatch(path)):
             if b"api-version=" not in query:
                 raise Refusal(404, "Resource not found: the api-version query parameter is missing.", code="404")
             route = Route(_TASKS[match[2]], match[1].decode("latin-1"))
+        if route is None and _TOKEN.fullmatch(path):
+            route = Route("page", form="token")
         if route is not None:
             only(method, b"POST", path)
         return route
 
     def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
-        """A key in `api-key`, or a token of Microsoft Entra ID."""
+        """A key in `api-key`, or a token of Microsoft Entra that is not over; the token server's application."""
         if route.form == "token":
             return _application(call, keys)
-        key = call.headers.get(b"api-key", b"").decode("latin-1") or bearer(call.headers)
-        if not key:
+        key = call.headers.get(b"api-key", b"").decode("latin-1")
+        token = bearer(call.headers)
+        if not key and not token:
             raise Refusal(401, "Access denied due to invalid subscription key or wrong API endpoint.")
-        if oauth.is_token(key):
-            if not oauth.is_valid(self.name, key, now_s):
-                raise Refusal(401, "Unauthorized. Access token is missing, invalid, or expired.")
-            return key
-        check_key(key, keys)
-        return key
+        if not key and oauth.is_token(token):
+            if not oauth.is_valid(self.name, token, now_s):
+                raise Refusal(401, _BAD_TOKEN)
+            return token
+        if key:
+            check_key(key, keys)
+        elif not keys.accepts(token):
+            raise Refusal(401, _BAD_TOKEN)
+        return key or token
 
     def page(self, call: Call, route: Route, now_s: float) -> bytes:
-        """A token for an application of Microsoft Entra; the list of models."""
+        """A token for an application; the list of models."""
         if route.form != "token":
             return super().page(call, route, now_s)
-        fields = oauth.form(call.body)
-        if fields.get("grant_type") != "client_credentials":
-            raise Refusal(400, "AADSTS70003: The grant type is not supported.", kind="unsupported_grant_type")
-        if fields.get("scope") != _SCOPE:
-            raise Refusal(400, "AADSTS70011: The provided value for scope is not valid.", kind="invalid_scope")
-        return orjson.dumps(oauth.grant(self.name, fields["client_id"], now_s))
+        granted = oauth.grant(self.name, oauth.form(call.body)["client_id"], now_s)
+        del granted["scope"]
+        return orjson.dumps({**granted, "ext_expires_in": granted["expires_in"]})
 
     def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
         """OpenAI's body but for credentials, quotas and what the content filter stopped."""
         if route is not None and route.form == "token":
-            return orjson.dumps({"error": refusal.kind, "error_description": refusal.message}), b""
+            codes = [int(number) for number in re.findall(r"AADSTS(\d+)", refusal.message)]
+            told = {"error": refusal.kind, "error_description": refusal.message, "error_codes": codes}
+            return orjson.dumps(told), b""
         error: dict[str, Any] = openai_error(refusal)
         if refusal.status == 401:
             error = {"code": "401", "message": refusal.message}
@@ -101,12 +112,24 @@ class Azure(OpenAI):
 
 
 def _application(call: Call, keys: Keys) -> str:
-    """The application whose id and secret a form holds."""
+    """The id of the application that asks for a token. Raises Refusal, in Entra's words."""
     fields = oauth.form(call.body)
-    client, secret = fields.get("client_id", ""), fields.get("client_secret", "")
-    if not client or secret != (keys.secret_of(client) or ""):
-        raise Refusal(401, "AADSTS7000215: Invalid client secret provided.", kind="invalid_client")
-    return client
+    name = fields.get("client_id", "")
+    if not name:
+        raise Refusal(400, "AADSTS900144: The request body must contain the following parameter: 'client_id'.",
+                      kind="invalid_request")  # fmt: skip
+    if fields.get("grant_type") != "client_credentials":
+        raise Refusal(400, "AADSTS70003: The app requested an unsupported grant type.", kind="unsupported_grant_type")
+    if fields.get("scope") not in _SCOPES:
+        raise Refusal(400, "AADSTS70011: The provided value for the input parameter 'scope' is not valid.",
+                      kind="invalid_scope")  # fmt: skip
+    secret = keys.secret_of(name)
+    if secret is None:
+        raise Refusal(400, f"AADSTS700016: Application with identifier '{name}' was not found in the directory.",
+                      kind="unauthorized_client")  # fmt: skip
+    if fields.get("client_secret") != secret:
+        raise Refusal(401, f"AADSTS7000215: Invalid client secret provided for app '{name}'.", kind="invalid_client")
+    return name
 
 
 def _gateway(number: int) -> bytes:

@@ -71,6 +71,11 @@ def test_the_sample_claude_endpoint_asks_anthropic(sample):
     assert (entity.provider, entity.config.api_base) == ("anthropic", None)
 
 
+def test_the_sample_azure_endpoint_asks_a_deployment(sample):
+    config = sample.endpoints["azure"].entities[0].config
+    assert (config.api_type, config.deployment_name, config.entra) == ("azure", "my-deployment", None)
+
+
 def test_reading_a_configuration_imports_no_heavy_library(tmp_path):
     program = (
         "import sys; from aiq.config.load import load_config; load_config(sys.argv[1], sys.argv[2]); "
