@@ -13,8 +13,6 @@ from aiq.errors import FunctionError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
-
 Ledger = Callable[..., list[dict[str, Any]]]
 
 
