@@ -200,7 +200,53 @@ WRITES = [
         id="macro-guard",
     ),
     pytest.param(f"CREATE MACRO q(n) AS TABLE {ALL} WHERE id < n; SELECT * FROM q(5)", 5, id="table-macro"),
+    pytest.param(
+        f"SELECT i.id, {YES} AS r FROM items i JOIN (SELECT id, name FROM items) j ON j.id = i.id ORDER BY i.name, "
+        "i.id LIMIT 3",
+        3,
+        id="first-few-of-a-join",
+    ),
+    pytest.param(
+        f"SELECT i.id, {YES} AS r FROM items i, (SELECT id AS other, grp AS g FROM items) j WHERE other = i.id AND "
+        "i.id = (SELECT min(id) FROM items k WHERE k.name = i.name) ORDER BY j.g, i.name LIMIT 3",
+        3,
+        id="first-few-of-a-join-beside-a-correlated-subquery",
+    ),
+    pytest.param(
+        f"SELECT id, {YES} AS r FROM items i WHERE id = (SELECT min(id) FROM items k WHERE k.name = i.name) ORDER BY "
+        "name LIMIT 3",
+        3,
+        id="first-few-beside-a-correlated-subquery",
+    ),
 ]
+
+
+MERGE = "MERGE INTO items USING (SELECT id FROM items WHERE id < 20) s ON items.id = s.id"
+MERGES = [
+    pytest.param(
+        f"{MERGE} WHEN NOT MATCHED BY SOURCE THEN UPDATE SET note = {YES}; SELECT * FROM items",
+        4,
+        id="merge-by-source",
+    ),
+    pytest.param(
+        f"{MERGE} WHEN NOT MATCHED BY SOURCE AND "
+        f"items.grp = 1 THEN UPDATE SET note = {YES} WHEN NOT MATCHED BY SOURCE THEN DELETE; SELECT * FROM items",
+        1,
+        id="merge-by-source-and",
+    ),
+    pytest.param(
+        f"{MERGE} WHEN MATCHED AND items.id < 2 THEN "
+        f"UPDATE SET note = {GOOD} WHEN NOT MATCHED BY SOURCE THEN UPDATE SET note = {YES}; SELECT * FROM items",
+        6,
+        id="merge-matched-and-by-source",
+    ),
+]
+"""Merges of rows that the source does not have."""
+
+
+@pytest.mark.parametrize(("sql", "needed"), MERGES)
+def test_a_merge_asks_only_for_the_rows_that_the_source_does_not_have(items: Beside, sql: str, needed: int) -> None:
+    items.check(sql, needed)
 
 
 @pytest.mark.parametrize(("sql", "needed"), FORMS)

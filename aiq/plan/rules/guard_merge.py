@@ -15,25 +15,33 @@ if TYPE_CHECKING:
 
 
 def guard_merge(tree: exp.Expr) -> exp.Expr:
-    """Guards the values with AI calls of a MERGE; those of WHEN NOT MATCHED BY SOURCE stay as they are."""
+    """Guards the values with AI calls of a MERGE."""
     from sqlglot import exp
 
     if not isinstance(tree, exp.Merge) or tree.args.get("using_cond") or not isinstance(tree.args.get("on"), exp.Expr):
         return tree
-    on = tree.args["on"]
-    matched = on.copy()
-    unmatched = exp.not_(exp.Exists(this=exp.select("1").from_(tree.this.copy()).where(on.copy())))
-    earlier: dict[bool, list[exp.Expr]] = {True: [], False: []}
+    on, using = tree.args["on"], tree.args["using"]
+    joined = {
+        "matched": on.copy(),
+        "of source alone": exp.not_(exp.Exists(this=exp.select("1").from_(tree.this.copy()).where(on.copy()))),
+        "of target alone": exp.not_(exp.Exists(this=exp.select("1").from_(using.copy()).where(on.copy()))),
+    }
+    earlier: dict[str, list[exp.Expr]] = {kind: [] for kind in joined}
     for when in tree.args["whens"].expressions:
-        if when.args.get("source"):
-            continue
-        kind = bool(when.args.get("matched"))
+        kind = _kind(when)
         condition = when.args.get("condition")
         for value in _values(when.args["then"]):
-            if has_call(value):
-                value.replace(_guarded(value, matched if kind else unmatched, earlier[kind], condition))
+            if has_call(value) and not (kind == "of target alone" and has_call(using)):
+                value.replace(_guarded(value, joined[kind], earlier[kind], condition))
         earlier[kind].append(condition if condition is not None else exp.true())
     return tree
+
+
+def _kind(when: exp.When) -> str:
+    """Which rows of the join a WHEN takes."""
+    if when.args.get("matched"):
+        return "matched"
+    return "of target alone" if when.args.get("source") else "of source alone"
 
 
 def _values(then: exp.Expr) -> list[exp.Expr]:

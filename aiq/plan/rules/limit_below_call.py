@@ -1,7 +1,7 @@
 """`SELECT a, ai(x) FROM t ORDER BY f(b) LIMIT 5` -> `SELECT a, ai(r) FROM (SELECT a, x AS r ... LIMIT 5)`.
 
-DuckDB does so by itself where it sorts by plain columns; with an expression in ORDER BY, a computed LIMIT, or
-DISTINCT ON it computes the whole SELECT list for every row first.
+DuckDB does so by itself where it sorts one table by plain columns; with an expression in ORDER BY, a computed LIMIT, or
+DISTINCT ON it computes the whole SELECT list for every row first, and over a join or beside a subquery it may.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _applies(select: exp.Select) -> bool:
     plain = [item for item in items if not has_call(item)]
     computed = {item.alias.lower() for item in plain if isinstance(item, exp.Alias)}
     by_columns = all(isinstance(sort, exp.Column) and sort.name.lower() not in computed for sort in sorts)
-    if not first_of_each and constant and by_columns:
+    if not first_of_each and constant and by_columns and _of_one_table(select):
         return False
     if not all(isinstance(item, exp.Alias) for item in named):
         return False
@@ -64,6 +64,15 @@ def _applies(select: exp.Select) -> bool:
     names = [item.alias_or_name.lower() for item in items]
     sorted_by = {column.name.lower() for sort in sorts for column in sort.find_all(exp.Column)}
     return len(set(names)) == len(names) and not sorted_by & {item.alias.lower() for item in named}
+
+
+def _of_one_table(select: exp.Select) -> bool:
+    """Whether a SELECT reads one table, with no other query in it."""
+    from sqlglot import exp
+
+    source = select.args.get("from_")
+    alone = source is not None and isinstance(source.this, exp.Table) and not select.args.get("joins")
+    return alone and sum(1 for _ in select.find_all(exp.Query)) == 1
 
 
 def _by_columns(group: exp.Expr | None) -> bool:

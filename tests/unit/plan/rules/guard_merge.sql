@@ -27,6 +27,13 @@ CASE WHEN NOT EXISTS(SELECT 1 FROM t AS o WHERE o.id = s.id) THEN CASE WHEN s.c 
 
 -- case: rows that the source does not have
 MERGE INTO t USING s ON t.id = s.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET a = ai1(t.a)
+-- becomes
+MERGE INTO t USING s ON t.id = s.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET
+a = CASE WHEN NOT EXISTS(SELECT 1 FROM s WHERE t.id = s.id) THEN CASE WHEN TRUE THEN ai1(t.a) END END
+
+-- case: rows that a source with calls does not have
+MERGE INTO t USING (SELECT id, ai2(a) AS a FROM u) AS s ON t.id = s.id
+WHEN NOT MATCHED BY SOURCE THEN UPDATE SET a = ai1(t.a)
 -- stays
 
 -- case: joined by the names of columns

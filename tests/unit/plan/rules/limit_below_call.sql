@@ -58,7 +58,23 @@ FROM (SELECT body AS __aiq_r1, LENGTH(body) AS __aiq_s1
 FROM t ORDER BY LENGTH(body) LIMIT 5) AS __aiq_limited
 ORDER BY __aiq_s1) AS s
 
--- case: sorted by plain columns: DuckDB does it by itself
+-- case: sorted by plain columns, over a join
+SELECT t.id, ai1(u.body) AS a FROM t, u WHERE t.k = u.k ORDER BY t.id LIMIT 5
+-- becomes
+SELECT "id", ai1(__aiq_r1) AS "a"
+FROM (SELECT t.id, u.body AS __aiq_r1, t.id AS __aiq_s1
+FROM t, u WHERE t.k = u.k ORDER BY t.id LIMIT 5) AS __aiq_limited
+ORDER BY __aiq_s1
+
+-- case: sorted by plain columns, beside a subquery
+SELECT id, ai1(body) AS a FROM t WHERE k = (SELECT MIN(k) FROM u) ORDER BY id LIMIT 5
+-- becomes
+SELECT "id", ai1(__aiq_r1) AS "a"
+FROM (SELECT id, body AS __aiq_r1, id AS __aiq_s1
+FROM t WHERE k = (SELECT MIN(k) FROM u) ORDER BY id LIMIT 5) AS __aiq_limited
+ORDER BY __aiq_s1
+
+-- case: sorted by plain columns of one table: DuckDB does it by itself
 SELECT id, ai1(body) AS a FROM t ORDER BY id LIMIT 5
 -- stays
 
