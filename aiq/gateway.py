@@ -273,16 +273,15 @@ class Gateway:
         finally:
             self._admission.settle(route, trace)
 
-    def record_hit(self, endpoint: str, caller: Caller, statement_id: str) -> None:
-        """A request that was answered from what is kept: a row of the ledger that cost nothing. On the event loop."""
+    def record_hits(self, endpoint: str, caller: Caller, statement_id: str, count: int) -> None:
+        """Requests that were answered from what is kept: each is a row of the ledger that cost nothing. Any thread."""
         route = self._routes[endpoint]
-        self.ledger.record(
-            Outcome(
-                new_request_id(), 0, statement_id, endpoint, None, None, None, None, route.endpoint.task, caller.user,
-                time.time_ns() // 1000, "ok", None, None, None, None, 0.0, 0.0, 0, 0, 0, 0, False, 0.0, None, 1, None,
-                True, None, True,
-            )
+        hit = Outcome(
+            "", 0, statement_id, endpoint, None, None, None, None, route.endpoint.task, caller.user,
+            time.time_ns() // 1000, "ok", None, None, None, None, 0.0, 0.0, 0, 0, 0, 0, False, 0.0, None, 1, None,
+            True, None, True,
         )  # fmt: skip
+        self.ledger.record_alike(hit, [new_request_id() for _ in range(count)])
 
     def most_it_costs(self, request: Request) -> float:
         """US dollars that one attempt of a request can cost at the most, at the dearest entity of its endpoint; with

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from aiq.batch.texts import KnownTexts, SessionTexts
 from aiq.config.reuse import Reuse
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
@@ -52,11 +53,12 @@ class KeptAnswers:
         reuse: Callable[[str], Reuse],
         session: dict[bytes, Any],
         *,
+        texts: SessionTexts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`reuse` says what holds for an endpoint; `session` are the answers of the session so far."""
+        """`reuse` says what holds for an endpoint; `session` are the answers of the session so far, `texts` by text."""
         self._store, self._scope, self._reuse, self._clock = store, scope_of(caller), reuse, clock
-        self._session = session
+        self._session, self._texts = session, texts
         self._durable: dict[float, list[tuple[bytes, str]]] = {}
         self._durable_lock = threading.Lock()
         self._broken = False
@@ -89,6 +91,12 @@ class KeptAnswers:
             self._remember(REMEMBER_AT_ONCE)
             self._add_durable(reuse.ttl_s, list(resumed.items()))
         return found | values
+
+    def known_texts(self, endpoint: str, kind: bytes) -> KnownTexts | None:
+        """What the session knows of one kind of call; None where that is not to be used."""
+        if self._texts is None or self._reuse(endpoint).mode != "session":
+            return None
+        return KnownTexts(self._texts, kind)
 
     def keep(self, statement_id: str, endpoint: str, answers: list[tuple[bytes, Any]]) -> None:
         """Takes answers as they come; those of a statement that is killed after this are there for the next."""

@@ -16,9 +16,8 @@ from typing import Any
 from aiq.batch.answers import decoded, encoded
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
-from aiq.batch.loop import background_loop
 from aiq.batch.slots import Ask, Slot
-from aiq.batch.statement import RECORDED_AT_ONCE, Statement
+from aiq.batch.statement import Statement
 from aiq.errors import LedgerError, RequestFailed
 from aiq.gateway import Gateway
 from aiq.ledger.shared import Entry, Shared, SharedAnswers
@@ -109,9 +108,7 @@ class SharedStatement(Statement):
                 if key not in self._slots and not self._answers.find([key]):
                     self._answers.add(key, decoded(text.encode("utf-8", "surrogatepass")))
             self.progress.reused += len(claimed.resumed)
-        for start in range(0, len(claimed.resumed), RECORDED_AT_ONCE):
-            hits = min(RECORDED_AT_ONCE, len(claimed.resumed) - start)
-            background_loop().call_soon_threadsafe(self._record_hits, endpoint, hits)
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(claimed.resumed))
         return set(claimed.theirs)
 
     def _settle(self, shared: Shared, keys: Sequence[bytes], values: dict[bytes, Any]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aiq.batch.answers import Answers
@@ -18,13 +18,12 @@ from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
 from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
 from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
+from aiq.batch.texts import KnownTexts
 from aiq.errors import GuardrailBlocked, ProviderError, RequestFailed, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
-RECORDED_AT_ONCE = 100
-"""Reused answers that are recorded in one turn of the loop, on which others wait for theirs."""
 _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
 """Errors of a pack that may be the fault of a single text in it."""
 
@@ -64,6 +63,7 @@ class Statement:
         self._cancelled = False
         self.asking = 0
         self.running: Pass | None = None
+        self._texts: dict[tuple[str, bytes], KnownTexts | None] = {}
 
     @property
     def endpoints(self) -> list[str]:
@@ -91,6 +91,27 @@ class Statement:
         if run is None:
             return self.ask(endpoint, task, asks, fail_fast=fail_fast)
         return self._look_up(run, endpoint, task, asks, fail_fast=fail_fast, stage=stage)
+
+    def values_of_texts(
+        self, endpoint: str, kind: bytes, texts: list[str], ask: Callable[[list[str]], list[Any]], *, stage: int
+    ) -> list[Any]:
+        """The values of some texts, in order: what the session knows of this kind of call, and the others by `ask`."""
+        run = self.running
+        if self._kept is None or (run is not None and not run.frozen < stage <= run.stage):
+            return ask(texts)
+        if (endpoint, kind) not in self._texts:
+            with self._lock:
+                if (endpoint, kind) not in self._texts:
+                    self._texts[endpoint, kind] = self._kept.known_texts(endpoint, kind)
+        known = self._texts[endpoint, kind]
+        if known is None:
+            return ask(texts)
+        values, found = known.values(texts, ask)
+        with self._lock:
+            self._raise_if_stopped()
+            if run is not None:
+                run.looked_up += found
+        return values
 
     def _look_up(
         self, run: Pass, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool, stage: int
@@ -154,14 +175,8 @@ class Statement:
             for key, value in taken.items():
                 self._answers.add(key, value)
             self.progress.reused += len(taken)
-        for start in range(0, len(taken), RECORDED_AT_ONCE):
-            hits = min(RECORDED_AT_ONCE, len(taken) - start)
-            background_loop().call_soon_threadsafe(self._record_hits, endpoint, hits)
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(taken))
         return known | taken
-
-    def _record_hits(self, endpoint: str, count: int) -> None:
-        for _ in range(count):
-            self.gateway.record_hit(endpoint, self.caller, self.id)
 
     def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
         """How many of some distinct requests have an answer already that this statement may reuse. Takes none."""
@@ -181,8 +196,14 @@ class Statement:
         Not on the event loop. `well` says whether it ended with a result.
         """
         self.cancel()
+        for (endpoint, _), known in self._texts.items():
+            if known is not None and (hits := known.hits):
+                self.progress.reused += hits
+                self.gateway.record_hits(endpoint, self.caller, self.id, hits)
+        self._texts = {}
         if self._kept is not None:
-            asyncio.run_coroutine_threadsafe(self._keep_rest(), background_loop()).result()
+            if self.progress.asked:
+                asyncio.run_coroutine_threadsafe(self._keep_rest(), background_loop()).result()
             self._kept.end(self.id, well=well)
         with self._lock:
             self._answers.close()

@@ -136,6 +136,12 @@ class _WatchedStatement:
         self._site.note(asks, values)
         return values
 
+    def values_of_texts(
+        self, endpoint: str, kind: bytes, texts: list[str], ask: Callable[[list[str]], list[Any]], **options: Any
+    ) -> list[Any]:
+        """By `values`, which notes them."""
+        return ask(texts)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._statement, name)
 

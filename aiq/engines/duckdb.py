@@ -11,7 +11,7 @@ import itertools
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
@@ -52,6 +52,19 @@ def numbered_sites() -> Iterator[Callable[[Statement, CallSite], int]]:
     finally:
         for key in used:
             _sites.pop(key, None)
+
+
+@contextmanager
+def sites_of(statement: Statement, sites: Mapping[int, CallSite]) -> Iterator[bool]:
+    """Gives call sites the numbers that they had before, for the time of one statement; False: another has them now."""
+    free = not any(number in _sites for number in sites)
+    if free:
+        _sites.update((number, (statement, site)) for number, site in sites.items())
+    try:
+        yield free
+    finally:
+        for number in sites if free else ():
+            _sites.pop(number, None)
 
 
 def function_for(con: duckdb.DuckDBPyConnection, kind: pa.DataType, *, pure: bool = False) -> str:
@@ -153,6 +166,18 @@ def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
         used += [sql for _, sql in more]
         reached = " ".join(sql for _, sql in more)
     return used
+
+
+def table_exists(con: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> bool:
+    """Whether there is a table of this name, with the names before it that were given; never ends a transaction."""
+    *within, name = table
+    place = "AND (database_name IN (current_database(), 'temp') OR $2 <> [])"
+    found = con.execute(
+        "FROM duckdb_tables() WHERE lower(table_name) = $1 "
+        f"AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) {place}",
+        {"1": name.lower(), "2": [each.lower() for each in within]},
+    )
+    return bool(found.fetchall())
 
 
 class Transaction:

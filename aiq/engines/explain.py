@@ -189,6 +189,7 @@ def analyze(session: Session, text: str, params: Parameters, dialect: str) -> pa
     seconds = time.monotonic() - started
     if result is not None:
         session._results.drop(result)
+    session._preparation.commit()  # what was only reused waits otherwise
     ledger = taken_by(session.gateway.ledger.tables, statement.id)
     endpoints = [row.endpoint for row in explanation.calls]
     of_sites = iter(actuals.taken([site for site in explanation.sites if site is not None]))

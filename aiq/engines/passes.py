@@ -41,14 +41,16 @@ class Passes:
         self._quickly = quickly
         self._looked_up = 0
 
-    def run(self) -> bool:
+    def run(self, *, recalled: bool = False) -> bool:
         """Evaluates until every answer is there. True when the last evaluation is the result.
+
+        `recalled` says that it was tried already whether no answer is missing.
 
         False when answers kept missing, as with inputs that change from pass to pass: then the statement has to run
         with calls that wait for their answer.
         """
         last = max(0, len(self._lifted.stages) - 1)
-        if self._statement.may_reuse and self._answers_are_there(last):
+        if self._statement.may_reuse and not recalled and self._answers_are_there(last):
             return True
         frozen = -1 if self._lifted.limit is None else self._in_waves(self._lifted.limit)
         stage = frozen + 1

@@ -60,14 +60,32 @@ class Prepared(NamedTuple):
         return done
 
 
+class Read(NamedTuple):
+    """A statement before its AI calls are compiled. `asks` is false where it has none.
+
+    `reason` says why it must not be evaluated more than once. `names` are the words in it that may be names, None
+    where the same text may be read in another way the next time; `definitions` the SQL of the views and macros that it
+    uses.
+    """
+
+    text: str
+    values: dict[str, Any] | None
+    variables: dict[str, Any]
+    asks: bool = False
+    by_name: bool = False
+    reason: str | None = None
+    names: set[str] | None = None
+    definitions: Sequence[str] = ()
+
+
 class Preparation:
     """Prepares the statements of one session."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway) -> None:
         self.con, self.gateway = con, gateway
 
-    def prepare(self, text: str, params: Parameters, dialect: str, statement: Statement, number: Numbering) -> Prepared:
-        """Raises StatementError or FunctionError; no call is made."""
+    def read(self, text: str, params: Parameters, dialect: str) -> Read:
+        """A statement as DuckDB reads it, its AI calls still as written. Raises StatementError; no call is made."""
         _check_text(text, params)
         if dialect not in ("duckdb", "databricks"):
             raise StatementError(f"dialect must be 'duckdb' or 'databricks', not '{dialect}'")
@@ -80,29 +98,44 @@ class Preparation:
             tokens = calls.tokenize(text)
         if calls.statements(text, tokens) > 1:
             raise StatementError("session.sql runs one statement; run the statements one by one")
-        variables = variables_of_caller(calls.identifiers(tokens))
+        names = calls.identifiers(tokens)
+        variables = variables_of_caller(names)
+        named = calls.has_three_part_name(tokens)
+        original = text
         text, values = _named_parameters(text, tokens, params)
         if _OF_TRANSACTION.match(text):  # an aborted one takes no other statement, ours neither
-            return Prepared(text, values, variables)
-        text = self._with_ledger_tables(text)
+            return Read(text, values, variables)
+        if named:
+            text = self._with_ledger_tables(text)
         if _DEFINITION.match(
             text
         ):  # what is kept for later keeps its text; it runs as a plain function where it is used
-            return Prepared(text, values, variables)
-        found = bool(calls.find_calls(text, calls.tokenize(text)))
+            return Read(text, values, variables)
+        found = bool(calls.find_calls(text, tokens if text == original else calls.tokenize(text)))
         definitions = engine.definitions_used(self.con, text)
         by_name = any(FUNCTION in sql for sql in definitions)
         if not found and not by_name:
-            return Prepared(text, values, variables)
-        volatile = engine.volatile_functions(duckdb.__version__)
-        reason = reason_not_to(" ".join([text, *definitions]), volatile)
+            return Read(text, values, variables)
+        reason = reason_not_to(" ".join([text, *definitions]), engine.volatile_functions(duckdb.__version__))
         if once := read_once(variables):
             reason = f"the variable {once} gives its rows only once"
-        plan: Lifted | NotLifted = NotLifted(reason or "")
-        if reason is None:
+        again = None if named or values is not None else names
+        return Read(text, values, variables, True, by_name, reason, again, definitions)
+
+    def prepare(self, text: str, params: Parameters, dialect: str, statement: Statement, number: Numbering) -> Prepared:
+        """Raises StatementError or FunctionError; no call is made."""
+        return self.plan(self.read(text, params, dialect), statement, number)
+
+    def plan(self, read: Read, statement: Statement, number: Numbering) -> Prepared:
+        """How a statement runs. Raises as `prepare` does."""
+        text, values, variables = read.text, read.values, read.variables
+        if not read.asks:
+            return Prepared(text, values, variables)
+        plan: Lifted | NotLifted = NotLifted(read.reason or "")
+        if read.reason is None:
             numbers: dict[int, CallSite] = {}
-            rewritten = self._rewrite(text, values or {}, statement, number, numbers, pure=True)
-            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]), rules=self._orders_as_usual())
+            rewritten = self.rewrite(read, statement, number, numbers)
+            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]), rules=self.orders_as_usual())
             if isinstance(plan, Lifted) and plan.writes and not engine.Transaction(self.con).own:
                 plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
             changed = isinstance(plan, Lifted) and plan.changed and Prepared(plan.text, values, variables)
@@ -112,8 +145,12 @@ class Preparation:
                 for stage, members in reversed(list(enumerate(plan.stages))):
                     for member in members:  # one call in several places asks where it is needed first
                         numbers[member].stage = stage
-                return Prepared(plan.text, values, variables, plan, by_name)
+                return Prepared(plan.text, values, variables, plan, read.by_name)
         return Prepared(self._rewrite(text, values or {}, statement, number, {}, pure=False), values, variables, plan)
+
+    def rewrite(self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite]) -> str:
+        """The text with its AI calls as numbered calls that look answers up. `numbers` gets the call sites."""
+        return self._rewrite(read.text, read.values or {}, statement, number, numbers, pure=True)
 
     def _rewrite(
         self,
@@ -144,7 +181,7 @@ class Preparation:
 
         return calls.rewrite_calls(text, compile_call)
 
-    def _orders_as_usual(self) -> bool:
+    def orders_as_usual(self) -> bool:
         """Whether ORDER BY means what it means without settings; rewritten SQL leaves out what is the default."""
         settings = "SELECT current_setting('default_null_order'), current_setting('default_order')"
         nulls, order = (str(value).upper() for value in self.con.execute(settings).fetchall()[0])

@@ -9,6 +9,7 @@ import itertools
 import re
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 import duckdb
@@ -35,28 +36,34 @@ class Results:
     def fill(self, table: str, query: str, prepared: Prepared) -> int:
         """Puts the rows of a query into a temporary table. Returns how many."""
         text = query.strip().rstrip(";")
-        prepared.execute(self._con, f"CREATE OR REPLACE TEMP TABLE {table} AS {text}").fetchall()
-        return int(self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0])
+        done = prepared.execute(self._con, f"CREATE OR REPLACE TEMP TABLE {table} AS {text}").fetchall()
+        return int(done[0][0])
 
     def relation(self, table: str) -> duckdb.DuckDBPyRelation:
         """A relation over the finished rows of a temporary table."""
-        self.rename_columns(table)
         result = self._con.table(f"temp.{table}")
+        if self.rename_columns(table, result.columns):
+            result = self._con.table(f"temp.{table}")
         self._relations.append((table, weakref.ref(result)))
         return result
 
-    def rename_columns(self, table: str) -> None:
-        """Columns that DuckDB named after our functions get the name they would have without us."""
-        for column in self._con.table(f"temp.{table}").columns:
-            if "__aiq_" in column or "$aiq_" in column:
-                renamed = f"RENAME COLUMN {quoted(column)} TO {quoted(own_name(column))}"
-                self._con.execute(f"ALTER TABLE temp.{table} {renamed}").fetchall()
+    def rename_columns(self, table: str, columns: Sequence[str] | None = None) -> bool:
+        """Columns that DuckDB named after our functions get the name they would have without us. Whether any did."""
+        columns = self._con.table(f"temp.{table}").columns if columns is None else columns
+        ours = [column for column in columns if "__aiq_" in column or "$aiq_" in column]
+        for column in ours:
+            renamed = f"RENAME COLUMN {quoted(column)} TO {quoted(own_name(column))}"
+            self._con.execute(f"ALTER TABLE temp.{table} {renamed}").fetchall()
+        return bool(ours)
+
+    def forget(self, table: str) -> None:
+        """Drops the rows of a table that nobody has a relation over."""
+        self._con.execute(f"DROP TABLE IF EXISTS temp.{table}").fetchall()
 
     def drop(self, relation: duckdb.DuckDBPyRelation) -> None:
         """Drops the rows of the latest result, if the relation is over them."""
         if self._relations and self._relations[-1][1]() is relation:
-            name, _ = self._relations.pop()
-            self._con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
+            self.forget(self._relations.pop()[0])
 
     def drop_unused(self) -> None:
         """Drops the rows of results that nobody holds, but of the last few, which something may be built on.
@@ -69,7 +76,7 @@ class Results:
                 if relation() is not None:
                     self._relations.append((name, relation))
                     continue
-                self._con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
+                self.forget(name)
 
 
 def own_name(column: str) -> str:

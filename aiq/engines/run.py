@@ -32,10 +32,15 @@ class Runner:
     def __init__(self, con: duckdb.DuckDBPyConnection, plain: PlainFunction, results: Results) -> None:
         self._con, self._plain, self._results = con, plain, results
 
-    def run(self, prepared: Prepared, statement: Statement) -> duckdb.DuckDBPyRelation | None:
-        """Runs a statement with AI calls as its plan says. Raises DuckDB's errors and what `Statement.ask` raises."""
+    def run(
+        self, prepared: Prepared, statement: Statement, *, recalled: bool = False
+    ) -> duckdb.DuckDBPyRelation | None:
+        """Runs a statement with AI calls as its plan says. Raises DuckDB's errors and what `Statement.ask` raises.
+
+        `recalled` says that it was tried in vain whether all its answers are there already.
+        """
         lifted = isinstance(prepared.plan, Lifted)
-        return self._run_lifted(prepared, statement) if lifted else self._run(prepared)
+        return self._run_lifted(prepared, statement, recalled) if lifted else self._run(prepared)
 
     def _run(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement once. Its calls wait for their answers wherever they do not have them yet."""
@@ -51,10 +56,11 @@ class Runner:
         answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
         return self._con.from_arrow(rows) if answers else None
 
-    def _run_lifted(self, prepared: Prepared, statement: Statement) -> duckdb.DuckDBPyRelation | None:
+    def _run_lifted(self, prepared: Prepared, statement: Statement, recalled: bool) -> duckdb.DuckDBPyRelation | None:
         """Runs the query of a statement in passes, and then, where it is not itself the statement, the statement."""
         plan = prepared.plan
         assert isinstance(plan, Lifted)
+        recalled = recalled and (plan.text == plan.query or plan.into is not None)
         statement.progress.by_request = True
         self._results.drop_unused()
         name = self._results.new_table()
@@ -75,7 +81,7 @@ class Runner:
         with looking_up, engine.Transaction(self._con) as transaction:
             if plan.writes:
                 return self._run_writing(prepared, statement, transaction)
-            if plan.made is not None and self._is_there(plan.made):
+            if plan.made is not None and engine.table_exists(self._con, plan.made):
                 return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
             quick = over_distinct(plan.unchanged, plan.tree) if transaction.own and not prepared.by_name else None
             complete = Passes(
@@ -84,7 +90,7 @@ class Runner:
                 lambda: guarded(lambda: self._results.fill(name, plan.query, prepared)),
                 (duckdb.Error,),
                 None if quick is None else lambda: guarded(lambda: self._results.fill(name, quick, prepared)),
-            ).run()
+            ).run(recalled=recalled)
             if plan.text == plan.query:
                 if not complete:
                     self._results.fill(name, plan.query, prepared)
@@ -121,14 +127,3 @@ class Runner:
         if not _RETURNING.search(plan.query):
             return None
         return self._con.from_arrow(rows[0].rename_columns(list(map(own_name, rows[0].column_names))))
-
-    def _is_there(self, table: tuple[str, ...]) -> bool:
-        """Whether there is a table of this name; a look that never ends a transaction."""
-        *within, name = table
-        place = "AND (database_name IN (current_database(), 'temp') OR $2 <> [])"
-        found = self._con.execute(
-            "FROM duckdb_tables() WHERE lower(table_name) = $1 "
-            f"AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) {place}",
-            {"1": name.lower(), "2": [each.lower() for each in within]},
-        )
-        return bool(found.fetchall())

@@ -19,19 +19,22 @@ import pyarrow as pa
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of
 from aiq.batch.statement import Statement
+from aiq.batch.texts import SessionTexts
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
 from aiq.engines.plain import register_plain
-from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, used
+from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, Read, used
 from aiq.engines.progress import shown_progress
+from aiq.engines.recall import Recall
 from aiq.engines.results import Results
 from aiq.engines.run import Runner
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
+from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
 from aiq.plan.windows import windows
@@ -67,7 +70,9 @@ class Session:
         self._plain = register_plain(con, gateway, caller)
         self._runner = Runner(con, self._plain, self._results)
         self._preparation = Preparation(con, gateway)
+        self._recall = Recall(con, self._preparation, self._results)
         self._answers: dict[bytes, Any] = {}
+        self._texts = SessionTexts()
         self.settings = StatementSettings()
 
     def sql(
@@ -142,29 +147,50 @@ class Session:
         params: Parameters,
         dialect: str,
         statement: Statement,
-        numbering: Callable[[Numbering], Numbering] = lambda number: number,
+        numbering: Callable[[Numbering], Numbering] | None = None,
     ) -> duckdb.DuckDBPyRelation | None:
-        with engine.numbered_sites() as number:
-            prepared = self._preparation.prepare(without_hints(text), params, dialect, statement, numbering(number))
-            if prepared.plan is None:
-                return self._pass_through(prepared)
-            self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
-            well = False
-            try:
-                with (
-                    shown_progress(self, statement, prepared),
-                    stopped_by_ctrl_c(statement),
-                    running(self.con, statement),
-                    self._plain.within(statement),
-                ):
-                    result = self._runner.run(prepared, statement)
-                well = True
-                return result
-            except (duckdb.Error, RuntimeError) as error:
-                raise self._explained(error, statement) from None
-            finally:
-                statement.end(well=well)
+        text = without_hints(text)
+        read = self._recall.read(text, params, dialect) or self._preparation.read(text, params, dialect)
+        if not read.asks:
+            return self._pass_through(Prepared(read.text, read.values, read.variables))
+        self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        well = False
+        try:
+            with stopped_by_ctrl_c(statement), running(self.con, statement):
+                key = (text, dialect) if statement.may_reuse and numbering is None else None
+                found = self._recall.run(read, statement, key) if key is not None else None
+                result = self._run_planned(read, statement, numbering, key) if found is None else found.relation
+            well = True
+            return result
+        except (duckdb.Error, RuntimeError) as error:
+            raise self._explained(error, statement) from None
+        finally:
+            statement.end(well=well)
+            if statement.progress.asked:
                 self._preparation.commit()
+
+    def _run_planned(
+        self,
+        read: Read,
+        statement: Statement,
+        numbering: Callable[[Numbering], Numbering] | None,
+        recalled: tuple[str, str] | None,
+    ) -> duckdb.DuckDBPyRelation | None:
+        """Runs a statement in the ordinary way; `recalled` names what was tried in vain to run without asking."""
+        sites: dict[int, CallSite] = {}
+        with engine.numbered_sites() as number:
+
+            def noted(of: Statement, site: CallSite) -> int:
+                own = number(of, site)
+                sites[own] = site
+                return own
+
+            prepared = self._preparation.plan(read, statement, numbering(noted) if numbering else noted)
+            with shown_progress(self, statement, prepared), self._plain.within(statement):
+                result = self._runner.run(prepared, statement, recalled=recalled is not None)
+        if recalled is not None:
+            self._recall.learn(recalled, prepared, sites)
+        return result
 
     def limit_usd(self, text: str) -> float | None:
         """US dollars that a statement may cost, by its hints or the session's settings; None for any."""
@@ -177,7 +203,7 @@ class Session:
         """A statement with what it may reuse and spend."""
         reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
         store = self.gateway.answers
-        kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers)
+        kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts)
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 

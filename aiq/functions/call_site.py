@@ -110,17 +110,26 @@ class CallSite:
         if not pa.types.is_string(column.type):
             column = column.cast(pa.string())
         encoded = column.dictionary_encode()
+
+        def ask(texts: list[str]) -> list[Any]:
+            return self._values(statement, self._asks(texts))
+
+        values = statement.values_of_texts(
+            self.endpoint.name, self._hash.digest(), encoded.dictionary.to_pylist(), ask, stage=self.stage
+        )
+        results = self._results(values, statement)
+        return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
+
+    def _asks(self, texts: Sequence[str]) -> list[Ask]:
         seen, asks = self._seen, []
-        for text in encoded.dictionary.to_pylist():
+        for text in texts:
             ask = seen.get(text)
             if ask is None:
                 ask = Ask(self._key(text), self._text_body(text))
                 if len(seen) < MAX_SEEN:
                     seen[text] = ask
             asks.append(ask)
-        values = self._values(statement, asks)
-        results = self._results(values, statement)
-        return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
+        return asks
 
     def _collect(self, collect: Collect, column: pa.Array) -> pa.Array:
         """The texts of some rows as keys and lengths: a million of them must not become a million bodies."""

@@ -45,6 +45,11 @@ def encode(intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> bytes:
         return orjson.dumps(_clean(group))
 
 
+def encode_alike(outcome: Outcome, request_ids: Sequence[str]) -> bytes:
+    """A group of outcomes without texts that differ in their request id alone. Raises TypeError for what is no JSON."""
+    return orjson.dumps([None, [], [list(request_ids), *({_SAME: value} for value in outcome[1:])]])
+
+
 def field_names() -> bytes:
     """The meaning of the columns: written ahead of the first group, so that another version can read them."""
     return orjson.dumps([_FIELDS, [], []])

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import types
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 from aiq.config.endpoint import Endpoint
@@ -152,6 +152,22 @@ class Ledger:
                 return
         self._write(raising=False)
 
+    def record_alike(self, outcome: Outcome, request_ids: Sequence[str]) -> None:
+        """Takes outcomes, without texts, that differ in their request id alone; durable when it returns. Any thread.
+
+        Where they cannot be written they are kept in memory as `record` keeps its.
+        """
+        if not request_ids:
+            return
+        try:
+            payload = groups.encode_alike(outcome, request_ids)
+            with self._buffers:
+                self._spool.write(payload)
+                self._count(len(request_ids), len(payload))
+        except (LedgerError, TypeError):
+            for request_id in request_ids:
+                self.record(outcome._replace(request_id=request_id))
+
     def flush(self) -> None:
         """Makes all that was recorded durable in the spool. Raises LedgerError."""
         self._write(raising=True)
@@ -283,17 +299,21 @@ class Ledger:
                 return
             group.written = True
             if outcomes:
-                self._newest_s = self._clock()
-                if not self._rows:
-                    self._oldest_s = self._newest_s
-                self._rows += len(outcomes)
-                self._bytes += len(payload)
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._commit_loop, name="aiq-ledger", daemon=True)
-                    self._thread.start()
-                    self._wake.set()
-                elif self._rows == len(outcomes) or self._rows >= self._commit_rows or self._bytes >= COMMIT_BYTES:
-                    self._wake.set()
+                self._count(len(outcomes), len(payload))
+
+    def _count(self, rows: int, size: int) -> None:
+        """Counts outcomes that are in the spool now, and wakes the committer where that matters. Under the lock."""
+        self._newest_s = self._clock()
+        if not self._rows:
+            self._oldest_s = self._newest_s
+        self._rows += rows
+        self._bytes += size
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._commit_loop, name="aiq-ledger", daemon=True)
+            self._thread.start()
+            self._wake.set()
+        elif self._rows == rows or self._rows >= self._commit_rows or self._bytes >= COMMIT_BYTES:
+            self._wake.set()
 
     def _commit_loop(self) -> None:
         """The committer thread: sleeps until there is something, then looks once a second whether it is due."""

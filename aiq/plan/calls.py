@@ -208,6 +208,11 @@ def _three_part_names(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
             yield i, ".".join(tokens[j].text for j in (i, i + 2, i + 4)).lower()
 
 
+def has_three_part_name(tokens: Sequence[Token]) -> bool:
+    """Whether a statement names anything as `a.b.c`, as the ledger's tables are named."""
+    return next(_three_part_names(tokens), None) is not None
+
+
 def find_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[tuple[int, int, str]]:
     """Where three-part table names of the ledger stand: (start, end, name as the ledger spells it)."""
     known = {name.lower(): name for name in names}

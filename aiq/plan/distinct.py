@@ -6,6 +6,7 @@ Such a query may evaluate a call for rows that the original would not, so it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiq.plan import calls
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _ROW = "__aiq_row"
+_ALIKE = "FLOAT|DOUBLE|INTERVAL|TIME WITH|VARIANT|MAP"
+"""Types, by their names, of which two values may be equal and not look the same."""
 
 
 def over_distinct(query: str, tree: exp.Expr | None = None) -> str | None:
@@ -41,16 +44,32 @@ def over_distinct(query: str, tree: exp.Expr | None = None) -> str | None:
         place = _place(tree, ordered)
         if place is None or (numbered := _with_place(query, place)) is None:
             return None
-        query = f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}\n) ORDER BY {_ROW}"
+        query = f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}\n) ORDER BY {_ROW} ASC"
 
     def compiled(call: calls.Call) -> str:
         number, *requests = (argument.text for argument in call.arguments)
         names = [f"r{position}" for position in range(len(requests))]
         columns = ", ".join(f"{request} AS {name}" for request, name in zip(requests, names, strict=True))
         function = call.text.partition("(")[0]
-        return f"(SELECT {function}({', '.join([number, *names])}) FROM (SELECT {columns}))"
+        return f"(SELECT {function}({', '.join([number, *names])}) FROM (SELECT {columns}){_told_apart(requests)})"
 
     return calls.rewrite_calls(query, compiled, lambda name: name.lower().startswith(PREFIX))
+
+
+def _told_apart(requests: Sequence[str]) -> str:
+    """A WHERE that is an error where DuckDB takes values for the same that do not look the same, such as 0.0 and -0.0.
+
+    It takes the columns of requests apart, not what is made of them. Types are known while it plans: no row pays.
+    """
+    import sqlglot
+    from sqlglot import exp
+
+    trees = [sqlglot.parse_one(request, read="duckdb") for request in requests]
+    columns = dict.fromkeys(column.sql(dialect="duckdb") for tree in trees for column in tree.find_all(exp.Column))
+    if not columns:
+        return ""
+    types = " || ".join(f"typeof({column})" for column in columns)
+    return f" WHERE CASE WHEN regexp_matches({types}, '{_ALIKE}') THEN CAST('{_ROW}' AS BOOLEAN) ELSE true END"
 
 
 def _always_evaluated(call: exp.Expr) -> bool:

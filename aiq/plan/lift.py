@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from aiq.plan.numbered import has_call, is_call, may_aggregate
 from aiq.plan.rules import apply_rules
@@ -89,15 +89,15 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
             return NotLifted("its requests may hold the time, which is another after each rollback")
         tree, whole, changed = _ruled(tree, text, cost if rules else None)
         return Lifted(whole, whole, stages(tree), changed=changed, writes=True)
-    source = _source(tree)
+    source = source_of(tree)
     if source is None:
         return NotLifted(f"a {tree.key.upper()} is not evaluated in passes")
-    if not all(has_call(part) is False for key, part in tree.args.items() if _is_other(tree, key, part, source)):
+    if calls_outside(tree, source):
         return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
     original = source.copy()
     unchanged = text if source is tree else source.sql(dialect="duckdb")
     tree, whole, changed = _ruled(tree, text, cost if rules else None)
-    source = _source(tree)
+    source = source_of(tree)
     assert source is not None
     query = whole if source is tree else source.sql(dialect="duckdb")
     if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
@@ -109,8 +109,8 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
         stages(source),
         changed=changed,
         unchanged=unchanged,
-        into=_into(text, tree),
-        made=_made(tree),
+        into=opening_of(text, tree),
+        made=made_by(tree),
         tree=original,
     )
 
@@ -125,7 +125,12 @@ def _ruled(tree: exp.Expr, text: str, cost: Callable[[int], float] | None) -> tu
     return (tree, after, True) if after != before else (tree, text, False)
 
 
-def _source(tree: exp.Expr) -> exp.Query | None:
+def calls_outside(tree: exp.Expr, source: exp.Query) -> bool:
+    """Whether a call stands beside the query of a statement."""
+    return any(has_call(part) for part in tree.args.values() if _is_other(tree, part, source))
+
+
+def source_of(tree: exp.Expr) -> exp.Query | None:
     """The query that a statement evaluates, if evaluating it alone changes nothing."""
     from sqlglot import exp
 
@@ -138,7 +143,8 @@ def _source(tree: exp.Expr) -> exp.Query | None:
     return None
 
 
-def _into(text: str, tree: exp.Expr) -> str | None:
+def opening_of(text: str, tree: exp.Expr) -> str | None:
+    """What stands before the query of a CREATE TABLE ... AS that fills its table; None for any other statement."""
     from sqlglot import TokenType, exp, tokenize
 
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or tree.find(exp.WithDataProperty):
@@ -147,7 +153,7 @@ def _into(text: str, tree: exp.Expr) -> str | None:
     return next((text[: token.end + 1] for token in tokens if token.token_type == TokenType.ALIAS), None)
 
 
-def _made(tree: exp.Expr) -> tuple[str, ...] | None:
+def made_by(tree: exp.Expr) -> tuple[str, ...] | None:
     """The name of a table that a CREATE TABLE must not find there already."""
     from sqlglot import exp
 
@@ -172,7 +178,7 @@ def _asks_with_the_time(tree: exp.Expr) -> bool:
     return False
 
 
-def _is_other(tree: exp.Expr, key: str, part: object, source: exp.Expr) -> bool:
+def _is_other(tree: exp.Expr, part: object, source: exp.Expr) -> TypeGuard[exp.Expr]:
     """Whether a part of a statement that writes lies beside its query."""
     from sqlglot import exp
 

@@ -18,7 +18,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
 import aiq
@@ -332,13 +332,23 @@ FUZZ = settings(
 )
 
 
+def of_plain_function(pair: Pair, sql: str) -> list[Any]:
+    """The rows that DuckDB gives by itself, in one order. What it cannot plan by itself is no example."""
+    try:
+        return sorted(pair.plain.execute(sql).fetchall(), key=repr)
+    except duckdb.InvalidInputException as error:
+        if "did not return a BoundFunctionExpression" not in str(error):  # DuckDB 2.0, of nullif() under a window
+            raise
+        reject()
+
+
 @FUZZ
 @given(t=ROWS, u=ROWS, sql=statements())
 def test_a_lifted_statement_gives_the_rows_of_a_plain_function(pair: Pair, t: Any, u: Any, sql: str) -> None:
     pair.load({"t": t, "u": u})
     note(sql)
     pair.evaluated.clear()
-    expected = sorted(pair.plain.execute(sql).fetchall(), key=repr)
+    expected = of_plain_function(pair, sql)
     pair.transport.asked.clear()
     result = pair.session.sql(sql)
     assert result is not None
@@ -356,8 +366,8 @@ def test_a_lifted_statement_gives_the_rows_of_a_plain_function(pair: Pair, t: An
 def test_answers_of_the_session_give_the_same_rows_and_ask_nothing(pair: Pair, t: Any, u: Any, sql: str) -> None:
     pair.load({"t": t, "u": u})
     note(sql)
-    expected = sorted(pair.plain.execute(sql).fetchall(), key=repr)
-    for again in (False, True):
+    expected = of_plain_function(pair, sql)
+    for again in (False, True, True):  # the last one as it was remembered
         pair.transport.asked.clear()
         result = pair.session.sql(f"/*+ aiq_reuse(session) */ {sql}")
         assert result is not None

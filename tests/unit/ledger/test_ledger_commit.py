@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -135,6 +136,40 @@ def test_a_failed_write_fails_the_intent(ledger: Ledger, intent: MakeIntent, mon
         asyncio.run(ledger.intend(intent("a")))
     monkeypatch.undo()
     assert groups_in(ledger) == 0
+
+
+def test_outcomes_that_are_alike_are_one_group_and_rows_of_their_own(ledger: Ledger, outcome: Make) -> None:
+    ledger.record_alike(outcome("", final=True, payload_table=None, track_usage=False), ["a", "b", "c"])
+    assert groups_in(ledger) == 1
+    ledger.commit()
+    assert ids(ledger) == ["a", "b", "c"]
+    assert set(statuses(ledger).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_outcomes_that_are_alike_are_no_exception(ledger: Ledger, outcome: Make, count: int) -> None:
+    ledger.record_alike(outcome("", payload_table=None), ["a"][:count])
+    ledger.commit()
+    assert ids(ledger) == ["a"][:count]
+
+
+def test_outcomes_that_are_alike_wait_for_room_as_others_do(
+    ledger: Ledger, outcome: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_writes(ledger, monkeypatch)
+    ledger.record_alike(outcome("", payload_table=None), ["a", "b"])
+    monkeypatch.undo()
+    ledger.commit()
+    assert ids(ledger) == ["a", "b"]
+
+
+def test_outcomes_that_are_alike_survive_the_death_of_their_process(
+    ledger: Ledger, outcome: Make, tmp_path: Path
+) -> None:
+    ledger.record_alike(outcome("", payload_table=None), ["a", "b"])
+    abandon(ledger)
+    with contextlib.closing(Ledger.open(ledger.home)) as later:
+        assert ids(later) == ["a", "b"]
 
 
 def test_a_failed_write_of_an_outcome_fails_the_next_intent(

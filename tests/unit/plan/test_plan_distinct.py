@@ -8,11 +8,16 @@ import pytest
 
 from aiq.plan.distinct import over_distinct
 
+GUARD = re.compile(
+    r" WHERE CASE WHEN regexp_matches\(([^,]*), '[^']*'\) THEN CAST\('__aiq_row' AS BOOLEAN\) ELSE true END"
+)
+"""What makes a query fail whose columns have types with values that are equal and do not look the same."""
+
 
 def rewritten(text: str) -> str | None:
     """`over_distinct` of a query in which `ai1(x)` is the call of site 1."""
     found = over_distinct(re.sub(r"\bai(\d+)\(", r"__aiq_string(\1, ", text))
-    return None if found is None else re.sub(r"__aiq_string\((\d+), ", r"ai\1(", found)
+    return None if found is None else GUARD.sub("", re.sub(r"__aiq_string\((\d+), ", r"ai\1(", found))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_each_call_is_taken_over_the_distinct_requests(text: str, expected: str)
 )
 def test_rows_keep_their_order(text: str, place: str) -> None:
     made = rewritten(text)
-    assert made is not None and made.endswith("\n) ORDER BY __aiq_row")
+    assert made is not None and made.endswith("\n) ORDER BY __aiq_row ASC")
     assert f"SELECT {place} AS __aiq_row, " in made
 
 
@@ -130,3 +135,21 @@ def test_a_request_that_is_made_of_several_rows_stays_where_it_is(request_: str)
 )
 def test_a_call_that_not_every_row_needs_stays_where_it_is(text: str) -> None:
     assert rewritten(text) is None
+
+
+@pytest.mark.parametrize(
+    ("requests", "types"),
+    [
+        ("a", "typeof(a)"),
+        ("'Row ' || t.a || ' of ' || t.a || b", "typeof(b) || typeof(t.a)"),
+        ("a, f", "typeof(a) || typeof(f)"),
+    ],
+)
+def test_the_types_of_what_requests_are_made_of_are_looked_at(requests: str, types: str) -> None:
+    made = over_distinct(f"SELECT __aiq_string(1, {requests}) AS r FROM t ORDER BY k")
+    assert made is not None and GUARD.findall(made) == [types]
+
+
+def test_a_request_without_a_column_needs_no_look_at_types() -> None:
+    made = over_distinct("SELECT __aiq_string(1, 'a') AS r FROM t ORDER BY k")
+    assert made is not None and not GUARD.search(made)

@@ -1,0 +1,140 @@
+"""Statements whose answers the session has already: evaluated once, with neither stages nor passes to plan for them.
+
+Nothing is asked here. What turns out to have no answer is left to the ordinary way of running a statement.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import duckdb
+
+from aiq.batch.slots import Pass
+from aiq.batch.statement import Statement
+from aiq.config.endpoint import Config
+from aiq.engines import duckdb as engine
+from aiq.engines.frames import read_once, variables_of_caller
+from aiq.engines.prepare import Parameters, Preparation, Prepared, Read
+from aiq.engines.results import Results
+from aiq.errors import AiqError
+from aiq.functions.call_site import CallSite
+from aiq.plan.lift import Lifted
+from aiq.plan.recalled import Recalling, recalling
+
+KEPT_TEXTS = 64
+_Key = tuple[str, str]
+
+
+class _Known(NamedTuple):
+    """A statement that may come again: how it was read, and under which configuration its calls were compiled.
+
+    `plan` is None where it cannot be evaluated without one for passes. `sites` are its calls by their numbers.
+    """
+
+    read: Read
+    config: Config
+    plan: Recalling | None
+    sites: dict[int, CallSite]
+
+
+class Recalled(NamedTuple):
+    """The result of a statement that needed no other answers. `relation` is None where it has no rows."""
+
+    relation: duckdb.DuckDBPyRelation | None
+
+
+class Recall:
+    """Runs what one session can run without asking, and remembers the latest `KEPT_TEXTS` of such statements."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, preparation: Preparation, results: Results) -> None:
+        self._con, self._preparation, self._results = con, preparation, results
+        self._known: OrderedDict[_Key, _Known] = OrderedDict()
+
+    def read(self, text: str, params: Parameters, dialect: str) -> Read | None:
+        """How a statement was read before, where it would be read so again."""
+        known = self._known.get((text, dialect)) if params is None else None
+        if known is None:
+            return None
+        assert known.read.names is not None
+        variables = variables_of_caller(known.read.names)
+        same = known.config is self._preparation.gateway.config and not read_once(variables)
+        if not same or engine.definitions_used(self._con, known.read.text) != known.read.definitions:
+            del self._known[text, dialect]
+            return None
+        self._known.move_to_end((text, dialect))
+        return known.read._replace(variables=variables)
+
+    def run(self, read: Read, statement: Statement, key: _Key) -> Recalled | None:
+        """Evaluates a statement without asking. None where it has to run in the ordinary way: nothing was changed then.
+
+        `key` is its text and dialect. Raises StatementCancelled, and errors of its answers.
+        """
+        if read.by_name or read.reason is not None or not engine.Transaction(self._con).own:
+            return None
+        known = self._known.get(key) if read.names is not None else None
+        if known is None:
+            known = self._compiled(read, statement)
+            if read.names is not None:
+                self._known[key] = known
+                while len(self._known) > KEPT_TEXTS:
+                    self._known.popitem(last=False)
+        plan = known.plan
+        if plan is None or (plan.as_usual and not self._preparation.orders_as_usual()):
+            return None
+        with engine.sites_of(statement, known.sites) as free:
+            found = self._evaluated(plan, read, statement) if free else None
+        if found is None and plan.as_usual:  # its other answers may be far
+            self._known[key] = known._replace(plan=None)
+        return found
+
+    def learn(self, key: _Key, prepared: Prepared, sites: dict[int, CallSite]) -> None:
+        """Takes how a SELECT has run to its end in passes, where `run` knew no way: the next time one will do."""
+        known, plan = self._known.get(key), prepared.plan
+        if known is None or known.plan is not None or not isinstance(plan, Lifted):
+            return
+        if plan.text == plan.query and not plan.writes:
+            recalling = Recalling(plan.query, stages=len(plan.stages), as_usual=True)
+            self._known[key] = known._replace(plan=recalling, sites=sites)
+
+    def _compiled(self, read: Read, statement: Statement) -> _Known:
+        sites: dict[int, CallSite] = {}
+        config = self._preparation.gateway.config
+        try:
+            text = self._preparation.rewrite(read, statement, lambda *_: next(engine.numbers), sites)
+        except AiqError:  # the ordinary way says so, or knows better
+            return _Known(read, config, None, {})
+        plan = recalling(text)
+        if plan is not None and plan.makes and read.values is not None:
+            plan = None  # a column may be named after a parameter
+        return _Known(read, config, plan, sites)
+
+    def _evaluated(self, plan: Recalling, read: Read, statement: Statement) -> Recalled | None:
+        prepared = Prepared(plan.text, read.values, read.variables)
+        statement.running = run = Pass(plan.stages - 1, most=0)
+        try:
+            if plan.makes:
+                return Recalled(None) if self._makes(plan, prepared, run) else None
+            self._results.drop_unused()
+            name = self._results.new_table()
+            self._results.fill(name, plan.text, prepared)
+            if run.complete and run.looked_up:
+                return Recalled(self._results.relation(name))
+            self._results.forget(name)
+        except duckdb.Error:
+            if statement.stopped:
+                raise
+        finally:
+            statement.running = None
+        return None
+
+    def _makes(self, plan: Recalling, prepared: Prepared, run: Pass) -> bool:
+        """Makes a table; takes it back where an answer was missing."""
+        with engine.Transaction(self._con) as transaction:
+            if plan.made is not None and engine.table_exists(self._con, plan.made):
+                return False
+            prepared.execute(self._con, plan.text).fetchall()
+            if run.complete and run.looked_up:
+                return True
+            transaction.restart()
+            return False
