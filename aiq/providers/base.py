@@ -99,11 +99,14 @@ class Chunk(NamedTuple):
     def last(cls, answer: Answer, task: Task) -> Chunk:
         """The usage of an answer that has left."""
         tokens_in, tokens_out = answer.usage.input_tokens, answer.usage.output_tokens
+        cached = {"cached_tokens": answer.usage.cached_tokens}
+        if answer.usage.cache_write_tokens:
+            cached["cache_write_tokens"] = answer.usage.cache_write_tokens
         usage = {
             "prompt_tokens": tokens_in,
             "completion_tokens": tokens_out,
             "total_tokens": tokens_in + tokens_out,
-            "prompt_tokens_details": {"cached_tokens": answer.usage.cached_tokens},
+            "prompt_tokens_details": cached,
             "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
         }
         return cls({**_envelope(answer, task), "choices": [], "usage": usage}, "", False, answer.usage)

@@ -115,11 +115,14 @@ def tool_call(id: str, name: str, arguments: Any) -> dict[str, Any]:
 def usage_body(usage: Usage) -> dict[str, Any]:
     """`usage` of chat and completions in OpenAI's form."""
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
+    cached = {"cached_tokens": usage.cached_tokens}
+    if usage.cache_write_tokens:
+        cached["cache_write_tokens"] = usage.cache_write_tokens
     return {
         "prompt_tokens": tokens_in,
         "completion_tokens": tokens_out,
         "total_tokens": tokens_in + tokens_out,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": cached,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 

@@ -439,6 +439,8 @@ def test_input_counts_what_the_cache_had_and_what_it_got(adapter: Any, make: Any
     }
     answer = adapter.decode(make.request(), make.response(message(text("x"), usage=usage)))
     assert answer.usage == Usage(3210, 50, 200, 40, cache_write_tokens=3000)
+    details = orjson.loads(answer.raw)["usage"]["prompt_tokens_details"]
+    assert details == {"cached_tokens": 200, "cache_write_tokens": 3000}
 
 
 @pytest.mark.parametrize(
