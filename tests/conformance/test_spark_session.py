@@ -178,6 +178,18 @@ def test_delta_tables_are_written_and_changed(t: Engine) -> None:
     assert sorted(rows) == [0, 1, 2, 3, 4, 7] and rows[3].endswith("word 0") and rows[7].endswith("word 1")
 
 
+def test_spark_takes_no_call_in_values(t: Engine) -> None:
+    with pytest.raises(AnalysisException, match="INVALID_INLINE_TABLE"):
+        t.sql("INSERT INTO t VALUES (9, ai_query('chat', 'Yellow lemon.'), 'x')")
+    assert t.requests() == 0
+
+
+def test_a_random_part_of_an_answer_is_the_same_wherever_it_is_read(t: Engine) -> None:
+    rows = t.sql("SELECT r, r AS s FROM (SELECT ai_query('chat', w) || rand() AS r FROM t) AS d")
+    assert len(rows) == 12 and all(r == s for r, s in rows)
+    assert t.requests() == 3
+
+
 def test_the_ledger_has_each_request_once(t: Engine, ledger_rows: Callable[..., list[dict[str, Any]]]) -> None:
     t.sql("SELECT ai_query('chat', p) AS r FROM t ORDER BY r")
     t.session.close()

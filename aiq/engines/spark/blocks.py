@@ -141,6 +141,8 @@ class Blocks:
             for item in listed
             if self._is_made_of_answers(item, block)
         }
+        if not all(meaning.deterministic() for meaning in items.values()):
+            return self._over(plan, block)  # whoever names it twice means the same value
         cheap = [item for item in listed if catalyst.id(item) not in items]
         kept = {catalyst.id(item) for item in cheap}
         wanted = [*items.values(), *block.conditions, *block.order, *(a for c in block.calls for a in c.arguments)]

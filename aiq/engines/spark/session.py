@@ -46,11 +46,10 @@ _COMMANDS = {
     "InsertIntoStatement": "query",
     "CreateTableAsSelect": "query",
     "ReplaceTableAsSelect": "query",
-    "CacheTableAsSelect": "plan",
     "InsertIntoDir": "child",
 }
 """The commands that write the rows of a query, and the field that holds it."""
-_VIEWS = ("CreateViewCommand", "CreateView")
+_VIEWS = ("CreateViewCommand", "CreateView", "CacheTableAsSelect")
 _UNLIFTED = ("MergeIntoTable", "UpdateTable", "DeleteFromTable")
 """Commands that Spark evaluates calls of as it likes, each distinct request once."""
 _OF_OWN_STATEMENT = {
