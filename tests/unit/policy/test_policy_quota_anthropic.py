@@ -27,10 +27,10 @@ EPOCH = 1_800_000_000.0
 class Claude:
     """A simulated quota, and more requests than it allows."""
 
-    def __init__(self, make: Any, quota: Quota, *, latency_s: float = 1.0, slots: int = 512) -> None:
+    def __init__(self, make: Any, quota: Quota, *, latency_s: float = 1.0, processes: int = 1) -> None:
         self.make, self.time, self.latency_s = make, make.time(), latency_s
         self.limits, self.rng = ThreeBuckets(quota, self.time.now), random.Random(0)
-        self.gate = Gate(slots, self.time.clock, self.time.sleep)
+        self.gates = [Gate(512 // processes, self.time.clock, self.time.sleep) for _ in range(processes)]
         config = KeyConfig(Secret("k", "test"), "http://claude.test")
         self.adapter = adapter_for(make.entity(provider="anthropic", config=config), lambda: EPOCH + self.time.now)
         self.admitted = self.refused = self.input = self.output = 0
@@ -39,7 +39,8 @@ class Claude:
         """Prompts of up to 500 tokens (`cached` of them for nothing), answers of about `answer` of `most` allowed."""
 
         async def work() -> None:
-            tasks = [asyncio.create_task(self._busy(most, answer, cached)) for _ in range(600)]
+            gates = [self.gates[number % len(self.gates)] for number in range(600)]
+            tasks = [asyncio.create_task(self._busy(gate, most, answer, cached)) for gate in gates]
             await self.time.sleep(seconds)
             for task in tasks:
                 task.cancel()
@@ -47,8 +48,8 @@ class Claude:
 
         self.time.run(work())
 
-    async def _busy(self, most: int, answer: int, cached: float) -> None:
-        rng, gate, time = self.rng, self.gate, self.time
+    async def _busy(self, gate: Gate, most: int, answer: int, cached: float) -> None:
+        rng, time = self.rng, self.time
         while True:
             request = self.make.request(text="x" * rng.randint(1, 2000))
             request.body["max_tokens"] = most
@@ -120,3 +121,15 @@ def test_input_that_is_read_from_the_cache_leaves_room_for_more(make: Any) -> No
     claude.keep_busy(120.0, cached=0.9)
     used, refused = claude.shares(120.0, input=40_000)
     assert used >= 0.95 and refused <= 0.005, (used, refused)
+
+
+@pytest.mark.parametrize("unit", ["admitted", "input", "output"])
+def test_processes_that_share_a_key_share_each_bucket(make: Any, unit: str) -> None:
+    limits = {"admitted": 600_000, "input": 10_000_000, "output": 10_000_000} | {
+        unit: {"admitted": 600, "input": 200_000, "output": 80_000}[unit]
+    }
+    quota = Quota(rpm=limits["admitted"], itpm=limits["input"], otpm=limits["output"])
+    claude = Claude(make, quota, processes=3)
+    claude.keep_busy(120.0)
+    used, refused = claude.shares(120.0, **{unit: limits[unit]})
+    assert used >= 0.95 and refused <= 0.02, (used, refused)
