@@ -1,0 +1,224 @@
+"""A standalone cluster of real processes: a limit holds for all workers, and a killed one loses and doubles nothing.
+
+Periods are six seconds here, where users have a minute; the rules know no difference.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiq.simulator.process import SimulatorProcess
+from aiq.simulator.profile import Latency, Profile
+from tests.conftest import ConfFolder
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
+    pytest.mark.timeout(480),
+]
+Rows = list[dict[str, Any]]
+
+PERIOD_S = 6
+SHORT_PERIODS = f"""
+from aiq.config import gateway_policy
+gateway_policy.PERIODS_S["minute"] = {PERIOD_S}
+"""
+JITTER_S = 0.5
+"""A request arrives a little after it was let go, some more than others."""
+CONCURRENCY = 16
+DRIVER = """
+import sys
+from pathlib import Path
+import aiq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+master, conf, home, rows = sys.argv[1:]
+builder = SparkSession.builder.master(master).appName("aiq")
+for name, value in {
+    "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.cores.max": "2",
+    "spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1", "spark.sql.shuffle.partitions": "2",
+    "spark.scheduler.minRegisteredResourcesRatio": "1.0", "spark.scheduler.maxRegisteredResourcesWaitingTime": "60s",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1", "spark.sql.warehouse.dir": str(Path(home) / "w"),
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}.items():
+    builder = builder.config(name, value)
+spark = builder.getOrCreate()
+spark.sparkContext.setLogLevel("OFF")
+aiq.register(spark, conf=conf, home=home, user="ann@example.com")
+asked = spark.range(int(rows)).select(F.concat(F.lit("Question "), "id").alias("p"))
+print(aiq.enrich(asked, "a", "chat", "p").agg(F.count("a")).first()[0], flush=True)
+spark.stop()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """A master and workers of one core each. `start` gives a worker's own process."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyspark
+
+        self.folder, self.port = folder, free_port()
+        self.url = f"spark://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        site = folder / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(SHORT_PERIODS)
+        path = os.pathsep.join([str(site), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        home = str(Path(pyspark.__file__).parent)
+        self.environ = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "SPARK_HOME": home,
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_DAEMON_MEMORY": "256m",
+        }
+        self._class = f"{home}/bin/spark-class"
+        self._start("master.Master", "--host", "127.0.0.1", "--port", str(self.port), "--webui-port", "0")
+        for _ in range(1200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.05)
+        raise AssertionError("the master does not start")
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        work = str(self.folder / f"work-{len(self.processes)}")
+        options = ["--host", "127.0.0.1", "--cores", "1", "--memory", "600m", "--webui-port", "0", "--work-dir", work]
+        return self._start("worker.Worker", *options, self.url)
+
+    def run(self, conf: ConfFolder, home: Path, rows: int) -> subprocess.Popen[bytes]:
+        """A driver that asks `rows` distinct questions and prints how many were answered."""
+        command = [sys.executable, "-c", DRIVER, self.url, str(conf.path), str(home), str(rows)]
+        with (self.folder / "driver.log").open("ab") as log:
+            process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [self._class, f"org.apache.spark.deploy.{name}", *options]
+        with (self.folder / "daemons.log").open("ab") as log:
+            process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def workers(cluster: Cluster) -> list[subprocess.Popen[bytes]]:
+    return [cluster.start_worker() for _ in range(2)]
+
+
+@pytest.fixture
+def provider() -> Iterator[SimulatorProcess]:
+    """Answers after a twentieth of a second."""
+    with SimulatorProcess.start(Profile(latency=Latency(fixed_ms=50))) as process:
+        yield process
+
+
+@pytest.fixture
+def before(tmp_path: Path, provider: SimulatorProcess) -> ConfFolder:
+    """The endpoint `chat` before that provider; a worker has 16 requests in flight."""
+    folder = ConfFolder(tmp_path / "conf", provider.url)
+    folder.settings(concurrency=CONCURRENCY)
+    folder.endpoint("chat")
+    return folder
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    port = free_port()
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            break
+        time.sleep(0.01)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_limit_in_redis_holds_for_the_whole_cluster_and_is_used_up(
+    cluster: Cluster, before: ConfFolder, home: Path, provider: SimulatorProcess, redis_url: str
+) -> None:
+    limit, rows = 100, 400
+    before.settings(concurrency=CONCURRENCY, limits_store="redis", limits_redis_url=redis_url)
+    before.endpoint("chat", gateway={"aiq": {"rate_limits": [{"calls": limit, "renewal_period": "minute"}]}})
+    driver = cluster.run(before, home, rows)
+    said, _ = driver.communicate(timeout=380)
+    assert said.split() == [str(rows).encode()]
+    times = sorted(attempt["at_ms"] / 1000 for attempt in provider.attempts())
+    assert len(times) == rows
+    most = max(bisect.bisect_left(times, at + PERIOD_S - JITTER_S) - i for i, at in enumerate(times))
+    assert most <= limit, [round(at - times[0], 2) for at in times]
+    # Up to the first request of the last period: how long that period's own take to arrive says nothing.
+    used = (rows - limit) / (limit * (times[rows - limit] - times[0]) / PERIOD_S)
+    assert used >= 0.95
+
+
+def test_a_killed_worker_loses_no_row_doubles_none_and_repays_what_was_in_flight(
+    cluster: Cluster,
+    workers: list[subprocess.Popen[bytes]],
+    before: ConfFolder,
+    home: Path,
+    provider: SimulatorProcess,
+    ledger_rows: Callable[..., Rows],
+) -> None:
+    rows = 2000
+    driver = cluster.run(before, home, rows)
+    while provider.stats()["requests"] < rows // 4:
+        assert driver.poll() is None, "the driver ended early"
+        time.sleep(0.1)
+    os.kill(workers[0].pid, signal.SIGKILL)
+    said, _ = driver.communicate(timeout=380)
+    assert said.split() == [str(rows).encode()]
+    asked = provider.stats()["requests"]
+    assert rows <= asked <= rows + CONCURRENCY
+    calls = ledger_rows("system.aiq.calls")
+    assert len({call["request_id"] for call in calls}) == len(calls)
+    assert asked <= len(calls) <= asked + CONCURRENCY  # of an orphan nobody knows whether it was sent
+    assert {call["status"] for call in calls} <= {"ok", "orphaned"}
+    assert sum(call["status"] == "orphaned" for call in calls) <= CONCURRENCY

@@ -1,0 +1,111 @@
+"""Spark drivers that are killed and tasks that fail: what was answered is not paid again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aiq.simulator.process import SimulatorProcess
+from aiq.simulator.profile import Latency, Profile
+from tests.conftest import ConfFolder
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
+    pytest.mark.timeout(480),
+]
+CONCURRENCY, SLOTS = 16, 2
+PROGRAM = """
+import sys
+import aiq
+from pyspark import TaskContext
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+conf, home, what, rows = sys.argv[1:]
+builder = SparkSession.builder.master("local[2,3]").appName("aiq")
+for name, value in {
+    "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "2",
+    "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.sql.warehouse.dir": home + "/w",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}.items():
+    builder = builder.config(name, value)
+spark = builder.getOrCreate()
+spark.sparkContext.setLogLevel("OFF")
+aiq.register(spark, conf=conf, home=home, user="ann@example.com")
+asked = spark.range(0, int(rows), 1, 2).select(F.concat(F.lit("Question "), "id").alias("p"))
+
+@F.udf("string")
+def stumble(answer):
+    if TaskContext.get().attemptNumber() == 0:
+        raise RuntimeError("this task fails once")
+    return answer
+
+if what == "enrich":
+    frame = aiq.enrich(asked, "a", "chat", "p")
+else:
+    frame = asked.select(stumble(aiq.functions.ai_query("chat", "p")).alias("a"))
+print(frame.agg(F.count("a")).first()[0], flush=True)
+spark.stop()
+"""
+
+
+@pytest.fixture
+def provider() -> Iterator[SimulatorProcess]:
+    """Answers after a twentieth of a second."""
+    with SimulatorProcess.start(Profile(latency=Latency(fixed_ms=50))) as process:
+        yield process
+
+
+@pytest.fixture
+def before(tmp_path: Path, provider: SimulatorProcess) -> ConfFolder:
+    """The endpoint `chat` before that provider; a worker has 16 requests in flight."""
+    folder = ConfFolder(tmp_path / "conf", provider.url)
+    folder.settings(concurrency=CONCURRENCY)
+    folder.endpoint("chat")
+    return folder
+
+
+def start(conf: ConfFolder, home: Path, what: str, rows: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(conf.path), str(home), what, str(rows)]
+    environ = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_driver_is_run_again_and_repays_what_was_in_flight(
+    before: ConfFolder, home: Path, provider: SimulatorProcess
+) -> None:
+    rows = 2000
+    first = start(before, home, "enrich", rows)
+    while provider.stats()["requests"] < rows // 4:
+        assert first.poll() is None, "the driver ended early"
+        time.sleep(0.1)
+    family = psutil.Process(first.pid).children(recursive=True)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    for process in family:  # Spark's own, which go down with it
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family)
+    answered = provider.stats()["requests"] - provider.stats().get("in_flight", 0)
+    assert 0 < answered < rows
+    said, _ = start(before, home, "enrich", rows).communicate(timeout=400)
+    assert said.split() == [str(rows).encode()]
+    assert provider.stats()["requests"] <= rows + SLOTS * CONCURRENCY
+
+
+def test_a_task_that_fails_late_is_run_again_for_nothing(
+    before: ConfFolder, home: Path, provider: SimulatorProcess
+) -> None:
+    said, _ = start(before, home, "retry", 200).communicate(timeout=400)
+    assert said.split() == [b"200"]
+    assert provider.stats()["requests"] == 200
