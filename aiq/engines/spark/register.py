@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 import weakref
 from typing import Any
 
@@ -22,6 +23,9 @@ from aiq.gateway import Gateway
 from aiq.request import Caller
 
 _registered: weakref.WeakKeyDictionary[SparkSession, tuple[Gateway, Origin]] = weakref.WeakKeyDictionary()
+_named: dict[str, tuple[Gateway, Origin]] = {}
+_NAME = "spark.aiq.registration"
+"""A setting that goes along when Spark clones a session, as it does for each batch of a stream."""
 
 
 def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
@@ -33,13 +37,19 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     vectorized: Any = arrow_udf  # its overloads know no function of any number of arguments
     spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
-    _registered[spark] = (gateway, origin)
+    name = spark.conf.get(_NAME, None) if spark in _registered else None
+    name = name or str(uuid.uuid4())
+    spark.conf.set(_NAME, name)
+    _registered[spark] = _named[name] = (gateway, origin)
     return origin
 
 
 def registration(spark: SparkSession) -> tuple[Gateway, Origin]:
-    """What a session was registered with; where it was not, it is now, with the defaults of `aiq.register`."""
-    found = _registered.get(spark)
+    """What a session, or the one that it is a clone of, was registered with.
+
+    Where neither was, it is now, with the defaults of `aiq.register`.
+    """
+    found = _registered.get(spark) or _named.get(spark.conf.get(_NAME, None) or "")
     if found is None:
         from aiq.engines.session import register as register_with_defaults
 
