@@ -11,6 +11,8 @@ from aiq.errors import FunctionError, StatementError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 
 def test_positional_and_named_arguments_make_the_same_request(engine: Engine) -> None:
     (row,) = engine.sql(

@@ -13,6 +13,8 @@ from aiq.errors import FunctionError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 Ledger = Callable[..., list[dict[str, Any]]]
 
 

@@ -17,6 +17,8 @@ from aiq.simulator.vectors import embed
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 Ledger = Callable[..., list[dict[str, Any]]]
 
 

@@ -13,6 +13,8 @@ from aiq.errors import FunctionError, ProviderError, ResultError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
+ENGINES = ("duckdb", "spark")
+
 
 def test_a_chat_endpoint_gives_a_string(engine: Engine) -> None:
     ((r,),) = engine.sql("SELECT ai_query('chat', 'Hi there.') || '!' AS r")

@@ -80,7 +80,7 @@ class Lifting:
             groups.setdefault(self.answering.group(site), []).append((site, frame))
         fresh = []
         for group, members in groups.items():
-            requests = reduce(lambda one, other: one.unionByName(other), (frame for _, frame in members)).distinct()
+            requests = _distinct(reduce(lambda one, other: one.unionByName(other), (frame for _, frame in members)))
             if group in self._answers:
                 requests = requests.join(self.answers(group).select(KEY), KEY, "left_anti")
             if most is not None:
@@ -104,6 +104,11 @@ class Lifting:
     def answers(self, group: int) -> DataFrame:
         """All answers of a group so far: `key`, `answer`."""
         return reduce(lambda one, other: one.unionByName(other), self._answers[group])
+
+
+def _distinct(requests: DataFrame) -> DataFrame:
+    """Each request once. Spark compares no maps, but keys; where it can, comparing both is the quicker way."""
+    return requests.dropDuplicates([KEY]) if "map<" in dict(requests.dtypes)[REQUEST] else requests.distinct()
 
 
 class Steps:

@@ -34,9 +34,11 @@ class Prepared(NamedTuple):
 
 
 def is_empty(text: str) -> bool:
-    """Whether a text has no statement. Raises StatementError where it has several."""
+    """Whether a text has no statement. Raises StatementError where it has several, or a call that is not closed."""
     _check_text(text)
-    count = calls.statements(text, calls.tokenize(text, DIALECT))
+    tokens = calls.tokenize(text, DIALECT)
+    calls.find_calls(text, tokens)
+    count = calls.statements(text, tokens)
     if count > 1:
         raise StatementError("session.sql runs one statement; run the statements one by one")
     return not count
