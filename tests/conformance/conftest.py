@@ -5,6 +5,7 @@ A rule that holds on every engine is tested with `engine`; what only one engine 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -123,6 +124,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.definition.get_closest_marker("engines")
         engines = only.args if only is not None else getattr(metafunc.module, "ENGINES", ("duckdb",))
         metafunc.parametrize("engine", engines, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tests of the function itself every fourth runs on Spark, where each takes a second.
+
+    All do with AIQ_SPARK_ALL set; those of what is evaluated once always do.
+    """
+    if "AIQ_SPARK_ALL" in os.environ:
+        return
+    of_function = [item for item in items if item.path.name.startswith("test_ai_query_") and "[spark" in item.name]
+    left_out = {id(item) for number, item in enumerate(of_function) if number % 4}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+    items[:] = [item for item in items if id(item) not in left_out]
 
 
 @pytest.fixture
