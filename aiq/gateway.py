@@ -45,7 +45,7 @@ from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
 from aiq.providers import adapter_for, takes_link
 from aiq.providers.base import Chunk, text_characters
-from aiq.request import Answer, Caller, Request, Task, new_request_id
+from aiq.request import Answer, Caller, Request, Task, new_request_ids
 from aiq.route import NextAttempt, Route, Target, Trace, cost_of_failure
 from aiq.screening import Screening
 from aiq.tokens import AccessToken
@@ -281,7 +281,7 @@ class Gateway:
             time.time_ns() // 1000, "ok", None, None, None, None, 0.0, 0.0, 0, 0, 0, 0, False, 0.0, None, 1, None,
             True, None, True,
         )  # fmt: skip
-        self.ledger.record_alike(hit, [new_request_id() for _ in range(count)])
+        self.ledger.record_alike(hit, new_request_ids(count))
 
     def most_it_costs(self, request: Request) -> float:
         """US dollars that one attempt of a request can cost at the most, at the dearest entity of its endpoint; with

@@ -89,6 +89,11 @@ def new_request_id() -> str:
     return f"{_ID_PREFIX}{next(_id_counter) & 0xFFFFFFFFFFFF:012x}"
 
 
+def new_request_ids(count: int) -> list[str]:
+    """As many ids as `new_request_id` would give one by one."""
+    return [f"{_ID_PREFIX}{number & 0xFFFFFFFFFFFF:012x}" for number in itertools.islice(_id_counter, count)]
+
+
 def _renew_ids_after_fork() -> None:
     """A forked child must not continue its parent's ids."""
     global _ID_PREFIX

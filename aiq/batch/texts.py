@@ -70,10 +70,11 @@ class KnownTexts:
         """The values of some texts, in order, and how many were known; `ask` is called for the others."""
         places = list(map(self._texts.places.get, texts))
         known = self._texts.values
+        if None not in places:
+            self._used.update(places)  # type: ignore[arg-type]
+            return list(map(known.__getitem__, places)), len(texts)  # type: ignore[arg-type]
         fresh = [text for text, place in zip(texts, places, strict=True) if place is None]
         self._used.update(place for place in places if place is not None)
-        if not fresh:
-            return [known[place] for place in places], len(texts)  # type: ignore[index]
         asked = ask(fresh)
         self._own.update(self._session.add(self._texts, fresh, asked))
         rest = iter(asked)
@@ -82,4 +83,4 @@ class KnownTexts:
     @property
     def hits(self) -> int:
         """How many of the texts used so far were known before the statement came upon them."""
-        return len(self._used - self._own)
+        return len(self._used - self._own if self._own else self._used)
