@@ -31,7 +31,7 @@ def adapter(make: Any, authority: str) -> Any:
 def test_a_token_is_asked_for_in_the_clients_name(make: Any, authority: str, scope: str) -> None:
     request = adapter(make, authority).token_request()
     assert request.url == f"{authority}/tenant-1/oauth2/v2.0/token"
-    assert dict(request.headers) == {"content-type": "application/x-www-form-urlencoded"}
+    assert dict(request.headers)["content-type"] == "application/x-www-form-urlencoded"
     fields = {"grant_type": "client_credentials", "client_id": "app", "client_secret": "client secret+", "scope": scope}
     assert {name: values[0] for name, values in parse_qs(request.body.decode()).items()} == fields
 
