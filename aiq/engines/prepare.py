@@ -135,12 +135,21 @@ class Preparation:
         if read.reason is None:
             numbers: dict[int, CallSite] = {}
             rewritten = self.rewrite(read, statement, number, numbers)
-            plan = lift(rewritten, lambda site: self._typical_cost(numbers[site]), rules=self.orders_as_usual())
+            usual = self.orders_as_usual()
+
+            def cost(site: int) -> float:
+                return self._typical_cost(numbers[site])
+
+            def binds(made: Lifted) -> bool:
+                return not made.changed or self._binds(Prepared(made.text, values, variables), statement)
+
+            plan = lift(rewritten, cost, rules=usual)
             if isinstance(plan, Lifted) and plan.writes and not engine.Transaction(self.con).own:
                 plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
-            changed = isinstance(plan, Lifted) and plan.changed and Prepared(plan.text, values, variables)
-            if changed and not self._binds(changed, statement):
-                plan = lift(rewritten, lambda _: 0.0, rules=False)
+            if isinstance(plan, Lifted) and not binds(plan):
+                plan = lift(rewritten, cost, rules=usual, by_source=False) if plan.writes else plan
+                if isinstance(plan, Lifted) and not (plan.writes and binds(plan)):
+                    plan = lift(rewritten, lambda _: 0.0, rules=False)
             if isinstance(plan, Lifted):
                 for stage, members in reversed(list(enumerate(plan.stages))):
                     for member in members:  # one call in several places asks where it is needed first

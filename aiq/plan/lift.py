@@ -71,10 +71,10 @@ def tells_the_time(text: str) -> bool:
     return _CLOCK.search(text) is not None
 
 
-def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lifted | NotLifted:
+def lift(text: str, cost: Callable[[int], float], *, rules: bool = True, by_source: bool = True) -> Lifted | NotLifted:
     """The plan of a statement with numbered calls. `cost` compares call sites by what one request costs.
 
-    Without `rules` the text stays as it is; then more may be asked than the result needs.
+    Without `rules` the text stays as it is; then more may be asked than the result needs. `by_source`: aiq/plan/rules.
     """
     import sqlglot
     from sqlglot import exp
@@ -87,7 +87,7 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
         if _asks_with_the_time(tree):
             return NotLifted("its requests may hold the time, which is another after each rollback")
-        tree, whole, changed = _ruled(tree, text, cost if rules else None)
+        tree, whole, changed = _ruled(tree, text, cost if rules else None, by_source)
         return Lifted(whole, whole, stages(tree), changed=changed, writes=True)
     source = source_of(tree)
     if source is None:
@@ -96,7 +96,7 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
         return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
     original = source.copy()
     unchanged = text if source is tree else source.sql(dialect="duckdb")
-    tree, whole, changed = _ruled(tree, text, cost if rules else None)
+    tree, whole, changed = _ruled(tree, text, cost if rules else None, by_source)
     source = source_of(tree)
     assert source is not None
     query = whole if source is tree else source.sql(dialect="duckdb")
@@ -115,12 +115,14 @@ def lift(text: str, cost: Callable[[int], float], *, rules: bool = True) -> Lift
     )
 
 
-def _ruled(tree: exp.Expr, text: str, cost: Callable[[int], float] | None) -> tuple[exp.Expr, str, bool]:
+def _ruled(
+    tree: exp.Expr, text: str, cost: Callable[[int], float] | None, by_source: bool
+) -> tuple[exp.Expr, str, bool]:
     """A statement after all rules, its text, and whether they changed it; `cost` None applies none."""
     if cost is None:
         return tree, text, False
     before = tree.sql(dialect="duckdb")
-    tree = apply_rules(tree, cost)
+    tree = apply_rules(tree, cost, by_source=by_source)
     after = tree.sql(dialect="duckdb")
     return (tree, after, True) if after != before else (tree, text, False)
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
-def apply_rules(tree: exp.Expr, cost: Callable[[int], float]) -> exp.Expr:
-    """The statement after all rules. `cost` gives what one request of a numbered call site costs, in any unit."""
+def apply_rules(tree: exp.Expr, cost: Callable[[int], float], *, by_source: bool = True) -> exp.Expr:
+    """The statement after all rules. `cost` gives what one request of a numbered call site costs, in any unit.
+
+    `by_source` False leaves WHEN NOT MATCHED BY SOURCE as it is: DuckDB 1.4 cannot plan a subquery there.
+    """
     cheap_first = partial(cheap_before_ai, cost=cost)
     early = (call_out_of_subquery, where_before_call, filter_before_call)
-    for rule in (*early, cheap_first, limit_below_call, guard_merge):
+    for rule in (*early, cheap_first, limit_below_call, partial(guard_merge, by_source=by_source)):
         tree = rule(tree)
     return tree

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
-def guard_merge(tree: exp.Expr) -> exp.Expr:
-    """Guards the values with AI calls of a MERGE."""
+def guard_merge(tree: exp.Expr, *, by_source: bool = True) -> exp.Expr:
+    """Guards the values with AI calls of a MERGE; `by_source` also those of WHEN NOT MATCHED BY SOURCE."""
     from sqlglot import exp
 
     if not isinstance(tree, exp.Merge) or tree.args.get("using_cond") or not isinstance(tree.args.get("on"), exp.Expr):
@@ -31,7 +31,7 @@ def guard_merge(tree: exp.Expr) -> exp.Expr:
         kind = _kind(when)
         condition = when.args.get("condition")
         for value in _values(when.args["then"]):
-            if has_call(value) and not (kind == "of target alone" and has_call(using)):
+            if has_call(value) and (kind != "of target alone" or (by_source and not has_call(using))):
                 value.replace(_guarded(value, joined[kind], earlier[kind], condition))
         earlier[kind].append(condition if condition is not None else exp.true())
     return tree
