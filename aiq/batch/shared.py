@@ -27,7 +27,7 @@ POLL_S = 0.05
 """How often it is looked whether another process has its answer."""
 
 
-TOGETHER_S = 0.004
+TOGETHER_S = 0.002
 """How long an answer waits for others to be stored with: a write costs about as much for one as for fifty."""
 
 

@@ -7,7 +7,6 @@ nothing of statements.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from aiq.errors import LedgerError
 from aiq.ledger.answer_log import KEY_BYTES
+from aiq.ledger.file_lock import locked
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -276,16 +276,9 @@ class DurableAnswers:
         except FileNotFoundError:
             return None
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
         """While no other process, and no other store of this one, opens or renames the file."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+        return locked(self._path.with_suffix(".lock"))
 
 
 @contextlib.contextmanager

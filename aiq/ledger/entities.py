@@ -7,12 +7,10 @@ it, so that a start where nothing changed need not read the log.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from aiq.config.endpoint import Endpoint
 from aiq.errors import LedgerError
 from aiq.ledger import delta
 from aiq.ledger.commit import Workspace
+from aiq.ledger.file_lock import locked
 from aiq.ledger.records import SERVED_ENTITIES_SCHEMA, SERVED_ENTITIES_TABLE
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def sync_entities(
     if all(known.get(name, [None])[0] == digest for name, (_, digest) in wanted.items()):
         return {name: known[name][1] for name in wanted}
     try:
-        with _locked(workspace.home):
+        with locked(workspace.home / f"{_FILE}.lock"):
             return _sync(workspace, path, wanted, created_by, now_s)
     except OSError as error:
         raise LedgerError(
@@ -148,13 +147,3 @@ def _known(home: Path) -> dict[str, list[Any]]:
     if not isinstance(known, dict):
         return {}
     return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 2}
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    descriptor = os.open(home / f"{_FILE}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ A batch of keys costs one transaction, not one a row. Knows no engine.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from aiq.errors import LedgerError
+from aiq.ledger.file_lock import locked
 from aiq.ledger.shared import Claimed, Entry, Shared, is_dead, process_name
 
 _SCHEMA = """
@@ -75,19 +77,14 @@ class FileAnswers:
         scope = statement.scope
         with self._connected() as db, _transaction(db):
             if _bytes(db) <= self._max_bytes:
-                db.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
-                    [(scope, entry.key, entry.failed, entry.text) for entry in entries],
-                )
-            db.executemany("DELETE FROM claims WHERE scope = ? AND key = ?", [(scope, entry.key) for entry in entries])
+                rows = [(scope, entry.key, entry.failed, entry.text) for entry in entries]
+                _insert(db, "INSERT OR REPLACE INTO answers", rows)
+            _give_up(db, scope, [entry.key for entry in entries])
 
     def release(self, statement: Shared, keys: Sequence[bytes]) -> None:
         process = self._process()
         with self._connected() as db, _transaction(db):
-            db.executemany(
-                "DELETE FROM claims WHERE scope = ? AND key = ? AND process = ?",
-                [(statement.scope, key, process) for key in keys],
-            )
+            _give_up(db, statement.scope, keys, process)
 
     def running(self, owner: str) -> list[Shared]:
         if not self._path.exists():
@@ -146,9 +143,10 @@ class FileAnswers:
         found: dict[bytes, str] = {}
         for scope in self._others(db, statement):
             found |= _find(db, scope, [key for key in keys if key not in found], failed=False)
-        db.executemany(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, 0, ?)",
-            [(statement.scope, key, value) for key, value in found.items()],
+        _insert(
+            db,
+            "INSERT OR REPLACE INTO answers",
+            [(statement.scope, key, False, value) for key, value in found.items()],
         )
         return found
 
@@ -173,8 +171,9 @@ class FileAnswers:
         dead = {name for name in set(claimed.values()) if name != process and is_dead(name)}
         theirs = [key for key, name in claimed.items() if name != process and name not in dead]
         mine = [key for key in keys if claimed.get(key, process) in dead or claimed.get(key, process) == process]
-        db.executemany(
-            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)",
+        _insert(
+            db,
+            "INSERT OR REPLACE INTO claims",
             [(scope, key, process) for key in mine if claimed.get(key) != process],
         )
         return mine, theirs
@@ -193,7 +192,10 @@ class FileAnswers:
                 ) from error
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self._path.with_suffix(".lock")):  # SQLite does not wait where two of them start a WAL
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
         with contextlib.suppress(FileExistsError):  # SQLite gives its other files this one's mode
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         db = sqlite3.connect(self._path, timeout=60.0, isolation_level=None, check_same_thread=False)
@@ -213,6 +215,21 @@ def _find(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], *, failed
         query = f"SELECT key, value FROM answers WHERE scope = ? AND key IN ({marks}) AND failed <= ?"
         found.update(db.execute(query, (scope, *chunk, int(failed))))
     return found
+
+
+def _insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Many rows a statement: `executemany` would wait for Python's other threads at every row."""
+    for start in range(0, len(rows), _KEYS_PER_QUERY):
+        chunk = rows[start : start + _KEYS_PER_QUERY]
+        marks = f"({','.join('?' * len(chunk[0]))})"
+        db.execute(f"{into} VALUES {','.join([marks] * len(chunk))}", list(itertools.chain.from_iterable(chunk)))
+
+
+def _give_up(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], process: str | None = None) -> None:
+    """Claims on some keys are no more; with `process` only those that are its own."""
+    for chunk, marks in _chunks(keys):
+        whose, of = ("", ()) if process is None else (" AND process = ?", (process,))
+        db.execute(f"DELETE FROM claims WHERE scope = ? AND key IN ({marks}){whose}", (scope, *chunk, *of))
 
 
 def _chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:

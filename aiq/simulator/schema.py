@@ -34,8 +34,6 @@ def conforming(schema: Mapping[str, Any], seed: int) -> Any:
     Of a malformed schema the keywords that make no sense are left out, as a vendor may have let it pass.
     """
     try:
-        return _value(schema, schema, seed, "value", 0)
-    except (TypeError, ValueError, AttributeError, ArithmeticError):
         sane = _sane(schema)
         return _value(sane, sane, seed, "value", 0)
     except RecursionError:  # a schema that is its own part
@@ -87,7 +85,8 @@ def _sane(schema: Any) -> Any:
 def violating(schema: Mapping[str, Any], seed: int) -> Any:
     """A JSON value that looks like one `conforming` makes, and that `schema` does not accept: one thing is wrong."""
     value = conforming(schema, seed)
-    resolved = _resolved(schema, schema)
+    sane = _sane(schema)
+    resolved = _resolved(sane, sane)
     if isinstance(value, dict) and value:
         required = [name for name in resolved.get("required", ()) if name in value]
         if required:

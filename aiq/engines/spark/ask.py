@@ -19,7 +19,7 @@ from aiq.functions.call_site import CallSite
 
 SLICE_ROWS = 512
 """Rows that are asked, and answered, together."""
-MIN_AHEAD_ROWS = 4096
+MIN_AHEAD_ROWS = 1024
 AHEAD = 16
 """Rows in flight for each request that the endpoint takes at once: the slowest of them may take that much longer."""
 AHEAD_BYTES = 64 * 1024 * 1024

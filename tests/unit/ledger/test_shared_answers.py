@@ -195,3 +195,26 @@ def test_a_process_is_not_dead_while_it_lives() -> None:
     assert not is_dead(process_name())
     assert not is_dead("another-host:1:1")  # nobody can know
     assert is_dead(process_name().rpartition(":")[0] + ":1")  # its number came again
+
+
+OPENING = """
+import sys, time
+from pathlib import Path
+from aiq.ledger.shared import Shared, process_name
+from aiq.ledger.shared_file import FileAnswers
+for folder in sys.argv[2:]:
+    while time.time() < float(sys.argv[1]):
+        pass
+    FileAnswers(Path(folder)).claim(Shared("s", b"s" * 16, b"c" * 16, process_name()), [b"k" * 16])
+"""
+
+
+def test_processes_that_open_a_new_file_at_once_all_have_it(tmp_path: Path) -> None:
+    folders = [str(tmp_path / str(number)) for number in range(40)]
+    at = str(time.time() + 1.5)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPENING, at, *folders], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (0, b"")

@@ -147,3 +147,10 @@ def test_a_multiple_is_a_multiple(seed: int) -> None:
 def test_texts_say_that_they_are_simulated() -> None:
     value = conforming({"type": "object", "properties": {"city": {"type": "string"}}}, 1)
     assert value["city"].startswith("simulated city")
+
+
+@pytest.mark.parametrize("properties", [[[None, None]], [], "text", {"a": []}])
+def test_properties_that_are_none_give_json_all_the_same(properties: object) -> None:
+    schema = {"type": "object", "properties": properties, "required": 1}
+    for value in (conforming(schema, 1), violating(schema, 1)):
+        assert json.loads(json.dumps(value)) == value
