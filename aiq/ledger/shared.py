@@ -61,6 +61,9 @@ class SharedAnswers(Protocol):
     def keep(self, statement: Shared, entries: Sequence[Entry]) -> None:
         """Stores answers, durable against `kill -9` when it returns, and gives up the claims on their keys."""
 
+    def keep_at_once(self, statement: Shared, entries: Sequence[Entry]) -> bool:
+        """`keep`, for an event loop: False, and nothing done, where it would take more than a few milliseconds."""
+
     def release(self, statement: Shared, keys: Sequence[bytes]) -> None:
         """Gives up this process' claims on keys that it will not ask for any more."""
 

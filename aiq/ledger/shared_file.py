@@ -31,6 +31,9 @@ CREATE TABLE IF NOT EXISTS claims (
 ) WITHOUT ROWID;
 """
 _KEYS_PER_QUERY = 500
+_BUSY_MS, _MOMENT_MS = 60_000, 5
+_WAL_PAGES = 8000
+"""Pages of 4 KiB between checkpoints. Keys lie all over the file, so that a page is written again and again."""
 _DELETE_ROWS = 5000
 _TOUCH_S = 60.0
 MAX_BYTES = 4 << 30
@@ -74,12 +77,28 @@ class FileAnswers:
             return Claimed(known, resumed, mine, theirs)
 
     def keep(self, statement: Shared, entries: Sequence[Entry]) -> None:
-        scope = statement.scope
-        with self._connected() as db, _transaction(db):
+        with self._connected() as db:
+            db.execute("BEGIN IMMEDIATE")
+            self._keep(db, statement.scope, entries)
+
+    def keep_at_once(self, statement: Shared, entries: Sequence[Entry]) -> bool:
+        if not self._lock.acquire(blocking=False):  # this process claims keys
+            return False
+        self._lock.release()
+        with self._connected() as db:
+            if not _begun_at_once(db):
+                return False
+            self._keep(db, statement.scope, entries)
+            return True
+
+    def _keep(self, db: sqlite3.Connection, scope: bytes, entries: Sequence[Entry]) -> None:
+        """In a transaction that has begun, and that this ends."""
+        with _ended(db):
             if _bytes(db) <= self._max_bytes:
-                rows = [(scope, entry.key, entry.failed, entry.text) for entry in entries]
-                _insert(db, "INSERT OR REPLACE INTO answers", rows)
-            _give_up(db, scope, [entry.key for entry in entries])
+                # A claim on what is answered is in nobody's way. It goes with the statement.
+                _insert(db, "answers", [(scope, entry.key, entry.failed, entry.text) for entry in entries])
+            else:
+                _give_up(db, scope, [entry.key for entry in entries])
 
     def release(self, statement: Shared, keys: Sequence[bytes]) -> None:
         process = self._process()
@@ -145,7 +164,7 @@ class FileAnswers:
             found |= _find(db, scope, [key for key in keys if key not in found], failed=False)
         _insert(
             db,
-            "INSERT OR REPLACE INTO answers",
+            "answers",
             [(statement.scope, key, False, value) for key, value in found.items()],
         )
         return found
@@ -173,7 +192,7 @@ class FileAnswers:
         mine = [key for key in keys if claimed.get(key, process) in dead or claimed.get(key, process) == process]
         _insert(
             db,
-            "INSERT OR REPLACE INTO claims",
+            "claims",
             [(scope, key, process) for key in mine if claimed.get(key) != process],
         )
         return mine, theirs
@@ -198,10 +217,11 @@ class FileAnswers:
     def _opened(self) -> sqlite3.Connection:
         with contextlib.suppress(FileExistsError):  # SQLite gives its other files this one's mode
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(self._path, timeout=60.0, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
             db.executescript(_SCHEMA)
         except BaseException:
             db.close()
@@ -217,12 +237,15 @@ def _find(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], *, failed
     return found
 
 
-def _insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Many rows a statement: `executemany` would wait for Python's other threads at every row."""
     for start in range(0, len(rows), _KEYS_PER_QUERY):
         chunk = rows[start : start + _KEYS_PER_QUERY]
         marks = f"({','.join('?' * len(chunk[0]))})"
-        db.execute(f"{into} VALUES {','.join([marks] * len(chunk))}", list(itertools.chain.from_iterable(chunk)))
+        db.execute(
+            f"INSERT OR REPLACE INTO {table} VALUES {','.join([marks] * len(chunk))}",
+            list(itertools.chain.from_iterable(chunk)),
+        )
 
 
 def _give_up(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], process: str | None = None) -> None:
@@ -256,6 +279,27 @@ def _bytes(db: sqlite3.Connection) -> int:
 @contextlib.contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
+    with _ended(db):
+        yield
+
+
+def _begun_at_once(db: sqlite3.Connection) -> bool:
+    """Begins a transaction, unless another process is in one for more than a moment."""
+    db.execute(f"PRAGMA busy_timeout={_MOMENT_MS}")
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    return True
+
+
+@contextlib.contextmanager
+def _ended(db: sqlite3.Connection) -> Iterator[None]:
+    """Commits the transaction that has begun, or takes it back."""
     try:
         yield
         db.execute("COMMIT")
