@@ -234,6 +234,7 @@ class Ledger:
                 done, self._spool = self._spool, Spool.create(self.home / "spool")
                 self._spool.write(groups.field_names())
                 self._rows = self._bytes = 0
+            done.complete()
             done.close()
             recovery.recover_in_turn(self.home / "spool", self._workspace, self._spool.path)
 

@@ -88,6 +88,8 @@ _NOT_RECOVERED = "the spool %s of an earlier process was not recovered: %s"
 def _end_intents(spool: Spool, workspace: commit.Workspace) -> int:
     """Gives calls without outcome one, in the spool: a recovery that dies here counts none of them twice."""
     try:
+        if spool.is_complete:
+            return 0
         try:
             intents = commit.open_intents(spool)
         except CorruptSpool:

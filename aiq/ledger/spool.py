@@ -101,6 +101,21 @@ class Spool:
             raise
 
     @property
+    def is_complete(self) -> bool:
+        """Whether `complete` was called: each intent in it has its outcome."""
+        try:
+            return bool(self._writer.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self._error(error, "read") from error
+
+    def complete(self) -> None:
+        """Notes that each intent in it has its outcome, so that nobody has to look for one without."""
+        try:
+            self._writer.execute("PRAGMA user_version = 1")
+        except sqlite3.Error as error:
+            raise self._error(error, "write") from error
+
+    @property
     def size(self) -> int:
         """Bytes on the disk."""
         return _size(self.path) + _size(self.path.with_name(self.path.name + "-wal"))

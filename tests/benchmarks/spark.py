@@ -27,6 +27,8 @@ from run import provider
 
 SLOTS, IN_FLIGHT = 2, 128
 """Tasks at once, and requests in flight of each."""
+WARM_UP_ROWS = 1280
+"""Enough for Java to have compiled what it runs often."""
 BY_HAND = "pandas_udf, AsyncOpenAI"
 
 Client = Callable[[Any], Any]
@@ -160,7 +162,7 @@ def scenario(latency: Latency, rows: int, rounds: int, only: str | None) -> dict
         first = 0
         for number in range(-1, rounds):  # the first is a warm-up
             for client_name, client in chosen.items():
-                count = 64 if number < 0 else max(1, rows // 10) if client_name == BY_HAND else rows
+                count = WARM_UP_ROWS if number < 0 else max(1, rows // 10) if client_name == BY_HAND else rows
                 asked = frame(spark, folder, first, count)
                 first += count
                 figures = measured(spark, client, asked, count, url)
@@ -202,7 +204,7 @@ def scenarios(given: argparse.Namespace) -> Iterator[tuple[str, Latency, int]]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rows", type=int, default=20_000)
-    arguments.add_argument("--latency-rows", type=int, default=12_800)
+    arguments.add_argument("--latency-rows", type=int, default=51_200)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--only", help="one client's name")
     arguments.add_argument("--json", type=Path)

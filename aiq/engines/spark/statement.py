@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
@@ -32,6 +32,7 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
     statement = statement or run
     reuse = partial(reuse_of, gateway, origin.caller, asked=origin.reuse)
 
+    @cache
     def shared_for(endpoint: str) -> Shared | None:
         mode = reuse(endpoint).mode
         return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session")
