@@ -27,10 +27,6 @@ POLL_S = 0.05
 """How often it is looked whether another process has its answer."""
 
 
-TOGETHER_S = 0.001
-"""How long an answer waits for others to be stored with: a write costs about as much for one as for fifty."""
-
-
 class _Group:
     """Answers that are stored together."""
 
@@ -148,7 +144,7 @@ class SharedStatement(Statement):
     async def _store_groups(self) -> None:
         try:
             while self._group is not None:
-                await asyncio.sleep(TOGETHER_S)
+                await asyncio.sleep(self._store.together_s)
                 group, self._group = self._group, None
                 try:
                     for shared, entries in group.entries.items():

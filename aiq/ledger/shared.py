@@ -53,13 +53,18 @@ class Claimed(NamedTuple):
 
 
 class SharedAnswers(Protocol):
-    """A store of them. Any thread may call, in the process that opened it. All raise LedgerError."""
+    """A store of them. Any thread may call, in the process that opened it. All raise LedgerError.
+
+    `together_s`: for how long an answer should wait for others to be stored with it, in seconds.
+    """
+
+    together_s: float
 
     def claim(self, statement: Shared, keys: Sequence[bytes]) -> Claimed:
         """Divides `keys`. What a dead process had claimed is free again."""
 
     def keep(self, statement: Shared, entries: Sequence[Entry]) -> None:
-        """Stores answers, durable against `kill -9` when it returns, and gives up the claims on their keys."""
+        """Stores answers, durable against `kill -9` when it returns. Nobody waits for their keys from here on."""
 
     def keep_at_once(self, statement: Shared, entries: Sequence[Entry]) -> bool:
         """`keep`, for an event loop: False, and nothing done, where it would take more than a few milliseconds."""

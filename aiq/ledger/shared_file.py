@@ -44,6 +44,8 @@ KEEP_S = 7 * 86400.0
 class FileAnswers:
     """Shared answers of a home. The file is created by the first claim."""
 
+    together_s = 0.001
+
     def __init__(
         self,
         home: Path,

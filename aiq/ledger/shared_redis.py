@@ -35,6 +35,8 @@ return 1
 class RedisAnswers:
     """Shared answers of all processes that use one Redis. Connects with the first call."""
 
+    together_s = 0.004
+
     def __init__(
         self, url: str, password: Callable[[], str | None], *, process: Callable[[], str] = process_name
     ) -> None:

@@ -24,8 +24,12 @@ from run import provider
 from aiq.ledger.shared import Entry, Shared
 from aiq.ledger.shared_redis import RedisAnswers
 
-SLICE_ROWS, KEPT_ROWS = 512, 64
-"""Requests that a worker claims at once, and answers that come together while it waits for a provider."""
+SLICE_ROWS = 512
+"""Requests that a worker claims at once."""
+KEPT_ROWS = (1, 4, 64)
+"""Answers that are stored together: a worker with 64 in flight at 1 s latency, one with 1,024, one that a provider
+answers at once.
+"""
 ANSWER = json.dumps("The product works well, but it is slow to start. " * 4)
 
 
@@ -43,8 +47,8 @@ def redis_server(folder: Path) -> Iterator[int]:
             server.terminate()
 
 
-def answers(rows: int) -> dict[str, float]:
-    """A statement's answers shared through Redis: what one request costs it."""
+def answers(rows: int, together: int) -> dict[str, float]:
+    """A statement's answers shared through Redis, some together: what one request costs it."""
     import redis
 
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as port:
@@ -61,8 +65,8 @@ def answers(rows: int) -> dict[str, float]:
         before, _ = client.info(), client.config_resetstat()
         for start in range(0, rows, SLICE_ROWS):
             mine = store.claim(statement, keys[start : start + SLICE_ROWS]).mine
-            for at in range(0, len(mine), KEPT_ROWS):
-                store.keep(statement, [Entry(key, ANSWER) for key in mine[at : at + KEPT_ROWS]])
+            for at in range(0, len(mine), together):
+                store.keep(statement, [Entry(key, ANSWER) for key in mine[at : at + together]])
         after, commands = client.info(), client.info("commandstats")
         cpu_s = sum(after[f"used_cpu_{kind}"] - before[f"used_cpu_{kind}"] for kind in ("user", "sys"))
         store.close()
@@ -107,7 +111,7 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, default=20_000)
     given = arguments.parse_args()
     for title, figures in (
-        ("Shared answers in Redis", answers(given.rows)),
+        *((f"Shared answers in Redis, {each} together", answers(given.rows, each)) for each in KEPT_ROWS),
         ("Ledger", ledger(given.rows)),
         ("Delta commits of 500 rows, 200 of them", commits(200)),
     ):

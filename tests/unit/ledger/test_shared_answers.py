@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -195,6 +196,28 @@ def test_a_process_is_not_dead_while_it_lives() -> None:
     assert not is_dead(process_name())
     assert not is_dead("another-host:1:1")  # nobody can know
     assert is_dead(process_name().rpartition(":")[0] + ":1")  # its number came again
+
+
+def test_what_is_kept_at_once_is_kept_or_left_to_wait(opened_file: Open, tmp_path: Path) -> None:
+    store = opened_file()
+    store.claim(statement(), KEYS[:2])
+    assert store.keep_at_once(statement(), [Entry(KEYS[0], '"yes"')])
+    other = sqlite3.connect(tmp_path / "statements.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert not store.keep_at_once(statement(), [Entry(KEYS[1], '"no"')])
+    other.execute("ROLLBACK")
+    other.close()
+    assert opened_file().claim(statement(), KEYS[:2]).known == {KEYS[0]: '"yes"'}
+    store.keep(statement(), [Entry(KEYS[1], '"no"')])
+    assert store.claim(statement(), KEYS[:2]).known == {KEYS[0]: '"yes"', KEYS[1]: '"no"'}
+
+
+def test_an_answered_key_is_known_to_all_though_who_asked_it_is_dead(opened_file: Open) -> None:
+    dead = opened_file(process_name().rpartition(":")[0] + ":1")
+    dead.claim(statement(), KEYS[:2])
+    dead.keep(statement(), [Entry(KEYS[0], '"yes"')])
+    claimed = opened_file().claim(statement(), KEYS[:2])
+    assert (claimed.known, claimed.mine, claimed.theirs) == ({KEYS[0]: '"yes"'}, [KEYS[1]], [])
 
 
 OPENING = """
