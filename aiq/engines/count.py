@@ -114,12 +114,12 @@ class StatementCounts:
             self._notes.append(f"not lifted: {plan.reason}")
         elif plan is not None and plan.changed:
             self._notes.append("rewritten so that DuckDB evaluates it for fewer rows")
+        if isinstance(plan, Lifted) and plan.made is not None and engine.table_exists(con, plan.made):
+            return []  # the table is there: nothing is evaluated
         how = self._how(plan)
         if how is None:
             return self._expected()
-        if how.query != prepared.text:
-            with collecting(self._statement, Counter()):
-                prepared.execute(con, f"EXPLAIN {prepared.text}").fetchall()
+        self._sure = self._sure and how.whole
         first, relaxed = Counter(), Counter()
         looking_up = (
             self._session._plain.looking_up(con) if prepared.by_name and isinstance(plan, Lifted) else nullcontext()
@@ -138,8 +138,8 @@ class StatementCounts:
             self._notes.append("it reads a stream that can be read only once")
             return None
         if isinstance(plan, Lifted) and not plan.writes:
-            how = counting(plan.query)
-            return Counting(plan.query, plan.stages) if how is None else how._replace(query=plan.query)
+            how = counting(plan.single)
+            return Counting(plan.single, plan.all_stages) if how is None else how._replace(query=plan.single)
         volatile = engine.volatile_functions(duckdb.__version__)
         words = " ".join([text, *engine.definitions_used(con, text)])
         self._sure = reason_not_to(words, volatile) is None
@@ -192,7 +192,7 @@ class StatementCounts:
     def _evaluate(self, query: str, counter: Counter) -> None:
         """Evaluates a query to its end and forgets its rows."""
         results = self._session._results
-        name = results.new_table()
+        name = engine.new_table()
         with collecting(self._statement, counter):
             results.fill(name, query, self._prepared)
         self._session.con.execute(f"DROP TABLE temp.{name}").fetchall()
@@ -236,14 +236,15 @@ class StatementCounts:
             notes.append("another run may ask others")
         elif not exact:
             notes.append("at most; depends on answers")
-        if isinstance(plan, Lifted) and plan.limit is not None:
-            wave = max(FIRST_WAVE, 2 * plan.limit)
-            if stage <= plan.filters:
+        limit, filters = plan.waves if isinstance(plan, Lifted) else (None, 0)
+        if limit is not None:
+            wave = max(FIRST_WAVE, 2 * limit)
+            if stage <= filters:
                 likely = min(most, wave)
                 least, exact = min(least, likely), exact and likely == most
-                notes.append(f"asked in growing waves until {plan.limit:,} rows pass; {most:,} at most")
+                notes.append(f"asked in growing waves until {limit:,} rows pass; {most:,} at most")
             else:
-                likely = min(most, plan.limit)
+                likely = min(most, limit)
         characters = asked.characters * most / max(1, len(asked.keys))
         answered = self._statement.answered(site.endpoint.name, list(fresh))
         return self._row(site, stage, asked.rows, (least, likely, most), characters, answered, notes, exact=exact)

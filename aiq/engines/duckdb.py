@@ -136,12 +136,6 @@ def create(
             raise
 
 
-def written_as(match: re.Match[str]) -> str:
-    """The beginning of a numbered call as a person would have written it."""
-    site = _sites.get(int(match.group(1)))
-    return f"ai_query('{site[1].endpoint.name}', " if site else match.group()
-
-
 def fetched(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
     """What a statement gave back: few rows, such as a plan or those of RETURNING."""
     with warnings.catch_warnings():
@@ -149,6 +143,11 @@ def fetched(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
         name = "to_arrow_table" if hasattr(cursor, "to_arrow_table") else "fetch_arrow_table"
         table: pa.Table = getattr(cursor, name)()
         return table
+
+
+def new_table() -> str:
+    """A name for a temporary table that nobody has used."""
+    return f"aiq_result_{next(numbers)}"
 
 
 def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:

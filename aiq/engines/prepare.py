@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import duckdb
@@ -18,15 +20,18 @@ from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller
 from aiq.engines.sites import compiled
+from aiq.engines.words import error_in_users_words, name_of_call
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
-from aiq.plan import calls
+from aiq.plan import calls, tree
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
-from aiq.plan.lift import Lifted, NotLifted, lift, reason_not_to
+from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
+from aiq.plan.parts import parts
+from aiq.plan.split import Columns
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 Numbering = Callable[[Statement, CallSite], int]
@@ -43,7 +48,8 @@ class Prepared(NamedTuple):
     """A statement as DuckDB runs it.
 
     `values` are its parameters by name, `variables` the Python variables of its caller that it may name. `plan` says
-    how its AI calls run, None where it has none; `by_name` whether some of them come from views or macros.
+    how its AI calls run, None where it has none; `by_name` whether some of them come from views or macros. `calls` are
+    the numbered calls as DuckDB would name them, had they not been numbered.
     """
 
     text: str
@@ -51,6 +57,7 @@ class Prepared(NamedTuple):
     variables: dict[str, Any]
     plan: Lifted | NotLifted | None = None
     by_name: bool = False
+    calls: Mapping[int, str] = MappingProxyType({})
 
     def execute(self, con: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyConnection:
         """Executes a text made of this statement with its parameters and its caller's variables."""
@@ -76,6 +83,61 @@ class Read(NamedTuple):
     reason: str | None = None
     names: set[str] | None = None
     definitions: Sequence[str] = ()
+
+
+class _Described:
+    """What DuckDB says of the texts of one statement before a row is looked at. No call is made."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, statement: Statement) -> None:
+        self._con, self._prepared, self._statement = con, prepared, statement
+        self._known: dict[str, list[tuple[str, str]]] = {}
+
+    def check(self) -> None:
+        """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
+        found = parts(self._prepared.text)
+        if found is None:
+            return
+        if found.kind == "select" and tree.read(self._prepared.text) is not None:
+            self._columns(self._prepared.text)
+        else:
+            self._run("EXPLAIN", self._prepared.text)
+
+    def __call__(self, query: str) -> Columns | None:
+        """The columns of a query; None where DuckDB does not take it."""
+        try:
+            return self._columns(query)
+        except duckdb.Error:
+            return None
+
+    def binds(self, text: str) -> bool:
+        """Whether DuckDB understands a statement."""
+        try:
+            self._run("EXPLAIN", text)
+        except duckdb.Error:
+            return False
+        return True
+
+    def _columns(self, query: str) -> list[tuple[str, str]]:
+        found = self._known.get(query)
+        if found is None:
+            found = self._known[query] = [(row[0], row[1]) for row in self._run("DESCRIBE", query)]
+        return found
+
+    def _run(self, verb: str, text: str) -> list[tuple[Any, ...]]:
+        self._statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
+        try:
+            return self._prepared.execute(self._con, f"{verb}\n{text}").fetchall()
+        finally:
+            self._statement.running = None
+
+
+def _bound(con: duckdb.DuckDBPyConnection, read: Read) -> duckdb.Error | None:
+    """DuckDB's error over a statement as it was written, its calls those of the plain function; None where it has none."""
+    try:
+        Prepared(read.text, read.values, read.variables).execute(con, f"EXPLAIN\n{read.text}").fetchall()
+    except duckdb.Error as error:
+        return error
+    return None
 
 
 class Preparation:
@@ -122,73 +184,79 @@ class Preparation:
         again = None if named or values is not None else names
         return Read(text, values, variables, True, by_name, reason, again, definitions)
 
-    def prepare(self, text: str, params: Parameters, dialect: str, statement: Statement, number: Numbering) -> Prepared:
-        """Raises StatementError or FunctionError; no call is made."""
-        return self.plan(self.read(text, params, dialect), statement, number)
+    def prepare(
+        self,
+        text: str,
+        params: Parameters,
+        dialect: str,
+        statement: Statement,
+        number: Numbering,
+        *,
+        apart: bool = False,
+    ) -> Prepared:
+        """Raises StatementError or FunctionError; no call is made. `apart`: as of `Lifting`."""
+        return self.plan(self.read(text, params, dialect), statement, number, apart=apart)
 
-    def plan(self, read: Read, statement: Statement, number: Numbering) -> Prepared:
-        """How a statement runs. Raises as `prepare` does."""
+    def plan(self, read: Read, statement: Statement, number: Numbering, *, apart: bool = False) -> Prepared:
+        """How a statement runs. Raises as `prepare` does, and what DuckDB says of it without looking at a row."""
         text, values, variables = read.text, read.values, read.variables
         if not read.asks:
             return Prepared(text, values, variables)
-        plan: Lifted | NotLifted = NotLifted(read.reason or "")
-        if read.reason is None:
-            numbers: dict[int, CallSite] = {}
-            rewritten = self.rewrite(read, statement, number, numbers)
-            usual = self.orders_as_usual()
+        numbers: dict[int, CallSite] = {}
+        prepared = self.rewrite(read, statement, number, numbers)
+        described = _Described(self.con, prepared, statement)
+        try:
+            described.check()
+        except duckdb.Error as error:
+            raise error_in_users_words(error, prepared.calls, bind=partial(_bound, self.con, read)) from None
 
-            def cost(site: int) -> float:
-                return self._typical_cost(numbers[site])
+        def cost(site: int) -> float:
+            return self._typical_cost(numbers[site])
 
-            def binds(made: Lifted) -> bool:
-                return not made.changed or self._binds(Prepared(made.text, values, variables), statement)
-
-            plan = lift(rewritten, cost, rules=usual)
-            if isinstance(plan, Lifted) and plan.writes and not engine.Transaction(self.con).own:
+        volatile = engine.volatile_functions(duckdb.__version__)
+        how = Lifting(cost, described, engine.new_table, volatile, read.reason, self.orders_as_usual(), apart)
+        plan = lift(prepared.text, how)
+        if isinstance(plan, Lifted) and plan.writes:
+            if not engine.Transaction(self.con).own:
                 plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
-            if isinstance(plan, Lifted) and not binds(plan):
-                plan = lift(rewritten, cost, rules=usual, by_source=False) if plan.writes else plan
-                if isinstance(plan, Lifted) and not (plan.writes and binds(plan)):
-                    plan = lift(rewritten, lambda _: 0.0, rules=False)
-            if isinstance(plan, Lifted):
-                for stage, members in reversed(list(enumerate(plan.stages))):
-                    for member in members:  # one call in several places asks where it is needed first
-                        numbers[member].stage = stage
-                return Prepared(plan.text, values, variables, plan, read.by_name)
-        return Prepared(self._rewrite(text, values or {}, statement, number, {}, pure=False), values, variables, plan)
+            elif plan.changed and not described.binds(plan.query):
+                plan = lift(prepared.text, how._replace(rules=False))
+        if isinstance(plan, Lifted):
+            for stage, members in reversed(list(enumerate(plan.all_stages))):
+                for member in members:  # one call in several places asks where it is needed first
+                    numbers[member].stage = stage
+            return prepared._replace(text=plan.text, plan=plan)
+        waiting = self._rewrite(read, statement, number, {}, pure=False)
+        return waiting._replace(plan=plan)
 
-    def rewrite(self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite]) -> str:
-        """The text with its AI calls as numbered calls that look answers up. `numbers` gets the call sites."""
-        return self._rewrite(read.text, read.values or {}, statement, number, numbers, pure=True)
+    def rewrite(self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite]) -> Prepared:
+        """The statement with its AI calls as numbered calls that look answers up. `numbers` gets the call sites."""
+        return self._rewrite(read, statement, number, numbers, pure=True)
 
     def _rewrite(
-        self,
-        text: str,
-        values: dict[str, Any],
-        statement: Statement,
-        number: Numbering,
-        numbers: dict[int, CallSite],
-        *,
-        pure: bool,
-    ) -> str:
+        self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite], *, pure: bool
+    ) -> Prepared:
         """Every AI call as a numbered call of the UDF of its result type. `numbers` gets the call sites.
 
         Calls of the same words get the same number, so that DuckDB sees the same expression, as GROUP BY needs.
         """
-        same: dict[str, str] = {}
+        same: dict[tuple[str, ...], str] = {}
+        written: dict[int, str] = {}
 
         def compile_call(call: calls.Call) -> str:
-            words = " ".join(token.text for token in calls.tokenize(call.text))
+            words = calls.words(call.text)
             if words not in same:
-                site, request = self._compile(call, values)
+                site, request = self._compile(call, read.values or {})
                 own = number(statement, site)
                 numbers[own] = site
+                written[own] = name_of_call(call.text)
                 statement.check_price(site.endpoint.name, site.task)
                 same[words] = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
             compiled = same[words]
-            return f"{compiled} AS {quoted(call.text)}" if call.is_column else compiled
+            return f"{compiled} AS {quoted(name_of_call(call.text))}" if call.is_column else compiled
 
-        return calls.rewrite_calls(text, compile_call)
+        text = calls.rewrite_calls(read.text, compile_call)
+        return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written)
 
     def orders_as_usual(self) -> bool:
         """Whether ORDER BY means what it means without settings; rewritten SQL leaves out what is the default."""
@@ -200,17 +268,6 @@ class Preparation:
         """US dollars of a typical request: what orders AI predicates whose answers nobody has seen yet."""
         tag = price_of(site.endpoint.entities[0], self.gateway.config.settings.prices)
         return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
-
-    def _binds(self, prepared: Prepared, statement: Statement) -> bool:
-        """Whether DuckDB understands a rewritten statement; an error that is the statement's own shows either way."""
-        statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
-        try:
-            prepared.execute(self.con, f"EXPLAIN {prepared.text}").fetchall()
-        except duckdb.Error:
-            return False
-        finally:
-            statement.running = None
-        return True
 
     def commit(self) -> None:
         """A table that cannot be written must not cost the statement its answers: its rows wait in the spool."""

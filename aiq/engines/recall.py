@@ -17,6 +17,7 @@ from aiq.engines import duckdb as engine
 from aiq.engines.frames import read_once, variables_of_caller
 from aiq.engines.prepare import Parameters, Preparation, Prepared, Read
 from aiq.engines.results import Results
+from aiq.engines.words import in_users_words
 from aiq.errors import AiqError
 from aiq.functions.call_site import CallSite
 from aiq.plan.lift import Lifted
@@ -30,12 +31,14 @@ class _Known(NamedTuple):
     """A statement that may come again: how it was read, and under which configuration its calls were compiled.
 
     `plan` is None where it cannot be evaluated without one for passes. `sites` are its calls by their numbers.
+    `prepared` is the statement as written, with numbered calls.
     """
 
     read: Read
     config: Config
     plan: Recalling | None
     sites: dict[int, CallSite]
+    prepared: Prepared | None = None
 
 
 class Recalled(NamedTuple):
@@ -83,7 +86,7 @@ class Recall:
         if plan is None or (plan.as_usual and not self._preparation.orders_as_usual()):
             return None
         with engine.sites_of(statement, known.sites) as free:
-            found = self._evaluated(plan, read, statement) if free else None
+            found = self._evaluated(plan, known, read, statement) if free else None
         if found is None and plan.as_usual:  # its other answers may be far
             self._known[key] = known._replace(plan=None)
         return found
@@ -93,33 +96,37 @@ class Recall:
         known, plan = self._known.get(key), prepared.plan
         if known is None or known.plan is not None or not isinstance(plan, Lifted):
             return
-        if plan.text == plan.query and not plan.writes:
+        if plan.kind == "select" and plan.rows is None:
             recalling = Recalling(plan.query, stages=len(plan.stages), as_usual=True)
-            self._known[key] = known._replace(plan=recalling, sites=sites)
+            self._known[key] = known._replace(plan=recalling, sites=sites, prepared=prepared)
 
     def _compiled(self, read: Read, statement: Statement) -> _Known:
         sites: dict[int, CallSite] = {}
         config = self._preparation.gateway.config
         try:
-            text = self._preparation.rewrite(read, statement, lambda *_: next(engine.numbers), sites)
+            prepared = self._preparation.rewrite(read, statement, lambda *_: next(engine.numbers), sites)
         except AiqError:  # the ordinary way says so, or knows better
             return _Known(read, config, None, {})
-        plan = recalling(text)
+        plan = recalling(prepared.text)
         if plan is not None and plan.makes and read.values is not None:
             plan = None  # a column may be named after a parameter
-        return _Known(read, config, plan, sites)
+        return _Known(read, config, plan, sites, prepared)
 
-    def _evaluated(self, plan: Recalling, read: Read, statement: Statement) -> Recalled | None:
-        prepared = Prepared(plan.text, read.values, read.variables)
+    def _evaluated(self, plan: Recalling, known: _Known, read: Read, statement: Statement) -> Recalled | None:
+        written = known.prepared
+        assert written is not None
+        prepared = written._replace(text=plan.text, variables=read.variables)
         statement.running = run = Pass(plan.stages - 1, most=0)
         try:
             if plan.makes:
                 return Recalled(None) if self._makes(plan, prepared, run) else None
             self._results.drop_unused()
-            name = self._results.new_table()
+            name = engine.new_table()
             self._results.fill(name, plan.text, prepared)
             if run.complete and run.looked_up:
-                return Recalled(self._results.relation(name))
+                described = prepared.execute(self._con, f"DESCRIBE\n{written.text}").fetchall()
+                names = [in_users_words(row[0], prepared.calls) for row in described]
+                return Recalled(self._results.relation(name, names))
             self._results.forget(name)
         except duckdb.Error:
             if statement.stopped:

@@ -5,8 +5,6 @@ Knows DuckDB's catalog; must never know how a statement came to its rows.
 
 from __future__ import annotations
 
-import itertools
-import re
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -14,12 +12,9 @@ from contextlib import suppress
 
 import duckdb
 
-from aiq.engines import duckdb as engine
 from aiq.engines.prepare import Prepared, quoted
 
 KEPT_RESULTS = 32
-_numbers = itertools.count(1)
-_OUR_FUNCTION = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ")
 
 
 class Results:
@@ -29,32 +24,28 @@ class Results:
         self._con = con
         self._relations: deque[tuple[str, weakref.ref[duckdb.DuckDBPyRelation]]] = deque()
 
-    def new_table(self) -> str:
-        """A name for a temporary table that nobody has used."""
-        return f"aiq_result_{next(_numbers)}"
-
     def fill(self, table: str, query: str, prepared: Prepared) -> int:
-        """Puts the rows of a query into a temporary table. Returns how many."""
+        """Puts the rows of a query into a temporary table. Returns how many.
+
+        The query begins on a line of its own, so that the lines of errors are those of the query.
+        """
         text = query.strip().rstrip(";")
-        done = prepared.execute(self._con, f"CREATE OR REPLACE TEMP TABLE {table} AS {text}").fetchall()
+        done = prepared.execute(self._con, f"CREATE OR REPLACE TEMP TABLE {table} AS\n{text}").fetchall()
+        if not done:  # a PIVOT without IN is several statements
+            done = self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()
         return int(done[0][0])
 
-    def relation(self, table: str) -> duckdb.DuckDBPyRelation:
-        """A relation over the finished rows of a temporary table."""
+    def relation(self, table: str, names: Sequence[str]) -> duckdb.DuckDBPyRelation:
+        """A relation over the finished rows of a temporary table, its columns called by `names`."""
         result = self._con.table(f"temp.{table}")
-        if self.rename_columns(table, result.columns):
-            result = self._con.table(f"temp.{table}")
+        if list(names) != result.columns:
+            result = result.project(", ".join(f"#{at} AS {quoted(name)}" for at, name in enumerate(names, 1)))
         self._relations.append((table, weakref.ref(result)))
         return result
 
-    def rename_columns(self, table: str, columns: Sequence[str] | None = None) -> bool:
-        """Columns that DuckDB named after our functions get the name they would have without us. Whether any did."""
-        columns = self._con.table(f"temp.{table}").columns if columns is None else columns
-        ours = [column for column in columns if "__aiq_" in column or "$aiq_" in column]
-        for column in ours:
-            renamed = f"RENAME COLUMN {quoted(column)} TO {quoted(own_name(column))}"
-            self._con.execute(f"ALTER TABLE temp.{table} {renamed}").fetchall()
-        return bool(ours)
+    def columns(self, table: str) -> list[str]:
+        """The names of a temporary table's columns."""
+        return list(self._con.table(f"temp.{table}").columns)
 
     def forget(self, table: str) -> None:
         """Drops the rows of a table that nobody has a relation over."""
@@ -77,8 +68,3 @@ class Results:
                     self._relations.append((name, relation))
                     continue
                 self.forget(name)
-
-
-def own_name(column: str) -> str:
-    """A column that DuckDB named after our functions, as it would be named without us."""
-    return _OUR_FUNCTION.sub(engine.written_as, column).replace("$aiq_", "$")

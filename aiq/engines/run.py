@@ -6,7 +6,6 @@ Knows how a statement is evaluated; must never know who asked for it nor what it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import duckdb
@@ -14,10 +13,11 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
-from aiq.engines.passes import Passes
+from aiq.engines.passes import Passes, Step
 from aiq.engines.plain import PlainFunction
-from aiq.engines.prepare import Prepared
-from aiq.engines.results import Results, own_name
+from aiq.engines.prepare import Prepared, quoted
+from aiq.engines.results import Results
+from aiq.engines.words import error_in_users_words, in_users_words
 from aiq.errors import StatementError
 from aiq.plan.distinct import over_distinct
 from aiq.plan.lift import Lifted, tells_the_time
@@ -39,35 +39,83 @@ class Runner:
 
         `recalled` says that it was tried in vain whether all its answers are there already.
         """
-        lifted = isinstance(prepared.plan, Lifted)
-        return self._run_lifted(prepared, statement, recalled) if lifted else self._run(prepared)
+        try:
+            if isinstance(prepared.plan, Lifted):
+                return self._run_lifted(prepared, statement, recalled)
+            return self._run(prepared)
+        except duckdb.Error as error:
+            raise error_in_users_words(error, prepared.calls) from error.__cause__
 
     def _run(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement once. Its calls wait for their answers wherever they do not have them yet."""
         sql = prepared.text
         parsed = self._con.extract_statements(sql)
         self._results.drop_unused()
-        if len(parsed) == 1 and parsed[0].type.name == "SELECT":
-            name = self._results.new_table()
+        if len(parsed) == 1 and parsed[0].type.name in ("SELECT", "MULTI"):
+            name = engine.new_table()
             self._results.fill(name, sql, prepared)
-            return self._results.relation(name)
+            return self._relation(name, prepared)
         rows = engine.fetched(prepared.execute(self._con, sql))
-        rows = rows.rename_columns(list(map(own_name, rows.column_names)))
         answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
-        return self._con.from_arrow(rows) if answers else None
+        return self._of_rows(rows, prepared) if answers else None
+
+    def _of_rows(self, rows: pa.Table, prepared: Prepared) -> duckdb.DuckDBPyRelation:
+        names = [in_users_words(name, prepared.calls) for name in rows.column_names]
+        return self._con.from_arrow(rows.rename_columns(names))
+
+    def _relation(self, table: str, prepared: Prepared) -> duckdb.DuckDBPyRelation:
+        """The rows of a result under the names that DuckDB would give its columns."""
+        plan = prepared.plan
+        known = plan.names if isinstance(plan, Lifted) else None
+        columns = self._results.columns(table)
+        names = known if known is not None and len(known) == len(columns) else columns
+        return self._results.relation(table, [in_users_words(name, prepared.calls) for name in names])
 
     def _run_lifted(self, prepared: Prepared, statement: Statement, recalled: bool) -> duckdb.DuckDBPyRelation | None:
         """Runs the query of a statement in passes, and then, where it is not itself the statement, the statement."""
         plan = prepared.plan
         assert isinstance(plan, Lifted)
-        recalled = recalled and (plan.text == plan.query or plan.into is not None)
+        recalled = recalled and plan.kind in ("select", "create")
         statement.progress.by_request = True
         self._results.drop_unused()
-        name = self._results.new_table()
+        looking_up = self._plain.looking_up(self._con) if prepared.by_name else nullcontext()
+        with looking_up, engine.Transaction(self._con) as transaction:
+            if plan.writes:
+                return self._run_writing(prepared, statement, transaction)
+            if plan.made is not None and engine.table_exists(self._con, plan.made):
+                return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
+            first = len(plan.rows.stages) if plan.rows is not None else 0
+            if plan.rows is not None:
+                step = Step(plan.rows.query, first, 0, plan.rows.limit, plan.rows.filters)
+                self._evaluate(step, plan.rows.table, prepared, statement, transaction)
+            name = engine.new_table()
+            step = Step(plan.query, len(plan.stages), first, plan.limit, plan.filters)
+            complete = self._evaluate(step, name, prepared, statement, transaction, recalled=recalled)
+            if plan.rows is not None:
+                self._results.forget(plan.rows.table)
+            if plan.span is None:
+                return self._relation(name, prepared)
+            result = self._finish(plan, name, prepared, complete)
+            self._results.forget(name)
+            return result
 
-        def guarded(run: Callable[[], int]) -> int:
+    def _evaluate(
+        self,
+        step: Step,
+        table: str,
+        prepared: Prepared,
+        statement: Statement,
+        transaction: engine.Transaction,
+        *,
+        recalled: bool = False,
+    ) -> bool:
+        """Puts the rows of a query into a temporary table. False where its answers kept missing, so that calls waited."""
+        plan = prepared.plan
+        assert isinstance(plan, Lifted)
+
+        def fill(query: str) -> int:
             try:
-                return run()
+                return self._results.fill(table, query, prepared)
             except duckdb.Error as error:
                 if not transaction.own and not statement.stopped and statement.incomplete:
                     raise StatementError(
@@ -77,29 +125,35 @@ class Runner:
                 transaction.restart()
                 raise
 
-        looking_up = self._plain.looking_up(self._con) if prepared.by_name else nullcontext()
-        with looking_up, engine.Transaction(self._con) as transaction:
-            if plan.writes:
-                return self._run_writing(prepared, statement, transaction)
-            if plan.made is not None and engine.table_exists(self._con, plan.made):
-                return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
-            quick = over_distinct(plan.unchanged, plan.tree) if transaction.own and not prepared.by_name else None
-            complete = Passes(
-                statement,
-                plan,
-                lambda: guarded(lambda: self._results.fill(name, plan.query, prepared)),
-                (duckdb.Error,),
-                None if quick is None else lambda: guarded(lambda: self._results.fill(name, quick, prepared)),
-            ).run(recalled=recalled)
-            if plan.text == plan.query:
-                if not complete:
-                    self._results.fill(name, plan.query, prepared)
-                return self._results.relation(name)
-            if complete and plan.into is not None:
-                self._results.rename_columns(name)
-                prepared.execute(self._con, f"{plan.into} FROM temp.{name}").fetchall()
-            self._con.execute(f"DROP TABLE IF EXISTS temp.{name}").fetchall()
-            return None if complete and plan.into is not None else self._run(prepared)
+        if not step.stages and not prepared.by_name:
+            fill(step.query)
+            return True
+        quick = None
+        if transaction.own and not prepared.by_name and (plan.rows is None or step.first or step.query == plan.query):
+            quick = over_distinct(step.query if plan.rows is not None else plan.unchanged)
+        quickly = None if quick is None else lambda: fill(quick)
+        complete = Passes(statement, step, lambda: fill(step.query), (duckdb.Error,), quickly).run(recalled=recalled)
+        if not complete:
+            fill(step.query)
+        return complete
+
+    def _finish(self, plan: Lifted, table: str, prepared: Prepared, complete: bool) -> duckdb.DuckDBPyRelation | None:
+        """Runs the statement around a query whose rows are there: the query itself is not evaluated again."""
+        text = plan.over(self._source(plan, table, prepared)) if complete else plan.text
+        rows = engine.fetched(prepared.execute(self._con, text))
+        return self._of_rows(rows, prepared) if _RETURNING.search(plan.text) else None
+
+    def _source(self, plan: Lifted, table: str, prepared: Prepared) -> str:
+        """The rows of a temporary table as the query that they were made by gave them."""
+        columns = self._results.columns(table)
+        if plan.names is None or len(plan.names) != len(columns):
+            return f"SELECT * FROM temp.{table}"
+        names = [in_users_words(name, prepared.calls) for name in plan.names]
+        items = [
+            f"NULL AS {quoted(name)}" if at in plan.nulls else f"#{at + 1} AS {quoted(name)}"
+            for at, name in enumerate(names)
+        ]
+        return f"SELECT {', '.join(items)} FROM temp.{table}"
 
     def _run_writing(
         self, prepared: Prepared, statement: Statement, transaction: engine.Transaction
@@ -113,7 +167,7 @@ class Runner:
             transaction.restart()  # sees what others have committed meanwhile
             rows.clear()
             try:
-                rows.append(engine.fetched(prepared.execute(self._con, plan.query)))
+                rows.append(engine.fetched(prepared.execute(self._con, f"\n{plan.query}")))
             except duckdb.Error:
                 transaction.restart()
                 raise
@@ -122,8 +176,7 @@ class Runner:
             return len(rows[0])
 
         other_time = any(map(tells_the_time, engine.definitions_used(self._con, plan.query)))  # after each rollback
-        if other_time or not Passes(statement, plan, evaluate, (duckdb.Error,)).run():
+        step = Step(plan.query, len(plan.stages), writes=True)
+        if other_time or not Passes(statement, step, evaluate, (duckdb.Error,)).run():
             evaluate()
-        if not _RETURNING.search(plan.query):
-            return None
-        return self._con.from_arrow(rows[0].rename_columns(list(map(own_name, rows[0].column_names))))
+        return self._of_rows(rows[0], prepared) if _RETURNING.search(plan.query) else None

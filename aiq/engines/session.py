@@ -37,7 +37,6 @@ from aiq.errors import StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
-from aiq.plan.windows import windows
 from aiq.request import Caller
 
 if TYPE_CHECKING:
@@ -121,11 +120,10 @@ class Session:
         with engine.numbered_sites() as number:
             try:
                 prepared = self._preparation.prepare(
-                    without_hints(text), params, dialect or self._dialect, statement, number
+                    without_hints(text), params, dialect or self._dialect, statement, number, apart=True
                 )
                 plan = prepared.plan
-                split = windows(plan.query) if isinstance(plan, Lifted) and len(plan.stages) == 1 else None
-                if split is None or not isinstance(plan, Lifted) or plan.text != plan.query or prepared.by_name:
+                if not isinstance(plan, Lifted) or not plan.in_windows or prepared.by_name:
                     relation = self.sql(text, params, dialect=dialect)
                     if relation is not None:
                         yield from pa.RecordBatchReader.from_stream(relation)
@@ -133,7 +131,7 @@ class Session:
                     check_budget(self, text, params, dialect or self._dialect)
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
                     with running(self.con, statement):
-                        yield from stream_windows(self, prepared, split, statement, batch_rows)
+                        yield from stream_windows(self, prepared, plan, statement, batch_rows)
                 well = True
             except (duckdb.Error, RuntimeError) as error:
                 raise self._explained(error, statement) from None

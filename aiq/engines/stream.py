@@ -14,7 +14,8 @@ from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.prepare import Prepared
-from aiq.plan.windows import Windows
+from aiq.engines.words import in_users_words
+from aiq.plan.lift import Lifted
 
 if TYPE_CHECKING:
     from aiq.engines.session import Session
@@ -24,25 +25,24 @@ MIN_AHEAD = 1024
 
 
 def stream_windows(
-    session: Session, prepared: Prepared, plan: Windows, statement: Statement, batch_rows: int
+    session: Session, prepared: Prepared, plan: Lifted, statement: Statement, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most `batch_rows` rows. Enough windows are asked ahead to keep every slot of the endpoints busy.
 
     The rows without their answers wait in a temporary table, which DuckDB spills to disk.
     """
-    con, table = session.con, session._results.new_table()
-    text = plan.rows.strip().rstrip(";")
-    prepared.execute(con, f"CREATE TEMP TABLE {table} AS {text}").fetchall()
+    assert plan.rows is not None and plan.names is not None
+    con, table = session.con, plan.rows.table
+    names = [in_users_words(name, prepared.calls) for name in plan.names]
+    total = session._results.fill(table, plan.rows.query, prepared)
     try:
-        total = int(con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0])
         ahead: deque[tuple[str, Pass]] = deque()
         starts = iter(range(0, total, batch_rows))
         while True:
             slots = max((session.gateway.concurrency(name) for name in statement.endpoints), default=0)
             most = max(MIN_AHEAD, 4 * slots)
             while sum(run.wave.remaining for _, run in ahead) < most and (start := next(starts, None)) is not None:
-                window = f"FROM temp.{table} WHERE rowid BETWEEN {start} AND {start + batch_rows - 1} ORDER BY rowid"
-                query = f"SELECT {plan.columns} {window}"
+                query = f"{plan.query} WHERE rowid BETWEEN {start} AND {start + batch_rows - 1} ORDER BY rowid"
                 run = statement.running = Pass(0)
                 try:
                     prepared.execute(con, query).fetchall()
@@ -53,7 +53,7 @@ def stream_windows(
                 return
             query, run = ahead.popleft()
             statement.wait(run)
-            yield from engine.fetched(prepared.execute(con, query)).to_batches()
+            yield from engine.fetched(prepared.execute(con, query)).rename_columns(names).to_batches()
     finally:
         with suppress(duckdb.ConnectionException):  # somebody has closed the session in the middle
-            con.execute(f"DROP TABLE IF EXISTS temp.{table}").fetchall()
+            session._results.forget(table)

@@ -55,6 +55,18 @@ def tokenize(text: str, dialect: str = "duckdb") -> list[Token]:
         raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None
 
 
+def words(text: str) -> tuple[str, ...]:
+    """What a text says apart from blanks, comments and the case of its names: texts of the same words mean the same."""
+    from sqlglot import TokenType
+
+    quoted = (TokenType.IDENTIFIER, TokenType.STRING)
+    pieces = [(token, text[token.start : token.end + 1]) for token in tokenize(text)]
+    return tuple(
+        piece if token.token_type in quoted or piece[0] in "'\"$" or not piece.isidentifier() else piece.lower()
+        for token, piece in pieces
+    )
+
+
 def statements(text: str, tokens: Sequence[Token]) -> int:
     """How many statements a text holds; empty ones do not count."""
     from sqlglot import TokenType

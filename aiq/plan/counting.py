@@ -7,20 +7,38 @@ request stands in for its answer. Its rows mean nothing; only what its calls are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
-from aiq.plan.numbered import has_call, is_call, number_of, numbers_in
+from aiq.plan import tree
+from aiq.plan.lift import as_query
+from aiq.plan.numbered import has_call, is_call, number_of, numbers_in, requests_of, selects, with_requests
+from aiq.plan.parts import parts
+from aiq.plan.rules.cheap_before_ai import joins_of
 from aiq.plan.stages import Stages, stages
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.tree import (
+    Node,
+    Query,
+    case,
+    conjunction,
+    expression,
+    is_aggregate,
+    is_null,
+    name_of,
+    negated,
+    nodes,
+    operator,
+    places,
+    unaliased,
+    with_children,
+)
 
 
 class Counting(NamedTuple):
     """`query` evaluates the calls that need no other's answer; `relaxed`, all calls of `reached` wherever they may be.
 
     `relaxed` is None where it would show nothing new. The requests of `nested` calls hold stand-ins for answers. Both
-    queries change nothing.
+    queries change nothing. `whole` is whether they see all that the statement itself would.
     """
 
     query: str
@@ -28,100 +46,86 @@ class Counting(NamedTuple):
     relaxed: str | None = None
     reached: frozenset[int] = frozenset()
     nested: frozenset[int] = frozenset()
+    whole: bool = True
 
 
 def counting(text: str) -> Counting | None:
-    """How to count the requests of a query, an UPDATE or a DELETE with numbered calls; None where that cannot be."""
-    import sqlglot
-    from sqlglot import exp
-    from sqlglot.errors import SqlglotError
-
-    try:
-        tree = _source(sqlglot.parse_one(text, read="duckdb"))
-    except SqlglotError:
+    """How to count the requests of a statement with numbered calls; None where that cannot be."""
+    query = _source(text)
+    printed = None if query is None else query.text()
+    if query is None or printed is None:
         return None
-    if tree is None:
-        return None
-    query, order = tree.sql(dialect="duckdb"), stages(tree)
-    answers = _Answers(tree)
-    numbers = numbers_in(tree)
-    if len(numbers) < 2 or answers.group(tree):
-        return Counting(query, order)
-    relaxed = _Relaxed(answers).query(tree)
-    text = relaxed.sql(dialect="duckdb")
-    inner = {number_of(call) for call in tree.find_all(exp.Anonymous) if is_call(call) and _has_inner(call)}
-    unknown = {
-        number_of(call) for call in tree.find_all(exp.Anonymous) if is_call(call) and answers.decide_columns(call)
-    }
-    reached = frozenset(numbers_in(relaxed)) - unknown
-    return Counting(query, order, None if text == query else text, reached, frozenset(inner))
+    node, order = query.node, stages(query.node)
+    whole = not any(each["type"] == "RECURSIVE_CTE_NODE" and has_call(each) for each in nodes(node))
+    answers = _Answers(node)
+    numbers = numbers_in(node)
+    if len(numbers) < 2 or answers.group(node):
+        return Counting(printed, order, whole=whole)
+    relaxed = _Relaxed(answers).query(query)
+    relaxed_text = relaxed.text()
+    if relaxed_text is None:
+        return Counting(printed, order, whole=whole)
+    calls = [each for each in nodes(node) if is_call(each)]
+    inner = {number_of(call) for call in calls if _has_inner(call)}
+    unknown = {number_of(call) for call in calls if answers.decide_columns(call)}
+    reached = frozenset(numbers_in(relaxed.node)) - unknown
+    return Counting(
+        printed, order, None if relaxed_text == printed else relaxed_text, reached, frozenset(inner), whole=whole
+    )
 
 
-def _source(tree: exp.Expr) -> exp.Expr | None:
+def _source(text: str) -> Query | None:
     """The query of a statement, made of its parts where it changes rows."""
-    from sqlglot import exp
-
-    if isinstance(tree, exp.Query):
-        return tree
-    if isinstance(tree, exp.Create | exp.Insert) and isinstance(tree.expression, exp.Query):
-        return tree.expression
-    if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Query):
-        return tree.this
-    if has_call(tree.args.get("returning")) or tree.args.get("with") or tree.args.get("with_"):
+    found = parts(text)
+    if found is None:
         return None
-    if isinstance(tree, exp.Update):
-        values = [item.expression for item in tree.expressions if has_call(item)]
-        source = tree.args.get("from") or tree.args.get("from_")
-        tables = [tree.this] if source is None else [tree.this, source.this]
-    elif isinstance(tree, exp.Delete):
-        values, tables = [], [tree.this, *(tree.args.get("using") or [])]
-    else:
-        return None
-    first, *others = [table.copy() for table in tables]
-    select = exp.select(*[value.copy() for value in values] or ["1"]).from_(first)
-    for table in others:
-        select = select.join(table, join_type="cross")
-    where = tree.args.get("where")
-    return select if where is None else select.where(where.this.copy(), copy=False)
+    if found.query is not None:
+        return tree.read(found.query.of(text))
+    return None if found.target is None or found.returning else as_query(text, found)
 
 
-def _has_inner(call: exp.Anonymous) -> bool:
-    return any(has_call(argument) for argument in call.expressions[1:])
+def _has_inner(call: Node) -> bool:
+    return any(has_call(request) for request in requests_of(call))
 
 
 class _Answers:
     """What the answers of a statement decide, also through the columns that are made of them."""
 
-    def __init__(self, tree: exp.Expr) -> None:
-        from sqlglot import exp
-
+    def __init__(self, root: Node) -> None:
         self._names: set[str] = set()
-        items = [item for select in tree.find_all(exp.Select) for item in select.expressions]
+        items = [item for select in selects(root) for item in select["select_list"]]
         more = True
         while more:
-            made = {item.alias_or_name.lower() for item in items if self.decide(item)} - {"", "*"}
+            made = {_name(item) for item in items if self.decide(item)} - {""}
             more = not made <= self._names
             self._names |= made
 
-    def decide(self, node: exp.Expr | None) -> bool:
+    def decide(self, root: Any) -> bool:
         """Whether an expression has a call or a column made of answers."""
-        return has_call(node) or self.decide_columns(node)
+        return root is not None and (has_call(root) or self.decide_columns(root))
 
-    def decide_columns(self, node: exp.Expr | None) -> bool:
+    def decide_columns(self, root: Any) -> bool:
         """Whether an expression has a column made of answers; by its name, wherever it is from."""
-        from sqlglot import exp
-
-        return node is not None and any(column.name.lower() in self._names for column in node.find_all(exp.Column))
-
-    def group(self, tree: exp.Expr) -> bool:
-        """Whether rows are grouped by answers; a number or ALL in GROUP BY counts as such."""
-        from sqlglot import exp
-
-        groups = list(tree.find_all(exp.Group))
-        return any(
-            group.args.get("all") or self.decide(group) or any(key.is_int for key in group.expressions)
-            for group in groups
+        return root is not None and any(
+            node["type"] == "COLUMN_REF" and node["column_names"][-1].lower() in self._names for node in nodes(root)
         )
+
+    def group(self, root: Node) -> bool:
+        """Whether rows are grouped by answers; a number or ALL in GROUP BY counts as such."""
+        for select in selects(root):
+            keys = select["group_expressions"]
+            by_number = any((key.get("literal") or {}).get("kind") == "INTEGER" for key in keys)
+            if select["aggregate_handling"] != "STANDARD_HANDLING" or by_number or self.decide(keys):
+                return True
+        return False
+
+
+def _name(item: Node) -> str:
+    named = item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")
+    return str(named).lower()
+
+
+_TRUE = expression("TRUE")
 
 
 class _Relaxed:
@@ -130,154 +134,112 @@ class _Relaxed:
     def __init__(self, answers: _Answers) -> None:
         self._decided = answers.decide
 
-    def query(self, tree: exp.Expr) -> exp.Expr:
+    def query(self, query: Query) -> Query:
         """The relaxed query."""
-        from sqlglot import exp
+        query = query.copy()
+        for select in reversed(selects(query.node)):  # the inner ones first: what is around copies them
+            for clause in ("where_clause", "having", "qualify"):
+                if select[clause] is not None and self._decided(select[clause]):
+                    select[clause] = self._passing(select[clause])
+            for join in joins_of(select["from_table"]):
+                if self._decided(join["condition"]):
+                    join["condition"] = self._passing(join["condition"])
+            select["select_list"] = [self._item(item) for item in select["select_list"]]
+            for modifier in select["modifiers"]:
+                for key in modifier.get("orders") or []:
+                    key["expression"] = self._evaluated(key["expression"])
+        return query
 
-        tree = tree.copy()
-        for select in reversed(list(tree.find_all(exp.Select))):  # the inner ones first: what is around copies them
-            for name in ("where", "having", "qualify"):
-                clause = select.args.get(name)
-                if clause is not None and self._decided(clause.this):
-                    clause.set("this", self._passing(clause.this))
-            for join in select.args.get("joins") or []:
-                if self._decided(join.args.get("on")):
-                    join.set("on", self._passing(join.args["on"]))
-            select.set("expressions", [self._evaluated(item) for item in select.expressions])
-            order = select.args.get("order")
-            if order is not None:
-                order.set("expressions", [self._evaluated(item) for item in order.expressions])
-        return tree
+    def _item(self, item: Node) -> Node:
+        return {**self._evaluated(item), "alias": item["alias"]}
 
-    def _passing(self, condition: exp.Expr) -> exp.Expr:
+    def _passing(self, condition: Node) -> Node:
         """A filter's condition, true wherever it may be, that evaluates its calls where they may be evaluated."""
-        from sqlglot import exp
-
         if not self._decided(condition):
-            return condition.copy()
-        if isinstance(condition, exp.Paren):
-            return exp.Paren(this=self._passing(condition.this))
-        if isinstance(condition, exp.And):
-            return exp.and_(*(self._passing(part) for part in condition.flatten()))
-        if isinstance(condition, exp.Case) and not self._decided(condition.this):
-            return self._branches(condition, self._passing, exp.false())
+            return deepcopy(condition)
+        if condition["type"] == "CONJUNCTION_AND":
+            return conjunction([self._passing(part) for part in condition["children"]])
+        if condition["type"] == "CASE_EXPR":
+            return self._branches(condition, self._passing)
         return self._seen(condition)
 
-    def _seen(self, node: exp.Expr) -> exp.Expr:
+    def _seen(self, node: Node) -> Node:
         """A condition that is always true, for which all calls of an expression are evaluated that may be."""
-        from sqlglot import exp
-
-        if not has_call(node) or isinstance(node, exp.Query | exp.AggFunc | exp.Window | exp.Filter):
-            return exp.true()  # calls in there have been evaluated before this condition
+        kind = node["type"]
+        if not has_call(node) or kind == "SUBQUERY" or node.get("class") == "WINDOW" or is_aggregate(node):
+            return _TRUE  # calls in there have been evaluated before this condition
         if is_call(node):
-            return exp.Is(this=self._call(node), expression=exp.null())
-        if isinstance(node, exp.Case) and not self._decided(node.this):
-            return self._branches(node, self._seen, exp.true())
-        if isinstance(node, exp.If):
-            taken = [exp.true() if part is None else self._seen(part) for part in map(node.args.get, ("true", "false"))]
-            if self._decided(node.this):
-                return _all([self._seen(node.this), *taken])
-            return _case(node.this.copy(), *taken)
-        if isinstance(node, exp.And | exp.Or):
-            cheap = [part.copy() for part in node.flatten() if not self._decided(part)]
-            dear = _all(self._seen(part) for part in node.flatten())
+            return is_null(self._call(node))
+        if kind == "CASE_EXPR":
+            return self._branches(node, self._seen)
+        if name_of(node) == "if":
+            condition, *branches = (argument["expression"] for argument in node["arguments"])
+            taken = [self._seen(branch) for branch in branches]
+            if self._decided(condition):
+                return _all([self._seen(condition), *taken])
+            return case([(deepcopy(condition), taken[0])], taken[1] if len(taken) > 1 else _TRUE)
+        if node.get("class") == "CONJUNCTION":
+            cheap = [deepcopy(part) for part in node["children"] if not self._decided(part)]
+            asking = _all(self._seen(part) for part in node["children"])
             if not cheap:
-                return dear
-            done = exp.or_(*cheap) if isinstance(node, exp.Or) else exp.not_(exp.paren(exp.and_(*cheap)))
-            return _case(done, exp.true(), dear)
-        if isinstance(node, exp.Coalesce):
-            children = list(node.iter_expressions())
+                return asking
+            done = conjunction(cheap, kind)
+            return case([(done if kind == "CONJUNCTION_OR" else negated(done), _TRUE)], asking)
+        if kind == "OPERATOR_COALESCE":
+            children = node["children"]
             first = next(i for i, child in enumerate(children) if self._decided(child))
-            dear = _all(self._seen(child) for child in children[first:])
+            asking = _all(self._seen(child) for child in children[first:])
             if not first:
-                return dear
-            before = exp.Coalesce(this=children[0].copy(), expressions=[child.copy() for child in children[1:first]])
-            return _case(exp.Is(this=before, expression=exp.null()), dear, exp.true())
-        return _all(self._seen(child) for child in node.iter_expressions())
+                return asking
+            before = operator("OPERATOR_COALESCE", *deepcopy(children[:first]))
+            return case([(is_null(before), asking)], _TRUE)
+        return _all(self._seen(place.node) for place in places(node) if not place.above)
 
-    def _branches(self, case: exp.Case, made: Callable[[exp.Expr], exp.Expr], otherwise: exp.Expr) -> exp.Expr:
+    def _branches(self, node: Node, made: Callable[[Node], Node]) -> Node:
         """A CASE of what is made of each branch; from the first condition on an answer on, all may be taken."""
-        from sqlglot import exp
-
-        branches, default = case.args["ifs"], case.args.get("default")
-        first = next((i for i, branch in enumerate(branches) if self._decided(branch.this)), len(branches))
-        if first < len(branches):
-            dear, *later = branches[first:]
-            parts = [self._seen(dear.this), self._seen(dear.args["true"])]
-            if later:
-                this = None if case.this is None else case.this.copy()
-                rest = exp.Case(this=this, ifs=[b.copy() for b in later], default=default and default.copy())
-                parts.append(self._seen(rest))
-            elif default is not None:
-                parts.append(self._seen(default))
-            made_so_far = _all(parts)
+        checks, otherwise = node["case_checks"], node["else_expr"]
+        first = next((i for i, check in enumerate(checks) if self._decided(check["when_expr"])), len(checks))
+        if first < len(checks):
+            asking, *later = checks[first:]
+            parts = [self._seen(asking["when_expr"]), self._seen(asking["then_expr"])]
+            rest = {**node, "case_checks": later} if later else otherwise
+            parts.append(self._seen(rest))
+            so_far = _all(parts)
         else:
-            made_so_far = otherwise if default is None else made(default)
-        for branch in reversed(branches[:first]):
-            when = branch.this.copy()
-            if case.this is not None:
-                when = exp.EQ(this=case.this.copy(), expression=when)
-            made_so_far = _case(when, made(branch.args["true"]), made_so_far)
-        return made_so_far
+            so_far = made(otherwise)
+        for check in reversed(checks[:first]):
+            so_far = case([(deepcopy(check["when_expr"]), made(check["then_expr"]))], so_far)
+        return so_far
 
-    def _evaluated(self, node: exp.Expr) -> exp.Expr:
+    def _evaluated(self, node: Node) -> Node:
         """An expression of the same type for which all calls are evaluated that may be."""
-        from sqlglot import exp
-
-        if not has_call(node) or isinstance(node, exp.Query):
+        if not has_call(node) or "modifiers" in node:
             return node
         if is_call(node):
             return self._call(node)
-        if isinstance(node, exp.Case | exp.If | exp.Coalesce | exp.And | exp.Or):
-            return _case(self._seen(node), exp.null(), node.copy())
-        return _with_children(node, self._evaluated)
+        conditional = node["type"] in ("CASE_EXPR", "OPERATOR_COALESCE") or node.get("class") == "CONJUNCTION"
+        if conditional or name_of(node) == "if":
+            return case([(self._seen(node), expression("NULL"))], unaliased(deepcopy(node)))
+        return with_children(node, self._evaluated)
 
-    def _call(self, call: exp.Anonymous) -> exp.Anonymous:
+    def _call(self, call: Node) -> Node:
         """A call in whose request each inner call's own request stands for its answer."""
         if not _has_inner(call):
-            return call.copy()
-        number, *arguments = call.expressions
-        made = call.copy()
-        made.set("expressions", [number.copy(), *(self._standing(argument) for argument in arguments)])
-        return made
+            return unaliased(deepcopy(call))
+        return unaliased(with_requests(call, [self._standing(request) for request in requests_of(call)]))
 
-    def _standing(self, node: exp.Expr) -> exp.Expr:
-        from sqlglot import exp
-
+    def _standing(self, node: Node) -> Node:
         if not has_call(node):
-            return node.copy()
+            return deepcopy(node)
         if is_call(node):
             inner = self._call(node)
-            request = exp.cast(inner.expressions[1].copy(), "VARCHAR")
-            return _case(exp.Is(this=inner, expression=exp.null()), request, exp.null())
-        if isinstance(node, exp.Case):
-            branches = [branch.args["true"] for branch in node.args["ifs"]] + [node.args.get("default")]
-            conditions = [node.this, *(branch.this for branch in node.args["ifs"])]
-            if any(self._decided(condition) for condition in conditions):
-                values = [self._standing(branch) for branch in branches if branch is not None]
-                return exp.Coalesce(this=values[0], expressions=values[1:])
-        return _with_children(node, self._standing)
+            request = expression("CAST(x AS VARCHAR)", x=unaliased(requests_of(inner)[0]))
+            return case([(is_null(inner), request)])
+        if node["type"] == "CASE_EXPR" and any(self._decided(check["when_expr"]) for check in node["case_checks"]):
+            branches = [*(check["then_expr"] for check in node["case_checks"]), node["else_expr"]]
+            return operator("OPERATOR_COALESCE", *(self._standing(branch) for branch in branches))
+        return with_children(node, self._standing)
 
 
-def _with_children(node: exp.Expr, made: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
-    from sqlglot import exp
-
-    copy = node.copy()
-    for key, value in node.args.items():
-        if isinstance(value, exp.Expr):
-            copy.set(key, made(value))
-        elif isinstance(value, list):
-            copy.set(key, [made(item) if isinstance(item, exp.Expr) else item for item in value])
-    return copy
-
-
-def _all(conditions: Iterable[exp.Expr]) -> exp.Expr:
-    from sqlglot import exp
-
-    return exp.and_(*(condition for condition in conditions if condition != exp.true()), exp.true())
-
-
-def _case(condition: exp.Expr, result: exp.Expr, default: exp.Expr) -> exp.Case:
-    from sqlglot import exp
-
-    return exp.Case(ifs=[exp.If(this=condition, true=result)], default=default)
+def _all(conditions: Iterable[Node]) -> Node:
+    return conjunction([*(condition for condition in conditions if condition is not _TRUE), _TRUE])

@@ -6,211 +6,225 @@ Such a query may evaluate a call for rows that the original would not, so it is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
-from aiq.plan import calls
-from aiq.plan.numbered import PREFIX, has_call, is_call, may_aggregate
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan import tree
+from aiq.plan.numbered import has_call, is_call, may_aggregate, requests_of, with_requests
+from aiq.plan.tree import (
+    Node,
+    Place,
+    aliased,
+    column,
+    expression,
+    is_aggregate,
+    modifier,
+    name_of,
+    nodes,
+    places,
+    select,
+    subquery_table,
+    unaliased,
+)
 
 _ROW = "__aiq_row"
 _ALIKE = "FLOAT|DOUBLE|INTERVAL|TIME WITH|VARIANT|MAP"
 """Types, by their names, of which two values may be equal and not look the same."""
+_CONDITIONAL = ("CONJUNCTION_OR", "OPERATOR_COALESCE", "COMPARE_IN", "LAMBDA", "OPERATOR_TRY")
+_OF_ANY_ORDER = frozenset(["count", "count_star", "count_if", "countif", "sum", "min", "max", "avg", "mean"])
 
 
-def over_distinct(query: str, tree: exp.Expr | None = None) -> str | None:
-    """`query` with `(SELECT f(n, r) FROM (SELECT request AS r))` for each numbered call `f(n, request)`.
+def over_distinct(text: str) -> str | None:
+    """A query with `(SELECT f(n, r) FROM (SELECT request AS r))` for each numbered call `f(n, request)`.
 
     None where DuckDB has no such plan for it, where a call stands behind a condition (answered requests would be taken
     for rows that do not need them), or where rows would come in another order: such a plan keeps none, so the query
-    is sorted by the place of its rows. `tree` is the query as a syntax tree, if somebody has parsed it already; it is
-    only read.
+    is sorted by the place of its rows.
     """
-    import sqlglot
-    from sqlglot import exp
-    from sqlglot.errors import SqlglotError
-
-    try:
-        tree = sqlglot.parse_one(query, read="duckdb") if tree is None else tree
-    except SqlglotError:
+    query = tree.read(text)
+    if query is None:
         return None
-    found = [node for node in tree.find_all(exp.Anonymous) if is_call(node)]
-    if not all(_always_evaluated(call) and _of_one_row(call) for call in found):
+    root = {"query": query.node}
+    found = [place for place in places(root, into_queries=True) if is_call(place.node)]
+    if not found or not all(_always_evaluated(place) and _of_one_row(place.node) for place in found):
         return None
-    ordered = [call for call in found if not _in_a_set(call)]
-    if (ordered or _depends_on_order(tree)) and not _any_order_will_do(tree):
-        place = _place(tree, ordered)
-        if place is None or (numbered := _with_place(query, place)) is None:
+    ordered = [place for place in found if not _in_a_set(place)]
+    numbered = None
+    if (ordered or _depends_on_order(query.node)) and not _any_order_will_do(query.node):
+        numbered = _place(query.node, ordered)
+        if numbered is None:
             return None
-        query = f"SELECT * EXCLUDE ({_ROW}) FROM ({numbered}\n) ORDER BY {_ROW} ASC"
+    for place in reversed(found):
+        place.replace({**_taken_apart(place.node), "alias": place.node["alias"]})
+    made: Node = root["query"]
+    if numbered is not None:
+        made["select_list"] = [aliased(numbered, _ROW), *made["select_list"]]
+        outer = select([expression(f"* EXCLUDE ({_ROW})")], subquery_table(made, "__aiq_numbered"))
+        outer["modifiers"] = [_by_row()]
+        made = outer
+    return query.with_node(made).text()
 
-    def compiled(call: calls.Call) -> str:
-        number, *requests = (argument.text for argument in call.arguments)
-        names = [f"r{position}" for position in range(len(requests))]
-        columns = ", ".join(f"{request} AS {name}" for request, name in zip(requests, names, strict=True))
-        function = call.text.partition("(")[0]
-        return f"(SELECT {function}({', '.join([number, *names])}) FROM (SELECT {columns}){_told_apart(requests)})"
 
-    return calls.rewrite_calls(query, compiled, lambda name: name.lower().startswith(PREFIX))
+def _by_row() -> Node:
+    query = tree.read(f"SELECT 1 ORDER BY {_ROW} ASC")
+    assert query is not None
+    found: Node = query.node["modifiers"][0]
+    return found
 
 
-def _told_apart(requests: Sequence[str]) -> str:
-    """A WHERE that is an error where DuckDB takes values for the same that do not look the same, such as 0.0 and -0.0.
+def _taken_apart(call: Node) -> Node:
+    requests = requests_of(call)
+    names = [f"r{number}" for number in range(len(requests))]
+    items = [aliased(unaliased(request), name) for request, name in zip(requests, names, strict=True)]
+    made = expression("(SELECT 1 FROM (SELECT 1) AS __aiq_requests)")
+    inner: Node = made["subquery"]["node"]
+    inner["select_list"] = [unaliased(with_requests(call, [column(name) for name in names]))]
+    inner["from_table"]["subquery"]["node"]["select_list"] = items
+    inner["where_clause"] = _told_apart(requests)
+    return made
+
+
+def _told_apart(requests: list[Node]) -> Node | None:
+    """A condition that is an error where DuckDB takes values for the same that do not look the same: 0.0 and -0.0.
 
     It takes the columns of requests apart, not what is made of them. Types are known while it plans: no row pays.
     """
-    import sqlglot
-    from sqlglot import exp
-
-    trees = [sqlglot.parse_one(request, read="duckdb") for request in requests]
-    columns = dict.fromkeys(column.sql(dialect="duckdb") for tree in trees for column in tree.find_all(exp.Column))
+    columns: list[Node] = []
+    for node in nodes(requests, into_queries=False):
+        if node["type"] == "COLUMN_REF" and not any(tree.same(node, known) for known in columns):
+            columns.append(unaliased(node))
     if not columns:
-        return ""
-    types = " || ".join(f"typeof({column})" for column in columns)
-    return f" WHERE CASE WHEN regexp_matches({types}, '{_ALIKE}') THEN CAST('{_ROW}' AS BOOLEAN) ELSE true END"
+        return None
+    types = expression("typeof(c)", c=columns[0])
+    for other in columns[1:]:
+        types = expression("a || typeof(c)", a=types, c=other)
+    condition = f"CASE WHEN regexp_matches(types, '{_ALIKE}') THEN CAST('{_ROW}' AS BOOLEAN) ELSE true END"
+    return expression(condition, types=types)
 
 
-def _always_evaluated(call: exp.Expr) -> bool:
+def _always_evaluated(place: Place) -> bool:
     """Whether a call is computed for every row of its SELECT, which is one of those that the result is made of."""
-    from sqlglot import exp
-
-    conditional = (exp.Case, exp.If, exp.Coalesce, exp.Or, exp.Lambda, exp.Window, exp.In, exp.Exists, exp.Filter)
-    below: exp.Expr = call
-    node = call.parent
-    while node is not None:
-        if is_call(node):
+    chain = [*(above.node for above in place.above), place.node]
+    for depth in range(len(chain) - 2, -1, -1):
+        node, below = chain[depth], chain[depth + 1]
+        around = chain[depth - 1] if depth else None
+        kind = node["type"]
+        if is_call(node) or kind in _CONDITIONAL or node.get("class") == "WINDOW" or not _comes_first(node, below):
             return False
-        if isinstance(node, conditional) and below.arg_key != "query" and not _comes_first(node, below):
+        if _stands_in(node.get("filter"), below):
             return False
-        if isinstance(node, exp.And) and not isinstance(node.parent, exp.And | exp.Where | exp.Join | exp.Having):
+        if kind == "SUBQUERY" and "class" in node and (node["subquery_type"] != "ANY" or node["child"] is below):
             return False
-        if isinstance(node, exp.Select):
-            if node.args.get("distinct") is not None:
-                return False
-            if node.args.get("limit") is not None and not (
-                node.args.get("order") and _before_groups(call, below, node)
-            ):
-                return False
-            if below.arg_key == "expressions" and not isinstance(below, exp.Alias):
-                return False  # its name would be that of the subquery
-            around = node.parent.parent if isinstance(node.parent, exp.Subquery) else None
-            if around is not None and not isinstance(around, exp.From | exp.Join | exp.In):
-                return False
-        below, node = node, node.parent
-    return has_call(call)
+        if kind == "CONJUNCTION_AND" and not _is_filter(node, around):
+            return False
+        if kind == "SELECT_NODE" and not _computes_always(node, below, place.node):
+            return False
+    return True
 
 
-def _comes_first(condition: exp.Expr, part: exp.Expr) -> bool:
-    """Whether a part of a CASE is what decides on its other parts."""
-    from sqlglot import exp
-
-    if isinstance(condition, exp.Case):
-        return part.arg_key == "this" or (part.arg_key == "ifs" and part.index == 0)
-    return isinstance(condition, exp.If) and part.arg_key == "this"
+def _comes_first(condition: Node, part: Node) -> bool:
+    """Whether a part of a CASE is what decides on its other parts; true of all that is no CASE."""
+    if condition["type"] == "CASE_EXPR":
+        return condition["case_checks"][0]["when_expr"] is part
+    return name_of(condition) != "if" or condition["arguments"][0]["expression"] is part
 
 
-def _before_groups(call: exp.Expr, part: exp.Expr, select: exp.Select) -> bool:
-    """Whether a call is computed before the rows of a SELECT are grouped, so that its LIMIT spares no row."""
-    from sqlglot import exp
+def _stands_in(part: Any, node: Node) -> bool:
+    return part is not None and part is node
 
-    group = select.args.get("group")
-    if group is None and not _aggregates_rows(select):
+
+def _is_filter(condition: Node, around: Node | None) -> bool:
+    if around is None:
         return False
-    if part.arg_key != "expressions":
-        return part.arg_key != "order"
-    around = call.find_ancestor(exp.AggFunc, exp.Select)
-    if isinstance(around, exp.AggFunc):
+    if around["type"] == "JOIN":
         return True
-    if (where := select.args.get("where")) is not None and where.find(exp.Query):
-        return False  # DuckDB would join the answers before it filters by the subquery
-    keys = [] if group is None else [key.name for key in group.expressions if isinstance(key, exp.Column)]
-    read = {column.name.lower() for column in part.find_all(exp.Column)}
-    return part.alias.lower() in {key.lower() for key in keys} - read  # a column of that name would come before it
+    return around["type"] == "SELECT_NODE" and any(around[name] is condition for name in ("where_clause", "having"))
 
 
-def _of_one_row(call: exp.Expr) -> bool:
-    """Whether the requests of a call are made of one row each, as in a subquery of their own they would be."""
-    from sqlglot import exp
-
-    requests = call.expressions[1:]
-    return not any(may_aggregate(request) or request.find(exp.Unnest, exp.Explode) for request in requests)
-
-
-def _in_a_set(call: exp.Expr) -> bool:
-    """Whether a call is in the query of an IN, where rows have no order."""
-    from sqlglot import exp
-
-    around = call.find_ancestor(exp.In)
-    return around is not None and around.args.get("query") is not None
-
-
-def _any_order_will_do(tree: exp.Expr) -> bool:
-    """Whether the rows of a query are sorted by itself, or come in no order that DuckDB promises."""
-    from sqlglot import exp
-
-    if not isinstance(tree, exp.Select) or _depends_on_order(tree):
+def _computes_always(query: Node, below: Node, call: Node) -> bool:
+    if modifier(query, "DISTINCT") is not None:
         return False
-    return _aggregates_rows(tree) or any(tree.args.get(name) is not None for name in ("order", "group", "distinct"))
+    if modifier(query, "LIMIT") is not None:
+        if modifier(query, "ORDER") is None or not _before_groups(call, below, query):
+            return False
+    in_list = any(item is below for item in query["select_list"])
+    return not in_list or bool(below["alias"])  # its name would be that of the subquery
 
 
-def _aggregates_rows(select: exp.Select) -> bool:
+def _before_groups(call: Node, part: Node, query: Node) -> bool:
+    """Whether a call is computed before the rows of a SELECT are grouped, so that its LIMIT spares no row."""
+    groups = query["group_expressions"]
+    if not groups and not _aggregates_rows(query):
+        return False
+    if not any(item is part for item in query["select_list"]):
+        return all(part is not node for key in query["modifiers"] for node in nodes(key))
+    if any(is_aggregate(node) and any(inner is call for inner in nodes(node)) for node in nodes(part)):
+        return True
+    if query["where_clause"] is not None and any(node["type"] == "SUBQUERY" for node in nodes(query["where_clause"])):
+        return False  # DuckDB would join the answers before it filters by the subquery
+    keys = {key["column_names"][-1].lower() for key in groups if key["type"] == "COLUMN_REF"}
+    read = {node["column_names"][-1].lower() for node in nodes(part) if node["type"] == "COLUMN_REF"}
+    return part["alias"].lower() in keys - read  # a column of that name would come before it
+
+
+def _of_one_row(call: Node) -> bool:
+    """Whether the requests of a call are made of one row each, as in a subquery of their own they would be."""
+    requests = requests_of(call)
+    shifts = any(node["type"] in ("POSITIONAL_REFERENCE", "STAR") for node in nodes(requests))
+    return not shifts and not any(
+        may_aggregate(request) or any(name_of(node) == "unnest" for node in nodes(request)) for request in requests
+    )
+
+
+def _in_a_set(place: Place) -> bool:
+    """Whether a call is in the query of an IN, where rows have no order."""
+    return any(above.node.get("subquery_type") == "ANY" for above in place.above)
+
+
+def _any_order_will_do(query: Node) -> bool:
+    """Whether the rows of a query are sorted by itself, or come in no order that DuckDB promises."""
+    if query["type"] != "SELECT_NODE" or _depends_on_order(query):
+        return False
+    sorts = modifier(query, "ORDER") is not None or modifier(query, "DISTINCT") is not None
+    grouped = bool(query["group_expressions"]) or query["aggregate_handling"] != "STANDARD_HANDLING"
+    return sorts or grouped or _aggregates_rows(query)
+
+
+def _aggregates_rows(query: Node) -> bool:
     """Whether a SELECT makes one row of several, by its list."""
-    from sqlglot import exp
-
-    return any(not found.find_ancestor(exp.Window) for item in select.expressions for found in _aggregates(item))
+    return any(is_aggregate(node) for item in query["select_list"] for node in nodes(item, into_queries=False))
 
 
-def _aggregates(item: exp.Expr) -> list[exp.Expr]:
-    from sqlglot import exp
-
-    return [found for found in item.find_all(exp.AggFunc) if not item.find(exp.Subquery)]
-
-
-def _depends_on_order(tree: exp.Expr) -> bool:
+def _depends_on_order(query: Node) -> bool:
     """Whether the order of the rows inside a query may decide on its result."""
-    from sqlglot import exp
-
-    of_any_order = (exp.Count, exp.CountIf, exp.Sum, exp.Min, exp.Max, exp.Avg)
-    for node in tree.walk():
-        if isinstance(node, exp.Select | exp.SetOperation) and node.args.get("order") is None:
-            if node.args.get("limit") is not None or node.args.get("offset") is not None:
-                return True
-        elif isinstance(node, exp.Window):
-            if node.args.get("order") is None and not isinstance(node.this, of_any_order):
-                return True
-        elif isinstance(node, exp.AggFunc) and not isinstance(node, of_any_order):
-            if not isinstance(node.parent, exp.Window):
-                return True
-        elif isinstance(node, exp.List) or (isinstance(node, exp.Anonymous) and not is_call(node)):
+    for node in nodes(query):
+        if "modifiers" in node and modifier(node, "ORDER") is None and modifier(node, "LIMIT") is not None:
             return True
+        if node.get("class") == "WINDOW" and not node["orders"] and name_of(node) not in _OF_ANY_ORDER:
+            return True
+        if is_aggregate(node) and name_of(node) not in _OF_ANY_ORDER:
+            return True
+        if node.get("class") == "FUNCTION" and may_aggregate(node) and not is_aggregate(node):
+            if not any(is_aggregate(inner) for inner in nodes(node)):
+                return True  # a macro, perhaps
     return False
 
 
-def _place(tree: exp.Expr, found: list[exp.Anonymous]) -> str | None:
+def _place(query: Node, found: list[Place]) -> Node | None:
     """An expression of the SELECT of all calls, which is the outermost, that numbers its rows; None for none."""
-    from sqlglot import exp
-
-    if not isinstance(tree, exp.Select) or any(tree.args.get(name) for name in ("distinct", "group", "order", "limit")):
+    if query["type"] != "SELECT_NODE" or query["modifiers"] or query["group_expressions"]:
         return None
-    if any(isinstance(node, exp.AggFunc) for item in tree.expressions for node in item.walk()):
+    if query["aggregate_handling"] != "STANDARD_HANDLING" or _aggregates_rows(query):
         return None
-    if any(call.find_ancestor(exp.Select) is not tree for call in found):
+    if any(sum(above.node["type"] == "SELECT_NODE" for above in place.above) != 1 for place in found):
         return None
-    if all(any(node is call for item in tree.expressions for node in item.walk()) for call in found):
-        return "row_number() OVER ()"  # computed before the subqueries of a SELECT list
-    source = None if _depends_on_order(tree) else tree.args.get("from_")
-    alone = source is not None and isinstance(source.this, exp.Table) and not tree.args.get("joins")
-    return f'"{source.this.alias_or_name}".rowid' if alone and source is not None else None
+    if all(has_call(query["select_list"]) and _in_list(query, place) for place in found):
+        return expression("row_number() OVER ()")  # computed before the subqueries of a SELECT list
+    source = query["from_table"]
+    if _depends_on_order(query) or source["type"] != "BASE_TABLE":
+        return None
+    return column(source["alias"] or source["table_name"], "rowid")
 
 
-def _with_place(query: str, place: str) -> str | None:
-    """`query` with one more column in front, by which its rows can be sorted."""
-    depth = 0
-    for token in calls.tokenize(query):
-        depth += (token.text == "(") - (token.text == ")")
-        if depth == 0 and token.text.upper() == "SELECT":
-            end = token.end + 1
-            return f"{query[:end]} {place} AS {_ROW},{query[end:].rstrip().rstrip(';')}"
-    return None
+def _in_list(query: Node, place: Place) -> bool:
+    first = place.above[1].node if len(place.above) > 1 else place.node
+    return any(item is first for item in query["select_list"])

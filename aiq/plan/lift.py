@@ -1,53 +1,94 @@
-"""What makes a statement ready to run in passes: its rewritten text, the query that its calls depend on, their stages.
-
-Works on text with numbered calls (`__aiq_<type>(<number>, request)`); knows neither engine nor provider.
+"""What makes a statement ready to run in passes: the query that its calls depend on, as written or rewritten, its stages,
+and the rows of it that can be computed once. Works on text with numbered calls (`__aiq_<type>(<number>, request)`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from copy import deepcopy
+from typing import NamedTuple
 
-from aiq.plan.numbered import has_call, is_call, may_aggregate
+from aiq.plan import calls, tree
+from aiq.plan.numbered import PREFIX, has_call, may_aggregate
+from aiq.plan.parts import Parts, Span, parts
 from aiq.plan.rules import apply_rules
-from aiq.plan.stages import Stages, stages
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.rules.guard_merge import guard_merge, merged_values
+from aiq.plan.split import Columns, Describe, Split, split
+from aiq.plan.stages import Stages, one_after_the_other, stages
+from aiq.plan.tree import Node, Query, modifier, nodes
+from aiq.plan.unstable import unstable_request
 
 _NAME = re.compile(r"(\w+)\s*\(")
+_NUMBERED = re.compile(rf"{PREFIX}[0-9a-f]{{12}}\((\d+),", re.IGNORECASE)
 _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
-_CLOCK = re.compile(
-    rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|(current_time|current_timestamp|localtime|localtimestamp)\b)",
-    re.IGNORECASE,
-)
+_CLOCK_WORDS = {"current_time", "current_timestamp", "localtime", "localtimestamp"}
+_CLOCK = re.compile(rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|({'|'.join(sorted(_CLOCK_WORDS))})\b)", re.IGNORECASE)
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
+_EXACT_TYPES = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|DECIMAL|BOOLEAN|BIGNUM)", re.IGNORECASE)
+
+
+class Rows(NamedTuple):
+    """A query that is evaluated before the statement's own, once, into a temporary table called `table`.
+
+    The rest is as of `Lifted`.
+    """
+
+    query: str
+    table: str
+    stages: Stages
+    limit: int | None = None
+    filters: int = 0
 
 
 class Lifted(NamedTuple):
     """A statement that can run in passes.
 
-    `text` is the whole statement, `query` the SELECT in it that is evaluated until nothing is unknown (the same text
-    where the statement is a SELECT). `writes` is true where evaluating `query` changes rows, so that what a pass did
-    has to be rolled back. `limit` is set where any `limit` rows that pass an AI filter will do; the first `filters`
-    stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before they did.
-    `into` is what stands before the query of a CREATE TABLE ... AS: followed by another query, it makes the same table.
-    `made` is that table's name, with the names before it; None where it replaces what is there. `tree` is `unchanged`
-    as a syntax tree, None where it is only known as text.
+    `text` is the whole statement with numbered calls in the user's own text. `query` is what is evaluated until nothing
+    is unknown: its query, or (`writes`) the whole statement, of which what a pass did has to be rolled back. `span` is
+    the place of the query in `text`, None where it is all of it. `rows` is evaluated before, where `query` is over it;
+    `single` is both as one query. `limit` is set where any `limit` rows that pass an AI filter will do; the first
+    `filters` stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before
+    they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there. `names` are the
+    columns of the query as DuckDB names them, None where that is not known; `nulls` those, from 0, that have no type.
     """
 
     text: str
     query: str
     stages: Stages
+    span: Span | None = None
+    rows: Rows | None = None
+    single: str = ""
     limit: int | None = None
     filters: int = 0
     changed: bool = False
     writes: bool = False
     unchanged: str = ""
-    into: str | None = None
+    kind: str = "select"
     made: tuple[str, ...] | None = None
-    tree: exp.Query | None = None
+    names: tuple[str, ...] | None = None
+    nulls: frozenset[int] = frozenset()
+
+    @property
+    def all_stages(self) -> Stages:
+        """The stages of the rows, then those of the query."""
+        return [*(self.rows.stages if self.rows is not None else ()), *self.stages]
+
+    @property
+    def waves(self) -> tuple[int | None, int]:
+        """The limit up to which a filter is asked, and the stages of that filter."""
+        return (self.limit, self.filters) if self.rows is None else (self.rows.limit, self.rows.filters)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether the rows come without any answer, and each answer decides on its own row alone."""
+        alone = self.rows is not None and not self.rows.stages and self.names is not None
+        return alone and self.kind == "select" and len(self.stages) == 1
+
+    def over(self, source: str) -> str:
+        """The whole statement with another query in the place of its own."""
+        assert self.span is not None
+        return f"{self.text[: self.span.start]} {source} {self.text[self.span.end :]}"
 
 
 class NotLifted(NamedTuple):
@@ -71,142 +112,235 @@ def tells_the_time(text: str) -> bool:
     return _CLOCK.search(text) is not None
 
 
-def lift(text: str, cost: Callable[[int], float], *, rules: bool = True, by_source: bool = True) -> Lifted | NotLifted:
-    """The plan of a statement with numbered calls. `cost` compares call sites by what one request costs.
+class Lifting(NamedTuple):
+    """What the plan of a statement is made with.
 
-    Without `rules` the text stays as it is; then more may be asked than the result needs. `by_source`: aiq/plan/rules.
+    `cost` compares call sites by what one request costs; `describe` gives the columns of a query; `new_table` a name for
+    a temporary table. `once` is why the statement must not be evaluated more than once, None where it may. Without
+    `rules` the text stays as it is, and more may be asked than the result needs. `apart` says that the rows are wanted
+    on their own wherever that can be.
     """
-    import sqlglot
-    from sqlglot import exp
-    from sqlglot.errors import SqlglotError
 
-    try:
-        tree = sqlglot.parse_one(text, read="duckdb")
-    except SqlglotError:
-        return NotLifted("its SQL is not understood well enough to be evaluated in passes")
-    if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
-        if _asks_with_the_time(tree):
-            return NotLifted("its requests may hold the time, which is another after each rollback")
-        tree, whole, changed = _ruled(tree, text, cost if rules else None, by_source)
-        return Lifted(whole, whole, stages(tree), changed=changed, writes=True)
-    source = source_of(tree)
-    if source is None:
-        return NotLifted(f"a {tree.key.upper()} is not evaluated in passes")
-    if calls_outside(tree, source):
-        return NotLifted(f"an AI call stands outside the query of the {tree.key.upper()}")
-    original = source.copy()
-    unchanged = text if source is tree else source.sql(dialect="duckdb")
-    tree, whole, changed = _ruled(tree, text, cost if rules else None, by_source)
-    source = source_of(tree)
-    assert source is not None
-    query = whole if source is tree else source.sql(dialect="duckdb")
-    if isinstance(source, exp.Select) and source is tree and (limit := _waves(source)) is not None:
-        filters = len(stages(source.args["where"]))
-        return Lifted(whole, query, stages(source), limit, filters, changed, unchanged=unchanged, tree=original)
-    return Lifted(
-        whole,
-        query,
-        stages(source),
-        changed=changed,
-        unchanged=unchanged,
-        into=opening_of(text, tree),
-        made=made_by(tree),
-        tree=original,
+    cost: Callable[[int], float]
+    describe: Describe
+    new_table: Callable[[], str]
+    volatile: frozenset[str] = frozenset()
+    once: str | None = None
+    rules: bool = True
+    apart: bool = False
+
+
+def lift(text: str, how: Lifting) -> Lifted | NotLifted:
+    """The plan of a statement with numbered calls."""
+    found = parts(text)
+    if found is None:
+        return NotLifted("it is no query and no statement that changes a table")
+    if found.kind in ("update", "delete", "merge"):
+        return NotLifted(how.once) if how.once else _lift_change(text, found, how)
+    if found.query is None:
+        return NotLifted(f"an AI call stands outside of the query of the {found.kind.upper()}")
+    query_text = found.query.of(text)
+    outside = text[: found.query.start] + text[found.query.end :]
+    if _NUMBERED.search(outside):
+        return NotLifted(f"an AI call stands outside of the query of the {found.kind.upper()}")
+    span = None if found.kind == "select" else found.query
+    query = tree.read(query_text)
+    plain = Lifted(
+        text, query_text, [_numbers(query_text)], span, unchanged=query_text, kind=found.kind, made=found.made
+    )
+    if query is None:
+        return NotLifted(how.once) if how.once else plain._replace(single=query_text)
+    columns = how.describe(query_text)
+    names = None if columns is None else tuple(name for name, _ in columns)
+    nulls = frozenset(at for at, (_, kind) in enumerate(columns or ()) if kind == '"NULL"')
+    plain = plain._replace(stages=stages(query.node), names=names, nulls=nulls, single=query_text)
+    return _lift_query(plain, query, columns, how)
+
+
+def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted | NotLifted:
+    """The plan of a statement that is a query, or has one."""
+    ruled = query.copy()
+    if how.rules:
+        apply_rules(ruled, how.cost)
+    if columns is not None and (how.rules or how.once or how.apart):
+        picks = any(
+            modifier(node, kind) for node in nodes(ruled.node) for kind in ("LIMIT", "DISTINCT") if "modifiers" in node
+        )
+        unstable = unstable_request(ruled.node, _exact_by(how.describe, query))
+        if picks or unstable or how.once or how.apart:
+            made = split(ruled, columns, how.describe, how.volatile)
+            apart = None if made is None else _apart(plain, made, columns, how)
+            if apart is not None:
+                return apart
+        if unstable and how.once is None:
+            return NotLifted(
+                f"its requests are made of {unstable}, which may give another value each time it is evaluated"
+            )
+    if how.once:
+        return NotLifted(how.once)
+    if not how.rules or tree.same(ruled.node, query.node):
+        return _in_waves(plain, query)
+    text = ruled.text()
+    if text is None or columns is None or not _alike(how.describe(text), columns):
+        return _in_waves(plain, query)
+    return _in_waves(plain._replace(query=text, single=text, stages=stages(ruled.node), changed=True), ruled)
+
+
+def _apart(plain: Lifted, made: Split, columns: Columns, how: Lifting) -> Lifted | None:
+    """A query whose rows are computed once; None where DuckDB does not take it so, or where they are not computed once."""
+    rows, name = made.once(), how.new_table()
+    query, single = made.over(name), made.together()
+    if rows is None or query is None or single is None or not _alike(how.describe(single), columns):
+        return None
+    below = stages(made.rows.node)
+    unstable = below and unstable_request(made.rows.node, _exact_by(how.describe, made.rows))
+    if unstable or (below and how.once):
+        return None
+    limit, filters = _waves(made.rows.node)
+    first = Rows(rows, name, below, limit, filters)
+    return plain._replace(query=query, single=single, rows=first, stages=stages(made.items), changed=True)
+
+
+def _alike(found: Columns | None, wanted: Columns) -> bool:
+    """Whether columns have the types that they are to have; a column of NULLs has a type only in a table."""
+
+    def kind(column: tuple[str, str]) -> str:
+        return column[1].replace('"NULL"', "INTEGER")
+
+    return found is not None and list(map(kind, found)) == list(map(kind, wanted))
+
+
+def _exact_by(describe: Describe, query: Query) -> Callable[[Node, Node], bool]:
+    """Whether the sum of what an aggregate of a SELECT takes is exact, as DuckDB says its type."""
+
+    def exact(aggregate: Node, select: Node) -> bool:
+        probe = query.with_node(deepcopy(select))
+        argument = aggregate["arguments"][0]["expression"] if aggregate["arguments"] else None
+        if argument is None or has_call(select["from_table"]):
+            return False
+        probe.node.update(
+            select_list=[tree.expression("sum(x)", x=argument)],
+            modifiers=[],
+            having=None,
+            qualify=None,
+            group_expressions=[],
+            group_sets=[],
+            where_clause=None,
+        )
+        if not probe.node["cte_map"]["map"]:
+            probe.node["cte_map"] = deepcopy(query.node.get("cte_map") or {"map": []})
+        text = probe.text()
+        found = None if text is None else describe(text)
+        return found is not None and _EXACT_TYPES.match(found[0][1]) is not None
+
+    return exact
+
+
+def _in_waves(plan: Lifted, query: Query) -> Lifted:
+    """A plan with the limit up to which its filter has to be asked, where any rows that pass it will do."""
+    limit, filters = _waves(query.node) if plan.kind == "select" else (None, 0)
+    return plan._replace(limit=limit, filters=filters)
+
+
+def _numbers(text: str) -> set[int]:
+    return {int(number) for number in _NUMBERED.findall(text)}
+
+
+def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted | NotLifted:
+    """An UPDATE, DELETE or MERGE, whose conditions and values are read as those of a SELECT over the same tables."""
+    if _asks_with_the_time(text, found):
+        return NotLifted("its requests may hold the time, which is another after each rollback")
+    plain = Lifted(text, text, [_numbers(text)], writes=True, kind=found.kind, unchanged=text, single=text)
+    if found.target is None:
+        return plain
+    query = as_query(text, found)
+    if query is None:
+        return plain
+    unstable = unstable_request(query.node, _exact_by(how.describe, query))
+    if unstable:
+        return NotLifted(f"its requests are made of {unstable}, which may give another value each time it is evaluated")
+    if found.kind == "merge":
+        plain = plain._replace(stages=_of_merge(text, found))
+        guarded = guard_merge(text, found) if how.rules else text
+        return plain._replace(query=guarded, changed=guarded != text)
+    plain = plain._replace(stages=stages(query.node))
+    if not how.rules or found.where is None:
+        return plain
+    ruled = query.copy()
+    apply_rules(ruled, how.cost)
+    before_after = [(found.where, query.node["where_clause"], ruled.node["where_clause"])]
+    if found.values:
+        before_after += zip(found.values, query.node["select_list"], ruled.node["select_list"], strict=True)
+    edits = []
+    for part, before, after in before_after:
+        if not tree.same(before, after):
+            printed = tree.expression_text(after)
+            if printed is None:
+                return plain
+            edits.append((part.start, part.end, printed))
+    return plain._replace(query=calls.replace(text, edits), changed=bool(edits))
+
+
+def as_query(text: str, found: Parts) -> Query | None:
+    """What an UPDATE, DELETE or MERGE evaluates, as a query; None where it cannot be read as one."""
+    assert found.target is not None
+    if found.kind == "merge":
+        values = ", ".join(merged_values(text, found)) or "1"
+        tables = "\nFULL JOIN ".join(span.of(text) for span in (found.target, found.source) if span is not None)
+        on = "" if found.where is None else found.where.of(text)
+        return tree.read(f"SELECT {values}\nFROM {tables}\nON ({on})")
+    values = ", ".join(f"({value.of(text)})" for value in found.values) or "1"
+    tables = "\n, ".join(span.of(text) for span in (found.target, found.source) if span is not None)
+    where = "" if found.where is None else f"\nWHERE ({found.where.of(text)})"
+    return tree.read(f"SELECT {values}\nFROM {tables}{where}")
+
+
+def _of_merge(text: str, found: Parts) -> Stages:
+    """The stages of a MERGE: its source, what it is joined on, then WHEN by WHEN."""
+    assert found.source is not None and found.where is not None
+    in_order: list[Stages] = []
+    source = tree.read(f"FROM {found.source.of(text)}")
+    in_order.append(stages(source.node) if source is not None else [_numbers(found.source.of(text))])
+    for span in [found.where, *(part for when in found.whens for part in (when.condition, *when.values) if part)]:
+        one = tree.read(f"SELECT ({span.of(text)})")
+        in_order.append(stages(one.node) if one is not None else [_numbers(span.of(text))])
+    found_stages = [stage for stage in one_after_the_other(*in_order) if stage]
+    rest = _numbers(text) - set().union(*found_stages)
+    return [*found_stages, rest] if rest else found_stages
+
+
+def _asks_with_the_time(text: str, found: Parts) -> bool:
+    """Whether the requests of a statement that changes rows may hold the time of day, or whatever makes them does."""
+    for call in calls.find_calls(text, calls.tokenize(text), lambda name: name.lower().startswith(PREFIX)):
+        if tells_the_time(call.text):
+            return True
+    read = " ".join(span.of(text) for span in (found.source,) if span is not None)
+    return tells_the_time(read) or (
+        tells_the_time(text) and re.search(r"\(\s*(select|from|with)\b", text, re.I) is not None
     )
 
 
-def _ruled(
-    tree: exp.Expr, text: str, cost: Callable[[int], float] | None, by_source: bool
-) -> tuple[exp.Expr, str, bool]:
-    """A statement after all rules, its text, and whether they changed it; `cost` None applies none."""
-    if cost is None:
-        return tree, text, False
-    before = tree.sql(dialect="duckdb")
-    tree = apply_rules(tree, cost, by_source=by_source)
-    after = tree.sql(dialect="duckdb")
-    return (tree, after, True) if after != before else (tree, text, False)
+def _waves(select: Node) -> tuple[int | None, int]:
+    """How many rows a LIMIT needs of those that pass a WHERE with calls, and the stages of that WHERE.
+
+    None where it does not need just any rows.
+    """
+    none = None, 0
+    limit = modifier(select, "LIMIT") if select["type"] == "SELECT_NODE" else None
+    if limit is None or len(select["modifiers"]) > 1 or limit["limit_type"] != "ROW_COUNT":
+        return none
+    rows, skipped = _whole_number(limit["limit"]), _whole_number(limit["offset"])
+    if rows is None or (limit["offset"] is not None and skipped is None):
+        return none
+    others = [select[name] for name in ("group_expressions", "having", "qualify", "group_sets")]
+    if any(others) or select["cte_map"]["map"] or select["aggregate_handling"] != "STANDARD_HANDLING":
+        return none
+    where = select["where_clause"]
+    if where is None or not has_call(where) or any(map(may_aggregate, select["select_list"])):
+        return none
+    return none if has_call(select["from_table"]) else (rows + (skipped or 0), len(stages(where)))
 
 
-def calls_outside(tree: exp.Expr, source: exp.Query) -> bool:
-    """Whether a call stands beside the query of a statement."""
-    return any(has_call(part) for part in tree.args.values() if _is_other(tree, part, source))
-
-
-def source_of(tree: exp.Expr) -> exp.Query | None:
-    """The query that a statement evaluates, if evaluating it alone changes nothing."""
-    from sqlglot import exp
-
-    if isinstance(tree, exp.Query):
-        return tree
-    if isinstance(tree, exp.Create | exp.Insert) and isinstance(tree.expression, exp.Query):
-        return tree.expression
-    if isinstance(tree, exp.Copy) and isinstance(tree.this, exp.Query):
-        return tree.this
-    return None
-
-
-def opening_of(text: str, tree: exp.Expr) -> str | None:
-    """What stands before the query of a CREATE TABLE ... AS that fills its table; None for any other statement."""
-    from sqlglot import TokenType, exp, tokenize
-
-    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or tree.find(exp.WithDataProperty):
-        return None
-    tokens = tokenize(text, read="duckdb")
-    return next((text[: token.end + 1] for token in tokens if token.token_type == TokenType.ALIAS), None)
-
-
-def made_by(tree: exp.Expr) -> tuple[str, ...] | None:
-    """The name of a table that a CREATE TABLE must not find there already."""
-    from sqlglot import exp
-
-    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or tree.args.get("replace"):
-        return None
-    table = tree.this.find(exp.Table)
-    return tuple(part.name for part in table.parts) if table is not None else None
-
-
-def _asks_with_the_time(tree: exp.Expr) -> bool:
-    """Whether the time of day may be in a request: it stands in one, or is a column of a query that one may read."""
-    from sqlglot import exp
-
-    clocks = (exp.CurrentTimestamp, exp.CurrentTime, exp.Localtime, exp.Localtimestamp, exp.CurrentDatetime)
-    for node in tree.walk():
-        if isinstance(node, clocks) or (isinstance(node, exp.Anonymous) and node.name.lower() in _CLOCKS):
-            around: exp.Expr | None = node
-            while around is not None:
-                if is_call(around) or (isinstance(around.parent, exp.Select) and around.arg_key == "expressions"):
-                    return True
-                around = around.parent
-    return False
-
-
-def _is_other(tree: exp.Expr, part: object, source: exp.Expr) -> TypeGuard[exp.Expr]:
-    """Whether a part of a statement that writes lies beside its query."""
-    from sqlglot import exp
-
-    if tree is source or not isinstance(part, exp.Expr):
-        return False
-    return part is not source and source.find_ancestor(type(part)) is not part
-
-
-def _waves(select: exp.Select) -> int | None:
-    """The rows that `SELECT ... WHERE <AI predicate> LIMIT n` needs, where any n rows will do."""
-    from sqlglot import exp
-
-    args = select.args
-    limit, offset = args.get("limit"), args.get("offset")
-    if not isinstance(limit, exp.Limit) or not isinstance(limit.expression, exp.Literal) or not limit.expression.is_int:
-        return None
-    if limit.args.get("limit_options") is not None:  # LIMIT 10%: how many rows that is, only all of them tell
-        return None
-    if offset is not None and not (isinstance(offset.expression, exp.Literal) and offset.expression.is_int):
-        return None
-    if any(args.get(name) for name in ("order", "group", "having", "qualify", "distinct", "with", "with_")):
-        return None
-    where = args.get("where")
-    if not has_call(where) or any(may_aggregate(item) for item in select.expressions):
-        return None
-    others = [args.get("from"), args.get("from_"), *(args.get("joins") or [])]
-    if any(has_call(part) for part in others if part is not None):
-        return None
-    return int(limit.expression.name) + (int(offset.expression.name) if offset is not None else 0)
+def _whole_number(node: Node | None) -> int | None:
+    literal = (node or {}).get("literal") or {}
+    return int(literal["text"]) if literal.get("kind") == "INTEGER" and literal["text"].isdigit() else None

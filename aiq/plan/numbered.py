@@ -1,46 +1,60 @@
-"""Numbered calls in a syntax tree: `__aiq_<type>(<number>, request, ...)`, as statements are rewritten to."""
+"""Numbered calls in a tree: `__aiq_<type>(<number>, request, ...)`, as statements are rewritten to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.tree import Node, is_scalar, name_of, nodes, places
 
 PREFIX = "__aiq_"
 
 
-def is_call(node: exp.Expr | None) -> TypeGuard[exp.Anonymous]:
+def is_call(node: Node) -> bool:
     """True for a numbered call itself."""
-    from sqlglot import exp
-
-    return isinstance(node, exp.Anonymous) and node.name.lower().startswith(PREFIX) and bool(node.expressions)
+    return node.get("class") == "FUNCTION" and name_of(node).startswith(PREFIX) and bool(node["arguments"])
 
 
-def number_of(call: exp.Anonymous) -> int:
+def number_of(call: Node) -> int:
     """The call site's number."""
-    return int(call.expressions[0].name)
+    return int(call["arguments"][0]["expression"]["literal"]["text"])
 
 
-def has_call(node: exp.Expr | None) -> bool:
-    """True where a numbered call is in the tree, at any depth."""
-    from sqlglot import exp
-
-    return node is not None and any(is_call(found) for found in node.find_all(exp.Anonymous))
+def requests_of(call: Node) -> list[Node]:
+    """The request of a call, and its files where it has some."""
+    return [argument["expression"] for argument in call["arguments"][1:]]
 
 
-def numbers_in(node: exp.Expr) -> list[int]:
+def with_requests(call: Node, requests: list[Node]) -> Node:
+    """The same call with other requests."""
+    first, *others = call["arguments"]
+    made = [{**argument, "expression": request} for argument, request in zip(others, requests, strict=True)]
+    return {**call, "arguments": [first, *made]}
+
+
+def has_call(root: Any) -> bool:
+    """True where a numbered call is in a tree, at any depth."""
+    return any(is_call(node) for node in nodes(root))
+
+
+def numbers_in(root: Any) -> list[int]:
     """The numbers of all calls in a tree."""
-    from sqlglot import exp
-
-    return [number_of(found) for found in node.find_all(exp.Anonymous) if is_call(found)]
+    return [number_of(node) for node in nodes(root) if is_call(node)]
 
 
-def may_aggregate(node: exp.Expr) -> bool:
-    """Whether a tree combines rows, or may: a function that sqlglot does not know could be an aggregate, or a macro."""
-    from sqlglot import exp
-
+def may_aggregate(root: Node) -> bool:
+    """Whether an expression combines rows, or may: a function that is not DuckDB's own scalar one may be a macro."""
     return any(
-        isinstance(found, exp.Window | exp.AggFunc) or (isinstance(found, exp.Anonymous) and not is_call(found))
-        for found in node.walk()
+        node.get("class") == "WINDOW" or (node.get("class") == "FUNCTION" and not is_call(node) and not is_scalar(node))
+        for node in nodes(root)
     )
+
+
+def selects(root: Any) -> list[Node]:
+    """The SELECT nodes of a tree, outer ones first."""
+    return [node for node in nodes(root) if node["type"] == "SELECT_NODE"]
+
+
+def calls_with_places(root: Any) -> list[tuple[Node, tuple[Node, ...]]]:
+    """Each numbered call of a tree with the nodes around it, the outermost first."""
+    found = places({"root": root}, into_queries=True)
+    return [(place.node, tuple(above.node for above in place.above)) for place in found if is_call(place.node)]

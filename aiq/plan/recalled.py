@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aiq.plan.distinct import over_distinct
-from aiq.plan.lift import calls_outside, made_by, opening_of, source_of
+from aiq.plan.parts import parts
 
 
 class Recalling(NamedTuple):
@@ -25,22 +25,13 @@ class Recalling(NamedTuple):
 
 def recalling(text: str) -> Recalling | None:
     """The SELECT or CREATE TABLE ... AS with numbered calls so that it only looks answers up; None for all others."""
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    try:
-        tree = sqlglot.parse_one(text, read="duckdb")
-    except SqlglotError:
+    found = parts(text)
+    if found is None or found.query is None or found.kind not in ("select", "create"):
         return None
-    source = source_of(tree)
-    if source is None:
+    query = over_distinct(found.query.of(text))
+    if query is None:
         return None
-    if source is tree:
-        query = over_distinct(text, tree)
-        return None if query is None else Recalling(query)
-    opening = opening_of(text, tree)
-    if opening is None or calls_outside(tree, source):
-        return None
-    # Not sqlglot's own text of the query: it leaves out what it takes for usual.
-    query = over_distinct(text[len(opening) :], source)
-    return None if query is None else Recalling(f"{opening} {query}", True, made_by(tree))
+    if found.kind == "select":
+        return Recalling(query)
+    around = text[: found.query.start], text[found.query.end :]
+    return None if "__aiq_" in "".join(around) else Recalling(f"{around[0]}{query}\n{around[1]}", True, found.made)

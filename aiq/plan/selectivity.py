@@ -1,7 +1,7 @@
 """Which share of rows a condition is expected to let pass, before anybody has seen its answers.
 
 The textbook's constants (Selinger et al., 1979), for a condition whose answers nobody knows. Pure arithmetic over a
-syntax tree; knows neither a table nor an endpoint.
+parse tree; knows neither a table nor an endpoint.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import sys
 from functools import reduce
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.tree import Node, name_of
 
 EQUALITY = 0.1
 RANGE = 1 / 3
@@ -24,32 +22,54 @@ MOST_OF_A_LIST = 0.5
 UNKNOWN = 0.5
 """A Boolean of which nothing is known, such as an answer that is itself the condition."""
 
+_MATCHING = frozenset(
+    [
+        "~~",
+        "~~*",
+        "~~~",
+        "~",
+        "~*",
+        "like",
+        "ilike",
+        "like_escape",
+        "ilike_escape",
+        "contains",
+        "starts_with",
+        "prefix",
+        "suffix",
+        "ends_with",
+        "^@",
+        "regexp_matches",
+        "regexp_full_match",
+    ]
+)
+_NOT_MATCHING = frozenset(["!~~", "!~~*", "!~", "not_like_escape", "not_ilike_escape"])
 
-def selectivity(predicate: exp.Expr) -> float:
+
+def selectivity(predicate: Node) -> float:
     """The share (0 to 1) of rows for which a condition is expected to be true."""
-    from sqlglot import exp
-
-    if isinstance(predicate, exp.Paren | exp.Alias | exp.Cast):
-        return selectivity(predicate.this)
-    if isinstance(predicate, exp.Not):
-        return 1.0 - selectivity(predicate.this)
-    if isinstance(predicate, exp.And):
-        return math.prod(selectivity(part) for part in predicate.flatten())
-    if isinstance(predicate, exp.Or):
-        return 1.0 - math.prod(1.0 - selectivity(part) for part in predicate.flatten())
-    if isinstance(predicate, exp.Boolean):
-        return 1.0 if predicate.this else 0.0
-    if isinstance(predicate, exp.Null):
-        return 0.0
-    if isinstance(predicate, exp.Case):
-        return _case(predicate)
-    if isinstance(predicate, exp.If):
-        return _branch(predicate.this, predicate.args.get("true"), _of(predicate.args.get("false")))
-    if isinstance(predicate, exp.Coalesce):
-        return selectivity(predicate.this)
-    if isinstance(predicate, exp.In):
-        values = len(predicate.expressions)
-        return min(MOST_OF_A_LIST, EQUALITY * values) if values else MOST_OF_A_LIST
+    kind = predicate["type"]
+    if kind == "OPERATOR_CAST":
+        return selectivity(predicate["child"])
+    if kind == "OPERATOR_NOT":
+        return 1.0 - selectivity(predicate["children"][0])
+    if kind == "CONJUNCTION_AND":
+        return math.prod(map(selectivity, predicate["children"]))
+    if kind == "CONJUNCTION_OR":
+        return 1.0 - math.prod(1.0 - selectivity(part) for part in predicate["children"])
+    if kind == "VALUE_CONSTANT":
+        literal = predicate["literal"]
+        known = {"true": 1.0, "false": 0.0}.get(literal["text"].lower(), UNKNOWN)
+        return 0.0 if literal["kind"] == "NULL_LITERAL" else known
+    if kind == "CASE_EXPR":
+        checks = [(check["when_expr"], check["then_expr"]) for check in predicate["case_checks"]]
+        return reduce(
+            lambda rest, check: _branch(check[0], check[1], rest), reversed(checks), selectivity(predicate["else_expr"])
+        )
+    if kind == "OPERATOR_COALESCE":
+        return selectivity(predicate["children"][0])
+    if kind == "COMPARE_IN":
+        return min(MOST_OF_A_LIST, EQUALITY * (len(predicate["children"]) - 1))
     return _leaf(predicate)
 
 
@@ -64,65 +84,38 @@ def rank(cost: float, share: float) -> float:
     return max(cost, sys.float_info.min) / saved if saved > 0.0 else math.inf
 
 
-def _leaf(predicate: exp.Expr) -> float:
-    from sqlglot import exp
-
-    if isinstance(predicate, exp.EQ | exp.NullSafeEQ):
+def _leaf(predicate: Node) -> float:
+    kind, name = predicate["type"], name_of(predicate)
+    if kind in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
         return _equality(predicate)
-    if isinstance(predicate, exp.NEQ | exp.NullSafeNEQ):
+    if kind in ("COMPARE_NOTEQUAL", "COMPARE_DISTINCT_FROM"):
         return 1.0 - _equality(predicate)
-    if isinstance(predicate, exp.GT | exp.GTE | exp.LT | exp.LTE):
+    if predicate.get("class") == "COMPARISON":
         return RANGE
-    if isinstance(predicate, exp.Between):
+    if kind == "COMPARE_BETWEEN":
         return BETWEEN
-    if isinstance(predicate, exp.Is):
-        truth = predicate.expression
-        if isinstance(truth, exp.Null):
-            return IS_NULL
-        if isinstance(truth, exp.Boolean):
-            share = selectivity(predicate.this)
-            return share if truth.this else 1.0 - share
-        return UNKNOWN
-    matching = (exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpILike, exp.SimilarTo, exp.StartsWith, exp.EndsWith)
-    if isinstance(predicate, (*matching, exp.Contains, exp.Glob)):
-        return 1.0 - MATCH if predicate.args.get("negate") else MATCH
-    return UNKNOWN
+    if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
+        return IS_NULL if kind == "OPERATOR_IS_NULL" else 1.0 - IS_NULL
+    if kind == "SUBQUERY":
+        return MOST_OF_A_LIST if predicate["subquery_type"] == "ANY" else UNKNOWN
+    if name == "if":
+        condition, then, *otherwise = (argument["expression"] for argument in predicate["arguments"])
+        return _branch(condition, then, selectivity(otherwise[0]) if otherwise else 0.0)
+    if name in _MATCHING:
+        return MATCH
+    return 1.0 - MATCH if name in _NOT_MATCHING else UNKNOWN
 
 
-def _equality(comparison: exp.Expr) -> float:
+def _equality(comparison: Node) -> float:
     """`x = TRUE` is as selective as x; `x = value` as the textbook says."""
-    from sqlglot import exp
-
-    left, right = comparison.this, comparison.args.get("expression")
-    for value, other in ((right, left), (left, right)):
-        if isinstance(value, exp.Boolean) and isinstance(other, exp.Expr):
-            share = selectivity(other)
-            return share if value.this else 1.0 - share
+    for value, other in (("right", "left"), ("left", "right")):
+        literal = comparison[value].get("literal") or {}
+        if literal.get("kind") == "BOOLEAN":
+            share = selectivity(comparison[other])
+            return share if literal["text"].lower() == "true" else 1.0 - share
     return EQUALITY
 
 
-def _case(case: exp.Case) -> float:
-    """Branch by branch, each taken by the rows that no earlier one took."""
-    from sqlglot import exp
-
-    def whens() -> list[tuple[exp.Expr, exp.Expr | None]]:
-        of = case.this
-        return [
-            (branch.this if of is None else exp.EQ(this=of.copy(), expression=branch.this.copy()), branch.args["true"])
-            for branch in case.args["ifs"]
-        ]
-
-    return reduce(
-        lambda otherwise, branch: _branch(branch[0], branch[1], otherwise),
-        reversed(whens()),
-        _of(case.args.get("default")),
-    )
-
-
-def _branch(condition: exp.Expr, then: exp.Expr | None, otherwise: float) -> float:
+def _branch(condition: Node, then: Node, otherwise: float) -> float:
     taken = selectivity(condition)
-    return taken * _of(then) + (1.0 - taken) * otherwise
-
-
-def _of(value: exp.Expr | None) -> float:
-    return 0.0 if value is None else selectivity(value)
+    return taken * selectivity(then) + (1.0 - taken) * otherwise

@@ -7,68 +7,49 @@ computed for the rows that are left; a condition before its branches; an inner c
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import Any
 
-from aiq.plan.numbered import has_call, is_call, number_of
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.numbered import has_call, is_call, number_of, requests_of
+from aiq.plan.tree import name_of
 
 Stages = list[set[int]]
 
-_BEFORE_SELECT = ("with", "with_", "from", "from_", "joins", "laterals", "pivots", "where", "group", "having")
-_BEFORE_CHANGE = ("with_", "this", "from_", "using", "where")
-_AFTER = ("windows", "qualify", "order", "limit", "offset")
+_BEFORE_ITEMS = ("cte_map", "from_table", "where_clause", "group_expressions", "having", "qualify", "modifiers")
 
 
-def stages(tree: exp.Expr) -> Stages:
-    """The stages of a statement's call sites, by number."""
-    return _of(tree)
+def stages(root: Any) -> Stages:
+    """The stages of the call sites in a tree, by number."""
+    if isinstance(root, list):
+        return together(*(stages(item) for item in root))
+    if not isinstance(root, dict) or not has_call(root):
+        return []
+    kind = root.get("type")
+    if is_call(root):
+        return one_after_the_other(stages(requests_of(root)), [{number_of(root)}])
+    if kind == "SELECT_NODE":
+        return one_after_the_other(*(stages(root[name]) for name in _BEFORE_ITEMS), stages(root["select_list"]))
+    if kind == "JOIN":
+        return one_after_the_other(together(stages(root["left"]), stages(root["right"])), stages(root["condition"]))
+    if kind == "CASE_EXPR":
+        checks = [part for check in root["case_checks"] for part in (check["when_expr"], check["then_expr"])]
+        return one_after_the_other(*map(stages, [*checks, root["else_expr"]]))
+    if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR", "OPERATOR_COALESCE"):
+        return one_after_the_other(*map(stages, root["children"]))
+    if name_of(root) == "if":
+        condition, *branches = (argument["expression"] for argument in root["arguments"])
+        return one_after_the_other(stages(condition), stages(branches))
+    if kind == "SUBQUERY" and "class" in root:
+        return one_after_the_other(stages(root["child"]), stages(root["subquery"]))
+    if "map" in root:  # the CTEs of a query
+        return one_after_the_other(*map(stages, root["map"]))
+    return together(*map(stages, root.values()))
 
 
-def _together(*parts: Stages) -> Stages:
+def together(*parts: Stages) -> Stages:
+    """Parts that do not depend on each other."""
     return [set().union(*layer) for layer in zip_longest(*parts, fillvalue=set())]
 
 
-def _one_after_the_other(*parts: Stages) -> Stages:
+def one_after_the_other(*parts: Stages) -> Stages:
+    """Parts of which each may depend on the ones before it."""
     return [stage for part in parts for stage in part]
-
-
-def _of(node: object) -> Stages:
-    from sqlglot import exp
-
-    if isinstance(node, list):
-        return _together(*(_of(item) for item in node))
-    if not isinstance(node, exp.Expr) or not has_call(node):
-        return []
-    if is_call(node):
-        return _one_after_the_other(_of(node.expressions[1:]), [{number_of(node)}])
-    if isinstance(node, exp.Select):
-        before = [_of(node.args.get(name)) for name in _BEFORE_SELECT]
-        after = [_of(node.args.get(name)) for name in _AFTER]
-        return _one_after_the_other(*before, *after, _of(node.expressions))
-    if isinstance(node, exp.With):
-        return _one_after_the_other(*(_of(cte) for cte in node.expressions))
-    if isinstance(node, exp.Update | exp.Delete):
-        before = [_of(node.args.get(name)) for name in _BEFORE_CHANGE]
-        return _one_after_the_other(*before, _of(node.expressions), _of(node.args.get("returning")))
-    if isinstance(node, exp.Merge):
-        whens = node.args["whens"].expressions
-        parts = [stage for when in whens for stage in (_of(when.args.get("condition")), _of(when.args.get("then")))]
-        return _one_after_the_other(
-            *(_of(node.args.get(name)) for name in ("with_", "using", "on")), *parts, _of(node.args.get("returning"))
-        )
-    if isinstance(node, exp.Case):
-        parts = [_of(node.this)]
-        for branch in node.args["ifs"]:
-            parts += [_of(branch.this), _of(branch.args.get("true"))]
-        return _one_after_the_other(*parts, _of(node.args.get("default")))
-    if isinstance(node, exp.If):
-        return _one_after_the_other(_of(node.this), _together(_of(node.args.get("true")), _of(node.args.get("false"))))
-    if isinstance(node, exp.Connector | exp.Coalesce):
-        return _one_after_the_other(*(_of(child) for child in node.iter_expressions()))
-    if isinstance(node, exp.Join):
-        return _one_after_the_other(_of(node.this), _of(node.args.get("on")))
-    if isinstance(node, exp.In | exp.Exists | exp.Subquery):
-        return _one_after_the_other(*(_of(value) for value in node.args.values()))
-    return _together(*(_of(child) for child in node.iter_expressions()))

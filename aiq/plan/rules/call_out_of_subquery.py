@@ -6,47 +6,31 @@ the outer query. A subquery without a row is NULL, and a NULL request is a NULL 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiq.plan.numbered import is_call
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.numbered import is_call, requests_of, with_requests
+from aiq.plan.tree import Node, modifier, places, unaliased
 
 
-def call_out_of_subquery(tree: exp.Expr) -> exp.Expr:
+def call_out_of_subquery(root: Node) -> None:
     """Moves calls that are the whole result of a scalar subquery out of it."""
-    from sqlglot import exp
-
-    for subquery in list(tree.find_all(exp.Subquery)):
-        select = subquery.this
-        place = subquery.parent
-        scalar = isinstance(place, exp.Condition | exp.Alias | exp.Ordered) or (
-            isinstance(place, exp.Select) and subquery.arg_key == "expressions"
-        )
-        if isinstance(place, exp.In | exp.Exists | exp.Any | exp.All | exp.Array | exp.Lateral | exp.Unnest):
-            scalar = False
-        if not scalar or not isinstance(select, exp.Select) or len(select.expressions) != 1 or subquery.parent is None:
+    for place in list(places({"root": root}, into_queries=True)):
+        subquery = place.node
+        if subquery.get("class") != "SUBQUERY" or subquery["subquery_type"] != "SCALAR":
             continue
-        call = select.expressions[0].unalias()
-        if any(select.args.get(name) for name in ("group", "order")) and not _by_columns(select):
-            continue  # a position, or ALL, would mean something else
-        if not is_call(call) or len(call.expressions) != 2 or select.args.get("distinct") or subquery.alias:
+        select = subquery["subquery"]["node"]
+        if select["type"] != "SELECT_NODE" or len(select["select_list"]) != 1 or modifier(select, "DISTINCT"):
             continue
-        moved, request = call.copy(), call.expressions[1]
-        subquery.replace(moved)
-        inner = subquery.copy()
-        inner.this.set("expressions", [request.copy()])
-        moved.set("expressions", [moved.expressions[0], inner])
-    return tree
+        call = select["select_list"][0]
+        if not is_call(call) or len(requests_of(call)) != 1 or not _by_columns(select):
+            continue
+        moved = {**with_requests(call, [unaliased(subquery)]), "alias": subquery["alias"]}
+        select["select_list"] = [unaliased(requests_of(call)[0])]
+        place.replace(moved)
 
 
-def _by_columns(select: exp.Select) -> bool:
-    """Whether what it sorts and groups by is all made of its tables' columns."""
-    from sqlglot import exp
-
-    keys = [key.this for key in (select.args["order"].expressions if select.args.get("order") else [])]
-    group = select.args.get("group")
-    keys += group.expressions if group else []
-    plain = bool(keys) and not (group and group.args.get("all"))
-    return plain and all(key.find(exp.Column) and key.name.upper() != "ALL" for key in keys)
+def _by_columns(select: Node) -> bool:
+    """Whether what it sorts and groups by, if it does, is columns: a position, or ALL, would mean something else."""
+    order = modifier(select, "ORDER")
+    keys = [key["expression"] for key in order["orders"]] if order is not None else []
+    keys += select["group_expressions"]
+    by_all = select["aggregate_handling"] != "STANDARD_HANDLING"
+    return not by_all and all(key["type"] == "COLUMN_REF" for key in keys)

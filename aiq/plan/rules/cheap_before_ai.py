@@ -9,151 +9,154 @@ SQL's three values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from copy import deepcopy
 
-from aiq.plan.numbered import has_call, numbers_in
+from aiq.plan.numbered import has_call, numbers_in, selects
 from aiq.plan.selectivity import rank, selectivity
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.tree import Node, case, column, conjunction, either, expression, negated, nodes, operator, places
 
 Cost = Callable[[int], float]
 
 
-def cheap_before_ai(tree: exp.Expr, cost: Cost) -> exp.Expr:
+def cheap_before_ai(root: Node, cost: Cost) -> None:
     """Orders the conditions of every AND and OR that has an AI call."""
-    from sqlglot import exp
-
-    for node in list(tree.find_all(exp.Where, exp.Having, exp.Qualify)):
-        if has_call(node.this):
-            joined = _join_conditions(node.parent) if isinstance(node, exp.Where) else []
-            node.set("this", _filter(node.this, cost, joined))
-    for join in list(tree.find_all(exp.Join)):
-        condition = join.args.get("on")
-        if condition is not None and has_call(condition):
-            join.set("on", _filter(condition, cost, _of_where(join)))
-    if isinstance(tree, exp.Merge) and isinstance(tree.args.get("on"), exp.Expr) and has_call(tree.args["on"]):
-        tree.set("on", _filter(tree.args["on"], cost, []))
-    for connector in list(tree.find_all(exp.And, exp.Or)):
-        place = connector.parent.parent if isinstance(connector.parent, exp.Paren) else connector.parent
-        if not isinstance(place, exp.Connector | exp.Where | exp.Having | exp.Qualify | exp.Join | exp.Merge):
-            _replace(connector, cost)
-    return tree
+    for select in selects(root):
+        for clause in ("where_clause", "having", "qualify"):
+            if select[clause] is not None and has_call(select[clause]):
+                also = join_conditions(select["from_table"]) if clause == "where_clause" else []
+                select[clause] = filter_condition(select[clause], cost, also)
+        for join in joins_of(select["from_table"]):
+            if join["condition"] is not None and has_call(join["condition"]):
+                join["condition"] = filter_condition(join["condition"], cost, _of_where(select, join))
+    filters = {id(node) for select in selects(root) for node in _filters(select)}
+    for place in list(places({"root": root}, into_queries=True)):
+        around = place.above[-1].node if place.above else None
+        if place.node.get("class") != "CONJUNCTION" or id(place.node) in filters:
+            continue
+        if around is None or around.get("class") != "CONJUNCTION":
+            place.replace({**_value(place.node, cost), "alias": place.node["alias"]})
 
 
-def _replace(node: exp.Connector, cost: Cost) -> None:
-    made = _value(node, cost)
-    if made is not node:
-        node.replace(made)
+def joins_of(source: Node) -> list[Node]:
+    """The joins of a FROM, outer ones first."""
+    if source["type"] != "JOIN":
+        return []
+    return [source, *joins_of(source["left"]), *joins_of(source["right"])]
 
 
-def _split(condition: exp.Expr, cost: Cost) -> tuple[list[exp.Expr], list[exp.Expr]]:
+def _filters(select: Node) -> list[Node]:
+    """All nodes of conditions that only keep or drop rows, and so need not keep SQL's three values."""
+    conditions = [select[clause] for clause in ("where_clause", "having", "qualify")]
+    conditions += [join["condition"] for join in joins_of(select["from_table"])]
+    found: list[Node] = []
+    for condition in conditions:
+        found += _kept_or_dropped(condition) if condition is not None else []
+    return found
+
+
+def _kept_or_dropped(condition: Node) -> list[Node]:
+    found = [condition]
+    if condition.get("class") == "CONJUNCTION":
+        for child in condition["children"]:
+            found += _kept_or_dropped(child)
+    if condition["type"] == "CASE_EXPR":
+        for check in condition["case_checks"]:
+            found += [*_kept_or_dropped(check["when_expr"]), *_kept_or_dropped(check["then_expr"])]
+        found += _kept_or_dropped(condition["else_expr"])
+    return found
+
+
+def _split(condition: Node, cost: Cost) -> tuple[list[Node], list[Node]]:
     """The cheap parts of an AND or OR, and those with calls, those that save most a dollar first; ties as written."""
-    from sqlglot import exp
 
-    def order(part: exp.Expr) -> float:
+    def order(part: Node) -> float:
         share = selectivity(part)
-        return rank(sum(map(cost, numbers_in(part))), 1 - share if isinstance(condition, exp.Or) else share)
+        saving = 1 - share if condition["type"] == "CONJUNCTION_OR" else share
+        return rank(sum(map(cost, numbers_in(part))), saving)
 
-    parts = list(condition.flatten())
-    dear = sorted((part for part in parts if has_call(part)), key=order)
-    return [part for part in parts if not has_call(part)], dear
+    parts = condition["children"]
+    asking = sorted((part for part in parts if has_call(part)), key=order)
+    return [part for part in parts if not has_call(part)], asking
 
 
-def _filter(condition: exp.Expr, cost: Cost, also: list[exp.Expr]) -> exp.Expr:
+def filter_condition(condition: Node, cost: Cost, also: list[Node]) -> Node:
     """A condition that only keeps or drops a row. `also` are cheap ones that hold for every row of the result."""
-    from sqlglot import exp
-
     if not has_call(condition):
         return condition
-    if isinstance(condition, exp.Paren):
-        return exp.Paren(this=_filter(condition.this, cost, also))
-    if isinstance(condition, exp.Or):
-        cheap, dear = _split(condition, cost)
-        chain = _filter(dear[-1], cost, [])
-        for part in reversed(dear[:-1]):
-            chain = _case(_filter(part, cost, []), exp.true(), chain)
+    if condition["type"] == "CONJUNCTION_OR":
+        cheap, asking = _split(condition, cost)
+        chain = filter_condition(asking[-1], cost, [])
+        for part in reversed(asking[:-1]):
+            chain = case([(filter_condition(part, cost, []), expression("TRUE"))], chain)
         if cheap:
-            chain = _case(exp.or_(*cheap), exp.true(), chain)
-        chain = chain if not also else _case(exp.and_(*also), chain)
-        implied = [_cheap_part(part) for part in condition.flatten()]
+            chain = case([(either(cheap), expression("TRUE"))], chain)
+        if also:
+            chain = case([(conjunction(also), chain)])
+        implied = [_cheap_part(part) for part in condition["children"]]
         if any(each is None for each in implied):
             return chain
-        return exp.and_(exp.or_(*(each for each in implied if each is not None)), chain, copy=False)
-    if isinstance(condition, exp.And):
-        cheap, dear = _split(condition, cost)
+        return deepcopy(conjunction([either([each for each in implied if each is not None]), chain]))
+    if condition["type"] == "CONJUNCTION_AND":
+        cheap, asking = _split(condition, cost)
     else:
-        cheap, dear = [], [condition]
-    guards = [*also, *cheap]
-    chain = dear[-1] if dear[-1] is condition else _filter(dear[-1], cost, [])
-    for part in reversed(dear[:-1]):
-        chain = _case(_filter(part, cost, []), chain)
-    if guards:
-        chain = _case(exp.and_(*guards), chain)
-    return exp.and_(*(part.copy() for part in cheap), chain, copy=False)
+        cheap, asking = [], [condition]
+    chain = asking[-1] if asking[-1] is condition else filter_condition(asking[-1], cost, [])
+    for part in reversed(asking[:-1]):
+        chain = case([(filter_condition(part, cost, []), chain)])
+    if guards := [*also, *cheap]:
+        chain = case([(conjunction(guards), chain)])
+    return deepcopy(conjunction([*cheap, chain]))
 
 
-def _cheap_part(branch: exp.Expr) -> exp.Expr | None:
+def _cheap_part(branch: Node) -> Node | None:
     """What must hold without any call for a branch of an OR to hold: it may be what two tables are joined by."""
-    from sqlglot import exp
-
-    inner = branch.unnest()
-    parts = inner.flatten() if isinstance(inner, exp.And) else [inner]
-    cheap = [part.copy() for part in parts if not has_call(part)]
-    return exp.and_(*cheap) if cheap else None
+    parts = branch["children"] if branch["type"] == "CONJUNCTION_AND" else [branch]
+    cheap = [part for part in parts if not has_call(part)]
+    return conjunction(cheap) if cheap else None
 
 
-def _value(condition: exp.Connector, cost: Cost) -> exp.Expr:
+def _value(condition: Node, cost: Cost) -> Node:
     """A condition whose three values count."""
-    from sqlglot import exp
-
-    cheap, dear = _split(condition, cost)
-    if not dear or not cheap:
+    cheap, asking = _split(condition, cost)
+    if not asking or not cheap:
         return condition
-    if isinstance(condition, exp.Or):
-        rest = exp.or_(*(part.copy() for part in [*cheap, *dear]))
-        return _case(exp.or_(*cheap), exp.true(), rest)
-    rest = exp.and_(*(part.copy() for part in [*cheap, *dear]))
-    return _case(exp.not_(exp.paren(exp.and_(*cheap))), exp.false(), rest)
+    kind = condition["type"]
+    rest = conjunction([*cheap, *asking], kind)
+    if kind == "CONJUNCTION_OR":
+        return deepcopy(case([(either(cheap), expression("TRUE"))], rest))
+    return deepcopy(case([(negated(conjunction(cheap)), expression("FALSE"))], rest))
 
 
-def _case(guard: exp.Expr, then: exp.Expr, otherwise: exp.Expr | None = None) -> exp.Case:
-    from sqlglot import exp
-
-    made = exp.Case(ifs=[exp.If(this=guard.copy(), true=then.copy())])
-    if otherwise is not None:
-        made.set("default", otherwise.copy())
-    return made
-
-
-def _of_where(join: exp.Join) -> list[exp.Expr]:
+def _of_where(select: Node, join: Node) -> list[Node]:
     """The cheap conditions of WHERE that hold for every row of an inner join, where it is the only one."""
-    from sqlglot import exp
-
-    select = join.parent
-    if not isinstance(select, exp.Select) or join.side or join.args.get("method") or len(select.args["joins"]) > 1:
+    where = select["where_clause"]
+    if where is None or len(joins_of(select["from_table"])) > 1 or not _is_inner(join):
         return []
-    where = select.args.get("where")
-    if where is None:
-        return []
-    parts = where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
-    return [part for part in parts if not has_call(part) and not part.find(exp.Subquery, exp.Case)]
+    parts = where["children"] if where["type"] == "CONJUNCTION_AND" else [where]
+    return [part for part in parts if not has_call(part) and not _is_involved(part)]
 
 
-def _join_conditions(select: exp.Expr | None) -> list[exp.Expr]:
+def _is_involved(part: Node) -> bool:
+    return any(node["type"] in ("SUBQUERY", "CASE_EXPR") for node in nodes(part))
+
+
+def _is_inner(join: Node) -> bool:
+    return join["join_type"] == "INNER" and join["ref_type"] in ("REGULAR", "CROSS")
+
+
+def join_conditions(source: Node) -> list[Node]:
     """Conditions of inner joins: what stops a predicate from being evaluated before the join."""
-    from sqlglot import exp
-
-    found: list[exp.Expr] = []
-    for join in (select.args.get("joins") or []) if isinstance(select, exp.Select) else []:
-        if join.side in ("RIGHT", "FULL"):
-            found = []  # adds rows that no earlier condition holds for
-        if join.side or (join.kind and join.kind.upper() not in ("INNER", "CROSS")) or join.args.get("method"):
-            continue
-        condition, using = join.args.get("on"), join.args.get("using")
-        if condition is not None and not has_call(condition):
-            found.append(condition)
-        elif using and join.this.alias_or_name:
-            table = join.this.alias_or_name
-            found += [exp.column(column.name, table=table).is_(exp.null()).not_() for column in using]
-    return found
+    if source["type"] != "JOIN":
+        return []
+    kind = source["join_type"]
+    if source["ref_type"] not in ("REGULAR", "CROSS") or kind not in ("INNER", "LEFT", "RIGHT", "SEMI", "ANTI"):
+        return []
+    left = join_conditions(source["left"]) if kind != "RIGHT" else []
+    right = join_conditions(source["right"]) if kind in ("INNER", "RIGHT") else []
+    own: list[Node] = []
+    if kind == "INNER" and source["condition"] is not None and not has_call(source["condition"]):
+        own = [source["condition"]]
+    named = source["right"].get("alias") or source["right"].get("table_name")
+    if kind == "INNER" and named:
+        own += [operator("OPERATOR_IS_NOT_NULL", column(named, name)) for name in source["using_columns"]]
+    return [*left, *right, *own]

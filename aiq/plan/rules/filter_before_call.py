@@ -6,24 +6,17 @@ answer is filtered out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiq.plan.numbered import has_call, is_call
-
-if TYPE_CHECKING:
-    from sqlglot import exp
+from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
+from aiq.plan.tree import Node, case, nodes, places
 
 
-def filter_before_call(tree: exp.Expr) -> exp.Expr:
+def filter_before_call(root: Node) -> None:
     """Guards the requests of calls inside an aggregate by the aggregate's FILTER."""
-    from sqlglot import exp
-
-    for node in list(tree.find_all(exp.Filter)):
-        where = node.expression
-        if not isinstance(where, exp.Where) or not has_call(node.this):
+    for node in list(nodes(root)):
+        condition = node.get("filter") or node.get("filter_expr")
+        if not isinstance(condition, dict) or has_call(condition) or not has_call(node["arguments"]):
             continue
-        for call in list(node.this.find_all(exp.Anonymous)):
-            if is_call(call):
-                guarded = exp.Case(ifs=[exp.If(this=where.this.copy(), true=call.expressions[1].copy())])
-                call.set("expressions", [call.expressions[0], guarded, *call.expressions[2:]])
-    return tree
+        for place in places(node["arguments"]):
+            if is_call(place.node):
+                first, *files = requests_of(place.node)
+                place.replace(with_requests(place.node, [case([(condition, first)]), *files]))

@@ -1,63 +1,49 @@
 """The values that a MERGE writes behind what decides that it writes them.
 
 `WHEN MATCHED AND c THEN UPDATE SET a = ai(x)` -> `... SET a = CASE WHEN <on> THEN CASE WHEN c THEN ai(x) END END`.
-DuckDB computes the values of every WHEN for every row of the join, whichever is taken.
+DuckDB computes the values of every WHEN for every row of the join, whichever is taken. The text is edited by places.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
-from aiq.plan.numbered import has_call
+from aiq.plan import calls
+from aiq.plan.parts import Parts, Span
 
-if TYPE_CHECKING:
-    from sqlglot import exp
+_CALL = re.compile(r"__aiq_[0-9a-f]+\(", re.IGNORECASE)
 
 
-def guard_merge(tree: exp.Expr, *, by_source: bool = True) -> exp.Expr:
-    """Guards the values with AI calls of a MERGE; `by_source` also those of WHEN NOT MATCHED BY SOURCE."""
-    from sqlglot import exp
+def guard_merge(text: str, parts: Parts) -> str:
+    """Guards the values with AI calls of a MERGE."""
+    return calls.replace(text, [(span.start, span.end, guarded) for span, guarded in _guarded(text, parts)])
 
-    if not isinstance(tree, exp.Merge) or tree.args.get("using_cond") or not isinstance(tree.args.get("on"), exp.Expr):
-        return tree
-    on, using = tree.args["on"], tree.args["using"]
+
+def merged_values(text: str, parts: Parts) -> list[str]:
+    """The values and conditions with calls that a MERGE evaluates, for rows of its target and source, fully joined."""
+    conditions = [when.condition.of(text) for when in parts.whens if when.condition is not None]
+    return [
+        *(f"({condition})" for condition in conditions if _CALL.search(condition)),
+        *(guarded for _, guarded in _guarded(text, parts)),
+    ]
+
+
+def _guarded(text: str, parts: Parts) -> list[tuple[Span, str]]:
+    assert parts.target is not None and parts.source is not None and parts.where is not None
+    on, target, source = (span.of(text) for span in (parts.where, parts.target, parts.source))
     joined = {
-        "matched": on.copy(),
-        "of source alone": exp.not_(exp.Exists(this=exp.select("1").from_(tree.this.copy()).where(on.copy()))),
-        "of target alone": exp.not_(exp.Exists(this=exp.select("1").from_(using.copy()).where(on.copy()))),
+        "matched": f"({on})",
+        "source": f"NOT EXISTS (SELECT 1 FROM {target} WHERE {on})",
+        "target": f"NOT EXISTS (SELECT 1 FROM {source} WHERE {on})",
     }
-    earlier: dict[str, list[exp.Expr]] = {kind: [] for kind in joined}
-    for when in tree.args["whens"].expressions:
-        kind = _kind(when)
-        condition = when.args.get("condition")
-        for value in _values(when.args["then"]):
-            if has_call(value) and (kind != "of target alone" or (by_source and not has_call(using))):
-                value.replace(_guarded(value, joined[kind], earlier[kind], condition))
-        earlier[kind].append(condition if condition is not None else exp.true())
-    return tree
-
-
-def _kind(when: exp.When) -> str:
-    """Which rows of the join a WHEN takes."""
-    if when.args.get("matched"):
-        return "matched"
-    return "of target alone" if when.args.get("source") else "of source alone"
-
-
-def _values(then: exp.Expr) -> list[exp.Expr]:
-    """The expressions that an action writes."""
-    from sqlglot import exp
-
-    if isinstance(then, exp.Update):
-        return [pair.expression for pair in then.expressions if isinstance(pair, exp.EQ)]
-    values = then.args.get("expression") if isinstance(then, exp.Insert) else None
-    return list(values.expressions) if isinstance(values, exp.Tuple) else []
-
-
-def _guarded(value: exp.Expr, joined: exp.Expr, earlier: list[exp.Expr], condition: exp.Expr | None) -> exp.Expr:
-    from sqlglot import exp
-
-    own = exp.true() if condition is None else condition
-    branches = [*((one, exp.null()) for one in earlier), (own, value)]
-    case = exp.Case(ifs=[exp.If(this=test.copy(), true=then.copy()) for test, then in branches])
-    return exp.Case(ifs=[exp.If(this=joined.copy(), true=case)])
+    earlier: dict[str, list[str]] = {rows: [] for rows in joined}
+    found: list[tuple[Span, str]] = []
+    for when in parts.whens:
+        own = "TRUE" if when.condition is None else f"({when.condition.of(text)})"
+        for value in when.values:
+            if _CALL.search(value.of(text)) and not (when.rows == "target" and _CALL.search(source)):
+                taken = "".join(f" WHEN {one} THEN NULL" for one in earlier[when.rows])
+                inner = f"CASE{taken} WHEN {own} THEN ({value.of(text)}) END"
+                found.append((value, f"CASE WHEN {joined[when.rows]} THEN {inner} END"))
+        earlier[when.rows].append(own)
+    return found

@@ -1,0 +1,269 @@
+"""A query in two: rows that need no answer, computed once, and over them what is made of the answers.
+
+`SELECT id, ai(x) AS a FROM t ORDER BY price LIMIT 5` -> `SELECT id, NULL, x AS r1 FROM t ORDER BY price LIMIT 5`, and over
+those five rows, whose columns are called c1 to c3, `SELECT c1 AS id, ai(c3) AS a`. So a call is evaluated for the rows that the result shows, and a request
+that is made of an aggregate or a window is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
+from aiq.plan.tree import (
+    Node,
+    Query,
+    aliased,
+    column,
+    expression,
+    is_aggregate,
+    is_scalar,
+    modifier,
+    name_of,
+    nodes,
+    places,
+    same,
+    select,
+    subquery_table,
+    table,
+    unaliased,
+    with_children,
+)
+
+Columns = Sequence[tuple[str, str]]
+"""Names and types of a query's columns, as DuckDB says them."""
+Describe = Callable[[str], Columns | None]
+"""The columns of a query; None where DuckDB does not take it."""
+
+_CONDITIONAL = ("CASE_EXPR", "OPERATOR_COALESCE", "CONJUNCTION_AND", "CONJUNCTION_OR", "OPERATOR_TRY")
+
+
+class Split(NamedTuple):
+    """`rows` is the query to evaluate once, its `width` columns called c1 and so on, `items` the SELECT list over them."""
+
+    rows: Query
+    width: int
+    items: list[Node]
+
+    def once(self) -> str | None:
+        """The first query."""
+        return self.rows.with_node(select([expression("*")], self._named())).text()
+
+    def over(self, name: str) -> str | None:
+        """The second query, over a temporary table of that name."""
+        return self.rows.with_node(select(self.items, table("temp", name))).text()
+
+    def together(self) -> str | None:
+        """Both as one query."""
+        return self.rows.with_node(select(self.items, self._named())).text()
+
+    def _named(self) -> Node:
+        made = subquery_table(self.rows.node, "__aiq_rows")
+        made["column_name_alias"] = [column_name(number) for number in range(1, self.width + 1)]
+        return made
+
+
+def column_name(number: int) -> str:
+    """The name of a column of the rows, numbered from 1."""
+    return f"__aiq_c{number}"
+
+
+class _NotApart(Exception):
+    """A part of a SELECT list that means another thing above the rows than below."""
+
+
+def split(query: Query, columns: Columns, describe: Describe, volatile: frozenset[str]) -> Split | None:
+    """The two queries; None where the calls of the SELECT list decide on rows, or are in no such list.
+
+    `columns` are those of `query`. `volatile` are functions that give another value at each evaluation.
+    """
+    query = query.copy()
+    node = query.node
+    if node["type"] != "SELECT_NODE":
+        return None
+    items = node["select_list"]
+    widths = _widths(query, columns, describe)
+    if widths is None or not any(map(has_call, items)):
+        return None
+    try:
+        items = node["select_list"] = _with_own_names(query, items, describe)
+        apart = _Apart(node["group_expressions"], len(columns), volatile)
+        above = [apart.item(item) if has_call(item) else None for item in items]
+    except _NotApart:
+        return None
+    starts = [sum(widths[:i]) + 1 for i in range(len(items))]
+    asking = [i for i, item in enumerate(above) if item is not None]
+    if not asking or not _decides_nothing(
+        query, [items[i] for i in asking], [starts[i] for i in asking], apart, describe
+    ):
+        return None
+    made: list[Node] = []
+    for i, item in enumerate(above):
+        names = [name for name, _ in columns[starts[i] - 1 : starts[i] - 1 + widths[i]]]
+        if item is None:
+            made += [aliased(column(column_name(starts[i] + j)), name) for j, name in enumerate(names)]
+        else:
+            made.append(aliased(item, names[0]))
+            items[i] = expression("NULL")
+    node["select_list"] = [*items, *apart.below]
+    return Split(query, len(columns) + len(apart.below), made)
+
+
+def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | None:
+    """How many columns each SELECT item makes."""
+    items = query.node["select_list"]
+    wide = [i for i, item in enumerate(items) if _may_be_wide(item)]
+    widths = [1] * len(items)
+    for i in wide[1:] if len(wide) > 1 else []:
+        alone = query.copy()
+        alone.node["select_list"] = [deepcopy(items[i])]
+        alone.node["modifiers"] = []
+        found = _described(alone, describe)
+        if found is None:
+            return None
+        widths[i] = len(found)
+    if wide:
+        widths[wide[0]] = len(columns) - sum(widths) + 1
+    return widths if sum(widths) == len(columns) and min(widths) >= 0 else None
+
+
+def _may_be_wide(item: Node) -> bool:
+    """Whether a SELECT item may make several columns, or none."""
+    stars = any(node["type"] == "STAR" for node in nodes(item, into_queries=False))
+    return stars or (name_of(item) == "unnest" and len(item["arguments"]) > 1) or item["type"] == "STRUCT_EXTRACT_ALL"
+
+
+def _described(query: Query, describe: Describe) -> Columns | None:
+    text = query.text()
+    return None if text is None else describe(text)
+
+
+def _columns_of_tables(query: Query, describe: Describe) -> set[str]:
+    """The names, in lower case, of the columns that FROM gives. Raises _NotApart where they are not known."""
+    if query.node["from_table"]["type"] == "EMPTY":
+        return set()
+    alone = query.copy()
+    alone.node.update(
+        select_list=[expression("*")],
+        where_clause=None,
+        group_expressions=[],
+        group_sets=[],
+        aggregate_handling="STANDARD_HANDLING",
+        having=None,
+        qualify=None,
+        modifiers=[],
+    )
+    found = _described(alone, describe)
+    if found is None:
+        raise _NotApart
+    return {name.lower() for name, _ in found}
+
+
+def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list[Node]:
+    """SELECT items in which no item names another that has a call: `ai(x) AS r, upper(r)` -> `ai(x) AS r, upper(ai(x))`."""
+    found = [item for item in items if item["alias"] and has_call(item)]
+    calls = {item["alias"].lower(): item for item in found}
+    used = {name for item in items for name in _bare_names(item)} & calls.keys()
+    if used:
+        used -= _columns_of_tables(query, describe)
+    if not used:
+        return items
+    holder = {"items": items}
+    for _ in range(len(items)):  # a name may stand for an item that has a name in it
+        more = False
+        for place in places(holder):
+            name = _bare_name(place.node)
+            if name in used and place.above:
+                place.replace({**deepcopy(calls[name]), "alias": place.node["alias"]})
+                more = True
+            elif name in used:
+                place.replace({**deepcopy(calls[name]), "alias": place.node["alias"] or place.node["column_names"][0]})
+                more = True
+        if not more:
+            break
+    return holder["items"]
+
+
+def _bare_name(node: Node) -> str | None:
+    bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
+    return node["column_names"][0].lower() if bare else None
+
+
+def _bare_names(root: Any) -> set[str]:
+    return {name for node in nodes(root) if (name := _bare_name(node)) is not None}
+
+
+def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apart: _Apart, describe: Describe) -> bool:
+    """Whether no item with a call decides on which rows there are, and in what order."""
+    node = query.node
+    distinct, order = modifier(node, "DISTINCT"), modifier(node, "ORDER")
+    if distinct is not None and not distinct["distinct_on_targets"]:
+        return False
+    keys = [key["expression"] for key in order["orders"]] if order is not None else []
+    keys += distinct["distinct_on_targets"] if distinct is not None else []
+    groups = node["group_expressions"]
+    if any(map(has_call, [*keys, *groups])) or any(key["type"] == "STAR" for key in keys):
+        return False
+    named = {item["alias"].lower() for item in asking if item["alias"]}
+    for key in [*keys, *groups]:
+        literal = key.get("literal") or {}
+        if literal.get("kind") == "INTEGER" and int(literal["text"]) in positions:
+            return False
+    if any(named & _bare_names(key) for key in keys):
+        return False
+    others = [groups, node["where_clause"], node["having"], node["qualify"]]
+    try:
+        if named & _bare_names(others) and named & _bare_names(others) - _columns_of_tables(query, describe):
+            return False
+    except _NotApart:
+        return False
+    if node["aggregate_handling"] != "STANDARD_HANDLING":  # GROUP BY ALL: by what it lists
+        listed = [unaliased(item) for item in node["select_list"]]
+        return all(is_aggregate(part) or any(same(unaliased(part), item) for item in listed) for part in apart.below)
+    return True
+
+
+class _Apart:
+    """Takes SELECT items apart; `below` are the columns that the rows need beside their own, which are `width`."""
+
+    def __init__(self, groups: list[Node], width: int, volatile: frozenset[str]) -> None:
+        self.below: list[Node] = []
+        self._groups, self._width, self._volatile = groups, width, volatile
+
+    def item(self, item: Node) -> Node:
+        """A SELECT item over the rows. Raises _NotApart."""
+        return self._above(unaliased(item), sure=True)
+
+    def _above(self, node: Node, *, sure: bool) -> Node:
+        """`sure` is whether the expression is evaluated for every row."""
+        if is_call(node):
+            return with_requests(node, [self._above(request, sure=sure) for request in requests_of(node)])
+        kind = node["type"]
+        if kind in ("VALUE_CONSTANT", "VALUE_PARAMETER"):
+            return node
+        if any(same(unaliased(node), unaliased(group)) for group in self._groups):
+            return self._column(node)
+        if kind in ("COLUMN_REF", "POSITIONAL_REFERENCE") or node.get("class") in ("WINDOW", "SUBQUERY"):
+            return self._column(node)
+        if is_aggregate(node) or name_of(node) in ("unnest", "grouping", "grouping_id"):
+            return self._column(node)
+        if kind == "STAR" or kind == "LAMBDA":
+            raise _NotApart
+        lambdas = any(child["type"] == "LAMBDA" for child in nodes(node, into_queries=False))
+        own = node.get("class") != "FUNCTION" or is_scalar(node)
+        if lambdas or not own or name_of(node) in self._volatile:
+            if has_call(node) or not sure:
+                raise _NotApart
+            return self._column(node)
+        always = sure and kind not in _CONDITIONAL and name_of(node) != "if"
+        return with_children(node, lambda child: self._above(child, sure=always))
+
+    def _column(self, node: Node) -> Node:
+        node = unaliased(node)
+        for number, known in enumerate(self.below, 1):
+            if same(unaliased(known), node):
+                return column(column_name(self._width + number))
+        self.below.append(aliased(node, f"__aiq_r{len(self.below) + 1}"))
+        return column(column_name(self._width + len(self.below)))

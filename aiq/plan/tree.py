@@ -1,0 +1,359 @@
+"""DuckDB's own parse tree of a query, as plain dictionaries: read by DuckDB, changed here, printed by DuckDB.
+
+`json_serialize_sql` gives the tree and `json_deserialize_sql` prints it; what was printed counts only if DuckDB reads it
+back as the same tree. Nodes are the dictionaries of that JSON; a rule changes them in place.
+Source: https://duckdb.org/docs/stable/data/json/sql_to_and_from_json
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
+from typing import Any, NamedTuple
+
+import duckdb
+import orjson
+
+Node = dict[str, Any]
+"""A query node, an expression, a table reference or a part of one."""
+
+_FUNCTIONS = {"aggregate": "aggregate", "scalar": "scalar", "macro": "macro"}
+_NOT_MEANT = ("query_location", "has_ignore_nulls")
+_SETS = {"exclude_list", "qualified_exclude_list", "replace_list", "rename_list"}
+_thread = threading.local()
+MAX_DEPTH = 300
+
+
+def _reader() -> duckdb.DuckDBPyConnection:
+    """A database of our own to read with: people's connections may be in the middle of a transaction."""
+    con: duckdb.DuckDBPyConnection | None = getattr(_thread, "reader", None)
+    if con is None:
+        con = _thread.reader = duckdb.connect(config={"threads": 1})
+    return con
+
+
+class Query:
+    """One query (SELECT, VALUES, FROM, set operations, WITH) as a tree that may be changed."""
+
+    def __init__(self, root: Node, around: Node) -> None:
+        self.node, self._around = root, around
+
+    def copy(self) -> Query:
+        """The same query, to be changed alone."""
+        return Query(deepcopy(self.node), self._around)
+
+    def with_node(self, node: Node) -> Query:
+        """Another query node in the place of this one's."""
+        return Query(node, self._around)
+
+    def text(self) -> str | None:
+        """The query as DuckDB prints it; None where DuckDB would not read that text as this tree."""
+        printed = _printed({**self._around, "node": self.node})
+        if printed is None:
+            return None
+        again = read(printed)
+        return printed if again is not None and same(again.node, self.node) else None
+
+
+def read(text: str) -> Query | None:
+    """The tree of a text that is one query for DuckDB; None for any other text."""
+    try:
+        found = orjson.loads(_reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0])
+    except (duckdb.Error, orjson.JSONDecodeError):
+        return None
+    if found["error"] or len(found["statements"]) != 1 or not within_depth(found):
+        return None
+    around = found["statements"][0]
+    return Query(around["node"], around)
+
+
+def expression(text: str, **parts: Node) -> Node:
+    """The tree of an expression. A column called as one of `parts` stands for it: `expression("NOT a", a=node)`."""
+    found = deepcopy(_template(text))
+    if not parts:
+        return found
+    holder = {"made": found}
+    for at in places(holder, into_queries=True):
+        node = at.node
+        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1 and node["column_names"][0] in parts:
+            at.replace(deepcopy(parts[node["column_names"][0]]))
+    made: Node = holder["made"]
+    return made
+
+
+@cache
+def _template(text: str) -> Node:
+    query = read(f"SELECT {text}")
+    assert query is not None, text
+    found: Node = query.node["select_list"][0]
+    return found
+
+
+@cache
+def _wrapped() -> Node:
+    query = read("SELECT 1")
+    assert query is not None
+    return query._around
+
+
+def expression_text(node: Node) -> str | None:
+    """An expression as DuckDB prints it; None where DuckDB would read something else."""
+    query = read("SELECT 1")
+    assert query is not None
+    query.node["select_list"] = [{**node, "alias": ""}]
+    printed = query.text()
+    return None if printed is None else printed.removeprefix("SELECT ")
+
+
+def _printed(statement: Node) -> str | None:
+    try:
+        text = orjson.dumps({"error": False, "statements": [statement]}).decode()
+        printed: str = _reader().execute("SELECT json_deserialize_sql($1)", [text]).fetchall()[0][0]
+    except (duckdb.Error, TypeError):  # orjson's word for a tree that is too deep
+        return None
+    return printed.rstrip().rstrip(";")
+
+
+class Place(NamedTuple):
+    """Where a node is: `holder[key]`, and the places around it, the nearest last."""
+
+    node: Node
+    holder: Any
+    key: Any
+    above: tuple[Place, ...] = ()
+
+    def replace(self, node: Node) -> None:
+        """Puts another node here."""
+        self.holder[self.key] = node
+
+
+def places(root: Any, *, into_queries: bool = False, above: tuple[Place, ...] = ()) -> Iterator[Place]:
+    """Every expression, table reference and query node below `root`, outer ones first; `root` itself is left out.
+
+    `into_queries` False does not step into the subqueries of `root`. What replaces a node is not walked.
+    """
+    items = root.items() if isinstance(root, dict) else enumerate(root)
+    for key, child in list(items):
+        if isinstance(child, list):
+            yield from places(child, into_queries=into_queries, above=above)
+        elif isinstance(child, dict):
+            if _is_node(child):
+                if "modifiers" in child and not into_queries:
+                    continue
+                place = Place(child, root, key, above)
+                yield place
+                if root[key] is child:
+                    yield from places(child, into_queries=into_queries, above=(*above, place))
+            else:
+                yield from places(child, into_queries=into_queries, above=above)
+
+
+def _is_node(value: dict[str, Any]) -> bool:
+    return "type" in value and ("class" in value or "query_location" in value or "modifiers" in value)
+
+
+def with_children(node: Node, made: Callable[[Node], Node]) -> Node:
+    """A copy of a node in which `made` has made something else of each node right below it."""
+
+    def below(value: Any) -> Any:
+        if isinstance(value, list):
+            return [below(item) for item in value]
+        if isinstance(value, dict):
+            return made(value) if _is_node(value) else {key: below(part) for key, part in value.items()}
+        return value
+
+    return {key: below(value) for key, value in node.items()}
+
+
+def nodes(root: Any, *, into_queries: bool = True) -> Iterator[Node]:
+    """Every node below `root`, and `root` where it is one."""
+    if isinstance(root, dict) and "type" in root:
+        yield root
+    if isinstance(root, dict | list):
+        for place in places(root, into_queries=into_queries):
+            yield place.node
+
+
+def within_depth(root: Any, most: int = MAX_DEPTH) -> bool:
+    """Whether a tree is no deeper than Python code walks safely."""
+    level, layer = 0, [root]
+    while layer and level <= most:
+        layer = [
+            child
+            for node in layer
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        level += 1
+    return not layer
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two trees are the same but for the places of their nodes in a text."""
+    return bool(_plain(one) == _plain(other))
+
+
+def _plain(node: Any) -> Any:
+    """A tree without places, each VALUES in one form: DuckDB prints it as `(SELECT * FROM (VALUES ..) AS valueslist)`."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _plain(value) for key, value in node.items() if not key.startswith(_NOT_MEANT)}
+    for key in _SETS & made.keys():
+        made[key] = sorted(made[key], key=orjson.dumps)
+    if made.get("is_operator") and made["function_name"].isidentifier():
+        made["is_operator"] = False  # LIKE .. ESCAPE is printed as the function that it is
+    if made.get("name") and "expression" in made:
+        made["expression"]["alias"] = ""  # of a named argument, DuckDB notes the name twice, or not
+    kind = made.get("type")
+    if kind == "EXPRESSION_LIST":
+        return {"type": "VALUES", "values": made["values"]}
+    if kind == "SELECT_NODE" and made["from_table"]["type"] == "VALUES":
+        items = made["select_list"]
+        star = len(items) == 1 and items[0] == _plain(expression("*"))
+        if star and not any(
+            made[key] for key in ("modifiers", "where_clause", "group_expressions", "having", "qualify")
+        ):
+            return {"type": "VALUES", "values": made["from_table"]["values"]}
+    if kind == "SUBQUERY" and "subquery" in made and "class" not in made:
+        query = made["subquery"]["node"]
+        if query["type"] == "VALUES":
+            names = made.get("column_name_alias") or []
+            return {**query, "names": [made["alias"], *names]} if names else query
+    return made
+
+
+def column(*names: str) -> Node:
+    """A column by its name, after its table's if that is given."""
+    return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": list(names)}
+
+
+def position(number: int) -> Node:
+    """The column of FROM at a position, from 1: `#1`."""
+    return {"class": "POSITIONAL_REFERENCE", "type": "POSITIONAL_REFERENCE", "alias": "", "index": number}
+
+
+def aliased(node: Node, name: str) -> Node:
+    """An expression under a name."""
+    return {**node, "alias": name}
+
+
+def unaliased(node: Node) -> Node:
+    """An expression without its name."""
+    return {**node, "alias": ""} if node.get("alias") else node
+
+
+def conjunction(parts: list[Node], kind: str = "CONJUNCTION_AND") -> Node:
+    """AND (or, by `kind`, OR) of one or more conditions."""
+    flat: list[Node] = []
+    for part in parts:
+        flat += part["children"] if part["type"] == kind else [part]
+    if len(flat) == 1:
+        return flat[0]
+    return {"class": "CONJUNCTION", "type": kind, "alias": "", "children": flat}
+
+
+def either(parts: list[Node]) -> Node:
+    """OR of one or more conditions."""
+    return conjunction(parts, "CONJUNCTION_OR")
+
+
+def case(checks: list[tuple[Node, Node]], otherwise: Node | None = None) -> Node:
+    """CASE WHEN .. THEN .. ELSE .. END; without `otherwise`, NULL."""
+    return {
+        "class": "CASE",
+        "type": "CASE_EXPR",
+        "alias": "",
+        "case_checks": [{"when_expr": when, "then_expr": unaliased(then)} for when, then in checks],
+        "else_expr": expression("NULL") if otherwise is None else unaliased(otherwise),
+    }
+
+
+def operator(kind: str, *children: Node) -> Node:
+    """An operator of DuckDB's: OPERATOR_NOT, OPERATOR_IS_NULL, OPERATOR_COALESCE ..."""
+    return {"class": "OPERATOR", "type": kind, "alias": "", "children": list(children)}
+
+
+def negated(condition: Node) -> Node:
+    """NOT."""
+    return operator("OPERATOR_NOT", condition)
+
+
+def is_null(node: Node) -> Node:
+    """IS NULL."""
+    return operator("OPERATOR_IS_NULL", node)
+
+
+def select(items: list[Node], source: Node) -> Node:
+    """SELECT items FROM source."""
+    query = read("SELECT 1")
+    assert query is not None
+    made: Node = query.node
+    made["select_list"], made["from_table"] = items, source
+    return made
+
+
+def table(*names: str, alias: str = "") -> Node:
+    """A table reference by name."""
+    query = read("SELECT 1 FROM t")
+    assert query is not None
+    made: Node = query.node["from_table"]
+    catalog, schema, name = ("", "", *names)[-3:] if len(names) < 3 else names
+    if len(names) == 1:
+        catalog = schema = ""
+    made.update(table_name=name, schema_name=schema, catalog_name=catalog, alias=alias)
+    made["qualified_name"] = {"path": list(names)}
+    return made
+
+
+def subquery_table(query: Node, alias: str) -> Node:
+    """A query as a table reference."""
+    template = read("SELECT 1 FROM (SELECT 1) AS q")
+    assert template is not None
+    made: Node = template.node["from_table"]
+    made["subquery"]["node"], made["alias"] = query, alias
+    return made
+
+
+def modifier(query: Node, kind: str) -> Node | None:
+    """The ORDER_MODIFIER, LIMIT_MODIFIER or DISTINCT_MODIFIER of a query node, or None."""
+    return next((found for found in query["modifiers"] if found["type"].startswith(kind)), None)
+
+
+def without_modifiers(query: Node, *kinds: str) -> list[Node]:
+    """The modifiers of a query node but for some."""
+    return [found for found in query["modifiers"] if not found["type"].startswith(kinds)]
+
+
+def name_of(function: Node) -> str:
+    """A function's name in lower case; '' for any other node."""
+    return str(function["function_name"]).lower() if function.get("class") in ("FUNCTION", "WINDOW") else ""
+
+
+@cache
+def functions_of_kind(kind: str) -> frozenset[str]:
+    """DuckDB's functions of a kind (aggregate, scalar, macro), in lower case."""
+    rows = _reader().execute(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE function_type = $1", [_FUNCTIONS[kind]]
+    )
+    return frozenset(name for (name,) in rows.fetchall())
+
+
+def is_aggregate(node: Node) -> bool:
+    """Whether a function makes one value of several rows, as far as its name tells; of a macro nobody knows."""
+    return (
+        node.get("class") == "FUNCTION" and not node["is_operator"] and name_of(node) in functions_of_kind("aggregate")
+    )
+
+
+def is_scalar(node: Node) -> bool:
+    """Whether a function is one of DuckDB's own that makes a value of each row alone."""
+    return node.get("class") == "FUNCTION" and (
+        node["is_operator"] or name_of(node) in functions_of_kind("scalar") - functions_of_kind("aggregate")
+    )
+
+
+Rule = Callable[[Node], Node]
