@@ -20,6 +20,7 @@ from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, variables_of_caller
 from aiq.engines.sites import compiled
+from aiq.engines.views import with_views
 from aiq.engines.words import error_in_users_words, name_of_call
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.call_site import CallSite
@@ -49,7 +50,8 @@ class Prepared(NamedTuple):
 
     `values` are its parameters by name, `variables` the Python variables of its caller that it may name. `plan` says
     how its AI calls run, None where it has none; `by_name` whether some of them come from views or macros. `calls` are
-    the numbered calls as DuckDB would name them, had they not been numbered.
+    the numbered calls as DuckDB would name them, had they not been numbered. `written` is the statement as its user
+    wrote it.
     """
 
     text: str
@@ -58,6 +60,7 @@ class Prepared(NamedTuple):
     plan: Lifted | NotLifted | None = None
     by_name: bool = False
     calls: Mapping[int, str] = MappingProxyType({})
+    written: str = ""
 
     def execute(self, con: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyConnection:
         """Executes a text made of this statement with its parameters and its caller's variables."""
@@ -72,7 +75,7 @@ class Read(NamedTuple):
 
     `reason` says why it must not be evaluated more than once. `names` are the words in it that may be names, None
     where the same text may be read in another way the next time; `definitions` the SQL of the views and macros that it
-    uses.
+    uses. `written` is the text before views were put in their places.
     """
 
     text: str
@@ -83,6 +86,7 @@ class Read(NamedTuple):
     reason: str | None = None
     names: set[str] | None = None
     definitions: Sequence[str] = ()
+    written: str = ""
 
 
 class _Described:
@@ -134,7 +138,7 @@ class _Described:
 def _bound(con: duckdb.DuckDBPyConnection, read: Read) -> duckdb.Error | None:
     """DuckDB's error over a statement as it was written, its calls those of the plain function; None where it has none."""
     try:
-        Prepared(read.text, read.values, read.variables).execute(con, f"EXPLAIN\n{read.text}").fetchall()
+        Prepared(read.text, read.values, read.variables).execute(con, f"EXPLAIN\n{read.written}").fetchall()
     except duckdb.Error as error:
         return error
     return None
@@ -173,16 +177,19 @@ class Preparation:
             text
         ):  # what is kept for later keeps its text; it runs as a plain function where it is used
             return Read(text, values, variables)
-        found = bool(calls.find_calls(text, tokens if text == original else calls.tokenize(text)))
+        written, inlined = text, frozenset[str]()
         definitions = engine.definitions_used(self.con, text)
-        by_name = any(FUNCTION in sql for sql in definitions)
+        if any(FUNCTION in sql for sql in definitions):
+            text, inlined = with_views(self.con, text)
+        found = bool(calls.find_calls(text, tokens if text == original else calls.tokenize(text)))
+        by_name = any(FUNCTION in sql for sql in definitions if sql not in inlined)
         if not found and not by_name:
             return Read(text, values, variables)
         reason = reason_not_to(" ".join([text, *definitions]), engine.volatile_functions(duckdb.__version__))
         if once := read_once(variables):
             reason = f"the variable {once} gives its rows only once"
         again = None if named or values is not None else names
-        return Read(text, values, variables, True, by_name, reason, again, definitions)
+        return Read(text, values, variables, True, by_name, reason, again, definitions, written)
 
     def prepare(
         self,
@@ -208,7 +215,9 @@ class Preparation:
         try:
             described.check()
         except duckdb.Error as error:
-            raise error_in_users_words(error, prepared.calls, bind=partial(_bound, self.con, read)) from None
+            raise error_in_users_words(
+                error, prepared.calls, read.written, bind=partial(_bound, self.con, read)
+            ) from None
 
         def cost(site: int) -> float:
             return self._typical_cost(numbers[site])
@@ -256,7 +265,7 @@ class Preparation:
             return f"{compiled} AS {quoted(name_of_call(call.text))}" if call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
-        return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written)
+        return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)
 
     def orders_as_usual(self) -> bool:
         """Whether ORDER BY means what it means without settings; rewritten SQL leaves out what is the default."""

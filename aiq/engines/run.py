@@ -44,7 +44,7 @@ class Runner:
                 return self._run_lifted(prepared, statement, recalled)
             return self._run(prepared)
         except duckdb.Error as error:
-            raise error_in_users_words(error, prepared.calls) from error.__cause__
+            raise error_in_users_words(error, prepared.calls, prepared.written) from error.__cause__
 
     def _run(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement once. Its calls wait for their answers wherever they do not have them yet."""

@@ -11,9 +11,7 @@ import duckdb
 from aiq.plan import tree
 
 _CALL = re.compile(r"\"?__aiq_[0-9a-f]{12}\"?\((\d+), ")
-_OURS = re.compile(r"__aiq_|aiq_result_\d|aiq_rows|\$aiq_")
-_PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+.*)", re.DOTALL)
-_RESULT = re.compile(r"^CREATE OR REPLACE TEMP TABLE aiq_result_\d+ AS\s*")
+_PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
 
 
 @lru_cache(256)
@@ -56,28 +54,42 @@ def _end_of_call(text: str, at: int) -> int:
 
 
 def error_in_users_words(
-    error: duckdb.Error, calls: Mapping[int, str], *, bind: Callable[[], duckdb.Error | None] | None = None
+    error: duckdb.Error,
+    calls: Mapping[int, str],
+    written: str,
+    *,
+    bind: Callable[[], duckdb.Error | None] | None = None,
 ) -> duckdb.Error:
-    """The same error without our names. `bind` has DuckDB look at the statement as it was written, and gives its error.
+    """The same error without our names. `bind` has DuckDB look at the statement as `written`, and gives its error.
 
-    The place in the text is kept where it is one in the text as written: that begins on the second line of what runs.
+    The place in the text is kept where it is one in the text as written.
     """
     message = str(error)
     said = in_users_words(_PLACE.sub("", message), calls)
-    if bind is not None and (own := bind()) is not None:
-        if _PLACE.sub("", str(own)).splitlines()[0] == said.splitlines()[0]:
-            return _like(error, _PLACE.sub(_one_line_up, str(own)).replace("$aiq_", "$"))
+    own = bind() if bind is not None else None
+    if own is not None and _first_line(_PLACE.sub("", str(own))) == _first_line(said):
+        return _like(error, _in_text(str(own), written).replace("$aiq_", "$"))
+    return _like(error, in_users_words(_in_text(message, written), calls))
+
+
+def _in_text(message: str, written: str) -> str:
+    """A message with the place that it names in the text as written; without a place where there is none."""
     place = _PLACE.search(message)
-    if place is not None and not _OURS.search(place.group()) and int(place.group(1)) > 1:
-        said += _one_line_up(place)
-    return _like(error, said) if said != message else error
+    if place is None:
+        return message
+    shown = place.group(2).splitlines()[0].removeprefix("...").removesuffix("...")
+    lines = [number for number, line in enumerate(written.splitlines(), 1) if shown and shown in line]
+    said = f"\n\nLINE {lines[0]}: {place.group(2)}" if lines else ""
+    return message[: place.start()] + said + message[place.end() :]
 
 
-def _one_line_up(place: re.Match[str]) -> str:
-    return f"\n\nLINE {int(place.group(1)) - 1}: {place.group(2)}"
+def _first_line(message: str) -> str:
+    return message.splitlines()[0] if message else ""
 
 
 def _like(error: duckdb.Error, message: str) -> duckdb.Error:
+    if message == str(error):
+        return error
     made = type(error)(message)
     made.__cause__ = error.__cause__
     return made

@@ -12,9 +12,11 @@ from typing import NamedTuple
 from aiq.plan import calls, tree
 from aiq.plan.numbered import PREFIX, has_call, may_aggregate
 from aiq.plan.parts import Parts, Span, parts
+from aiq.plan.raised import picks_rows, raised
 from aiq.plan.rules import apply_rules
 from aiq.plan.rules.guard_merge import guard_merge, merged_values
 from aiq.plan.split import Columns, Describe, Split, split
+from aiq.plan.split_union import split_union
 from aiq.plan.stages import Stages, one_after_the_other, stages
 from aiq.plan.tree import Node, Query, modifier, nodes
 from aiq.plan.unstable import unstable_request
@@ -160,6 +162,11 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
 def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted | NotLifted:
     """The plan of a statement that is a query, or has one."""
     ruled = query.copy()
+    if how.rules and columns is not None and picks_rows(query.node):
+        higher = raised(query, how.describe, how.volatile)
+        text = higher.text()
+        if text is not None and _alike(how.describe(text), columns):
+            ruled = higher
     if how.rules:
         apply_rules(ruled, how.cost)
     if columns is not None and (how.rules or how.once or how.apart):
@@ -168,7 +175,8 @@ def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifti
         )
         unstable = unstable_request(ruled.node, _exact_by(how.describe, query))
         if picks or unstable or how.once or how.apart:
-            made = split(ruled, columns, how.describe, how.volatile)
+            apart_of = split if ruled.node["type"] == "SELECT_NODE" else split_union
+            made = apart_of(ruled, columns, how.describe, how.volatile)
             apart = None if made is None else _apart(plain, made, columns, how)
             if apart is not None:
                 return apart

@@ -111,6 +111,20 @@ def split(query: Query, columns: Columns, describe: Describe, volatile: frozense
     return Split(query, len(columns) + len(apart.below), made)
 
 
+def inner_query(query: Query, inner: Node) -> Query:
+    """A query inside of another as one of its own, with the CTEs of the outer one."""
+    made = query.with_node(deepcopy(inner))
+    made.node["cte_map"]["map"] = [*deepcopy(query.node["cte_map"]["map"]), *made.node["cte_map"]["map"]]
+    return made
+
+
+def without_outer(inner: Node, outer: Node) -> None:
+    """Takes the CTEs of the outer query out of an inner one again."""
+    known = outer["cte_map"]["map"]
+    own = [entry for entry in inner["cte_map"]["map"] if not any(same(entry, other) for other in known)]
+    inner["cte_map"]["map"] = own
+
+
 def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | None:
     """How many columns each SELECT item makes."""
     items = query.node["select_list"]

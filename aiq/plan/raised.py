@@ -1,0 +1,203 @@
+"""`SELECT * FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` -> `SELECT q.c1 AS id, q.c2 AS price,
+ai(q.c4) AS a FROM (SELECT id, price, NULL, x FROM t) q(c1, c2, c3, c4) ORDER BY q.c2 LIMIT 5`.
+
+Calls of a derived table, or of a CTE that is read once, move to where its columns are read, so that what picks rows
+there decides on them. Every column of the table gets another name: a name that was missed is an error, which DuckDB
+finds, and then the query stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+from aiq.plan.numbered import has_call
+from aiq.plan.split import Describe, Split, column_name, inner_query, split, without_outer
+from aiq.plan.tree import Node, Place, Query, aliased, column, expression, modifier, nodes, places, same
+
+_PRESERVED = {"INNER": ("left", "right"), "LEFT": ("left",), "RIGHT": ("right",), "SEMI": ("left",), "ANTI": ("left",)}
+"""By the kind of a join, the sides whose rows come through it with their own values, or not at all."""
+
+
+def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
+    """The query with calls moved out of its derived tables and CTEs, as far as that can be."""
+    query = query.copy()
+    if query.node["type"] == "SELECT_NODE":
+        _raise(query, query.node, describe, volatile)
+    return query
+
+
+def picks_rows(node: Node) -> bool:
+    """Whether a SELECT drops rows of its tables by something that DuckDB decides on after their columns are computed."""
+    if node["type"] != "SELECT_NODE":
+        return False
+    where = node["where_clause"]
+    searches = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
+    return searches or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
+
+
+def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[str]) -> None:
+    _put_in_place(select)
+    for place in list(_derived(select)):
+        source = place.node
+        inner = source["subquery"]["node"]
+        if inner["type"] != "SELECT_NODE" or (not has_call(inner["select_list"]) and not has_call(inner["from_table"])):
+            continue
+        alone = inner_query(query.with_node(select), inner)
+        _raise(alone, alone.node, describe, volatile)
+        text = alone.text()
+        columns = None if text is None else describe(text)
+        made = None if columns is None else split(alone, columns, describe, volatile)
+        if made is None or columns is None:
+            continue
+        without_outer(made.rows.node, select)
+        names = [name for name, _ in columns]
+        for at, name in enumerate(source.get("column_name_alias") or []):
+            names[at] = name
+        lowered = [name.lower() for name in names]
+        if len(set(lowered)) == len(lowered) and source["alias"]:
+            _read_above(select, place, made, lowered, names)
+
+
+def _put_in_place(select: Node) -> None:
+    """CTEs that have calls and are read once become derived tables where they are read."""
+    for entry in list(select["cte_map"]["map"]):
+        name, cte = entry["key"], entry["value"]
+        query = cte["query_node"] if "query_node" in cte else None
+        if query is None or not has_call(query) or query["type"] != "SELECT_NODE" or cte["key_targets"]:
+            continue
+        readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
+        direct = [place for place in _leaves(select) if _reads(place.node, name)]
+        if len(readers) != 1 or len(direct) != 1 or direct[0].node["sample"] is not None:
+            continue
+        reader = direct[0].node
+        template = expression("(SELECT 1 FROM (SELECT 1) AS q)")["subquery"]["node"]["from_table"]
+        template["subquery"]["node"] = deepcopy(query)
+        template["alias"] = reader["alias"] or name
+        template["column_name_alias"] = reader["column_name_alias"] or cte["aliases"]
+        direct[0].replace(template)
+        select["cte_map"]["map"].remove(entry)
+
+
+def _reads(node: Node, name: str) -> bool:
+    alone = node["type"] == "BASE_TABLE" and not node["schema_name"] and not node["catalog_name"]
+    return alone and node["table_name"].lower() == name.lower()
+
+
+def _leaves(select: Node) -> Iterator[Place]:
+    """The tables of a FROM whose rows come through its joins with their own values."""
+    yield from _leaves_of(Place(select["from_table"], select, "from_table"))
+
+
+def _leaves_of(place: Place) -> Iterator[Place]:
+    node = place.node
+    if node["type"] != "JOIN":
+        yield place
+    elif node["ref_type"] in ("REGULAR", "CROSS") and not node["using_columns"]:
+        for side in _PRESERVED.get(node["join_type"], ()):
+            yield from _leaves_of(Place(node[side], node, side))
+
+
+def _derived(select: Node) -> Iterator[Place]:
+    return (place for place in _leaves(select) if place.node["type"] == "SUBQUERY" and place.node["sample"] is None)
+
+
+def _read_above(select: Node, place: Place, made: Split, lowered: list[str], names: list[str]) -> None:
+    """Puts what is made of a derived table's columns wherever they are read."""
+    source = place.node
+    alias = source["alias"]
+    items = _listed(select, place, alias, names)
+    if items is None:
+        return
+    over = {name: _of(item, alias) for name, item in zip(lowered, made.items, strict=True)}
+    before = {**select, "select_list": items}
+    listed = {(item["alias"] or _last_name(item)).lower() for item in items}
+    holder = {"items": [{**item, "alias": item["alias"] or _last_name(item)} for item in deepcopy(items)]}
+    clauses = {name: deepcopy(before[name]) for name in ("where_clause", "group_expressions", "having", "qualify")}
+    sorts = {"modifiers": deepcopy(before["modifiers"])}
+    for part in (holder, clauses):
+        _replace(part, alias, over, frozenset())
+    _replace(sorts, alias, over, frozenset(listed))
+    if place.holder is not select:
+        for join in nodes(select["from_table"], into_queries=False):
+            if join["type"] == "JOIN" and join["condition"] is not None:
+                condition = {"condition": join["condition"]}
+                _replace(condition, alias, over, frozenset())
+                join["condition"] = condition["condition"]
+    source["subquery"]["node"] = made.rows.node
+    source["column_name_alias"] = [column_name(number) for number in range(1, made.width + 1)]
+    select["select_list"] = holder["items"]
+    select.update(clauses, modifiers=sorts["modifiers"])
+
+
+def _of(item: Node, alias: str) -> Node:
+    """An item over the rows, its columns those of a table of that name."""
+    holder = {"item": {**deepcopy(item), "alias": ""}}
+    for place in list(places(holder)):
+        node = place.node
+        if node["type"] == "COLUMN_REF" and node["column_names"][0].startswith("__aiq_c"):
+            place.replace({**node, "column_names": [alias, *node["column_names"]]})
+    return holder["item"]
+
+
+def _last_name(item: Node) -> str:
+    return str(item["column_names"][-1]) if item["type"] == "COLUMN_REF" else ""
+
+
+def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[Node] | None:
+    """The SELECT list with the columns of a derived table named one by one; None where that is not certain."""
+    alone = place.holder is select
+    found: list[Node] = []
+    for item in select["select_list"]:
+        stars = [node for node in nodes(item, into_queries=False) if node["type"] == "STAR"]
+        if not stars:
+            found.append(item)
+            continue
+        star = stars[0]
+        plain = same(star, {**expression("*"), "relation_name": star["relation_name"]}) and star is item
+        of_this = star["relation_name"].lower() == alias.lower()
+        if plain and (of_this or (not star["relation_name"] and alone)):
+            found += [aliased(column(alias, name), name) for name in names]
+        elif plain and star["relation_name"]:
+            found.append(item)
+        elif plain and (tables := _names_of_tables(select["from_table"])) is not None:
+            for table in tables:
+                if table.lower() == alias.lower():
+                    found += [aliased(column(alias, name), name) for name in names]
+                else:
+                    found.append({**expression("*"), "relation_name": table})
+        else:
+            return None
+    return found
+
+
+def _names_of_tables(source: Node) -> list[str] | None:
+    """The names of the tables of a FROM, in the order of their columns; None where `*` may be another list."""
+    if source["type"] != "JOIN":
+        name = source.get("alias") or source.get("table_name")
+        return [name] if name else None
+    if source["ref_type"] not in ("REGULAR", "CROSS") or source["using_columns"]:
+        return None
+    left = _names_of_tables(source["left"])
+    right = _names_of_tables(source["right"]) if source["join_type"] not in ("SEMI", "ANTI") else []
+    return None if left is None or right is None else [*left, *right]
+
+
+def _replace(holder: Node, alias: str, over: dict[str, Node], but: frozenset[str]) -> None:
+    """Puts what stands for them in the places of columns; a bare name of `but` is that of a SELECT item."""
+    for place in list(places(holder)):
+        node = place.node
+        if node["type"] != "COLUMN_REF" or any(above.node["type"] == "LAMBDA" for above in place.above):
+            continue
+        names = [name.lower() for name in node["column_names"]]
+        if names[0] == alias.lower() and len(names) > 1 and names[1] in over:
+            rest, bare = node["column_names"][2:], names[1]
+        elif names[0] in over and not (len(names) == 1 and names[0] in but):
+            rest, bare = node["column_names"][1:], names[0]
+        else:
+            continue
+        made = deepcopy(over[bare])
+        for field in rest:
+            literal = "'" + field.replace("'", "''") + "'"
+            made = expression(f"struct_extract(s, {literal})", s=made)
+        place.replace({**made, "alias": node["alias"]})

@@ -1,0 +1,119 @@
+"""`SELECT id, ai(x) AS a FROM t UNION ALL SELECT id, 'none' FROM u ORDER BY id LIMIT 5` in two: the five rows, each with the
+number of its part and what that part's calls need, and over them what is made of the answers, part by part.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from aiq.plan.numbered import has_call
+from aiq.plan.split import Columns, Describe, Split, column_name, inner_query, split, without_outer
+from aiq.plan.tree import (
+    Node,
+    Query,
+    aliased,
+    case,
+    column,
+    expression,
+    modifier,
+    nodes,
+    places,
+    select,
+    subquery_table,
+)
+
+
+def split_union(query: Query, columns: Columns, describe: Describe, volatile: frozenset[str]) -> Split | None:
+    """The two queries of a UNION ALL; None where its calls decide on rows, or it is another query."""
+    query = query.copy()
+    node = query.node
+    if node["type"] != "SET_OPERATION_NODE" or node["setop_type"] != "UNION" or not node["setop_all"]:
+        return None
+    children = node["children"]
+    found = [_child(query, child, describe, volatile) for child in children]
+    if any(each is None for each in found) or modifier(node, "DISTINCT") is not None:
+        return None
+    splits = [each for each in found if each is not None]
+    width = len(columns)
+    asking = {at for one in splits if one.items for at, item in enumerate(one.items) if has_call(item)}
+    if not asking or not _sorts_by_others(node, columns, asking):
+        return None
+    extra = [one.width - width for one in splits]
+    starts = [width + 1 + sum(extra[:number]) for number in range(len(splits))]
+    for number, one in enumerate(splits):
+        children[number] = _numbered(one, number, columns, extra)
+    items = []
+    for at, (name, _) in enumerate(columns):
+        kept = column(column_name(at + 1))
+        branches = [
+            (expression(f"{column_name(width + 1)} = {number}"), _moved(one.items[at], width, starts[number]))
+            for number, one in enumerate(splits)
+            if one.items and has_call(one.items[at])
+        ]
+        items.append(aliased(case(branches, kept) if branches else kept, name))
+    return Split(query, width + 1 + sum(extra), items)
+
+
+def _child(query: Query, child: Node, describe: Describe, volatile: frozenset[str]) -> Split | None:
+    """A part of the union taken apart; one that asks nothing has no items."""
+    if child["type"] != "SELECT_NODE":
+        return None
+    alone = inner_query(query, child)
+    text = alone.text()
+    columns = None if text is None else describe(text)
+    if columns is None:
+        return None
+    if not has_call(child["select_list"]):
+        return Split(query.with_node(deepcopy(child)), len(columns), [])
+    made = split(alone, columns, describe, volatile)
+    if made is not None:
+        without_outer(made.rows.node, query.node)
+    return made
+
+
+def _numbered(one: Split, number: int, columns: Columns, extra: list[int]) -> Node:
+    """The rows of a part: its columns, its number, and what its own calls and those of other parts need."""
+    width = len(columns)
+    source = subquery_table(one.rows.node, "__aiq_part")
+    source["column_name_alias"] = [column_name(at) for at in range(1, one.width + 1)]
+    kept = [aliased(column(column_name(at)), name) for at, (name, _) in enumerate(columns, 1)]
+    for at, item in enumerate(one.items):
+        if has_call(item):
+            kept[at] = aliased(expression("NULL"), columns[at][0])
+    hidden: list[Node] = []
+    for part, count in enumerate(extra):
+        own = part == number
+        hidden += [column(column_name(width + at)) if own else expression("NULL") for at in range(1, count + 1)]
+    names = [aliased(item, f"__aiq_r{at}") for at, item in enumerate(hidden, 1)]
+    return select([*kept, aliased(expression(str(number)), "__aiq_part"), *names], source)
+
+
+def _moved(item: Node, width: int, start: int) -> Node:
+    """An item over the rows of its part, over those of the union: the columns beside the part's own stand further on."""
+    holder = {"item": {**deepcopy(item), "alias": ""}}
+    moved = {column_name(width + at): column_name(start + at) for at in range(1, 1 + len(_hidden(item)) + width)}
+    for place in list(places(holder)):
+        if place.node["type"] == "COLUMN_REF" and place.node["column_names"][0] in moved:
+            place.replace(column(moved[place.node["column_names"][0]]))
+    return holder["item"]
+
+
+def _hidden(item: Node) -> list[Any]:
+    return [node for node in nodes(item) if node["type"] == "COLUMN_REF"]
+
+
+def _sorts_by_others(node: Node, columns: Columns, asking: set[int]) -> bool:
+    """Whether the order of a union is by columns that no call makes."""
+    order = modifier(node, "ORDER")
+    for key in order["orders"] if order is not None else []:
+        literal = key["expression"].get("literal") or {}
+        if literal.get("kind") == "INTEGER":
+            if int(literal["text"]) - 1 in asking:
+                return False
+            continue
+        names = {columns[at][0].lower() for at in asking}
+        used = [part for part in nodes(key["expression"]) if part["type"] == "COLUMN_REF"]
+        if key["expression"]["type"] == "STAR" or any(part["column_names"][-1].lower() in names for part in used):
+            return False
+    return True
