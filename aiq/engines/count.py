@@ -114,6 +114,8 @@ class StatementCounts:
             self._notes.append(f"not lifted: {plan.reason}")
         elif plan is not None and plan.changed:
             self._notes.append("rewritten so that DuckDB evaluates it for fewer rows")
+        if isinstance(plan, Lifted) and plan.note:
+            self._notes.append(plan.note)
         if isinstance(plan, Lifted) and plan.made is not None and engine.table_exists(con, plan.made):
             return []  # the table is there: nothing is evaluated
         how = self._how(plan)
@@ -137,14 +139,14 @@ class StatementCounts:
         if read_once(self._prepared.variables) or (self._gently and self._may_be_spoilt(plan)):
             self._notes.append("it reads a stream that can be read only once")
             return None
-        if isinstance(plan, Lifted) and not plan.writes:
-            how = counting(plan.single)
-            return Counting(plan.single, plan.all_stages) if how is None else how._replace(query=plan.single)
         volatile = engine.volatile_functions(duckdb.__version__)
         words = " ".join([text, *engine.definitions_used(con, text)])
         self._sure = reason_not_to(words, volatile) is None
         if {name.lower() for name in _CALLED.findall(words)} & (volatile - _TRACELESS):
             return None
+        if isinstance(plan, Lifted) and not plan.writes:
+            how = counting(plan.single)
+            return Counting(plan.single, plan.all_stages) if how is None else how._replace(query=plan.single)
         how = counting(text)
         if [parsed.type.name for parsed in con.extract_statements(text)] != ["SELECT"]:
             return how

@@ -223,7 +223,7 @@ class Preparation:
             return self._typical_cost(numbers[site])
 
         volatile = engine.volatile_functions(duckdb.__version__)
-        how = Lifting(cost, described, engine.new_table, volatile, read.reason, self.orders_as_usual(), apart)
+        how = Lifting(cost, described, engine.new_table, volatile, read.reason, apart=apart)
         plan = lift(prepared.text, how)
         if isinstance(plan, Lifted) and plan.writes:
             if not engine.Transaction(self.con).own:
@@ -266,12 +266,6 @@ class Preparation:
 
         text = calls.rewrite_calls(read.text, compile_call)
         return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)
-
-    def orders_as_usual(self) -> bool:
-        """Whether ORDER BY means what it means without settings; rewritten SQL leaves out what is the default."""
-        settings = "SELECT current_setting('default_null_order'), current_setting('default_order')"
-        nulls, order = (str(value).upper() for value in self.con.execute(settings).fetchall()[0])
-        return nulls == "NULLS_LAST" and order.startswith("ASC")
 
     def _typical_cost(self, site: CallSite) -> float:
         """US dollars of a typical request: what orders AI predicates whose answers nobody has seen yet."""

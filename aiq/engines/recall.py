@@ -83,11 +83,11 @@ class Recall:
                 while len(self._known) > KEPT_TEXTS:
                     self._known.popitem(last=False)
         plan = known.plan
-        if plan is None or (plan.as_usual and not self._preparation.orders_as_usual()):
+        if plan is None:
             return None
         with engine.sites_of(statement, known.sites) as free:
             found = self._evaluated(plan, known, read, statement) if free else None
-        if found is None and plan.as_usual:  # its other answers may be far
+        if found is None and plan.in_stages:  # its other answers may be far
             self._known[key] = known._replace(plan=None)
         return found
 
@@ -97,7 +97,7 @@ class Recall:
         if known is None or known.plan is not None or not isinstance(plan, Lifted):
             return
         if plan.kind == "select" and plan.rows is None:
-            recalling = Recalling(plan.query, stages=len(plan.stages), as_usual=True)
+            recalling = Recalling(plan.query, stages=len(plan.stages), in_stages=True)
             self._known[key] = known._replace(plan=recalling, sites=sites, prepared=prepared)
 
     def _compiled(self, read: Read, statement: Statement) -> _Known:

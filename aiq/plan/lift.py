@@ -53,6 +53,7 @@ class Lifted(NamedTuple):
     `filters` stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before
     they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there. `names` are the
     columns of the query as DuckDB names them, None where that is not known; `nulls` those, from 0, that have no type.
+    `note` says why more may be asked than the result shows, '' where nothing more is.
     """
 
     text: str
@@ -70,6 +71,7 @@ class Lifted(NamedTuple):
     made: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     nulls: frozenset[int] = frozenset()
+    note: str = ""
 
     @property
     def all_stages(self) -> Stages:
@@ -180,6 +182,7 @@ def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifti
             apart = None if made is None else _apart(plain, made, columns, how)
             if apart is not None:
                 return apart
+            plain = plain._replace(note=_why_all(ruled.node))
         if unstable and how.once is None:
             return NotLifted(
                 f"its requests are made of {unstable}, which may give another value each time it is evaluated"
@@ -192,6 +195,22 @@ def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifti
     if text is None or columns is None or not _alike(how.describe(text), columns):
         return _in_waves(plain, query)
     return _in_waves(plain._replace(query=text, single=text, stages=stages(ruled.node), changed=True), ruled)
+
+
+def _why_all(node: Node) -> str:
+    """Why the calls of a SELECT list are evaluated for rows that its LIMIT or DISTINCT drops."""
+    limit, order, distinct = (modifier(node, kind) for kind in ("LIMIT", "ORDER", "DISTINCT"))
+    items = node.get("select_list") or [item for child in node.get("children") or [] for item in child["select_list"]]
+    if (limit is None and distinct is None) or not has_call(items):
+        return ""
+    if distinct is not None and not distinct["distinct_on_targets"]:
+        return "asked for every row before LIMIT: DISTINCT compares the answers" if limit is not None else ""
+    names = {item["alias"].lower() for item in items if item["alias"] and has_call(item)}
+    for key in order["orders"] if order is not None else []:
+        used = [part["column_names"][-1].lower() for part in nodes(key) if part["type"] == "COLUMN_REF"]
+        if has_call(key) or key["expression"]["type"] == "STAR" or names & set(used):
+            return "asked for every row before LIMIT: ORDER BY depends on the answers"
+    return "asked for every row before LIMIT: what its rows are cannot be told apart from its answers"
 
 
 def _apart(plain: Lifted, made: Split, columns: Columns, how: Lifting) -> Lifted | None:

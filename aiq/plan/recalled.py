@@ -13,14 +13,14 @@ from aiq.plan.parts import parts
 
 class Recalling(NamedTuple):
     """`text` is the whole statement. `makes` is true where it makes a table, `made` is that table's name, with the
-    names before it, where it must not be there yet.
+    names before it, where it must not be there yet. `in_stages` says that it is the query of a plan for passes.
     """
 
     text: str
     makes: bool = False
     made: tuple[str, ...] | None = None
     stages: int = 1
-    as_usual: bool = False
+    in_stages: bool = False
 
 
 def recalling(text: str) -> Recalling | None:
