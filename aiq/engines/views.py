@@ -29,7 +29,9 @@ def with_views(con: duckdb.DuckDBPyConnection, text: str) -> Inlined:
     inlined: set[str] = set()
     for _ in range(MAX_VIEWS):
         found = parts(text)
-        query = tree.read(found.query.of(text)) if found is not None and found.query is not None else None
+        query = (
+            tree.read(found.query.of(text), with_places=True) if found is not None and found.query is not None else None
+        )
         if found is None or found.query is None or query is None:
             break
         reads = [node for node in nodes(query.node) if node["type"] == "BASE_TABLE" and not node["schema_name"]]

@@ -7,7 +7,6 @@ request stands in for its answer. Its rows mean nothing; only what its calls are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 from aiq.plan import tree
@@ -21,6 +20,7 @@ from aiq.plan.tree import (
     Query,
     case,
     conjunction,
+    copied,
     expression,
     is_aggregate,
     is_null,
@@ -156,7 +156,7 @@ class _Relaxed:
     def _passing(self, condition: Node) -> Node:
         """A filter's condition, true wherever it may be, that evaluates its calls where they may be evaluated."""
         if not self._decided(condition):
-            return deepcopy(condition)
+            return copied(condition)
         if condition["type"] == "CONJUNCTION_AND":
             return conjunction([self._passing(part) for part in condition["children"]])
         if condition["type"] == "CASE_EXPR":
@@ -177,9 +177,9 @@ class _Relaxed:
             taken = [self._seen(branch) for branch in branches]
             if self._decided(condition):
                 return _all([self._seen(condition), *taken])
-            return case([(deepcopy(condition), taken[0])], taken[1] if len(taken) > 1 else _TRUE)
+            return case([(copied(condition), taken[0])], taken[1] if len(taken) > 1 else _TRUE)
         if node.get("class") == "CONJUNCTION":
-            cheap = [deepcopy(part) for part in node["children"] if not self._decided(part)]
+            cheap = [copied(part) for part in node["children"] if not self._decided(part)]
             asking = _all(self._seen(part) for part in node["children"])
             if not cheap:
                 return asking
@@ -191,7 +191,7 @@ class _Relaxed:
             asking = _all(self._seen(child) for child in children[first:])
             if not first:
                 return asking
-            before = operator("OPERATOR_COALESCE", *deepcopy(children[:first]))
+            before = operator("OPERATOR_COALESCE", *copied(children[:first]))
             return case([(is_null(before), asking)], _TRUE)
         return _all(self._seen(place.node) for place in places(node) if not place.above)
 
@@ -208,7 +208,7 @@ class _Relaxed:
         else:
             so_far = made(otherwise)
         for check in reversed(checks[:first]):
-            so_far = case([(deepcopy(check["when_expr"]), made(check["then_expr"]))], so_far)
+            so_far = case([(copied(check["when_expr"]), made(check["then_expr"]))], so_far)
         return so_far
 
     def _evaluated(self, node: Node) -> Node:
@@ -219,18 +219,18 @@ class _Relaxed:
             return self._call(node)
         conditional = node["type"] in ("CASE_EXPR", "OPERATOR_COALESCE") or node.get("class") == "CONJUNCTION"
         if conditional or name_of(node) == "if":
-            return case([(self._seen(node), expression("NULL"))], unaliased(deepcopy(node)))
+            return case([(self._seen(node), expression("NULL"))], unaliased(copied(node)))
         return with_children(node, self._evaluated)
 
     def _call(self, call: Node) -> Node:
         """A call in whose request each inner call's own request stands for its answer."""
         if not _has_inner(call):
-            return unaliased(deepcopy(call))
+            return unaliased(copied(call))
         return unaliased(with_requests(call, [self._standing(request) for request in requests_of(call)]))
 
     def _standing(self, node: Node) -> Node:
         if not has_call(node):
-            return deepcopy(node)
+            return copied(node)
         if is_call(node):
             inner = self._call(node)
             request = expression("CAST(x AS VARCHAR)", x=unaliased(requests_of(inner)[0]))

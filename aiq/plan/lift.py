@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from copy import deepcopy
 from typing import NamedTuple
 
 from aiq.plan import calls, tree
@@ -18,7 +17,7 @@ from aiq.plan.rules.guard_merge import guard_merge, merged_values
 from aiq.plan.split import Columns, Describe, Split, split
 from aiq.plan.split_union import split_union
 from aiq.plan.stages import Stages, one_after_the_other, stages
-from aiq.plan.tree import Node, Query, modifier, nodes
+from aiq.plan.tree import Node, Query, copied, modifier, nodes
 from aiq.plan.unstable import unstable_request
 
 _NAME = re.compile(r"(\w+)\s*\(")
@@ -241,7 +240,7 @@ def _exact_by(describe: Describe, query: Query) -> Callable[[Node, Node], bool]:
     """Whether the sum of what an aggregate of a SELECT takes is exact, as DuckDB says its type."""
 
     def exact(aggregate: Node, select: Node) -> bool:
-        probe = query.with_node(deepcopy(select))
+        probe = query.with_node(copied(select))
         argument = aggregate["arguments"][0]["expression"] if aggregate["arguments"] else None
         if argument is None or has_call(select["from_table"]):
             return False
@@ -255,7 +254,7 @@ def _exact_by(describe: Describe, query: Query) -> Callable[[Node, Node], bool]:
             where_clause=None,
         )
         if not probe.node["cte_map"]["map"]:
-            probe.node["cte_map"] = deepcopy(query.node.get("cte_map") or {"map": []})
+            probe.node["cte_map"] = copied(query.node.get("cte_map") or {"map": []})
         text = probe.text()
         found = None if text is None else describe(text)
         return found is not None and _EXACT_TYPES.match(found[0][1]) is not None

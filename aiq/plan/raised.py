@@ -9,11 +9,10 @@ finds, and then the query stays as it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 
 from aiq.plan.numbered import has_call
 from aiq.plan.split import Describe, Split, column_name, inner_query, split, without_outer
-from aiq.plan.tree import Node, Place, Query, aliased, column, expression, modifier, nodes, places, same
+from aiq.plan.tree import Node, Place, Query, aliased, column, copied, expression, modifier, nodes, places, same
 
 _PRESERVED = {"INNER": ("left", "right"), "LEFT": ("left",), "RIGHT": ("right",), "SEMI": ("left",), "ANTI": ("left",)}
 """By the kind of a join, the sides whose rows come through it with their own values, or not at all."""
@@ -72,7 +71,7 @@ def _put_in_place(select: Node) -> None:
             continue
         reader = direct[0].node
         template = expression("(SELECT 1 FROM (SELECT 1) AS q)")["subquery"]["node"]["from_table"]
-        template["subquery"]["node"] = deepcopy(query)
+        template["subquery"]["node"] = copied(query)
         template["alias"] = reader["alias"] or name
         template["column_name_alias"] = reader["column_name_alias"] or cte["aliases"]
         direct[0].replace(template)
@@ -112,9 +111,9 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     over = {name: _of(item, alias) for name, item in zip(lowered, made.items, strict=True)}
     before = {**select, "select_list": items}
     listed = {(item["alias"] or _last_name(item)).lower() for item in items}
-    holder = {"items": [{**item, "alias": item["alias"] or _last_name(item)} for item in deepcopy(items)]}
-    clauses = {name: deepcopy(before[name]) for name in ("where_clause", "group_expressions", "having", "qualify")}
-    sorts = {"modifiers": deepcopy(before["modifiers"])}
+    holder = {"items": [{**item, "alias": item["alias"] or _last_name(item)} for item in copied(items)]}
+    clauses = {name: copied(before[name]) for name in ("where_clause", "group_expressions", "having", "qualify")}
+    sorts = {"modifiers": copied(before["modifiers"])}
     for part in (holder, clauses):
         _replace(part, alias, over, frozenset())
     _replace(sorts, alias, over, frozenset(listed))
@@ -132,7 +131,7 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
 
 def _of(item: Node, alias: str) -> Node:
     """An item over the rows, its columns those of a table of that name."""
-    holder = {"item": {**deepcopy(item), "alias": ""}}
+    holder = {"item": {**copied(item), "alias": ""}}
     for place in list(places(holder)):
         node = place.node
         if node["type"] == "COLUMN_REF" and node["column_names"][0].startswith("__aiq_c"):
@@ -196,7 +195,7 @@ def _replace(holder: Node, alias: str, over: dict[str, Node], but: frozenset[str
             rest, bare = node["column_names"][1:], names[0]
         else:
             continue
-        made = deepcopy(over[bare])
+        made = copied(over[bare])
         for field in rest:
             literal = "'" + field.replace("'", "''") + "'"
             made = expression(f"struct_extract(s, {literal})", s=made)

@@ -8,7 +8,6 @@ that is made of an aggregate or a window is made once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
@@ -17,6 +16,7 @@ from aiq.plan.tree import (
     Query,
     aliased,
     column,
+    copied,
     expression,
     is_aggregate,
     is_scalar,
@@ -113,8 +113,8 @@ def split(query: Query, columns: Columns, describe: Describe, volatile: frozense
 
 def inner_query(query: Query, inner: Node) -> Query:
     """A query inside of another as one of its own, with the CTEs of the outer one."""
-    made = query.with_node(deepcopy(inner))
-    made.node["cte_map"]["map"] = [*deepcopy(query.node["cte_map"]["map"]), *made.node["cte_map"]["map"]]
+    made = query.with_node(copied(inner))
+    made.node["cte_map"]["map"] = [*copied(query.node["cte_map"]["map"]), *made.node["cte_map"]["map"]]
     return made
 
 
@@ -132,7 +132,7 @@ def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | N
     widths = [1] * len(items)
     for i in wide[1:] if len(wide) > 1 else []:
         alone = query.copy()
-        alone.node["select_list"] = [deepcopy(items[i])]
+        alone.node["select_list"] = [copied(items[i])]
         alone.node["modifiers"] = []
         found = _described(alone, describe)
         if found is None:
@@ -190,10 +190,10 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
         for place in places(holder):
             name = _bare_name(place.node)
             if name in used and place.above:
-                place.replace({**deepcopy(calls[name]), "alias": place.node["alias"]})
+                place.replace({**copied(calls[name]), "alias": place.node["alias"]})
                 more = True
             elif name in used:
-                place.replace({**deepcopy(calls[name]), "alias": place.node["alias"] or place.node["column_names"][0]})
+                place.replace({**copied(calls[name]), "alias": place.node["alias"] or place.node["column_names"][0]})
                 more = True
         if not more:
             break

@@ -4,7 +4,6 @@ number of its part and what that part's calls need, and over them what is made o
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 from aiq.plan.numbered import has_call
@@ -15,6 +14,7 @@ from aiq.plan.tree import (
     aliased,
     case,
     column,
+    copied,
     expression,
     modifier,
     nodes,
@@ -65,7 +65,7 @@ def _child(query: Query, child: Node, describe: Describe, volatile: frozenset[st
     if columns is None:
         return None
     if not has_call(child["select_list"]):
-        return Split(query.with_node(deepcopy(child)), len(columns), [])
+        return Split(query.with_node(copied(child)), len(columns), [])
     made = split(alone, columns, describe, volatile)
     if made is not None:
         without_outer(made.rows.node, query.node)
@@ -91,7 +91,7 @@ def _numbered(one: Split, number: int, columns: Columns, extra: list[int]) -> No
 
 def _moved(item: Node, width: int, start: int) -> Node:
     """An item over the rows of its part, over those of the union: the columns beside the part's own stand further on."""
-    holder = {"item": {**deepcopy(item), "alias": ""}}
+    holder = {"item": {**copied(item), "alias": ""}}
     moved = {column_name(width + at): column_name(start + at) for at in range(1, 1 + len(_hidden(item)) + width)}
     for place in list(places(holder)):
         if place.node["type"] == "COLUMN_REF" and place.node["column_names"][0] in moved:

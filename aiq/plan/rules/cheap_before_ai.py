@@ -9,11 +9,10 @@ SQL's three values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 
 from aiq.plan.numbered import has_call, numbers_in, selects
 from aiq.plan.selectivity import rank, selectivity
-from aiq.plan.tree import Node, case, column, conjunction, either, expression, negated, nodes, operator, places
+from aiq.plan.tree import Node, case, column, conjunction, copied, either, expression, negated, nodes, operator, places
 
 Cost = Callable[[int], float]
 
@@ -95,7 +94,7 @@ def filter_condition(condition: Node, cost: Cost, also: list[Node]) -> Node:
         implied = [_cheap_part(part) for part in condition["children"]]
         if any(each is None for each in implied):
             return chain
-        return deepcopy(conjunction([either([each for each in implied if each is not None]), chain]))
+        return copied(conjunction([either([each for each in implied if each is not None]), chain]))
     if condition["type"] == "CONJUNCTION_AND":
         cheap, asking = _split(condition, cost)
     else:
@@ -105,7 +104,7 @@ def filter_condition(condition: Node, cost: Cost, also: list[Node]) -> Node:
         chain = case([(filter_condition(part, cost, []), chain)])
     if guards := [*also, *cheap]:
         chain = case([(conjunction(guards), chain)])
-    return deepcopy(conjunction([*cheap, chain]))
+    return copied(conjunction([*cheap, chain]))
 
 
 def _cheap_part(branch: Node) -> Node | None:
@@ -123,8 +122,8 @@ def _value(condition: Node, cost: Cost) -> Node:
     kind = condition["type"]
     rest = conjunction([*cheap, *asking], kind)
     if kind == "CONJUNCTION_OR":
-        return deepcopy(case([(either(cheap), expression("TRUE"))], rest))
-    return deepcopy(case([(negated(conjunction(cheap)), expression("FALSE"))], rest))
+        return copied(case([(either(cheap), expression("TRUE"))], rest))
+    return copied(case([(negated(conjunction(cheap)), expression("FALSE"))], rest))
 
 
 def _of_where(select: Node, join: Node) -> list[Node]:
