@@ -13,6 +13,7 @@ from aiq.plan.numbered import PREFIX, has_call, may_aggregate
 from aiq.plan.parts import Parts, Span, parts
 from aiq.plan.raised import picks_rows, raised
 from aiq.plan.rules import apply_rules
+from aiq.plan.rules.cheap_before_ai import filter_condition
 from aiq.plan.rules.guard_merge import guard_merge, merged_values
 from aiq.plan.split import Columns, Describe, Split, split
 from aiq.plan.split_union import split_union
@@ -287,8 +288,12 @@ def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted | NotLifted:
         return NotLifted(f"its requests are made of {unstable}, which may give another value each time it is evaluated")
     if found.kind == "merge":
         plain = plain._replace(stages=_of_merge(text, found))
-        guarded = guard_merge(text, found) if how.rules else text
-        return plain._replace(query=guarded, changed=guarded != text)
+        edits = guard_merge(text, found) if how.rules else []
+        on = tree.read(f"SELECT ({found.where.of(text)})") if how.rules and found.where is not None else None
+        if on is not None and found.where is not None and has_call(condition := on.node["select_list"][0]):
+            printed = tree.expression_text(filter_condition(condition, how.cost, []))
+            edits += [(found.where.start, found.where.end, printed)] if printed is not None else []
+        return plain._replace(query=calls.replace(text, edits), changed=bool(edits))
     plain = plain._replace(stages=stages(query.node))
     if not how.rules or found.where is None:
         return plain

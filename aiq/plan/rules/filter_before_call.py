@@ -14,7 +14,7 @@ def filter_before_call(root: Node) -> None:
     """Guards the requests of calls inside an aggregate by the aggregate's FILTER."""
     for node in list(nodes(root)):
         condition = node.get("filter") or node.get("filter_expr")
-        if not isinstance(condition, dict) or has_call(condition) or not has_call(node["arguments"]):
+        if not isinstance(condition, dict) or not has_call(node["arguments"]):
             continue
         for place in places(node["arguments"]):
             if is_call(place.node):

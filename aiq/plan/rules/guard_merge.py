@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 
-from aiq.plan import calls
 from aiq.plan.parts import Parts, Span
 
 _CALL = re.compile(r"__aiq_[0-9a-f]+\(", re.IGNORECASE)
 
 
-def guard_merge(text: str, parts: Parts) -> str:
-    """Guards the values with AI calls of a MERGE."""
-    return calls.replace(text, [(span.start, span.end, guarded) for span, guarded in _guarded(text, parts)])
+def guard_merge(text: str, parts: Parts) -> list[tuple[int, int, str]]:
+    """What to put in the places of the values with AI calls of a MERGE."""
+    return [(span.start, span.end, guarded) for span, guarded in _guarded(text, parts)]
 
 
 def merged_values(text: str, parts: Parts) -> list[str]:
