@@ -1,8 +1,8 @@
-"""`SELECT * FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` -> `SELECT q.c1 AS id, q.c2 AS price,
-ai(q.c4) AS a FROM (SELECT id, price, NULL, x FROM t) q(c1, c2, c3, c4) ORDER BY q.c2 LIMIT 5`.
+"""`SELECT * FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` -> `SELECT q.id, q.price, ai(q.c4) AS a
+FROM (SELECT id, price, NULL, x FROM t) q(id, price, c3, c4) ORDER BY price LIMIT 5`.
 
 Calls of a derived table, or of a CTE that is read once, move to where its columns are read, so that what picks rows
-there decides on them. Every column of the table gets another name: a name that was missed is an error, which DuckDB
+there decides on them. The column of an answer is gone from the table: a name that was missed is an error, which DuckDB
 finds, and then the query stays as it was.
 """
 
@@ -40,11 +40,11 @@ def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[s
     for place in list(_derived(select)):
         source = place.node
         inner = source["subquery"]["node"]
-        if inner["type"] != "SELECT_NODE" or (not has_call(inner["select_list"]) and not has_call(inner["from_table"])):
-            continue
         alone = inner_query(query.with_node(select), inner)
+        if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
+            continue
         _raise(alone, alone.node, describe, volatile)
-        text = alone.text()
+        text = alone.text() if has_call(alone.node["select_list"]) else None
         columns = None if text is None else describe(text)
         made = None if columns is None else split(alone, columns, describe, volatile)
         if made is None or columns is None:
@@ -56,14 +56,21 @@ def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[s
         lowered = [name.lower() for name in names]
         if len(set(lowered)) == len(lowered) and source["alias"]:
             _read_above(select, place, made, lowered, names)
+    _drop_unread(select)
 
 
 def _put_in_place(select: Node) -> None:
     """CTEs that have calls and are read once become derived tables where they are read."""
+    asking: set[str] = set()
     for entry in list(select["cte_map"]["map"]):
         name, cte = entry["key"], entry["value"]
-        query = cte["query_node"] if "query_node" in cte else None
-        if query is None or not has_call(query) or query["type"] != "SELECT_NODE" or cte["key_targets"]:
+        query = cte["query_node"]
+        if has_call(query) or any(_reads(node, other) for node in nodes(query) for other in asking):
+            asking.add(name)
+    for entry in reversed([entry for entry in select["cte_map"]["map"] if entry["key"] in asking]):
+        name, cte = entry["key"], entry["value"]
+        query = cte["query_node"]
+        if query["type"] != "SELECT_NODE" or cte["key_targets"]:
             continue
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
         direct = [place for place in _leaves(select) if _reads(place.node, name)]
@@ -76,6 +83,14 @@ def _put_in_place(select: Node) -> None:
         template["column_name_alias"] = reader["column_name_alias"] or cte["aliases"]
         direct[0].replace(template)
         select["cte_map"]["map"].remove(entry)
+
+
+def _drop_unread(select: Node) -> None:
+    """Leaves out CTEs with calls that nothing reads any more."""
+    entries = select["cte_map"]["map"]
+    for entry in [entry for entry in entries if has_call(entry)]:
+        if not any(_reads(node, entry["key"]) for node in nodes(select)):
+            entries.remove(entry)
 
 
 def _reads(node: Node, name: str) -> bool:
@@ -92,7 +107,7 @@ def _leaves_of(place: Place) -> Iterator[Place]:
     node = place.node
     if node["type"] != "JOIN":
         yield place
-    elif node["ref_type"] in ("REGULAR", "CROSS") and not node["using_columns"]:
+    elif node["ref_type"] in ("REGULAR", "CROSS"):
         for side in _PRESERVED.get(node["join_type"], ()):
             yield from _leaves_of(Place(node[side], node, side))
 
@@ -108,7 +123,10 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     items = _listed(select, place, alias, names)
     if items is None:
         return
-    over = {name: _of(item, alias) for name, item in zip(lowered, made.items, strict=True)}
+    over = {name: _of(item, alias) for name, item in zip(lowered, made.items, strict=True) if has_call(item)}
+    joins = [node for node in nodes(select["from_table"], into_queries=False) if node["type"] == "JOIN"]
+    if any(name.lower() in over for join in joins for name in join["using_columns"]):
+        return
     before = {**select, "select_list": items}
     listed = {(item["alias"] or _last_name(item)).lower() for item in items}
     holder = {"items": [{**item, "alias": item["alias"] or _last_name(item)} for item in copied(items)]}
@@ -118,13 +136,15 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
         _replace(part, alias, over, frozenset())
     _replace(sorts, alias, over, frozenset(listed))
     if place.holder is not select:
-        for join in nodes(select["from_table"], into_queries=False):
-            if join["type"] == "JOIN" and join["condition"] is not None:
+        for join in joins:
+            if join["condition"] is not None:
                 condition = {"condition": join["condition"]}
                 _replace(condition, alias, over, frozenset())
                 join["condition"] = condition["condition"]
     source["subquery"]["node"] = made.rows.node
-    source["column_name_alias"] = [column_name(number) for number in range(1, made.width + 1)]
+    source["column_name_alias"] = [
+        names[at] if at < len(names) and lowered[at] not in over else column_name(at + 1) for at in range(made.width)
+    ]
     select["select_list"] = holder["items"]
     select.update(clauses, modifiers=sorts["modifiers"])
 
