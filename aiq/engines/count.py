@@ -16,7 +16,7 @@ import duckdb
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
-from aiq.engines.frames import read_once
+from aiq.engines.frames import read_once, reads_pipe
 from aiq.engines.passes import FIRST_WAVE
 from aiq.engines.prepare import Prepared, used
 from aiq.engines.progress import expected_rows
@@ -136,7 +136,7 @@ class StatementCounts:
     def _how(self, plan: Lifted | NotLifted | None) -> Counting | None:
         """What to evaluate; None where that might leave a trace, or is not known."""
         text, con = self._prepared.text, self._session.con
-        if read_once(self._prepared.variables) or (self._gently and self._may_be_spoilt(plan)):
+        if read_once(self._prepared.variables) or reads_pipe(text) or (self._gently and self._may_be_spoilt(plan)):
             self._notes.append("it reads a stream that can be read only once")
             return None
         volatile = engine.volatile_functions(duckdb.__version__)

@@ -5,12 +5,9 @@ Knows columns and sessions; how requests are counted is in count.py, the arithme
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -21,6 +18,7 @@ from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.actual import Actuals
 from aiq.engines.count import Counter, StatementCounts, collecting
+from aiq.engines.frames import reads_pipe
 from aiq.engines.history import NOTHING, Taken, history_of, taken_by
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.settings import set_statement, without_hints
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 _QUESTION = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
 )
-_LITERAL = re.compile(r"'([^'\n]{1,4096})'")
 _EXPLAINABLE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 _SCHEMA = pa.schema(
@@ -161,7 +158,7 @@ def check_budget(session: Session, text: str, params: Parameters, dialect: str) 
     Where nothing can be estimated, what is reserved for each call holds the limit alone.
     """
     limit_usd = session.limit_usd(text)
-    if limit_usd is None or _reads_pipe(text):
+    if limit_usd is None or reads_pipe(text):
         return
     try:
         found = explain(session, text, params, dialect, gently=True)
@@ -223,16 +220,6 @@ def _check(session: Session, prepared: Prepared) -> None:
         raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
     if parsed[0].type.name in _EXPLAINABLE:
         prepared.execute(session.con, f"EXPLAIN {prepared.text}").fetchall()
-
-
-def _reads_pipe(text: str) -> bool:
-    """Whether a statement names a pipe, a terminal or a socket: it gives its rows once, and even planning reads it."""
-    for name in _LITERAL.findall(text):
-        with suppress(OSError, ValueError):
-            mode = os.stat(name).st_mode
-            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
-                return True
-    return False
 
 
 def _is_usable(con: duckdb.DuckDBPyConnection) -> bool:

@@ -6,10 +6,15 @@ here, with the caller's variables of those names and no others.
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+_LITERAL = re.compile(r"'([^'\n]{1,4096})'")
 _CALL = compile("__aiq_call(__aiq_text, **__aiq_options)", "<aiq statement>", "eval")
 
 
@@ -38,3 +43,13 @@ def read_once(variables: dict[str, Any]) -> str | None:
 def call_seeing(variables: dict[str, Any], function: Callable[..., Any], text: str, **options: Any) -> Any:
     """Calls `function(text, **options)` in a frame that has only these variables."""
     return eval(_CALL, {**variables, "__aiq_call": function, "__aiq_text": text, "__aiq_options": options})
+
+
+def reads_pipe(text: str) -> bool:
+    """Whether a statement names a pipe, a terminal or a socket: it gives its rows once, and even planning reads it."""
+    for name in _LITERAL.findall(text):
+        with suppress(OSError, ValueError):
+            mode = os.stat(name).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+                return True
+    return False

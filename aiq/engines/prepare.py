@@ -18,7 +18,7 @@ from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
-from aiq.engines.frames import call_seeing, read_once, variables_of_caller
+from aiq.engines.frames import call_seeing, read_once, reads_pipe, variables_of_caller
 from aiq.engines.sites import compiled
 from aiq.engines.views import with_views
 from aiq.engines.words import error_in_users_words, name_of_call
@@ -210,6 +210,9 @@ class Preparation:
         if not read.asks:
             return Prepared(text, values, variables)
         numbers: dict[int, CallSite] = {}
+        if reads_pipe(read.text):  # even planning it reads it
+            waiting = self._rewrite(read, statement, number, {}, pure=False)
+            return waiting._replace(plan=NotLifted("it reads a pipe, which gives its rows only once"))
         prepared = self.rewrite(read, statement, number, numbers)
         described = _Described(self.con, prepared, statement)
         try:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiq.batch.statement import Statement
+from aiq.engines.frames import reads_pipe
 from aiq.plan.lift import Lifted
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def expected_rows(session: Session, sql: str, values: dict[str, Any] | None = No
     import duckdb
     import orjson
 
+    if reads_pipe(sql):
+        return None
     try:
         rows = session.con.execute(f"EXPLAIN (FORMAT JSON) {sql}", values).fetchall()
     except duckdb.Error:
