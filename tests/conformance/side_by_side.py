@@ -6,6 +6,7 @@ provider is a function of the prompt in this process, so that thousands of state
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -35,15 +36,22 @@ def answer_to(prompt: str) -> str:
     return ANSWERS[blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=2).digest()[0] % len(ANSWERS)]
 
 
+_REFUSAL = b'{"error": {"message": "more requests than the test allows", "type": "invalid_request_error"}}'
+
+
 class WordTransport:
     """A provider in this process: answers at once, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.most = sys.maxsize
+        """Beyond `most` requests of a statement all are refused: a fault should cost no minutes."""
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         prompt = orjson.loads(request.body)["messages"][-1]["content"]
         self.asked.append(prompt)
+        if len(self.asked) > self.most:
+            return HttpResponse(400, {"content-type": "application/json"}.get, _REFUSAL)
         choice = {"index": 0, "message": {"role": "assistant", "content": answer_to(prompt)}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
@@ -150,8 +158,13 @@ def literal(text: str | None) -> str:
 
 
 @contextmanager
-def open_pair(folder: Path, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
-    """A session with the endpoint `chat`, beside plain DuckDB. Everything is written below `folder`."""
+def open_pair(
+    folder: Path, make_conf: Callable[[Path, str], ConfFolder], *, keeps_answers: bool = True
+) -> Iterator[Pair]:
+    """A session with the endpoint `chat`, beside plain DuckDB. Everything is written below `folder`.
+
+    Without `keeps_answers` a statement that failed leaves none to the next one.
+    """
     make_conf(folder / "conf", "http://127.0.0.1:9").endpoint(
         "chat", gateway={"usage_tracking_config": {"enabled": False}}
     )
@@ -159,7 +172,7 @@ def open_pair(folder: Path, make_conf: Callable[[Path, str], ConfFolder]) -> Ite
     ledger = Ledger.open(folder / "home")
     transport = WordTransport()
     answers = AnswerStore.open(folder / "home")
-    gateway = Gateway(config, ledger, transport=transport, answers=answers)
+    gateway = Gateway(config, ledger, transport=transport, answers=answers if keeps_answers else None)
     with aiq.Session(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
         pair = Pair(session, transport)
         yield pair
