@@ -180,7 +180,8 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     ),
     "lag beside": Case(f"SELECT lag(id) OVER (ORDER BY price) AS l, {DESCRIBED} FROM {{p}} ORDER BY price LIMIT 60"),
     "lag in the prompt": Case(
-        "SELECT ai_query('chat', 'l ' || lag(id, 1, 0) OVER (ORDER BY price)) AS answer FROM {p} ORDER BY price LIMIT 60"
+        "SELECT ai_query('chat', 'l ' || lag(id, 1, 0) OVER (ORDER BY price)) AS answer FROM {p} "
+        "ORDER BY price LIMIT 60"
     ),
     "sum over beside": Case(
         f"SELECT sum(id) OVER (PARTITION BY cat) AS n, {DESCRIBED} FROM {{p}} ORDER BY price LIMIT 60"
