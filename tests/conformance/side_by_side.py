@@ -6,8 +6,9 @@ provider is a function of the prompt in this process, so that thousands of state
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -123,7 +124,7 @@ class Pair:
     def of_stream(self, sql: str) -> Outcome:
         """What the session streams."""
         self.transport.asked.clear()
-        return _outcome(lambda: list(self.session.stream(sql)), lambda parts: _of_arrow(pa.Table.from_batches(parts)))
+        return _outcome(lambda: list(self.session.stream(sql)), _of_batches)
 
     @property
     def asked(self) -> list[str]:
@@ -150,6 +151,24 @@ def _of_relation(relation: duckdb.DuckDBPyRelation) -> Outcome:
 def _of_arrow(table: pa.Table) -> Outcome:
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     return Outcome(tuple(table.column_names), tuple(map(str, table.schema.types)), tuple(map(repr, rows)))
+
+
+def _of_batches(batches: list[pa.RecordBatch]) -> Outcome:
+    """A stream of no rows is one of no batches, which tells no names."""
+    return _of_arrow(pa.Table.from_batches(batches)) if batches else Outcome()
+
+
+def same_names(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether columns have the same names. Of a name that comes again, rows in a table have `name_1` and so on."""
+    if len(ours) != len(theirs):
+        return False
+    seen: set[str] = set()
+    for our, their in zip(ours, theirs, strict=True):
+        again = their.casefold() in seen
+        if our != their and not (again and re.fullmatch(re.escape(their) + r"_\d+", our)):
+            return False
+        seen.add(their.casefold())
+    return True
 
 
 def literal(text: str | None) -> str:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 OURS = re.compile(r"__aiq|aiq_result|\$aiq")
 CALL = "ai_query('chat', body)"
 
+CALLS = {
+    "one": CALL,
+    "nested": "ai_query('chat', 'again ' || ai_query('chat', body))",
+    "two": "coalesce(ai_query('chat', body), ai_query('chat', 'or ' || body))",
+    "of a subquery": "(SELECT max(ai_query('chat', u.body)) FROM t AS u)",
+}
+
 TABLES = """
 CREATE TABLE t AS SELECT i AS id, 'body ' || i AS body, DATE '2024-01-01' + i::INTEGER AS d FROM range(5) AS r(i);
 CREATE TABLE w (id BIGINT, answer VARCHAR);
@@ -93,7 +100,7 @@ STATEMENTS = {
     "group ordinal": f"SELECT {CALL} FROM t GROUP BY 7",
     "star without from": "SELECT *, ai_query('chat', 'x')",
     "duplicate cte": f"WITH c AS (SELECT {CALL} AS a FROM t), c AS (SELECT 1 AS a) SELECT * FROM c",
-    "duplicate alias": f"SELECT {CALL} FROM t, t",
+    "duplicate alias": f"SELECT body, {CALL} FROM t, t",
     "positional join of nothing": f"SELECT {CALL} FROM t POSITIONAL JOIN nope",
     "limit of a text": f"SELECT {CALL} FROM t LIMIT 'x'",
     "pivot on": f"PIVOT (SELECT id, {CALL} AS a FROM t) ON a USING nope(id)",
@@ -165,9 +172,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, st
         yield made
 
 
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_an_error_of_binding_comes_before_any_call(pair: Pair, name: str) -> None:
-    expected, found = pair.of_plain(STATEMENTS[name]), pair.of_session(STATEMENTS[name])
+def test_an_error_of_binding_comes_before_any_call(pair: Pair, name: str, call: str) -> None:
+    sql = STATEMENTS[name].replace(CALL, CALLS[call])
+    expected, found = pair.of_plain(sql), pair.of_session(sql)
     assert expected.error, "DuckDB takes this statement: it is no case"
     assert pair.asked == []
     assert _kind(found.error) == _kind(expected.error)

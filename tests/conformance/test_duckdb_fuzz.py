@@ -1,0 +1,155 @@
+"""Random statements mean what they say: rows, names, types, tables and requests are plain DuckDB's.
+
+A statement is made from its number alone (duckdb_statements.py). `AIQ_FUZZ_EXAMPLES` says how many are tried, from
+number `AIQ_FUZZ_SEED` on: `AIQ_FUZZ_SEED=17 AIQ_FUZZ_EXAMPLES=1` tries the statement 17 again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import duckdb
+import pytest
+
+from tests.conformance.duckdb_statements import Statement, statement
+from tests.conformance.duckdb_words import SCHEMA, TARGET
+from tests.conformance.side_by_side import Outcome, Pair, open_pair, same_names
+
+if TYPE_CHECKING:
+    from tests.conftest import ConfFolder
+
+EXAMPLES = int(os.environ.get("AIQ_FUZZ_EXAMPLES", "800"))
+FIRST = int(os.environ.get("AIQ_FUZZ_SEED", "0"))
+AT_ONCE = 100
+"""Statements in a test."""
+
+BOUND = ("ParserException", "BinderException", "CatalogException")
+"""Errors that DuckDB finds without looking at a row. Of all others it depends on the order of evaluation whether
+they come, so that a statement that has one is only an example of an error."""
+
+
+class Mismatch(NamedTuple):
+    seed: int
+    kind: str
+    said: str
+    sql: str
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.kind}: {self.said}\n    {self.sql}"
+
+
+class Fuzzer:
+    """A pair that is opened anew after an internal error, which leaves a database unusable."""
+
+    def __init__(self, open_one: Callable[[], Pair]) -> None:
+        self._open = open_one
+        self.pair = open_one()
+
+    def mismatch(self, seed: int) -> Mismatch | None:
+        """What is different with us, if anything."""
+        made = statement(seed)
+        found = self._difference(made, in_transaction=seed % 3 == 0, stream=seed % 5 == 0)
+        return None if found is None else Mismatch(seed, *found, made.sql)
+
+    def _difference(self, made: Statement, in_transaction: bool, stream: bool) -> tuple[str, str] | None:
+        pair = self.pair
+        if made.writes:
+            pair.both(TARGET)
+        if made.writes and in_transaction:
+            pair.both("BEGIN")
+        stream = stream and not made.writes
+        theirs = (pair.of_plain_stream if stream else pair.of_plain)(made.sql)
+        ours = (pair.of_stream if stream else pair.of_session)(made.sql)
+        try:
+            if _kind(theirs) in ("InternalException", "FatalException"):
+                self.pair = self._open()
+                return None
+            if _kind(ours) in ("InternalException", "FatalException"):
+                self.pair = self._open()
+                return "internal error", ours.error
+            return self._compared(made, theirs, ours)
+        finally:
+            if self.pair is pair and made.writes and in_transaction:
+                pair.both("ROLLBACK")
+
+    def _compared(self, made: Statement, theirs: Outcome, ours: Outcome) -> tuple[str, str] | None:
+        pair = self.pair
+        if theirs.error:
+            if not ours.error:
+                return ("no error", theirs.error) if _kind(theirs) in BOUND else None
+            if _kind(theirs) not in BOUND:
+                return None
+            if pair.asked:
+                return "asked before an error", f"{theirs.error}: {pair.asked}"
+            return None if _kind(ours) in (_kind(theirs), "StatementError") else ("kind of error", ours.error)
+        if ours.error:
+            return "error", ours.error
+        # What DuckDB counts is no result of a statement, and a stream of no rows tells no names.
+        if (not made.writes or "RETURNING" in made.sql) and (ours.columns or theirs.rows):
+            if not made.ordered:
+                ours, theirs = ours.unordered(), theirs.unordered()
+            if not same_names(ours.columns, theirs.columns):
+                return "columns", f"{_shortened(ours.columns)} in place of {_shortened(theirs.columns)}"
+            if ours.types != theirs.types:
+                return "types", f"{_shortened(ours.types)} in place of {_shortened(theirs.types)}"
+            if ours.rows != theirs.rows:
+                return "rows", f"{_shortened(ours.rows)} in place of {_shortened(theirs.rows)}"
+        if made.writes and (changed := self._tables()) is not None:
+            return changed
+        return self._asked(made.sql)
+
+    def _tables(self) -> tuple[str, str] | None:
+        """Whether the tables are the same on both sides."""
+        for table in ("w", "made"):
+            ours, theirs = (_contents(con, table) for con in (self.pair.session.con, self.pair.plain))
+            if ours != theirs:
+                return "tables", f"{table}: {_shortened(ours)} in place of {_shortened(theirs)}"
+        return None
+
+    def _asked(self, sql: str) -> tuple[str, str] | None:
+        asked, evaluated = self.pair.asked, self.pair.evaluated
+        if len(asked) != len(set(asked)):
+            return "asked twice", _shortened(sorted(asked))
+        # Calls on literals are evaluated by DuckDB while it plans, or never.
+        extra = [prompt for prompt in set(asked) - evaluated if prompt not in sql]
+        return ("asked in vain", _shortened(extra)) if extra else None
+
+
+def _kind(outcome: Outcome) -> str:
+    return outcome.error.partition(":")[0]
+
+
+def _contents(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    if not con.execute(f"FROM duckdb_tables() WHERE table_name = '{table}'").fetchall():
+        return []
+    relation = con.sql(f"FROM {table}")
+    types = [f"{name} {kind}" for name, kind in zip(relation.columns, relation.types, strict=True)]
+    return types + sorted(map(repr, relation.fetchall()))
+
+
+def _shortened(value: object) -> str:
+    return re.sub(r"\s+", " ", str(value))[:400]
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Fuzzer]:
+    with ExitStack() as opened:
+
+        def open_one() -> Pair:
+            pair = opened.enter_context(open_pair(tmp_path_factory.mktemp("fuzz"), make_conf))
+            pair.both(SCHEMA)
+            return pair
+
+        yield Fuzzer(open_one)
+
+
+@pytest.mark.parametrize("start", range(FIRST, FIRST + EXAMPLES, AT_ONCE))
+def test_a_random_statement_means_what_it_says(fuzzer: Fuzzer, start: int) -> None:
+    seeds = range(start, min(start + AT_ONCE, FIRST + EXAMPLES))
+    mismatches = [found for seed in seeds if (found := fuzzer.mismatch(seed)) is not None]
+    assert not mismatches, "\n".join([f"{len(mismatches)} of {len(seeds)}", *map(str, mismatches)])
