@@ -91,7 +91,8 @@ FORMS = {
     SELECT ai_query('chat', 's') AS lit, ai_query('chat', s) AS col, ai_query('chat', "s") AS q FROM t ;;
     SELECT ai_query('chat', '1') AS a, ai_query('chat', 1::VARCHAR) AS b, ai_query('chat', s[1]) AS c FROM {source} ;;
     SELECT ai_query('chat', 'a''b') AS a, ai_query('chat', $$a'b$$) AS b, ai_query('chat', 'A''b') FROM {source} ;;
-    SELECT ai_query('chat', 's') || ai_query('chat', s) FROM t WHERE ai_query('chat', "order") <> ai_query('chat', 'o') ;;
+    SELECT ai_query('chat', 's') || ai_query('chat', s) FROM t
+    WHERE ai_query('chat', "order") <> ai_query('chat', 'order') ;;
     SELECT ai_query('chat', COLUMNS('^s$')) FROM {source}{where} ;;
     SELECT upper(ai_query('chat', s)), {call} || '' FROM t ;;
     SELECT * EXCLUDE (j, un, m), {call} AS r FROM {source}{where} ORDER BY {ids} LIMIT 4 ;;
@@ -139,7 +140,9 @@ FORMS = {
     CREATE TABLE made (n, a) AS SELECT {a}id, {call} FROM {source}{where} ;;
     CREATE TABLE IF NOT EXISTS made AS SELECT {call} AS a FROM {source}{where} ;;
     CREATE TABLE made AS ({pair}) UNION ALL ({pair}) ;; CREATE TABLE made AS {combined} ;;
-    CREATE TABLE made AS {special}
+    CREATE TABLE made AS {special} ;;
+    COPY ({pair}) TO 'copied.csv' ;; COPY ({combined}) TO 'copied.csv' (FORMAT csv, DELIMITER '|') ;;
+    COPY (SELECT {call}, {num}, {text} FROM {source}{where}) TO 'copied.csv' (HEADER)
     """),
     "change": templates(r"""
     UPDATE w SET s = {of_w} WHERE {where_w}{returning} ;; UPDATE w SET s = {of_w}, k = length({of_w}), value = .5 ;;
@@ -193,7 +196,7 @@ _LEAVES = {
 
 
 class Statement(NamedTuple):
-    """A statement. `ordered`: its rows have an order. `writes`: it changes `w`, or creates `made`."""
+    """A statement. `ordered`: its rows have an order. `writes`: it changes `w`, or creates `made` or `copied.csv`."""
 
     sql: str
     ordered: bool
@@ -298,7 +301,7 @@ def statement(seed: int) -> Statement:
     sql = writer.statement()
     while "ai_query" not in sql.lower():
         sql = writer.statement()
-    writes = sql.startswith(("INSERT", "CREATE", "UPDATE", "DELETE", "MERGE")) or "INSERT INTO w" in sql
+    writes = sql.startswith(("INSERT", "CREATE", "UPDATE", "DELETE", "MERGE", "COPY")) or "INSERT INTO w" in sql
     ordered = not writes and "ORDER BY" in sql.rpartition(")")[2]
     if writer.random.random() < 0.3:
         sql = _with_comments(sql, writer.random)

@@ -126,6 +126,11 @@ class Pair:
         self.transport.asked.clear()
         return _outcome(lambda: list(self.session.stream(sql)), _of_batches)
 
+    def contents(self, sql: str) -> tuple[Outcome, Outcome]:
+        """What a query without a call gives: with the session, and with plain DuckDB."""
+        ours, theirs = (_outcome(lambda con=con: con.sql(sql)) for con in (self.session.con, self.plain))
+        return ours.unordered(), theirs.unordered()
+
     @property
     def asked(self) -> list[str]:
         """The requests since the last statement began, oldest first."""

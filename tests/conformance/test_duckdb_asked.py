@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -291,13 +292,12 @@ def test_a_statement_asks_what_its_result_needs(pair: Pair, folder: Path, name: 
     asked = list(pair.asked)
     assert not found.error or len(asked) <= ENOUGH, f"asked more than {ENOUGH}"
     assert not found.error, found.error
-    if case.after:
-        found = _read(pair, text(case.after, "ours"))
     for_plain = re.sub(r", (failOnError => false\)\.result|returnType => 'STRING'\))", ")", case.sql)
     expected = pair.of_plain(text(case.full or for_plain, "plain"))
     assert not expected.error, expected.error
     if case.after:
-        expected = pair.of_plain(text(case.after, "plain"))
+        found, _ = pair.contents(text(case.after, "ours"))
+        _, expected = pair.contents(text(case.after, "plain"))
     _compare(case, found, expected)
     needed = (
         case.needed
@@ -308,19 +308,13 @@ def test_a_statement_asks_what_its_result_needs(pair: Pair, folder: Path, name: 
     assert len(asked) == needed
 
 
-def _read(pair: Pair, sql: str) -> Outcome:
-    relation = pair.session.con.sql(sql)
-    rows = tuple(map(repr, relation.fetchall()))
-    return Outcome(tuple(relation.columns), tuple(map(str, relation.types)), rows)
-
-
 def _compare(case: Case, found: Outcome, expected: Outcome) -> None:
     assert (found.columns, found.types) == (expected.columns, expected.types)
     if case.full:
         assert set(found.rows) <= set(expected.rows)
     elif case.seen:
         place, prompt = found.columns.index("answer"), found.columns.index("prompt")
-        rows = [eval(row) for row in found.rows]
+        rows = [literal_eval(row) for row in found.rows]
         assert [row[place] for row in rows] == [answer_to(row[prompt]) for row in rows]
         assert len(rows) == len(expected.rows)
     elif "ORDER BY" in case.sql.rpartition(")")[2] and not case.after:

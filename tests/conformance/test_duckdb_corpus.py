@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import duckdb
 import pytest
 
-from tests.conformance.side_by_side import Outcome, Pair, literal, open_pair
+from tests.conformance.side_by_side import Pair, literal, open_pair
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -198,7 +198,7 @@ def _difference(pair: Pair, form: Form, batch: Sequence[Example]) -> tuple[str, 
         if found.error:
             return found.error, False
         if form.after:
-            expected, found = pair.of_plain(form.after), _of(pair.session.con, form.after)
+            found, expected = pair.contents(form.after)
         for part in ("columns", "types", "rows"):
             theirs, ours = getattr(expected.unordered(), part), getattr(found.unordered(), part)
             if theirs != ours:
@@ -210,12 +210,6 @@ def _difference(pair: Pair, form: Form, batch: Sequence[Example]) -> tuple[str, 
     finally:
         if form.before and form.before(batch) == "BEGIN":
             pair.both("ROLLBACK")
-
-
-def _of(con: duckdb.DuckDBPyConnection, sql: str) -> Outcome:
-    relation = con.sql(sql)
-    rows = tuple(map(repr, relation.fetchall()))
-    return Outcome(tuple(relation.columns), tuple(map(str, relation.types)), rows)
 
 
 def _first_different(ours: Sequence[str], theirs: Sequence[str]) -> str:

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import duckdb
 import pytest
 
 from tests.conformance.duckdb_statements import Statement, statement
@@ -46,8 +45,8 @@ class Mismatch(NamedTuple):
 class Fuzzer:
     """A pair that is opened anew after an internal error, which leaves a database unusable."""
 
-    def __init__(self, open_one: Callable[[], Pair]) -> None:
-        self._open = open_one
+    def __init__(self, open_one: Callable[[], Pair], folder: Path) -> None:
+        self._open, self._folder = open_one, folder
         self.pair = open_one()
 
     def mismatch(self, seed: int) -> Mismatch | None:
@@ -63,8 +62,10 @@ class Fuzzer:
         if made.writes and in_transaction:
             pair.both("BEGIN")
         stream = stream and not made.writes
-        theirs = (pair.of_plain_stream if stream else pair.of_plain)(made.sql)
-        ours = (pair.of_stream if stream else pair.of_session)(made.sql)
+        for copied in self._folder.iterdir():
+            copied.unlink()
+        theirs = (pair.of_plain_stream if stream else pair.of_plain)(self._sql(made, "theirs"))
+        ours = (pair.of_stream if stream else pair.of_session)(self._sql(made, "ours"))
         try:
             if _kind(theirs) in ("InternalException", "FatalException"):
                 self.pair = self._open()
@@ -76,6 +77,9 @@ class Fuzzer:
         finally:
             if self.pair is pair and made.writes and in_transaction:
                 pair.both("ROLLBACK")
+
+    def _sql(self, made: Statement, side: str) -> str:
+        return made.sql.replace("copied.csv", str(self._folder / side))
 
     def _compared(self, made: Statement, theirs: Outcome, ours: Outcome) -> tuple[str, str] | None:
         pair = self.pair
@@ -99,17 +103,20 @@ class Fuzzer:
                 return "types", f"{_shortened(ours.types)} in place of {_shortened(theirs.types)}"
             if ours.rows != theirs.rows:
                 return "rows", f"{_shortened(ours.rows)} in place of {_shortened(theirs.rows)}"
-        if made.writes and (changed := self._tables()) is not None:
+        if made.writes and (changed := self._changed()) is not None:
             return changed
         return self._asked(made.sql)
 
-    def _tables(self) -> tuple[str, str] | None:
-        """Whether the tables are the same on both sides."""
-        for table in ("w", "made"):
-            ours, theirs = (_contents(con, table) for con in (self.pair.session.con, self.pair.plain))
+    def _changed(self) -> tuple[str, str] | None:
+        """What was written differently, if anything."""
+        is_made = "FROM duckdb_tables() SELECT table_name WHERE table_name = 'made'"
+        for read in ("FROM w", is_made, *(["FROM made"] if self.pair.plain.execute(is_made).fetchall() else [])):
+            ours, theirs = self.pair.contents(read)
             if ours != theirs:
-                return "tables", f"{table}: {_shortened(ours)} in place of {_shortened(theirs)}"
-        return None
+                return "tables", f"{_shortened(ours)} in place of {_shortened(theirs)}"
+        files = [self._folder / "ours", self._folder / "theirs"]
+        copies = [sorted(file.read_text().splitlines()) if file.exists() else [] for file in files]
+        return None if copies[0] == copies[1] else ("copy", f"{copies[0]} in place of {copies[1]}")
 
     def _asked(self, sql: str) -> tuple[str, str] | None:
         asked, evaluated = self.pair.asked, self.pair.evaluated
@@ -122,14 +129,6 @@ class Fuzzer:
 
 def _kind(outcome: Outcome) -> str:
     return outcome.error.partition(":")[0]
-
-
-def _contents(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    if not con.execute(f"FROM duckdb_tables() WHERE table_name = '{table}'").fetchall():
-        return []
-    relation = con.sql(f"FROM {table}")
-    types = [f"{name} {kind}" for name, kind in zip(relation.columns, relation.types, strict=True)]
-    return types + sorted(map(repr, relation.fetchall()))
 
 
 def _shortened(value: object) -> str:
@@ -145,7 +144,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, 
             pair.both(SCHEMA)
             return pair
 
-        yield Fuzzer(open_one)
+        yield Fuzzer(open_one, tmp_path_factory.mktemp("copied"))
 
 
 @pytest.mark.parametrize("start", range(FIRST, FIRST + EXAMPLES, AT_ONCE))
