@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import duckdb
 import pytest
 
 from tests.conformance.duckdb_statements import Statement, statement
@@ -94,41 +95,64 @@ class Fuzzer:
         if ours.error:
             return "error", ours.error
         # What DuckDB counts is no result of a statement, and a stream of no rows tells no names.
-        if (not made.writes or "RETURNING" in made.sql) and (ours.columns or theirs.rows):
-            if not made.ordered:
-                ours, theirs = ours.unordered(), theirs.unordered()
-            if not same_names(ours.columns, theirs.columns):
-                return "columns", f"{_shortened(ours.columns)} in place of {_shortened(theirs.columns)}"
-            if ours.types != theirs.types:
-                return "types", f"{_shortened(ours.types)} in place of {_shortened(theirs.types)}"
-            if ours.rows != theirs.rows:
-                return "rows", f"{_shortened(ours.rows)} in place of {_shortened(theirs.rows)}"
-        if made.writes and (changed := self._changed()) is not None:
-            return changed
-        return self._asked(made.sql)
+        shown = (not made.writes or "RETURNING" in made.sql) and (ours.columns or theirs.rows)
+        results = [(ours, theirs)] if shown else []
+        if not made.ordered:
+            results = [(a.unordered(), b.unordered()) for a, b in results]
+        if made.writes:
+            results += self._written()
+        where = " written" if made.writes else ""
+        for a, b in results:
+            if a.rows != b.rows:
+                return f"rows{where}", _in_place_of(a.rows, b.rows)
+            if a.types != b.types:
+                return f"types{where}", _in_place_of(a.types, b.types)
+        if (asked := self._asked_in_vain(made.sql)) is not None:
+            return asked
+        for a, b in results:  # at last, so that a wrong name hides no wrong row
+            if not same_names(a.columns, b.columns):
+                return f"columns{where}", _in_place_of(a.columns, b.columns)
+        return None
 
-    def _changed(self) -> tuple[str, str] | None:
-        """What was written differently, if anything."""
+    def _written(self) -> list[tuple[Outcome, Outcome]]:
+        """Tables and files after a statement that writes: with the session, and with plain DuckDB."""
         is_made = "FROM duckdb_tables() SELECT table_name WHERE table_name = 'made'"
-        for read in ("FROM w", is_made, *(["FROM made"] if self.pair.plain.execute(is_made).fetchall() else [])):
-            ours, theirs = self.pair.contents(read)
-            if ours != theirs:
-                return "tables", f"{_shortened(ours)} in place of {_shortened(theirs)}"
+        there = self.pair.contents(is_made)
+        tables = ["w", "made"] if all(side.rows for side in there) else ["w"]
         files = [self._folder / "ours", self._folder / "theirs"]
-        copies = [sorted(file.read_text().splitlines()) if file.exists() else [] for file in files]
-        return None if copies[0] == copies[1] else ("copy", f"{copies[0]} in place of {copies[1]}")
+        copies = [_of_file(file) for file in files]
+        return [there, *(self.pair.contents(f"FROM {table}") for table in tables), (copies[0], copies[1])]
 
-    def _asked(self, sql: str) -> tuple[str, str] | None:
-        asked, evaluated = self.pair.asked, self.pair.evaluated
+    def _asked_in_vain(self, sql: str) -> tuple[str, str] | None:
+        """Requests that came twice, or that plain DuckDB did not evaluate the function for."""
+        asked, evaluated = self.pair.asked, set(self.pair.evaluated)
         if len(asked) != len(set(asked)):
             return "asked twice", _shortened(sorted(asked))
-        # Calls on literals are evaluated by DuckDB while it plans, or never.
-        extra = [prompt for prompt in set(asked) - evaluated if prompt not in sql]
+        extra = set(asked) - evaluated
+        if extra and self._evaluates_while_planning(sql):
+            return None
         return ("asked in vain", _shortened(extra)) if extra else None
+
+    def _evaluates_while_planning(self, sql: str) -> bool:
+        """Whether DuckDB evaluates a call on a literal while it plans, and so may see that no row passes."""
+        self.pair.evaluated.clear()
+        with suppress(duckdb.Error):
+            self.pair.plain.execute(f"EXPLAIN {sql}")
+        return bool(self.pair.evaluated)
 
 
 def _kind(outcome: Outcome) -> str:
     return outcome.error.partition(":")[0]
+
+
+def _of_file(path: Path) -> Outcome:
+    """A CSV file, whose first line has the names."""
+    names, *rows = path.read_text().splitlines() if path.exists() else [""]
+    return Outcome((names,), rows=tuple(sorted(rows)))
+
+
+def _in_place_of(ours: object, theirs: object) -> str:
+    return f"{_shortened(ours)} in place of {_shortened(theirs)}"
 
 
 def _shortened(value: object) -> str:
