@@ -157,7 +157,7 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
         "SELECT ai_query('chat', 'max ' || max(price)) AS answer FROM {p} GROUP BY cat ORDER BY min(id) LIMIT 3"
     ),
     "group by all": Case(
-        "SELECT cat, ai_query('chat', 'n ' || count(*)) AS answer FROM {p} GROUP BY ALL ORDER BY ALL LIMIT 3"
+        "SELECT cat, ai_query('chat', 'n ' || count(*)) AS answer FROM {p} GROUP BY ALL ORDER BY cat LIMIT 3"
     ),
     "having": Case("SELECT cat FROM {p} GROUP BY cat HAVING ai_query('chat', 'n ' || count(*)) <> 'no'", 20),
     "having over avg": Case(

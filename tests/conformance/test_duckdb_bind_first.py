@@ -29,7 +29,6 @@ TABLES = """
 CREATE TABLE t AS SELECT i AS id, 'body ' || i AS body, DATE '2024-01-01' + i::INTEGER AS d FROM range(5) AS r(i);
 CREATE TABLE w (id BIGINT, answer VARCHAR);
 CREATE TABLE wide (id BIGINT, answer VARCHAR, more INTEGER NOT NULL);
-CREATE TABLE numbers (id BIGINT, n INTEGER[]);
 CREATE TABLE computed (id BIGINT, twice BIGINT GENERATED ALWAYS AS (id * 2));
 CREATE VIEW seen AS FROM t;
 CREATE TYPE mood AS ENUM ('sad', 'happy')
@@ -84,13 +83,11 @@ STATEMENTS = {
     "plus a date": f"SELECT {CALL} + DATE '2020-01-01' FROM t",
     "plus an interval": f"SELECT {CALL} + INTERVAL 1 DAY FROM t",
     "sum": f"SELECT sum({CALL}) FROM t",
-    "compared with a list": f"SELECT id FROM t WHERE {CALL} = [1]",
     "not a boolean": f"SELECT {CALL} FROM t WHERE d",
     "field of a text": f"SELECT ({CALL}).field FROM t",
     "too many arguments": f"SELECT upper(body, 1), {CALL} FROM t",
     "too few arguments": f"SELECT replace({CALL}) FROM t",
     "columns of a set operation": f"SELECT id, {CALL} FROM t UNION ALL SELECT 1",
-    "types of a set operation": f"SELECT {CALL} AS a FROM t UNION ALL SELECT [1]",
     "columns of a subquery": f"SELECT {CALL} FROM t WHERE id IN (SELECT id, d FROM t)",
     "columns of a derived table": f"SELECT * FROM (SELECT id, {CALL} FROM t) AS x(a, b, c)",
     "aggregate in where": f"SELECT {CALL} FROM t WHERE count(*) > 1",
@@ -103,7 +100,6 @@ STATEMENTS = {
     "duplicate alias": f"SELECT body, {CALL} FROM t, t",
     "positional join of nothing": f"SELECT {CALL} FROM t POSITIONAL JOIN nope",
     "limit of a text": f"SELECT {CALL} FROM t LIMIT 'x'",
-    "pivot on": f"PIVOT (SELECT id, {CALL} AS a FROM t) ON a USING nope(id)",
     "unpivot": f"UNPIVOT (SELECT id, {CALL} AS a FROM t) ON nope",
     # What is written, and where.
     "insert into nothing": f"INSERT INTO nope SELECT id, {CALL} FROM t",
@@ -115,7 +111,6 @@ STATEMENTS = {
     "insert a column twice": f"INSERT INTO w (id, id) SELECT id, {CALL} FROM t",
     "insert by name": f"INSERT INTO w BY NAME SELECT id, {CALL} AS nope FROM t",
     "insert into a view": f"INSERT INTO seen SELECT id, {CALL}, d FROM t",
-    "insert a wrong type": f"INSERT INTO numbers SELECT id, {{'a': {CALL}}} FROM t",
     "insert into a computed column": f"INSERT INTO computed (id, twice) SELECT id, length({CALL}) FROM t",
     "insert values": "INSERT INTO w VALUES (1, ai_query('chat', 'x'), 3)",
     "insert values of different lengths": "INSERT INTO w VALUES (1, ai_query('chat', 'x')), (1)",
@@ -167,7 +162,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, st
         made.both(TABLES)
         for name, con in (("plain", made.plain), ("ours", made.session.con)):
             with duckdb.connect(str(folder / f"{name}.db")) as locked:
-                locked.execute("CREATE TABLE t AS SELECT 1 AS id, 'x' AS body")
+                locked.execute("CREATE TABLE t AS SELECT i AS id, 'body ' || i AS body FROM range(5) AS r(i)")
             con.execute(f"ATTACH '{folder / name}.db' AS locked (READ_ONLY)")
         yield made
 

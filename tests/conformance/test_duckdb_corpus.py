@@ -269,9 +269,11 @@ def test_what_duckdb_refuses_is_refused_before_any_call(pair: Pair) -> None:
     wrong = {}
     for example in EXAMPLES:
         if example.kind == "refused":
-            found = pair.of_session(f"SELECT {example.sql} AS e, ai_query('chat', 'p ' || i) FROM examples")
-            if not found.error or pair.asked:
-                wrong[example.sql] = (found, len(pair.asked))
+            sql = f"SELECT {example.sql} AS e, ai_query('chat', 'p ' || i) FROM examples"
+            expected, found = pair.of_plain(sql), pair.of_session(sql)
+            # A few have a result that Python cannot hold.
+            if not found.error or set(pair.asked) - pair.evaluated:
+                wrong[example.sql] = (found, expected, len(pair.asked))
     assert not wrong
 
 
