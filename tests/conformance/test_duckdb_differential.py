@@ -10,24 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
-import orjson
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
-import aiq
-from aiq.config.load import load_config
-from aiq.gateway import Gateway
-from aiq.ledger.answers import AnswerStore
-from aiq.ledger.ledger import Ledger
-from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.request import Caller
+from tests.conformance.side_by_side import Pair, open_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,13 +26,7 @@ if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
 EXAMPLES = int(os.environ.get("AIQ_FUZZ_EXAMPLES", "300"))
-ANSWERS = ("yes", "no", "red", "blue", "7")
 TABLES = ("t", "u")
-
-
-def answer_to(prompt: str) -> str:
-    """One of a few words, so that answers meet in joins and groups."""
-    return ANSWERS[blake2b(prompt.encode(), digest_size=2).digest()[0] % len(ANSWERS)]
 
 
 _CONSTANT = re.compile(r"(\(|, |SELECT |THEN |ELSE )'(?!chat|blue|red', 'blue)")
@@ -49,74 +34,10 @@ _CONSTANT = re.compile(r"(\(|, |SELECT |THEN |ELSE )'(?!chat|blue|red', 'blue)")
 any row, and may see that no row passes."""
 
 
-class WordTransport:
-    """A provider in this process: answers at once, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        prompt = orjson.loads(request.body)["messages"][-1]["content"]
-        self.asked.append(prompt)
-        choice = {"index": 0, "message": {"role": "assistant", "content": answer_to(prompt)}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
-        return HttpResponse(200, {"content-type": "application/json"}.get, orjson.dumps(body))
-
-    async def close(self) -> None:
-        return None
-
-
-class Pair:
-    """The same tables in a session and in plain DuckDB, where `ai_query` is a function of the same answers."""
-
-    def __init__(self, session: aiq.Session, transport: WordTransport) -> None:
-        self.session, self.transport, self.plain = session, transport, duckdb.connect()
-        self.evaluated: set[str] = set()
-        self.plain.create_function(
-            "ai_query", self._answers, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow", null_handling="special"
-        )
-        for con in (session.con, self.plain):
-            con.execute("SET threads = 1")
-
-    def _answers(self, _: pa.ChunkedArray, prompts: pa.ChunkedArray) -> pa.Array:
-        texts = prompts.to_pylist()
-        self.evaluated.update(text for text in texts if text is not None)
-        return pa.array([None if text is None else answer_to(text) for text in texts], pa.string())
-
-    def load(self, tables: dict[str, list[tuple[int | None, str | None]]]) -> None:
-        """Tables of a number `k` and a text `s`, with a number `id` from 0 in front."""
-        texts = []
-        for name, rows in tables.items():
-            values = [f"({i}, {'NULL' if k is None else k}, {_literal(s)})" for i, (k, s) in enumerate(rows)]
-            texts.append(f"CREATE OR REPLACE TABLE {name} (id INT, k INT, s VARCHAR)")
-            texts += [f"INSERT INTO {name} VALUES {', '.join(values)}"] if rows else []
-        for con in (self.session.con, self.plain):
-            con.execute("; ".join(texts))
-
-
-def _literal(text: str | None) -> str:
-    return "NULL" if text is None else f"'{text}'"
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
-    folder = tmp_path_factory.mktemp("differential")
-    make_conf(folder / "conf", "http://127.0.0.1:9").endpoint(
-        "chat", gateway={"usage_tracking_config": {"enabled": False}}
-    )
-    config = load_config(folder / "conf", folder / "home")
-    ledger = Ledger.open(folder / "home")
-    transport = WordTransport()
-    answers = AnswerStore.open(folder / "home")
-    gateway = Gateway(config, ledger, transport=transport, answers=answers)
-    with aiq.Session(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
-        made = Pair(session, transport)
+    with open_pair(tmp_path_factory.mktemp("differential"), make_conf) as made:
         yield made
-        made.plain.remove_function("ai_query")  # or the connection and its function keep each other alive for ever
-        made.plain.close()
-    answers.close()
-    ledger.close()
 
 
 # The grammar. Every expression is total: it raises no error whatever the values are.

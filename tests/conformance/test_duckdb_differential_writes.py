@@ -12,12 +12,12 @@ import duckdb
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from tests.conformance.side_by_side import Pair
 from tests.conformance.test_duckdb_differential import (
     _CONSTANT,
     EXAMPLES,
     FUZZ,
     ROWS,
-    Pair,
     Scope,
     conditions,
     pair,
