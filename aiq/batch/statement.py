@@ -97,7 +97,8 @@ class Statement:
     ) -> list[Any]:
         """The values of some texts, in order: what the session knows of this kind of call, and the others by `ask`."""
         run = self.running
-        if self._kept is None or (run is not None and not run.frozen < stage <= run.stage):
+        active = run is None or run.frozen < stage <= run.stage
+        if self._kept is None or (not active and (endpoint, kind) not in self._texts):
             return ask(texts)
         if (endpoint, kind) not in self._texts:
             with self._lock:
@@ -106,7 +107,7 @@ class Statement:
         known = self._texts[endpoint, kind]
         if known is None:
             return ask(texts)
-        values, found = known.values(texts, ask)
+        values, found = known.values(texts, ask, take=active)
         with self._lock:
             self._raise_if_stopped()
             if run is not None:

@@ -66,9 +66,17 @@ class KnownTexts:
         self._used: set[int] = set()
         self._own: set[int] = set()
 
-    def values(self, texts: list[str], ask: Callable[[list[str]], list[Any]]) -> tuple[list[Any], int]:
-        """The values of some texts, in order, and how many were known; `ask` is called for the others."""
+    def values(
+        self, texts: list[str], ask: Callable[[list[str]], list[Any]], *, take: bool = True
+    ) -> tuple[list[Any], int]:
+        """The values of some texts, in order, and how many were known; `ask` is called for the others.
+
+        Without `take`, only those are known that the statement has used before.
+        """
         places = list(map(self._texts.places.get, texts))
+        if not take:
+            before = self._used | self._own
+            places = [place if place in before else None for place in places]
         known = self._texts.values
         if None not in places:
             self._used.update(places)  # type: ignore[arg-type]
@@ -76,7 +84,8 @@ class KnownTexts:
         fresh = [text for text, place in zip(texts, places, strict=True) if place is None]
         self._used.update(place for place in places if place is not None)
         asked = ask(fresh)
-        self._own.update(self._session.add(self._texts, fresh, asked))
+        if take:
+            self._own.update(self._session.add(self._texts, fresh, asked))
         rest = iter(asked)
         return [next(rest) if place is None else known[place] for place in places], len(texts) - len(fresh)
 

@@ -168,12 +168,13 @@ def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
 
 
 def table_exists(con: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> bool:
-    """Whether there is a table of this name, with the names before it that were given; never ends a transaction."""
+    """Whether there is a table or view of this name, with the names before it that were given; never ends a transaction."""
     *within, name = table
-    place = "AND (database_name IN (current_database(), 'temp') OR $2 <> [])"
     found = con.execute(
-        "FROM duckdb_tables() WHERE lower(table_name) = $1 "
-        f"AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) {place}",
+        "SELECT 1 FROM (SELECT database_name, schema_name, table_name AS name FROM duckdb_tables() UNION ALL "
+        "SELECT database_name, schema_name, view_name FROM duckdb_views()) WHERE lower(name) = $1 "
+        "AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) "
+        "AND (database_name IN (current_database(), 'temp') OR $2 <> [])",
         {"1": name.lower(), "2": [each.lower() for each in within]},
     )
     return bool(found.fetchall())

@@ -11,6 +11,7 @@ import duckdb
 from aiq.plan import tree
 
 _CALL = re.compile(r"\"?__aiq_[0-9a-f]{12}\"?\((\d+), ")
+_EXPLAINED = 'statement of type "EXPLAIN"'
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
 
 
@@ -65,10 +66,12 @@ def error_in_users_words(
     The place in the text is kept where it is one in the text as written.
     """
     message = str(error)
+    if _EXPLAINED in message:  # a read-only database names what it refuses
+        message = message.replace(_EXPLAINED, f'statement of type "{tree.kind_of(written)}"')
     said = in_users_words(_PLACE.sub("", message), calls)
     own = bind() if bind is not None else None
     if own is not None and _first_line(_PLACE.sub("", str(own))) == _first_line(said):
-        return _like(error, _in_text(str(own), written).replace("$aiq_", "$"))
+        return _like(error, in_users_words(_in_text(str(own), written), calls))
     return _like(error, in_users_words(_in_text(message, written), calls))
 
 

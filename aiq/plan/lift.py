@@ -164,7 +164,7 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
 def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted | NotLifted:
     """The plan of a statement that is a query, or has one."""
     ruled = query.copy()
-    if how.rules and columns is not None and picks_rows(query.node):
+    if how.rules and columns is not None and any(picks_rows(node) for node in nodes(query.node)):
         higher = raised(query, how.describe, how.volatile)
         text = higher.text()
         if text is not None and _alike(how.describe(text), columns):

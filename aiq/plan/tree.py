@@ -76,6 +76,12 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
     return Query(around["node"], around)
 
 
+def kind_of(text: str) -> str:
+    """What DuckDB calls a statement of this kind: SELECT, INSERT, ..."""
+    found = _reader().extract_statements(text)
+    return found[0].type.name if found else ""
+
+
 def expression(text: str, **parts: Node) -> Node:
     """The tree of an expression. A column called as one of `parts` stands for it: `expression("NOT a", a=node)`."""
     found = copied(_template(text))
