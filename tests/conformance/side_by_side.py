@@ -111,6 +111,10 @@ class Pair:
         self.evaluated.clear()
         return _outcome(lambda: self.plain.sql(sql))
 
+    def error_of_plain(self, sql: str) -> str:
+        """What plain DuckDB says of a statement that it refuses, with the place: a relation leaves that out."""
+        return _outcome(lambda: self.plain.execute(sql).fetchall(), lambda _: Outcome()).error
+
     def of_session(self, sql: str) -> Outcome:
         """What the session gives. `asked` then has the requests of this statement alone."""
         self.transport.asked.clear()

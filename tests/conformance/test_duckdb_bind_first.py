@@ -193,7 +193,7 @@ def test_an_error_of_binding_has_no_name_of_ours(pair: Pair, name: str) -> None:
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_an_error_of_binding_is_said_in_duckdbs_words(pair: Pair, name: str) -> None:
-    expected, found = pair.of_plain(STATEMENTS[name]).error, pair.of_session(STATEMENTS[name]).error
+    expected, found = pair.error_of_plain(STATEMENTS[name]), pair.of_session(STATEMENTS[name]).error
     assert _said(found) == _said(expected)
 
 
