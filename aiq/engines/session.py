@@ -23,6 +23,7 @@ from aiq.batch.texts import SessionTexts
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
+from aiq.engines.has_rows import has_rows
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
 from aiq.engines.plain import register_plain
@@ -31,6 +32,7 @@ from aiq.engines.progress import shown_progress
 from aiq.engines.recall import Recall
 from aiq.engines.results import Results
 from aiq.engines.run import Runner
+from aiq.engines.script import split
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
@@ -228,9 +230,12 @@ class Session:
 
     def _pass_through(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         values = used(self.con, prepared.text, prepared.values)
-        relation: duckdb.DuckDBPyRelation | None = call_seeing(
-            prepared.variables, self.con.sql, prepared.text, params=values
-        )
+        text = prepared.text
+        if ";" in text:  # a relation over text with a semicolon takes no further step
+            text = "".join(split(text))
+        relation: duckdb.DuckDBPyRelation | None = call_seeing(prepared.variables, self.con.sql, text, params=values)
+        if relation is None or not has_rows(self.con, text, relation.columns, relation):
+            return None
         return relation
 
     def _explained(self, error: Exception, statement: Statement) -> BaseException:
