@@ -106,6 +106,7 @@ class Session:
         Columns: aiq/engines/explain.py; tokens, US dollars, seconds. Makes no call and changes nothing. Raises what
         `sql` raises before any call.
         """
+        self.gateway.refresh()
         asked = question(text) or Question(text, False)
         return self.con.from_arrow(explain(self, asked.text, params, dialect or self._dialect).table())
 
@@ -210,7 +211,9 @@ class Session:
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def close(self) -> None:
-        """Commits the ledger and closes the connection, if this session opened it."""
+        """Commits the ledger and closes the connection, if this session opened it. In a forked process: nothing."""
+        if self.gateway.is_inherited:
+            return
         self._preparation.commit()
         if self._owns:
             self.con.close()
