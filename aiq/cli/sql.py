@@ -158,12 +158,14 @@ def _write(result: DuckDBPyRelation, kind: Format, path: str) -> None:
 
 def _with_json_for_nested(result: DuckDBPyRelation) -> DuckDBPyRelation:
     """Structs, lists and maps as JSON text, which other programs can read."""
-    nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in result.types]
+    nested = [kind.id in ("struct", "tuple", "list", "array", "map", "union") for kind in result.types]
     if not any(nested):
         return result
     names = ['"' + name.replace('"', '""') + '"' for name in result.columns]
-    parts = [f"to_json({name}) AS {name}" if is_nested else name for name, is_nested in zip(names, nested, strict=True)]
-    return result.project(", ".join(parts))
+    values = [
+        f"to_json(#{i})" if is_nested else f"#{i}" for i, is_nested in enumerate(nested, 1)
+    ]  # two may have one name
+    return result.project(", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True)))
 
 
 def _write_json(result: DuckDBPyRelation, path: str) -> None:
@@ -173,7 +175,9 @@ def _write_json(result: DuckDBPyRelation, path: str) -> None:
     import pyarrow as pa
 
     names = [json.dumps(name, ensure_ascii=False) for name in result.columns]
-    rows = result.project("to_json(COLUMNS(*))::VARCHAR")
+    # DuckDB does not evaluate what to_json takes from a column of type NULL, such as error('words').
+    values = [f"#{i}" if kind.id == "null" else f"to_json(#{i})" for i, kind in enumerate(result.types, 1)]
+    rows = result.project(", ".join(f"{value}::VARCHAR" for value in values))
 
     def value(text: str | None) -> str:
         if text is None:

@@ -64,6 +64,24 @@ def test_a_failed_statement_leaves_the_old_file_alone(run: Run, folder: Path) ->
     )
 
 
+@pytest.mark.parametrize("format", ["table", "json", "csv"])
+@pytest.mark.parametrize("script", ["SELECT error('boom') AS a", "SELECT error('boom') AS a; SELECT 1 AS a"])
+def test_a_query_that_fails_when_its_rows_are_read_fails_in_every_format(run: Run, script: str, format: str) -> None:
+    done = run("sql", script, "--format", format)
+    assert (done.returncode, "boom" in done.stderr, done.stdout) == (1, True, "")
+
+
+def test_columns_of_one_name_keep_their_values_in_every_format(run: Run, folder: Path) -> None:
+    query = "SELECT [1] AS a, 2 AS a"
+    assert run("sql", query, "--format", "json").stdout == '[\n  {"a": [1], "a": 2}\n]\n'
+    assert run("sql", query, "--format", "csv").stdout.splitlines()[1] == "[1],2"
+
+
+def test_a_terminal_that_cannot_show_a_character_shows_another(run: Run) -> None:
+    done = run("sql", "SELECT 'é' AS x", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr, "?" in done.stdout) == (0, "", True)
+
+
 def test_several_statements_of_standard_input_run_one_by_one(run: Run) -> None:
     script = (
         "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; here\nINSERT INTO t VALUES ('c');\n;SELECT x FROM t ORDER BY x;"
