@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
@@ -118,6 +120,15 @@ class Session:
         Where an answer decides on more than its own row (WHERE, ORDER BY, aggregates), the statement is finished
         first. Between batches the connection may be used; whoever stops reading stops the statement. Raises as `sql`.
         """
+        rows = self._stream(text, params, dialect, batch_rows)
+        close = partial(_close_unfinished, weakref.ref(rows))
+        atexit.register(close)  # after the ledger's own, so that it comes first: the statement ends, then the ledger
+        weakref.finalize(rows, atexit.unregister, close).atexit = False
+        return rows
+
+    def _stream(
+        self, text: str, params: Parameters, dialect: str | None, batch_rows: int
+    ) -> Generator[pa.RecordBatch, None, None]:
         self.gateway.refresh()
         statement = self._statement_for(text)
         well = False
@@ -248,6 +259,11 @@ class Session:
         if isinstance(error, duckdb.InterruptException) or statement.stopped:
             return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
         return error
+
+
+def _close_unfinished(rows: weakref.ref[Generator[pa.RecordBatch, None, None]]) -> None:
+    if (unfinished := rows()) is not None:
+        unfinished.close()
 
 
 def is_spark(target: object) -> TypeGuard[SparkSession]:
