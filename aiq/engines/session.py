@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
-import itertools
 import os
-import re
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -48,12 +46,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from aiq.engines.spark.session import Session as OnSpark
-
-KEPT_RESULTS = 32
-_numbers = itertools.count(1)
-_ANSWERING = {"EXPLAIN", "PRAGMA", "CALL", "EXECUTE"}
-_OUR_FUNCTION = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ")
-_RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 
 class Session:
