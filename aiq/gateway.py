@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import math
+import os
 import random
 import threading
 import time
@@ -29,6 +30,7 @@ from aiq.errors import (
     StatementError,
 )
 from aiq.failover import Failover
+from aiq.forked import ADVICE
 from aiq.image_fetch import ImageFetcher
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
@@ -87,9 +89,23 @@ class Gateway:
         self._book = open_book(config.settings, ledger.home, clock, sleep)
         self._routes: dict[str, Route] = {}
         self._opening = threading.Lock()
+        self._pid = os.getpid()
         self._reload, self._reloaded = reload, clock()
         self._earlier: list[Transport] = []
         self._admission = Admission(self._attempts, None if reload is None else self._superseded)
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a process that was forked from the one that opened the gateway."""
+        return self._pid != os.getpid()
+
+    def check_process(self) -> None:
+        """Raises StatementError where the gateway is inherited."""
+        if self.is_inherited:
+            raise StatementError(
+                f"this session or connection belongs to process {self._pid}, which this process was forked from; its "
+                f"database, HTTP connections and ledger cannot be used after a fork. {ADVICE}"
+            )
 
     @property
     def waiting_for_limits(self) -> int:
@@ -124,9 +140,10 @@ class Gateway:
     def open_endpoint(self, name: str) -> Endpoint:
         """Makes an endpoint ready to be asked, credentials included. Any thread but the event loop's, before `answer`.
 
-        Raises StatementError for an unknown name, SecretError for a credential that cannot be found, and ConfigError
-        for an unusable proxy or CA file.
+        Raises StatementError for an unknown name and in a forked process, SecretError for a credential that cannot be
+        found, and ConfigError for an unusable proxy or CA file.
         """
+        self.check_process()
         with self._opening:
             if self._transport is None:
                 self._transport = open_transport(self.config.settings)
@@ -146,8 +163,9 @@ class Gateway:
         """Serves new requests by the configuration as it is now. Any thread but the event loop's.
 
         Endpoints that did not change keep what they have learnt. One that cannot be opened any more (a credential that
-        is not found) is served as before, with a warning. Raises LedgerError.
+        is not found) is served as before, with a warning. Raises LedgerError, and StatementError in a forked process.
         """
+        self.check_process()
         config = self._reload() if self._reload is not None else None
         if config is None:
             return

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiq.config.endpoint import Settings
 from aiq.errors import ConfigError, ProviderError
+from aiq.forked import note_use
 from aiq.providers.base import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class PyreqwestTransport:
                 ssl.create_default_context(cafile=settings.ca_file)  # reqwest takes a file without a certificate
                 builder = builder.add_root_certificate_pem(Path(settings.ca_file).read_bytes())
             self._client: pyreqwest.client.Client = builder.build()
+            note_use("pyreqwest")
         except (PyreqwestError, OSError, ValueError) as error:
             raise _unusable_settings(error) from None
         self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s

@@ -87,6 +87,7 @@ class Statement:
 
     def values(self, endpoint: str, task: Task, asks: Iterable[Ask], *, fail_fast: bool, stage: int) -> list[Any]:
         """The values of some requests, in order: asked for now, or looked up in a pass (UNKNOWN: not there yet)."""
+        self.gateway.check_process()
         run = self.running
         if run is None:
             return self.ask(endpoint, task, asks, fail_fast=fail_fast)
@@ -96,6 +97,7 @@ class Statement:
         self, endpoint: str, kind: bytes, texts: list[str], ask: Callable[[list[str]], list[Any]], *, stage: int
     ) -> list[Any]:
         """The values of some texts, in order: what the session knows of this kind of call, and the others by `ask`."""
+        self.gateway.check_process()
         run = self.running
         active = run is None or run.frozen < stage <= run.stage
         if self._kept is None or (not active and (endpoint, kind) not in self._texts):
@@ -194,8 +196,10 @@ class Statement:
     def end(self, *, well: bool) -> None:
         """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
 
-        Not on the event loop. `well` says whether it ended with a result.
+        Not on the event loop. `well` says whether it ended with a result. In a forked process: nothing.
         """
+        if self.gateway.is_inherited:  # it is not over, and one of its locks may be held for ever here
+            return
         self.cancel()
         for (endpoint, _), known in self._texts.items():
             if known is not None and (hits := known.hits):
@@ -215,6 +219,7 @@ class Statement:
 
     def wait(self, run: Pass) -> None:
         """Waits until everything that a pass asked for is answered. Raises as `ask` does."""
+        self.gateway.check_process()
         try:
             if run.wave.remaining:
                 self._wait(run.wave)

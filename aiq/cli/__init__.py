@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import TextIO
 
 from aiq.cli.app import app
@@ -17,6 +18,8 @@ from aiq.errors import AiqError, StatementCancelled
 def main() -> int:
     """Runs the command line and returns the exit code. Errors made for people are one message on standard error."""
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a character is no reason to fail
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except SystemExit as end:

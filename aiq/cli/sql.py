@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,6 @@ from aiq.cli.options import Conf, Home
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
-    from sqlglot import Token
 
 
 class Format(StrEnum):
@@ -55,8 +55,8 @@ def sql(
 ) -> None:
     """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
 
-    As table, the rows of each statement are printed. As json (one array of objects), csv or parquet, those of the
-    last statement that returns any.
+    As table, the rows of each statement are printed. As json (one array of objects), csv or parquet, and into a file,
+    those of the last statement that has rows, be they none; CREATE, INSERT, SET and the like have no rows.
     """
     kind = format or _BY_SUFFIX.get(out.suffix.lower() if out else "", Format.table)
     if kind is Format.parquet and out is None:
@@ -64,58 +64,19 @@ def sql(
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):  # found out before anything is paid
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
+    from aiq.engines.script import split
     from aiq.engines.session import connect
 
     statements = split(script, dialect.value)
     if not statements:
         raise typer.BadParameter("there is no statement", param_hint="SQL")
     with connect(db, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value) as session:
-        last: DuckDBPyRelation | None = None
-        for statement in statements:
-            result = session.sql(statement)
-            if result is None or _is_bare_success(result):
-                continue
-            last = result
-            if kind is Format.table and out is None:
-                _print_table(result)
-        if last is not None and (kind is not Format.table or out is not None):
-            _write(last, kind, out)
-
-
-def split(text: str, dialect: str = "duckdb") -> list[str]:
-    """The statements of a script, without their semicolons; what is only comments is none.
-
-    Raises StatementError where a string or comment does not end.
-    """
-    from sqlglot import TokenType
-
-    from aiq.plan.calls import tokenize
-
-    statements: list[str] = []
-    start, inside = 0, False
-    for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):
-        if token.token_type == TokenType.SEMICOLON:
-            if inside:
-                statements.append(text[start : token.start].strip())
-            start, inside = token.end + 1, False
+        results = (rows for rows in map(session.sql, statements) if rows is not None)
+        if kind is Format.table and out is None:
+            for rows in results:
+                _print_table(rows)
         else:
-            inside = True
-    if inside:
-        statements.append(text[start:].strip())
-    return statements
-
-
-def _databricks_tokens(text: str) -> list[Token]:
-    """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
-    from sqlglot.dialects.databricks import Databricks
-    from sqlglot.errors import SqlglotError
-
-    from aiq.errors import StatementError
-
-    try:
-        return list(Databricks().tokenize(text))
-    except SqlglotError as error:
-        raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None
+            _write_last(results, kind, out)
 
 
 def _read(text: str | None, file: Path | None) -> str:
@@ -125,7 +86,9 @@ def _read(text: str | None, file: Path | None) -> str:
         return _decoded(file.read_bytes(), str(file))
     if text is None and sys.stdin.isatty():
         raise typer.BadParameter("give a statement, --file, or pipe one in", param_hint="SQL")
-    return _decoded(sys.stdin.buffer.read(), "standard input") if text is None or text == "-" else text
+    if text is None or text == "-":
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    return text.removeprefix("\ufeff")  # as of "$(cat file)"
 
 
 def _decoded(data: bytes, place: str) -> str:
@@ -135,41 +98,39 @@ def _decoded(data: bytes, place: str) -> str:
         raise typer.BadParameter(f"{place} is not UTF-8 text (byte {error.start})") from None
 
 
-def _is_bare_success(result: DuckDBPyRelation) -> bool:
-    """SET, CREATE TABLE and their like answer with an empty `Success` column."""
-    return list(result.columns) == ["Success"]
-
-
 def _print_table(result: DuckDBPyRelation) -> None:
     from aiq.cli.show import console, table
 
     console().print(table(result))
 
 
-def _write(result: DuckDBPyRelation, kind: Format, out: Path | None) -> None:
-    """Rows to `out`, whole or not at all, or to standard output."""
+def _write_last(results: Iterator[DuckDBPyRelation], kind: Format, out: Path | None) -> None:
+    """The rows of the last result to `out`, whole or not at all, or to standard output.
+
+    Each is written to a file at once: a relation may read its rows later, when the statements after it have changed
+    them. Raises StatementError where there is a file to write but no result.
+    """
     import shutil
     import tempfile
 
-    folder = str(out.parent) if out is not None else None
-    descriptor, path = tempfile.mkstemp(prefix=".aiq-", dir=folder)
+    from aiq.errors import StatementError
+
+    descriptor, path = tempfile.mkstemp(prefix=".aiq-", dir=None if out is None else out.parent)
     os.close(descriptor)
     try:
-        if kind is Format.json:
-            _write_json(result, path)
-        elif kind is Format.csv:
-            _with_json_for_nested(result).write_csv(path)
-        elif kind is Format.parquet:
-            result.write_parquet(path)
-        else:
-            with open(path, "w", encoding="utf-8") as file:
-                from aiq.cli.show import console, table
-
-                console(file).print(table(result))
+        found = False
+        for result in results:
+            _write(result, kind, path)
+            found = True
         if out is None:
             with open(path, "rb") as written:
                 shutil.copyfileobj(written, sys.stdout.buffer)
             sys.stdout.flush()
+        elif not found:
+            raise StatementError(
+                f"the statements ran, but none of them has rows, so {out} is not written; end with a SELECT, or leave "
+                "out --out"
+            )
         else:
             mask = os.umask(0)
             os.umask(mask)
@@ -180,14 +141,31 @@ def _write(result: DuckDBPyRelation, kind: Format, out: Path | None) -> None:
             os.unlink(path)
 
 
+def _write(result: DuckDBPyRelation, kind: Format, path: str) -> None:
+    """Rows to a file, in the place of what it holds."""
+    if kind is Format.json:
+        _write_json(result, path)
+    elif kind is Format.csv:
+        _with_json_for_nested(result).write_csv(path)
+    elif kind is Format.parquet:
+        result.write_parquet(path)
+    else:
+        from aiq.cli.show import console, table
+
+        with open(path, "w", encoding="utf-8") as file:
+            console(file).print(table(result, more="the first {rows} rows; the others: --format csv"))
+
+
 def _with_json_for_nested(result: DuckDBPyRelation) -> DuckDBPyRelation:
     """Structs, lists and maps as JSON text, which other programs can read."""
-    nested = [kind.id in ("struct", "list", "array", "map", "union") for kind in result.types]
+    nested = [kind.id in ("struct", "tuple", "list", "array", "map", "union") for kind in result.types]
     if not any(nested):
         return result
     names = ['"' + name.replace('"', '""') + '"' for name in result.columns]
-    parts = [f"to_json({name}) AS {name}" if is_nested else name for name, is_nested in zip(names, nested, strict=True)]
-    return result.project(", ".join(parts))
+    values = [
+        f"to_json(#{i})" if is_nested else f"#{i}" for i, is_nested in enumerate(nested, 1)
+    ]  # two may have one name
+    return result.project(", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True)))
 
 
 def _write_json(result: DuckDBPyRelation, path: str) -> None:
@@ -197,7 +175,9 @@ def _write_json(result: DuckDBPyRelation, path: str) -> None:
     import pyarrow as pa
 
     names = [json.dumps(name, ensure_ascii=False) for name in result.columns]
-    rows = result.project("to_json(COLUMNS(*))::VARCHAR")
+    # DuckDB does not evaluate what to_json takes from a column of type NULL, such as error('words').
+    values = [f"#{i}" if kind.id == "null" else f"to_json(#{i})" for i, kind in enumerate(result.types, 1)]
+    rows = result.project(", ".join(f"{value}::VARCHAR" for value in values))
 
     def value(text: str | None) -> str:
         if text is None:

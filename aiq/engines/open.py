@@ -13,6 +13,7 @@ from aiq.config.endpoint import Config, Settings
 from aiq.config.load import load_config
 from aiq.config.reload import Reload
 from aiq.config.share import part_of_limits
+from aiq.forked import check_libraries
 from aiq.gateway import Gateway
 from aiq.ledger.answers import AnswerStore
 from aiq.ledger.delta import root_of
@@ -33,8 +34,10 @@ def open_gateway(
     """The gateway of a `conf` folder with the ledger of a `home` folder.
 
     Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. `parts`: how many processes there are that cannot share
-    limits; this one has its part of them. Raises ConfigError and LedgerError.
+    limits; this one has its part of them. Raises ConfigError, LedgerError, and StatementError in a forked process that
+    can have no gateway any more.
     """
+    check_libraries()
     place = Path(home or os.environ.get("AIQ_HOME") or ".aiq").expanduser().absolute()
     config = part_of_limits(load_config(conf, place), parts)
     folder = str(Path(config.folder).absolute())
@@ -115,6 +118,8 @@ def _forget_after_fork() -> None:
     """A forked child has neither the loop nor the sockets nor the spool lock of its parent."""
     global _lock
     _lock = threading.Lock()
+    for ledger in _ledgers.values():
+        ledger.release_after_fork()
     _gateways.clear()
     _ledgers.clear()
     _stores.clear()

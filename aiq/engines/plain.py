@@ -29,6 +29,7 @@ PLAIN_FUNCTION = "__aiq_query"
 PURE_PLAIN_FUNCTION = "__aiq_query_pure"
 _IDLE_S = 2.0
 _KEPT_STATEMENTS = 4
+_OTHER_MACRO = "FROM duckdb_functions() WHERE lower(function_name) = 'ai_query' AND function_type = 'macro'"
 
 _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = weakref.WeakKeyDictionary()
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
@@ -52,8 +53,11 @@ def register_plain(con: duckdb.DuckDBPyConnection, gateway: Gateway, caller: Cal
     with suppress(duckdb.Error):  # registering again replaces what is there
         con.remove_function("ai_query")
     engine.create(con, PLAIN_FUNCTION, _evaluate_plain, "VARCHAR")
-    # A cursor does not see a connection's temporary macro; it finds this function of the same name.
-    engine.create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
+    # A cursor does not see a connection's temporary macro; it finds this function of the same name, or a macro that the
+    # database has of that name: then the function cannot be made, and to try would end an open transaction.
+    if engine.Transaction(con).own or not con.execute(_OTHER_MACRO).fetchall():
+        with suppress(duckdb.CatalogException):
+            engine.create(con, "ai_query", plain.evaluate_outside, "VARCHAR")
     number = next(engine.numbers)
     _plain[con] = _plain_by_number[number] = plain
     plain._number = number

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
-import itertools
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
@@ -23,6 +23,7 @@ from aiq.batch.texts import SessionTexts
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
+from aiq.engines.has_rows import has_rows
 from aiq.engines.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.open import open_gateway
 from aiq.engines.plain import register_plain
@@ -31,6 +32,7 @@ from aiq.engines.progress import shown_progress
 from aiq.engines.recall import Recall
 from aiq.engines.results import Results
 from aiq.engines.run import Runner
+from aiq.engines.script import split
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
 from aiq.errors import StatementCancelled, StatementError
@@ -43,12 +45,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from aiq.engines.spark.session import Session as OnSpark
-
-KEPT_RESULTS = 32
-_numbers = itertools.count(1)
-_ANSWERING = {"EXPLAIN", "PRAGMA", "CALL", "EXECUTE"}
-_OUR_FUNCTION = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ")
-_RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 
 class Session:
@@ -103,6 +99,7 @@ class Session:
         Columns: aiq/engines/explain.py; tokens, US dollars, seconds. Makes no call and changes nothing. Raises what
         `sql` raises before any call.
         """
+        self.gateway.refresh()
         asked = question(text) or Question(text, False)
         return self.con.from_arrow(explain(self, asked.text, params, dialect or self._dialect).table())
 
@@ -114,6 +111,15 @@ class Session:
         Where an answer decides on more than its own row (WHERE, ORDER BY, aggregates), the statement is finished
         first. Between batches the connection may be used; whoever stops reading stops the statement. Raises as `sql`.
         """
+        rows = self._stream(text, params, dialect, batch_rows)
+        close = partial(_close_unfinished, weakref.ref(rows))
+        atexit.register(close)  # after the ledger's own, so that it comes first: the statement ends, then the ledger
+        weakref.finalize(rows, atexit.unregister, close).atexit = False
+        return rows
+
+    def _stream(
+        self, text: str, params: Parameters, dialect: str | None, batch_rows: int
+    ) -> Generator[pa.RecordBatch, None, None]:
         self.gateway.refresh()
         statement = self._statement_for(text)
         well = False
@@ -206,7 +212,9 @@ class Session:
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def close(self) -> None:
-        """Commits the ledger and closes the connection, if this session opened it."""
+        """Commits the ledger and closes the connection, if this session opened it. In a forked process: nothing."""
+        if self.gateway.is_inherited:
+            return
         self._preparation.commit()
         if self._owns:
             self.con.close()
@@ -226,9 +234,12 @@ class Session:
 
     def _pass_through(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         values = used(self.con, prepared.text, prepared.values)
-        relation: duckdb.DuckDBPyRelation | None = call_seeing(
-            prepared.variables, self.con.sql, prepared.text, params=values
-        )
+        text = prepared.text
+        if ";" in text:  # a relation over text with a semicolon takes no further step
+            text = "".join(split(text))
+        relation: duckdb.DuckDBPyRelation | None = call_seeing(prepared.variables, self.con.sql, text, params=values)
+        if relation is None or not has_rows(self.con, text, relation.columns, relation):
+            return None
         return relation
 
     def _explained(self, error: Exception, statement: Statement) -> BaseException:
@@ -238,6 +249,11 @@ class Session:
         if isinstance(error, duckdb.InterruptException) or statement.stopped:
             return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
         return error
+
+
+def _close_unfinished(rows: weakref.ref[Generator[pa.RecordBatch, None, None]]) -> None:
+    if (unfinished := rows()) is not None:
+        unfinished.close()
 
 
 def is_spark(target: object) -> TypeGuard[SparkSession]:

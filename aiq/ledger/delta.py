@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from aiq.config.endpoint import Secret, Settings
 from aiq.errors import LedgerError
+from aiq.forked import note_use
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -128,6 +129,7 @@ def open_table(path: Location, name: str) -> DeltaTable | None:
                 "no row is lost meanwhile"
             )
         return None
+    note_use("deltalake")
     try:
         return DeltaTable(path) if isinstance(path, Path) else DeltaTable(path.uri, storage_options=path.revealed())
     except TableNotFoundError:
@@ -153,6 +155,7 @@ def open_or_create(path: Location, name: str, schema: pa.Schema) -> DeltaTable:
     table = open_table(path, name)
     if table is not None:
         return _with_columns(table, schema) if name.startswith(_OWN) else table
+    note_use("deltalake")
     flat = [f.name for f in schema if not pa.types.is_nested(f.type) and f.name not in _UNSEARCHED]
     try:
         if isinstance(path, Path):

@@ -176,8 +176,11 @@ class Ledger:
     def commit(self) -> None:
         """Moves all that was recorded into the Delta tables. Raises LedgerError; nothing is lost then.
 
-        Each row arrives exactly once, also when this is interrupted anywhere and done again.
+        Each row arrives exactly once, also when this is interrupted anywhere and done again. In a forked child it does
+        nothing.
         """
+        if self._spool.pid != os.getpid():
+            return
         with self._committing:
             if self._closed:
                 return
@@ -275,6 +278,10 @@ class Ledger:
                 self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def release_after_fork(self) -> None:
+        """In a forked child: a child that outlives its parent must not keep the parent's rows from being committed."""
+        self._spool.release_after_fork()
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(self._write)

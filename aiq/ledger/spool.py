@@ -208,6 +208,11 @@ class Spool:
                 _remove(self.path)
             os.close(self._file_lock)
 
+    def release_after_fork(self) -> None:
+        """In a forked child: lets go of its copy of the lock, which the parent holds on to."""
+        if not self._closed:
+            os.close(self._file_lock)
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,20 @@ def test_a_stream_leaves_no_table_behind(session: Any) -> None:
 
 def test_a_statement_without_an_ai_call_streams_too(session: Any) -> None:
     assert pa.Table.from_batches(list(session.stream("SELECT 1 AS one"))).to_pylist() == [{"one": 1}]
+
+
+UNFINISHED = """
+import sys
+import aiq
+
+session = aiq.connect(conf=sys.argv[1], home=sys.argv[2])
+rows = session.stream("SELECT ai_query('chat', 'Row ' || i) AS a FROM range(3000) AS r(i)", batch_rows=10)
+next(rows)
+"""
+
+
+def test_a_process_ends_though_a_stream_is_unfinished(conf: Any, home: Path, simulator: Any, ledger_rows: Any) -> None:
+    command = [sys.executable, "-c", UNFINISHED, conf.path, home]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(ledger_rows("system.aiq.calls")) >= simulator.stats()["requests"] >= 10

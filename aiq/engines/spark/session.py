@@ -97,6 +97,7 @@ class Session:
 
         Columns as on DuckDB (aiq/engines/explain.py). Counts with Spark's workers; makes no call and changes nothing.
         """
+        self.gateway.refresh()
         asked = question(text) or Question(text, False)
         return self.spark.createDataFrame(self._explanation(asked.text, params).table())
 
@@ -119,8 +120,10 @@ class Session:
     def close(self) -> None:
         """Commits the ledger and deletes the session's files: frames that it gave cannot be read any more.
 
-        The SparkSession stays open.
+        The SparkSession stays open. In a forked process: nothing.
         """
+        if self.gateway.is_inherited:
+            return
         self._commit()
         self._files.close()
 

@@ -14,8 +14,6 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from aiq.cli.sql import split
-from aiq.errors import StatementError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
 
@@ -66,12 +64,75 @@ def test_a_failed_statement_leaves_the_old_file_alone(run: Run, folder: Path) ->
     )
 
 
+@pytest.mark.parametrize("format", ["table", "json", "csv"])
+@pytest.mark.parametrize("script", ["SELECT error('boom') AS a", "SELECT error('boom') AS a; SELECT 1 AS a"])
+def test_a_query_that_fails_when_its_rows_are_read_fails_in_every_format(run: Run, script: str, format: str) -> None:
+    done = run("sql", script, "--format", format)
+    assert (done.returncode, "boom" in done.stderr, done.stdout) == (1, True, "")
+
+
+def test_columns_of_one_name_keep_their_values_in_every_format(run: Run, folder: Path) -> None:
+    query = "SELECT [1] AS a, 2 AS a"
+    assert run("sql", query, "--format", "json").stdout == '[\n  {"a": [1], "a": 2}\n]\n'
+    assert run("sql", query, "--format", "csv").stdout.splitlines()[1] == "[1],2"
+
+
+def test_a_terminal_that_cannot_show_a_character_shows_another(run: Run) -> None:
+    done = run("sql", "SELECT 'é' AS x", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr, "?" in done.stdout) == (0, "", True)
+
+
 def test_several_statements_of_standard_input_run_one_by_one(run: Run) -> None:
     script = (
         "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; here\nINSERT INTO t VALUES ('c');\n;SELECT x FROM t ORDER BY x;"
     )
     done = run("sql", "--format", "json", stdin=script)
     assert json.loads(done.stdout) == [{"x": "a;b"}, {"x": "c"}], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "rows"),
+    [
+        ("SELECT 1 AS a; CREATE TABLE t (i INT)", [{"a": 1}]),
+        ("CREATE TABLE t AS SELECT 1 AS a; SELECT a FROM t; UPDATE t SET a = 2; DROP TABLE t", [{"a": 1}]),
+        ("SELECT 1 AS a; SELECT 2 AS a WHERE false", []),
+        ("CREATE TABLE t (a INT); INSERT INTO t VALUES (3) RETURNING a; SET threads = 1", [{"a": 3}]),
+        ('SELECT 4 AS "Count"; BEGIN; ROLLBACK', [{"Count": 4}]),
+        ("\ufeffSELECT 1 AS a;\r\n\r\n-- done;\r\n", [{"a": 1}]),
+    ],
+)
+def test_the_rows_are_those_of_the_last_statement_that_has_rows(run: Run, script: str, rows: list[object]) -> None:
+    done = run("sql", script, "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, rows), done.stderr
+
+
+def test_a_file_holds_the_rows_as_they_were_when_their_statement_ran(run: Run, folder: Path) -> None:
+    script = "CREATE TABLE t AS SELECT 1 AS a; SELECT a FROM t; INSERT INTO t VALUES (2); SET threads = 1"
+    assert run("sql", script, "--out", "rows.csv").returncode == 0
+    assert (folder / "rows.csv").read_text().split() == ["a", "1"]
+
+
+@pytest.mark.parametrize("format", ["table", "json", "csv"])
+def test_statements_without_rows_print_nothing(run: Run, format: str) -> None:
+    done = run("sql", "CREATE TABLE t (i INT); INSERT INTO t VALUES (1); CREATE VIEW v AS FROM t", "--format", format)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_file_is_not_written_where_no_statement_has_rows(run: Run, folder: Path) -> None:
+    (folder / "rows.csv").write_text("old")
+    done = run("sql", "CREATE TABLE t (i INT)", "--db", "shop.duckdb", "--out", "rows.csv")
+    assert (done.returncode, "none of them has rows" in done.stderr) == (1, True)
+    assert ((folder / "rows.csv").read_text(), list(folder.glob(".aiq-*"))) == ("old", [])
+    assert run("sql", "SELECT i FROM t", "--db", "shop.duckdb").returncode == 0
+
+
+def test_a_query_of_no_row_keeps_its_columns_in_every_format(run: Run, folder: Path) -> None:
+    for file in ("rows.csv", "rows.parquet", "rows.txt", "rows.json"):
+        assert run("sql", "SELECT 1 AS a, 'x' AS b WHERE false", "--out", file).returncode == 0
+    assert (folder / "rows.csv").read_text() == "a,b\n"
+    assert pq.read_schema(folder / "rows.parquet").names == ["a", "b"]
+    assert "a" in (folder / "rows.txt").read_text(encoding="utf-8")
+    assert json.loads((folder / "rows.json").read_text()) == []
 
 
 def test_a_file_holds_the_statements_and_a_database_keeps_the_tables(run: Run, folder: Path) -> None:
@@ -142,30 +203,6 @@ def test_ctrl_c_stops_a_statement_with_130(folder: Path, environment: dict[str, 
         child.send_signal(signal.SIGINT)
         said = child.communicate(timeout=30)[1]
     assert (child.returncode, "Traceback" in said) == (130, False), said
-
-
-@pytest.mark.parametrize(
-    ("script", "statements"),
-    [
-        ("", []),
-        ("-- nothing; here", []),
-        ("SELECT 1", ["SELECT 1"]),
-        ("SELECT ';'; SELECT \";\" ;", ["SELECT ';'", 'SELECT ";"']),
-        ("SELECT $$a;b$$; /* ; */ SELECT 2", ["SELECT $$a;b$$", "/* ; */ SELECT 2"]),
-        (";;SELECT 1;;", ["SELECT 1"]),
-    ],
-)
-def test_a_script_is_split_at_semicolons_that_end_a_statement(script: str, statements: list[str]) -> None:
-    assert split(script) == statements
-
-
-def test_a_databricks_script_may_escape_a_quote() -> None:
-    assert split(r"SELECT 'it\'s; so'; SELECT `a;b`", "databricks") == [r"SELECT 'it\'s; so'", "SELECT `a;b`"]
-
-
-def test_a_string_without_an_end_is_refused() -> None:
-    with pytest.raises(StatementError, match="cannot be read"):
-        split("SELECT 'abc")
 
 
 def test_an_output_that_cannot_be_written_is_found_before_anything_is_asked(

@@ -140,6 +140,27 @@ def test_a_forked_child_can_neither_write_nor_release_the_spool(tmp_path: Path) 
     spool.close()
 
 
+def test_a_forked_child_that_outlives_its_parent_does_not_hold_the_lock(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        spool.release_after_fork()
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    try:
+        assert Spool.take(spool.path) is None
+        spool.close()
+        while (taken := Spool.take(spool.path)) is None:
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)  # the child lives, and lets go in its own time
+        taken.close()
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+
+
 def _damaged_after(folder: Path, groups: int) -> Path:
     """A spool with garbage in the middle of its pages."""
     path = folder / "dead.db"
