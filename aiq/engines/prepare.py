@@ -135,10 +135,10 @@ class _Described:
             self._statement.running = None
 
 
-def _bound(con: duckdb.DuckDBPyConnection, read: Read) -> duckdb.Error | None:
-    """DuckDB's error over a statement as it was written, its calls those of the plain function; None where it has none."""
+def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duckdb.Error | None:
+    """DuckDB's error over a statement as it was written, its calls those of the plain function; None for none."""
     try:
-        Prepared(read.text, read.values, read.variables).execute(con, f"EXPLAIN\n{read.written}").fetchall()
+        prepared.execute(con, f"EXPLAIN\n{prepared.written}").fetchall()
     except duckdb.Error as error:
         return error
     return None
@@ -219,7 +219,7 @@ class Preparation:
             described.check()
         except duckdb.Error as error:
             raise error_in_users_words(
-                error, prepared.calls, read.written, bind=partial(_bound, self.con, read)
+                error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)
             ) from None
 
         def cost(site: int) -> float:

@@ -1,4 +1,5 @@
-"""The rows that statements have left behind: temporary tables, dropped when nobody holds their relation any more.
+"""The rows that statements have left behind: in relations that hold their own rows, so that SHOW TABLES lists none of them,
+or, where they are many, in temporary tables, which DuckDB spills and which are dropped when their relation is gone.
 
 Knows DuckDB's catalog; must never know how a statement came to its rows.
 """
@@ -15,6 +16,8 @@ import duckdb
 from aiq.engines.prepare import Prepared, quoted
 
 KEPT_RESULTS = 32
+MAX_HELD_ROWS = 100_000
+"""Rows that a relation holds itself: their memory is not counted by DuckDB's memory_limit."""
 
 
 class Results:
@@ -38,9 +41,15 @@ class Results:
     def relation(self, table: str, names: Sequence[str]) -> duckdb.DuckDBPyRelation:
         """A relation over the finished rows of a temporary table, its columns called by `names`."""
         result = self._con.table(f"temp.{table}")
+        rows = self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0]
+        held = rows <= MAX_HELD_ROWS
+        if held:
+            result = result.materialize()
+            self.forget(table)
         if list(names) != result.columns:
             result = result.project(", ".join(f"#{at} AS {quoted(name)}" for at, name in enumerate(names, 1)))
-        self._relations.append((table, weakref.ref(result)))
+        if not held:
+            self._relations.append((table, weakref.ref(result)))
         return result
 
     def columns(self, table: str) -> list[str]:

@@ -5,25 +5,25 @@ Knows how a statement is evaluated; must never know who asked for it nor what it
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
+from functools import partial
 
 import duckdb
 import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
+from aiq.engines.has_rows import has_rows
 from aiq.engines.passes import Passes, Step
 from aiq.engines.plain import PlainFunction
-from aiq.engines.prepare import Prepared, quoted
+from aiq.engines.prepare import Prepared, error_as_written, quoted
 from aiq.engines.results import Results
 from aiq.engines.words import error_in_users_words, in_users_words
 from aiq.errors import StatementError
+from aiq.plan import tree
 from aiq.plan.distinct import over_distinct
 from aiq.plan.lift import Lifted, tells_the_time
-
-_ANSWERING = {"EXPLAIN", "PRAGMA", "CALL", "EXECUTE"}
-_RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
+from aiq.plan.parts import parts
 
 
 class Runner:
@@ -44,22 +44,25 @@ class Runner:
                 return self._run_lifted(prepared, statement, recalled)
             return self._run(prepared)
         except duckdb.Error as error:
-            raise error_in_users_words(error, prepared.calls, prepared.written) from error.__cause__
+            raise error_in_users_words(
+                error, prepared.calls, prepared.written, bind=partial(error_as_written, self._con, prepared)
+            ) from error.__cause__
 
     def _run(self, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement once. Its calls wait for their answers wherever they do not have them yet."""
         sql = prepared.text
-        parsed = self._con.extract_statements(sql)
         self._results.drop_unused()
-        if len(parsed) == 1 and parsed[0].type.name in ("SELECT", "MULTI"):
+        found = parts(sql)
+        if found is not None and found.kind == "select" and tree.kind_of(sql) in ("SELECT", "MULTI"):
             name = engine.new_table()
             self._results.fill(name, sql, prepared)
             return self._relation(name, prepared)
-        rows = engine.fetched(prepared.execute(self._con, sql))
-        answers = parsed[0].type.name in _ANSWERING or _RETURNING.search(sql) is not None
-        return self._of_rows(rows, prepared) if answers else None
+        return self._of_rows(engine.fetched(prepared.execute(self._con, sql)), prepared)
 
-    def _of_rows(self, rows: pa.Table, prepared: Prepared) -> duckdb.DuckDBPyRelation:
+    def _of_rows(self, rows: pa.Table, prepared: Prepared) -> duckdb.DuckDBPyRelation | None:
+        """The rows that a statement gave back, None where those only say that it was done."""
+        if not has_rows(self._con, prepared.text, rows.column_names, rows):
+            return None
         names = [in_users_words(name, prepared.calls) for name in rows.column_names]
         return self._con.from_arrow(rows.rename_columns(names))
 
@@ -140,8 +143,7 @@ class Runner:
     def _finish(self, plan: Lifted, table: str, prepared: Prepared, complete: bool) -> duckdb.DuckDBPyRelation | None:
         """Runs the statement around a query whose rows are there: the query itself is not evaluated again."""
         text = plan.over(self._source(plan, table, prepared)) if complete else plan.text
-        rows = engine.fetched(prepared.execute(self._con, text))
-        return self._of_rows(rows, prepared) if _RETURNING.search(plan.text) else None
+        return self._of_rows(engine.fetched(prepared.execute(self._con, text)), prepared)
 
     def _source(self, plan: Lifted, table: str, prepared: Prepared) -> str:
         """The rows of a temporary table as the query that they were made by gave them."""
@@ -179,4 +181,4 @@ class Runner:
         step = Step(plan.query, len(plan.stages), writes=True)
         if other_time or not Passes(statement, step, evaluate, (duckdb.Error,)).run():
             evaluate()
-        return self._of_rows(rows[0], prepared) if _RETURNING.search(plan.query) else None
+        return self._of_rows(rows[0], prepared)

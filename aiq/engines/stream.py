@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -13,8 +14,8 @@ import pyarrow as pa
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
-from aiq.engines.prepare import Prepared
-from aiq.engines.words import in_users_words
+from aiq.engines.prepare import Prepared, error_as_written
+from aiq.engines.words import error_in_users_words, in_users_words
 from aiq.plan.lift import Lifted
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def stream_windows(
     assert plan.rows is not None and plan.names is not None
     con, table = session.con, plan.rows.table
     names = [in_users_words(name, prepared.calls) for name in plan.names]
-    total = session._results.fill(table, plan.rows.query, prepared)
     try:
+        total = session._results.fill(table, plan.rows.query, prepared)
         ahead: deque[tuple[str, Pass]] = deque()
         starts = iter(range(0, total, batch_rows))
         while True:
@@ -54,6 +55,10 @@ def stream_windows(
             query, run = ahead.popleft()
             statement.wait(run)
             yield from engine.fetched(prepared.execute(con, query)).rename_columns(names).to_batches()
+    except duckdb.Error as error:
+        raise error_in_users_words(
+            error, prepared.calls, prepared.written, bind=partial(error_as_written, con, prepared)
+        ) from error.__cause__
     finally:
         with suppress(duckdb.ConnectionException):  # somebody has closed the session in the middle
             session._results.forget(table)

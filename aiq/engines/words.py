@@ -10,7 +10,7 @@ import duckdb
 
 from aiq.plan import tree
 
-_CALL = re.compile(r"\"?__aiq_[0-9a-f]{12}\"?\((\d+), ")
+_CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
 _EXPLAINED = 'statement of type "EXPLAIN"'
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
 

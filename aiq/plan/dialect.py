@@ -15,22 +15,52 @@ from aiq.errors import FunctionError, StatementError
 from aiq.functions.types import parse_type
 
 if TYPE_CHECKING:
-    from sqlglot import Token, exp
+    from sqlglot import Generator, Parser, Token, exp
 
 _DATABRICKS_ONLY = {"named_struct", "array", "map", "struct"}
+_LEFT_OUT = ("Hints are not supported", "Unsupported property")
+"""What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
 _SUFFIXES = {"D", "L", "S", "Y", "F", "BD"}
 
 
 def to_duckdb(text: str) -> str:
-    """A Databricks statement as DuckDB reads it. Raises StatementError where sqlglot cannot read it."""
-    import sqlglot
+    """A Databricks statement as DuckDB reads it.
+
+    Raises StatementError where sqlglot cannot read it, or says that a part of it would be lost.
+    """
     from sqlglot.errors import SqlglotError
 
+    parser, generator = _translators()
+    statements: list[str] = []
     try:
-        trees = sqlglot.parse(text, read="databricks")
+        trees = parser.parse(parser.dialect.tokenize(text), text)
     except SqlglotError as error:
         raise StatementError(f"the statement cannot be read as Databricks SQL: {_first_line(error)}") from None
-    return ";\n".join(tree.transform(_from_json).sql(dialect="duckdb") for tree in trees if tree is not None)
+    for tree in trees:
+        if tree is not None:
+            statements.append(generator.generate(tree.transform(_from_json), copy=False))
+            if lost := [words for words in generator.unsupported_messages if not words.startswith(_LEFT_OUT)]:
+                raise StatementError(
+                    f"the statement cannot be translated from Databricks SQL: {lost[0].strip().rstrip('.')}; write "
+                    "that part in DuckDB's SQL, or run the statement on Spark"
+                )
+    return ";\n".join(statements)
+
+
+def _translators() -> tuple[Parser, Generator]:
+    """A parser of Databricks' SQL and a generator of DuckDB's that write nothing to anybody's log."""
+    from sqlglot import ErrorLevel
+    from sqlglot.dialects.databricks import Databricks
+    from sqlglot.dialects.duckdb import DuckDB
+    from sqlglot.parsers.databricks import DatabricksParser
+
+    class Quiet(DatabricksParser):
+        def _warn_unsupported(self) -> None:
+            """A statement that sqlglot does not know goes to DuckDB as it is written, which has its own words on it."""
+
+    source, target = Databricks(), DuckDB()
+    source.STRICT_JSON_PATH_SYNTAX = target.STRICT_JSON_PATH_SYNTAX = False  # where it would warn of a path
+    return Quiet(dialect=source), target.generator(unsupported_level=ErrorLevel.IGNORE)
 
 
 def expression_to_duckdb(text: str, tokens: list[Token]) -> str:

@@ -186,7 +186,8 @@ def test_an_error_of_binding_comes_before_any_call_of_a_stream(pair: Pair, name:
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_an_error_of_binding_has_no_name_of_ours(pair: Pair, name: str) -> None:
-    assert OURS.findall(pair.of_session(STATEMENTS[name]).error) == []
+    said = pair.of_session(STATEMENTS[name]).error
+    assert OURS.findall(said) == [], said
     if name in STREAMED:
         assert OURS.findall(pair.of_stream(STATEMENTS[name]).error) == []
 

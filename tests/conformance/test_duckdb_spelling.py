@@ -151,3 +151,29 @@ def test_an_unreadable_databricks_statement_is_told(session: aiq.Session) -> Non
 def test_an_unknown_dialect_is_told(session: aiq.Session) -> None:
     with pytest.raises(StatementError, match="'duckdb' or 'databricks', not 'oracle'"):
         session.sql("SELECT 1", dialect="oracle")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SHOW TABLES",
+        "VACUUM t",
+        "CALL pragma_version()",
+        "CREATE TABLE made (a INT) USING DELTA TBLPROPERTIES ('a' = 'b')",
+        "SELECT /*+ BROADCAST(t) */ ai_query('chat', 'x') AS `a b` FROM t",
+        "SELECT get_json_object('{}', 'a[') AS `a b`",
+    ],
+)
+def test_a_translation_writes_to_nobodys_log(engine: Engine, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    engine.sql("CREATE TABLE t AS SELECT 1 AS i")
+    engine.session.sql(text, dialect="databricks")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "call", ["rand(1)", "levenshtein('a', 'b', 2)", "array_sort(array(2, 1), (x, y) -> 1)", "parse_url('a', 'HOST')"]
+)
+def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, call: str) -> None:
+    with pytest.raises(StatementError, match="cannot be translated"):
+        engine.session.sql(f"SELECT {call} AS a, ai_query('chat', 'x') AS b", dialect="databricks")
+    assert engine.requests() == 0
