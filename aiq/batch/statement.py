@@ -193,7 +193,8 @@ class Statement:
     def end(self, *, well: bool) -> None:
         """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
 
-        Not on the event loop. `well` says whether it ended with a result.
+        Not on the event loop. `well` says whether it ended with a result; where that was lost on the way to the caller,
+        this is called once more with False.
         """
         self.cancel()
         for (endpoint, _), known in self._texts.items():

@@ -9,6 +9,7 @@ import getpass
 import itertools
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
@@ -33,7 +34,7 @@ from aiq.engines.results import Results
 from aiq.engines.run import Runner
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import stream_windows
-from aiq.errors import StatementCancelled, StatementError
+from aiq.errors import LedgerError, StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
@@ -74,6 +75,8 @@ class Session:
         self._answers: dict[bytes, Any] = {}
         self._texts = SessionTexts()
         self.settings = StatementSettings()
+        self._handing_over = 0
+        """Streams of finished statements whose rows are not all with the caller."""
 
     def sql(
         self, text: str, params: Parameters = None, *, dialect: str | None = None
@@ -127,8 +130,12 @@ class Session:
                 split = windows(plan.query) if isinstance(plan, Lifted) and len(plan.stages) == 1 else None
                 if split is None or not isinstance(plan, Lifted) or plan.text != plan.query or prepared.by_name:
                     relation = self.sql(text, params, dialect=dialect)
-                    if relation is not None:
-                        yield from pa.RecordBatchReader.from_stream(relation)
+                    self._handing_over += 1
+                    try:
+                        if relation is not None:
+                            yield from pa.RecordBatchReader.from_stream(relation)
+                    finally:
+                        self._handing_over -= 1
                 else:
                     check_budget(self, text, params, dialect or self._dialect)
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
@@ -138,8 +145,7 @@ class Session:
             except (duckdb.Error, RuntimeError) as error:
                 raise self._explained(error, statement) from None
             finally:
-                statement.end(well=well)
-                self._preparation.commit()
+                self._end(statement, well=well, commit=True)
 
     def _run_statement(
         self,
@@ -165,9 +171,37 @@ class Session:
         except (duckdb.Error, RuntimeError) as error:
             raise self._explained(error, statement) from None
         finally:
+            self._end(statement, well=well, commit=statement.progress.asked > 0)
+
+    def _end(self, statement: Statement, *, well: bool, commit: bool) -> None:
+        """Ends a statement, and with `commit` brings its rows to the ledger's tables.
+
+        Its answers stay on the disk until its result has surely reached the caller: `_finish_earlier`.
+        """
+        try:
             statement.end(well=well)
-            if statement.progress.asked:
+            if commit:
                 self._preparation.commit()
+        except BaseException:  # Ctrl-C: the caller gets no result
+            statement.end(well=False)
+            raise
+
+    def _finish_earlier(self) -> None:
+        """Lets go of the answers of earlier statements, whose results the caller has.
+
+        What a transaction that is still open has written is not safe yet, nor are calls that are in no spool.
+        """
+        store = self.gateway.answers
+        if store is None or not store.has_settled or self._handing_over:
+            return
+        try:
+            if engine.Transaction(self.con).own:
+                self.gateway.ledger.flush()
+                store.finish_held(self.con)
+        except LedgerError as error:
+            warnings.warn(f"{error} (running the same again after this process has ended may use them)", stacklevel=4)
+        except duckdb.Error:  # the connection is closed, or an error has ended its transaction
+            pass
 
     def _run_planned(
         self,
@@ -200,16 +234,22 @@ class Session:
         return self._statement(self.settings.with_values(hints(text)))
 
     def _statement(self, settings: StatementSettings) -> Statement:
-        """A statement with what it may reuse and spend."""
+        """A statement with what it may reuse and spend. The one before it is over, so its answers go."""
+        self._finish_earlier()
         reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
         store = self.gateway.answers
-        kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts)
+        kept = (
+            None
+            if store is None
+            else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
+        )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def close(self) -> None:
         """Commits the ledger and closes the connection, if this session opened it."""
         self._preparation.commit()
+        self._finish_earlier()
         if self._owns:
             self.con.close()
 
