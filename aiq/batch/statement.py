@@ -417,7 +417,11 @@ class Statement:
     async def _save(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
         """Keeps new answers for whom they may serve. A request is in flight until this returns."""
         if self._kept is not None:
-            self._keep(endpoint, slots, values)
+            try:
+                await asyncio.sleep(0)  # the ledger writes its group first: what is kept is on its books
+            finally:
+                self._keep(endpoint, slots, values)
+            await asyncio.sleep(0)  # then `_keep_group` comes: what is used is on the disk
 
     async def _save_failure(self, endpoint: str, slots: Sequence[Slot], error: RequestFailed) -> None:
         """A failure that is the value of its rows: nobody but this statement has a use for it."""
