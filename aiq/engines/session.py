@@ -138,6 +138,7 @@ class Session:
                         self._handing_over -= 1
                 else:
                     check_budget(self, text, params, dialect or self._dialect)
+                    self._finish_earlier()
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
                     with running(self.con, statement):
                         yield from stream_windows(self, prepared, split, statement, batch_rows)
@@ -159,6 +160,7 @@ class Session:
         read = self._recall.read(text, params, dialect) or self._preparation.read(text, params, dialect)
         if not read.asks:
             return self._pass_through(Prepared(read.text, read.values, read.variables))
+        self._finish_earlier()
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
         well = False
         try:
@@ -187,9 +189,10 @@ class Session:
             raise
 
     def _finish_earlier(self) -> None:
-        """Lets go of the answers of earlier statements, whose results the caller has.
+        """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask.
 
-        What a transaction that is still open has written is not safe yet, nor are calls that are in no spool.
+        Before that they may still be on their way to a table. What a transaction that is still open has written is not
+        safe yet, nor are calls that are in no spool.
         """
         store = self.gateway.answers
         if store is None or not store.has_settled or self._handing_over:
@@ -234,8 +237,7 @@ class Session:
         return self._statement(self.settings.with_values(hints(text)))
 
     def _statement(self, settings: StatementSettings) -> Statement:
-        """A statement with what it may reuse and spend. The one before it is over, so its answers go."""
-        self._finish_earlier()
+        """A statement with what it may reuse and spend."""
         reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
         store = self.gateway.answers
         kept = (

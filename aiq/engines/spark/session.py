@@ -146,7 +146,6 @@ class Session:
         return f"<aiq session of {self.caller.user} on Spark, {len(self.gateway.config.endpoints)} endpoints>"
 
     def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
-        self._finish_earlier()
         settings = self.settings.with_values(hints(text))
         catalyst = Catalyst(self.spark)
         text = without_hints(text)
@@ -164,6 +163,7 @@ class Session:
         if settings.max_cost_usd is not None:
             self._explanation(text, None).check(settings.max_cost_usd)
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        self._finish_earlier()
         run, well = _Run(self, prepared, statement, settings), False
         try:
             result = run.answered(frame)
@@ -188,7 +188,7 @@ class Session:
                 finish(self.gateway, origin, statement, well=False)
 
     def _finish_earlier(self) -> None:
-        """Lets go of the answers of earlier statements, whose results the caller has."""
+        """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask."""
         if not self._handing_over:
             finish_held(self)
 
