@@ -33,7 +33,7 @@ from aiq.engines.recall import Recall
 from aiq.engines.results import Results
 from aiq.engines.run import Runner
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
-from aiq.engines.stream import stream_windows
+from aiq.engines.stream import finished_batches, stream_windows
 from aiq.errors import LedgerError, StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
@@ -133,7 +133,7 @@ class Session:
                     self._handing_over += 1
                     try:
                         if relation is not None:
-                            yield from pa.RecordBatchReader.from_stream(relation)
+                            yield from finished_batches(relation, batch_rows)
                     finally:
                         self._handing_over -= 1
                 else:

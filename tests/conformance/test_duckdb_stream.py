@@ -65,3 +65,10 @@ def test_a_stream_leaves_no_table_behind(session: Any) -> None:
 
 def test_a_statement_without_an_ai_call_streams_too(session: Any) -> None:
     assert pa.Table.from_batches(list(session.stream("SELECT 1 AS one"))).to_pylist() == [{"one": 1}]
+
+
+def test_the_connection_may_be_used_between_batches_of_a_statement_that_is_finished_first(session: Any) -> None:
+    stream = session.stream("SELECT i FROM t WHERE i < 50 AND ai_query('chat', p) LIKE '%'", batch_rows=20)
+    first = next(stream)
+    assert session.sql("SELECT 1 AS one").fetchall() == [(1,)]
+    assert [len(first), *map(len, stream)] == [20, 20, 10]
