@@ -23,6 +23,16 @@ MIN_AHEAD = 1024
 """Requests asked ahead of the window that is being waited for, at the least."""
 
 
+def finished_batches(relation: duckdb.DuckDBPyRelation, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a result that is there. Each batch is read to its end: then the connection may be used."""
+    if relation.type != "TABLE_RELATION" or "rowid" in map(str.lower, relation.columns):
+        yield from pa.RecordBatchReader.from_stream(relation)
+        return
+    for start in range(0, len(relation), batch_rows):
+        window = relation.filter(f"rowid BETWEEN {start} AND {start + batch_rows - 1}")
+        yield from pa.table(window).to_batches(max_chunksize=batch_rows)
+
+
 def stream_windows(
     session: Session, prepared: Prepared, plan: Windows, statement: Statement, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
@@ -57,13 +67,3 @@ def stream_windows(
     finally:
         with suppress(duckdb.ConnectionException):  # somebody has closed the session in the middle
             con.execute(f"DROP TABLE IF EXISTS temp.{table}").fetchall()
-
-
-def finished_batches(relation: duckdb.DuckDBPyRelation, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a result that is there. Each batch is read to its end: then the connection may be used."""
-    if relation.type != "TABLE_RELATION" or "rowid" in map(str.lower, relation.columns):
-        yield from pa.RecordBatchReader.from_stream(relation)
-        return
-    for start in range(0, len(relation), batch_rows):
-        window = relation.filter(f"rowid BETWEEN {start} AND {start + batch_rows - 1}")
-        yield from pa.table(window).to_batches(max_chunksize=batch_rows)
