@@ -1,7 +1,8 @@
 """Answers that a statement need not ask for, and what becomes of its own. Knows the store, no engine and no provider.
 
-Answers of a statement that did not end well are there for the next one that asks the same (resume); beyond that the
-reuse setting decides: the statement alone, the session, or every later statement for a time.
+Answers of a statement that did not end well, or whose process died before its result was safe, are there for the next
+one that asks the same (resume); beyond that the reuse setting decides: the statement alone, the session, or every later
+statement for a time.
 """
 
 from __future__ import annotations
@@ -54,11 +55,16 @@ class KeptAnswers:
         session: dict[bytes, Any],
         *,
         texts: SessionTexts | None = None,
+        holder: object = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`reuse` says what holds for an endpoint; `session` are the answers of the session so far, `texts` by text."""
+        """`reuse` says what holds for an endpoint; `session` are the answers of the session so far, `texts` by text.
+
+        `holder` has the result of the statement when it ends well, and calls `AnswerStore.finish_held` when that is
+        safe. None where the answers need not wait for it.
+        """
         self._store, self._scope, self._reuse, self._clock = store, scope_of(caller), reuse, clock
-        self._session, self._texts = session, texts
+        self._session, self._texts, self._holder = session, texts, holder
         self._durable: dict[float, list[tuple[bytes, str]]] = {}
         self._durable_lock = threading.Lock()
         self._broken = False
@@ -111,9 +117,18 @@ class KeptAnswers:
         self._guarded(partial(self._store.keep, statement_id, self._scope, entries))
 
     def end(self, statement_id: str, *, well: bool) -> None:
-        """The statement is over. Not on the event loop: it may wait for other processes."""
+        """The statement is over. Not on the event loop: it may wait for other processes.
+
+        Once more, with `well` False, where its result could not be handed over after all.
+        """
         self._remember(0)
-        self._guarded(partial(self._store.finish if well else self._store.abandon, statement_id))
+        self._broken = False  # also what was kept before the disk was full must go, or be left
+        if not well:
+            self._guarded(partial(self._store.abandon, statement_id))
+        elif self._holder is None:
+            self._guarded(partial(self._store.finish, statement_id))
+        else:
+            self._guarded(partial(self._store.settle, statement_id, self._holder))
 
     def _add_durable(self, ttl_s: float, entries: list[tuple[bytes, str]]) -> None:
         with self._durable_lock:

@@ -196,7 +196,9 @@ class Statement:
     def end(self, *, well: bool) -> None:
         """The statement is over: nothing more is asked, and its answers are kept for whom they may serve.
 
-        Not on the event loop. `well` says whether it ended with a result. In a forked process: nothing.
+        Not on the event loop. `well` says whether it ended with a result; where that was lost on the way to the caller,
+        this is called once more with False.
+        In a forked process: nothing.
         """
         if self.gateway.is_inherited:  # it is not over, and one of its locks may be held for ever here
             return
@@ -422,7 +424,11 @@ class Statement:
     async def _save(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
         """Keeps new answers for whom they may serve. A request is in flight until this returns."""
         if self._kept is not None:
-            self._keep(endpoint, slots, values)
+            try:
+                await asyncio.sleep(0)  # the ledger writes its group first: what is kept is on its books
+            finally:
+                self._keep(endpoint, slots, values)
+            await asyncio.sleep(0)  # then `_keep_group` comes: what is used is on the disk
 
     async def _save_failure(self, endpoint: str, slots: Sequence[Slot], error: RequestFailed) -> None:
         """A failure that is the value of its rows: nobody but this statement has a use for it."""

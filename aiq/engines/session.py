@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import getpass
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -34,8 +35,8 @@ from aiq.engines.results import Results
 from aiq.engines.run import Runner
 from aiq.engines.script import split
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
-from aiq.engines.stream import stream_windows
-from aiq.errors import StatementCancelled, StatementError
+from aiq.engines.stream import finished_batches, stream_windows
+from aiq.errors import LedgerError, StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
@@ -69,6 +70,8 @@ class Session:
         self._answers: dict[bytes, Any] = {}
         self._texts = SessionTexts()
         self.settings = StatementSettings()
+        self._handing_over = 0
+        """Streams of finished statements whose rows are not all with the caller."""
 
     def sql(
         self, text: str, params: Parameters = None, *, dialect: str | None = None
@@ -131,10 +134,15 @@ class Session:
                 plan = prepared.plan
                 if not isinstance(plan, Lifted) or not plan.in_windows or prepared.by_name:
                     relation = self.sql(text, params, dialect=dialect)
-                    if relation is not None:
-                        yield from pa.RecordBatchReader.from_stream(relation)
+                    self._handing_over += 1
+                    try:
+                        if relation is not None:
+                            yield from finished_batches(relation, batch_rows)
+                    finally:
+                        self._handing_over -= 1
                 else:
                     check_budget(self, text, params, dialect or self._dialect)
+                    self._finish_earlier()
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
                     with running(self.con, statement):
                         yield from stream_windows(self, prepared, plan, statement, batch_rows)
@@ -142,8 +150,7 @@ class Session:
             except (duckdb.Error, RuntimeError) as error:
                 raise self._explained(error, statement) from None
             finally:
-                statement.end(well=well)
-                self._preparation.commit()
+                self._end(statement, well=well, commit=True)
 
     def _run_statement(
         self,
@@ -157,6 +164,7 @@ class Session:
         read = self._recall.read(text, params, dialect) or self._preparation.read(text, params, dialect)
         if not read.asks:
             return self._pass_through(Prepared(read.text, read.values, read.variables))
+        self._finish_earlier()
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
         well = False
         try:
@@ -169,9 +177,38 @@ class Session:
         except (duckdb.Error, RuntimeError) as error:
             raise self._explained(error, statement) from None
         finally:
+            self._end(statement, well=well, commit=statement.progress.asked > 0)
+
+    def _end(self, statement: Statement, *, well: bool, commit: bool) -> None:
+        """Ends a statement, and with `commit` brings its rows to the ledger's tables.
+
+        Its answers stay on the disk until its result has surely reached the caller: `_finish_earlier`.
+        """
+        try:
             statement.end(well=well)
-            if statement.progress.asked:
+            if commit:
                 self._preparation.commit()
+        except BaseException:  # Ctrl-C: the caller gets no result
+            statement.end(well=False)
+            raise
+
+    def _finish_earlier(self) -> None:
+        """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask.
+
+        Before that they may still be on their way to a table. What a transaction that is still open has written is not
+        safe yet, nor are calls that are in no spool.
+        """
+        store = self.gateway.answers
+        if store is None or not store.has_settled or self._handing_over:
+            return
+        try:
+            if engine.Transaction(self.con).own:
+                self.gateway.ledger.flush()
+                store.finish_held(self.con)
+        except LedgerError as error:
+            warnings.warn(f"{error} (running the same again after this process has ended may use them)", stacklevel=4)
+        except duckdb.Error:  # the connection is closed, or an error has ended its transaction
+            pass
 
     def _run_planned(
         self,
@@ -207,7 +244,11 @@ class Session:
         """A statement with what it may reuse and spend."""
         reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
         store = self.gateway.answers
-        kept = None if store is None else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts)
+        kept = (
+            None
+            if store is None
+            else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
+        )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
@@ -216,6 +257,7 @@ class Session:
         if self.gateway.is_inherited:
             return
         self._preparation.commit()
+        self._finish_earlier()
         if self._owns:
             self.con.close()
 

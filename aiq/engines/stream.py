@@ -25,6 +25,15 @@ MIN_AHEAD = 1024
 """Requests asked ahead of the window that is being waited for, at the least."""
 
 
+def finished_batches(relation: duckdb.DuckDBPyRelation, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a result that is there. Each batch is read to its end: then the connection may be used."""
+    numbered = relation.type == "TABLE_RELATION" and "rowid" not in map(str.lower, relation.columns)
+    for start in range(0, len(relation), batch_rows):
+        by_number = f"rowid BETWEEN {start} AND {start + batch_rows - 1}"
+        window = relation.filter(by_number) if numbered else relation.limit(batch_rows, start)
+        yield from pa.table(window).combine_chunks().to_batches(max_chunksize=batch_rows)
+
+
 def stream_windows(
     session: Session, prepared: Prepared, plan: Lifted, statement: Statement, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:

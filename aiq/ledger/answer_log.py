@@ -64,6 +64,24 @@ class AnswerLog:
                 return cls(path, descriptor)
             os.close(descriptor)  # another process' start found it before the lock, and took it for a dead one's
 
+    @classmethod
+    def adopt(cls, path: Path) -> AnswerLog | None:
+        """Takes over a file that was left behind. None where it is gone, or another process has it by now."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        log = cls(path.with_suffix(LIVE), descriptor)
+        try:
+            if _locked(path, descriptor):  # before the rename: a live file without a lock is a dead process's
+                log.size = os.fstat(descriptor).st_size
+                path.rename(log._path)
+                return log
+        except OSError:
+            pass
+        log.release()
+        return None
+
     def append(self, frame: bytes) -> None:
         """Appends a group made by `frame`, durable against `kill -9` on return. Raises LedgerError, adding nothing."""
         try:

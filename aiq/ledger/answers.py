@@ -60,18 +60,44 @@ class AnswerStore:
     def keep(self, statement_id: str, scope: bytes, entries: list[tuple[bytes, str]]) -> None:
         """Takes answers of a running statement, as one group; durable against `kill -9` when it returns.
 
-        Raises LedgerError, and then none of them is kept. Waits for no other process. After `finish` it does nothing.
+        Raises LedgerError, and then none of them is kept. Waits for no other process. After `settle` or `finish` it
+        does nothing.
         """
         self._check()
         self._unfinished.keep(statement_id, scope, entries)
 
+    def settle(self, statement_id: str, holder: object) -> None:
+        """The statement ended well, and `holder` (weakly referenced) has its result. `keep` does nothing from here on.
+
+        Its answers, and those that it resumed in full, stay until `finish_held`, because a result in memory goes down
+        with its process: then they are there for whoever runs it again. To this process they serve no more.
+        """
+        self._check()
+        self._unfinished.settle(statement_id, holder)
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether `finish_held` may have something to do."""
+        return self._unfinished.has_settled
+
+    def finish_held(self, holder: object) -> None:
+        """Deletes what was settled for `holder`, whose results are safe, or for one that is gone.
+
+        Raises LedgerError.
+        """
+        self._check()
+        self._unfinished.finish_held(holder)
+
     def finish(self, statement_id: str) -> None:
-        """The statement ended well: its kept answers are deleted, and those it resumed in full. Raises LedgerError."""
+        """The statement's result is safe: its answers are deleted, and those it resumed in full. Raises LedgerError."""
         self._check()
         self._unfinished.finish(statement_id)
 
     def abandon(self, statement_id: str) -> None:
-        """The statement failed or was stopped: `resumable` has its answers from here on, in every process."""
+        """The statement failed or was stopped, or its result did not arrive although it ended well.
+
+        `resumable` has its answers from here on, in every process.
+        """
         self._check()
         self._unfinished.abandon(statement_id)
 
@@ -79,8 +105,8 @@ class AnswerStore:
         """The values of those of `keys` that an abandoned statement of the same scope has.
 
         `statement_id` is the statement that resumes, which asks for each key once: when it has taken all answers of an
-        abandoned one and ends well, those are gone, so that a third run asks anew. The first call reads all abandoned
-        statements' files, about a second for a million answers.
+        abandoned one and ends well, those serve no other, so that a third run asks anew. The first call reads all
+        abandoned statements' files, about a second for a million answers.
         """
         self._check()
         return self._unfinished.resumable(scope, keys, statement_id)
@@ -114,7 +140,7 @@ class AnswerStore:
         return self._durable.forget_expired(now)
 
     def clear(self) -> None:
-        """Deletes all answers but those of running statements. Raises LedgerError."""
+        """Deletes all answers but those of this and other processes' own statements. Raises LedgerError."""
         self._check()
         self._unfinished.clear()
         self._durable.clear()
@@ -134,7 +160,10 @@ class AnswerStore:
         }
 
     def close(self) -> None:
-        """Abandons what still runs and closes the files. Again, or in a forked child, it does nothing."""
+        """Finishes what ended well, abandons what still runs, and closes the files.
+
+        Again, or in a forked child, it does nothing.
+        """
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True

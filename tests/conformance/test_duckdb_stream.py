@@ -53,6 +53,13 @@ def test_the_first_batch_comes_before_the_last_request_is_asked(session: Any, si
     assert simulator.stats()["requests"] < 3000
 
 
+def test_the_connection_may_be_used_between_batches_of_a_statement_that_is_finished_first(session: Any) -> None:
+    stream = session.stream("SELECT i FROM t WHERE i < 50 AND ai_query('chat', p) LIKE '%'", batch_rows=20)
+    first = next(stream)
+    assert session.sql("SELECT 1 AS one").fetchall() == [(1,)]
+    assert [len(first), *map(len, stream)] == [20, 20, 10]
+
+
 def test_a_failing_row_ends_the_stream(session: Any) -> None:
     query = "SELECT ai_query('chat', CASE WHEN i = 700 THEN '[[fault:400]]' ELSE p END) AS a FROM t"
     with pytest.raises(RequestFailed, match="code 400"):

@@ -115,6 +115,11 @@ STEPS = {
     "when both returned": (TWO_GROUPS + "die()", [1, 2, 3]),
     "before abandoning": (TWO_GROUPS + "dying(Path, 'rename', before=1)\nstore.abandon('st')", [1, 2, 3]),
     "after abandoning": (TWO_GROUPS + "store.abandon('st')\ndie()", [1, 2, 3]),
+    "after settling": (TWO_GROUPS + "store.settle('st', store)\ndie()", [1, 2, 3]),
+    "before finishing what is settled": (
+        TWO_GROUPS + "store.settle('st', store)\ndying(Path, 'unlink', before=1)\nstore.finish_held(store)",
+        [1, 2, 3],
+    ),
     "before finishing": (TWO_GROUPS + "dying(Path, 'unlink', before=1)\nstore.finish('st')", [1, 2, 3]),
     "in finishing": (TWO_GROUPS + "dying(Path, 'unlink', after=1)\nstore.finish('st')", []),
     "after finishing": (TWO_GROUPS + "store.finish('st')\ndie()", []),
@@ -126,6 +131,14 @@ def test_what_was_kept_is_there_after_a_kill_at_any_step(tmp_path: Path, step: s
     script, expected = STEPS[step]
     killed(script, tmp_path)
     assert resumable(tmp_path, range(10)) == entries(expected)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_what_was_resumed_is_there_after_a_kill_while_it_is_settled(tmp_path: Path, moment: str) -> None:
+    killed(TWO_GROUPS + "die()", tmp_path)
+    resume = "store.resumable(ANN, [key(1), key(2), key(3)], statement_id='again')\n"
+    killed(f"{resume}dying(Path, 'rename', {moment}=1)\nstore.settle('again', store)", tmp_path)
+    assert resumable(tmp_path, range(10)) == entries([1, 2, 3])
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -25,8 +25,9 @@ pytestmark = [
 ]
 CONCURRENCY, SLOTS = 16, 2
 PROGRAM = """
-import sys
+import os, signal, sys
 import aiq
+from aiq.ledger.ledger import Ledger
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -50,7 +51,25 @@ def stumble(answer):
         raise RuntimeError("this task fails once")
     return answer
 
-if what == "enrich":
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if what.startswith("session"):
+    session = aiq.connect(spark, conf=conf, home=home, user="ann@example.com")
+    asked.createOrReplaceTempView("asked")
+    text = "SELECT ai_query('chat', p) AS a FROM asked"
+    how = what.partition(" ")[2]
+    if how == "before the ledger's commit":
+        Ledger.commit = die
+    if how == "between two batches":
+        batches = session.stream(text, batch_rows=10)
+        next(batches)
+        session.sql("SELECT ai_query('chat', 'Another.')")
+        die()
+    frame = session.sql(text)
+    if how == "the caller has the result":
+        die()
+elif what == "enrich":
     frame = aiq.enrich(asked, "a", "chat", "p")
 else:
     frame = asked.select(stumble(aiq.functions.ai_query("chat", "p")).alias("a"))
@@ -109,3 +128,36 @@ def test_a_task_that_fails_late_is_run_again_for_nothing(
     said, _ = start(before, home, "retry", 200).communicate(timeout=400)
     assert said.split() == [b"200"]
     assert provider.stats()["requests"] == 200
+
+
+def killed(conf: ConfFolder, home: Path, what: str, rows: int) -> None:
+    """Runs a driver that kills itself. Its JVM and workers notice that, and end."""
+    driver = start(conf, home, what, rows)
+    driver.communicate(timeout=400)
+    assert driver.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("step", "requests"),
+    [
+        ("before the ledger's commit", 40),
+        ("the caller has the result", 40),
+        ("between two batches", 41),
+    ],
+)
+def test_a_session_killed_after_its_last_answer_pays_nothing_again(
+    before: ConfFolder, home: Path, provider: SimulatorProcess, step: str, requests: int
+) -> None:
+    killed(before, home, f"session {step}", 40)
+    assert provider.stats()["requests"] == requests
+    said, _ = start(before, home, "session", 40).communicate(timeout=400)
+    assert said.split() == [b"40"]
+    assert provider.stats()["requests"] == requests
+
+
+def test_a_session_of_a_driver_that_exits_leaves_nothing_to_resume(
+    before: ConfFolder, home: Path, provider: SimulatorProcess
+) -> None:
+    for count in (1, 2):
+        start(before, home, "session", 40).communicate(timeout=400)
+        assert provider.stats()["requests"] == count * 40

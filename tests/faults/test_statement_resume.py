@@ -84,6 +84,11 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def exit(self) -> None:
+        """Lets the process come to its end."""
+        self._process.communicate()
+        assert self._process.returncode == 0
+
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -305,13 +310,12 @@ def test_what_was_resumed_is_kept_for_the_session(
     assert idle(slow) == paid
 
 
-def test_a_statement_that_ended_well_leaves_nothing_to_resume(
+def test_a_statement_of_a_process_that_exited_leaves_nothing_to_resume(
     child: StartChild, session: aiq.Session, slow: SimulatorProcess
 ) -> None:
     process = child()
     assert process.run(STATEMENT) == "finished"
-    process.send(signal.SIGKILL)
-    process.end()
+    process.exit()
     session.sql(STATEMENT)
     assert idle(slow) == 2 * ROWS
 

@@ -26,11 +26,12 @@ from aiq.engines.spark.calls import Sites, register_calls
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.failures import explained
+from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.parameters import Parameters, with_values
 from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
 from aiq.engines.spark.register import classic_context, origin_of, register
-from aiq.engines.spark.statement import finish
+from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
@@ -73,6 +74,8 @@ class Session:
         self.spark, self.gateway, self.caller = spark, gateway, caller
         self.settings = StatementSettings()
         self._files = Files(gateway.ledger.home)
+        self._handing_over = 0
+        """Streams whose rows are not all with the caller."""
         register(spark, gateway, caller)
 
     def sql(self, text: str, params: Parameters = None) -> DataFrame:
@@ -109,13 +112,17 @@ class Session:
         frame = self.sql(text, params)
         schema = to_arrow_schema(frame.schema)
         rows: list[Any] = []
-        for row in frame.toLocalIterator():
-            rows.append(row.asDict(recursive=True))
-            if len(rows) == batch_rows:
+        self._handing_over += 1
+        try:
+            for row in frame.toLocalIterator():
+                rows.append(row.asDict(recursive=True))
+                if len(rows) == batch_rows:
+                    yield pa.RecordBatch.from_pylist(rows, schema)
+                    rows = []
+            if rows:
                 yield pa.RecordBatch.from_pylist(rows, schema)
-                rows = []
-        if rows:
-            yield pa.RecordBatch.from_pylist(rows, schema)
+        finally:
+            self._handing_over -= 1
 
     def close(self) -> None:
         """Commits the ledger and deletes the session's files: frames that it gave cannot be read any more.
@@ -125,6 +132,7 @@ class Session:
         if self.gateway.is_inherited:
             return
         self._commit()
+        self._finish_earlier()
         self._files.close()
 
     def interrupt(self) -> None:
@@ -158,6 +166,7 @@ class Session:
         if settings.max_cost_usd is not None:
             self._explanation(text, None).check(settings.max_cost_usd)
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        self._finish_earlier()
         run, well = _Run(self, prepared, statement, settings), False
         try:
             result = run.answered(frame)
@@ -166,8 +175,25 @@ class Session:
         except PySparkException as error:
             raise explained(error, prepared.sites) from None
         finally:
-            finish(self.gateway, run.origin, statement, well=well)
+            self._end(run.origin, statement, well=well)
+
+    def _end(self, origin: Origin, statement: str, *, well: bool) -> None:
+        """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result."""
+        try:
             self._commit()
+            if well:
+                settle(self.gateway, origin, statement, self)
+        except BaseException:  # Ctrl-C: the caller gets no result
+            well = False
+            raise
+        finally:
+            if not well:
+                finish(self.gateway, origin, statement, well=False)
+
+    def _finish_earlier(self) -> None:
+        """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask."""
+        if not self._handing_over:
+            finish_held(self)
 
     def _explanation(self, text: str, params: Parameters) -> Explanation:
         if set_statement(text) is not None:

@@ -5,11 +5,15 @@ Tasks are retried, run twice, and run again for a sort or a join: what one of th
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import NamedTuple
 
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
@@ -21,6 +25,19 @@ from aiq.engines.spark.job import Origin
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, scope_of_statement
+
+
+class _Settled(NamedTuple):
+    """A statement that ended well, and what has its result."""
+
+    holder: weakref.ref[object]
+    gateway: Gateway
+    origin: Origin
+    statement: str
+
+
+_settled: list[_Settled] = []
+_lock = threading.Lock()
 
 
 def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None) -> Statement:
@@ -82,6 +99,28 @@ def finish(gateway: Gateway, origin: Origin, statement: str, *, well: bool) -> N
         warnings.warn(str(error), stacklevel=2)
 
 
+def settle(gateway: Gateway, origin: Origin, statement: str, holder: object) -> None:
+    """On the driver: a statement ended well, and `holder` (weakly referenced) has its result.
+
+    It is finished by `finish_held`, or at exit: should the driver die before, its answers are there for the next one.
+    """
+    with _lock:
+        _settled.append(_Settled(weakref.ref(holder), gateway, origin, statement))
+
+
+def finish_held(holder: object) -> None:
+    """Finishes what was settled for `holder`, whose results are safe, or for one that is gone."""
+    _finish_those(lambda of: of is None or of is holder)
+
+
+def _finish_those(over: Callable[[object], bool]) -> None:
+    with _lock:
+        done = [one for one in _settled if over(one.holder())]
+        _settled[:] = [one for one in _settled if one not in done]
+    for one in done:
+        finish(one.gateway, one.origin, one.statement, well=True)
+
+
 @contextmanager
 def ended(statement: Statement) -> Iterator[None]:
     """Ends this process' part, and sees that what it recorded reaches the tables though nobody lets the process close.
@@ -99,3 +138,6 @@ def ended(statement: Statement) -> Iterator[None]:
             statement.gateway.ledger.hand_over()
         except LedgerError as error:
             warnings.warn(f"{error} (the rows wait in the spool of this host)", stacklevel=2)
+
+
+atexit.register(_finish_those, lambda _: True)

@@ -1,14 +1,16 @@
 """Tells the shared answers how each SQL execution of an application ended. Runs on the driver, beside its JVM.
 
-What ended well is forgotten, what was cut off is there for the next statement that asks the same. Must never delay
-Spark, nor fail it.
+What ended well is forgotten a while later, what was cut off is there for the next statement that asks the same. Must
+never delay Spark, nor fail it.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -21,6 +23,8 @@ from aiq.gateway import Gateway
 from aiq.ledger.shared import Shared, process_name
 
 LOOK_S = 2.0
+HANDED_OVER_S = 60.0
+"""How long the answers of what ended well stay: its rows may still be on their way out of the JVM."""
 STOP_S = 5
 """How long stopping may wait for the status of what ended last."""
 _log = logging.getLogger("aiq.spark")
@@ -37,12 +41,19 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     _watched.add(key)
     store = shared_answers(gateway)
     stopped, owner = threading.Event(), process_name()
+    ended_s: dict[bytes, float] = {}  # when what ended well was seen to have
 
     def look(last: bool = False) -> None:
         for statement in store.running(owner):
-            ended = _ended(spark, key[0], statement) if last or not statement.lasting else None
-            if ended is not None:
-                store.end(statement, well=ended)
+            if last or not (statement.lasting or statement.scope in ended_s):
+                ended = _ended(spark, key[0], statement)
+                if ended and not last:
+                    ended_s[statement.scope] = time.monotonic()
+                elif ended is not None:
+                    store.end(statement, well=ended)
+            elif time.monotonic() - ended_s.get(statement.scope, math.inf) > HANDED_OVER_S:
+                store.end(statement, well=True)
+                del ended_s[statement.scope]
 
     def look_on() -> None:
         while not stopped.wait(LOOK_S):

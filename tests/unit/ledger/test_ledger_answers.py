@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aiq.errors import LedgerError
-from aiq.ledger import answer_index, answer_log
+from aiq.ledger import answer_index, answer_log, unfinished
 from aiq.ledger.answers import AnswerStore
 
 ANN, BOB = b"a" * 16, b"b" * 16
@@ -114,6 +114,91 @@ def test_answers_that_were_resumed_in_full_are_gone_when_the_resuming_statement_
     store.keep("third", ANN, entries(4))
     store.finish("third")
     assert store.resumable(ANN, [key(number) for number in range(5)]) == {}
+
+
+class Holder:
+    """What has the results of statements that ended well."""
+
+
+def files(store_home: Path) -> int:
+    return len(list((store_home / "answers").iterdir()))
+
+
+def test_settled_answers_serve_nobody_and_go_when_their_holder_says_so(tmp_path: Path, store: AnswerStore) -> None:
+    holder, other = Holder(), Holder()
+    store.keep("st", ANN, entries(1))
+    store.settle("st", holder)
+    store.keep("st", ANN, entries(2))
+    store.finish_held(other)
+    assert store.resumable(ANN, [key(1), key(2)]) == {}
+    assert (store.has_settled, files(tmp_path)) == (True, 1)
+    store.finish_held(holder)
+    assert (store.has_settled, files(tmp_path)) == (False, 0)
+
+
+def test_settled_answers_of_a_holder_that_is_gone_go_with_those_of_the_next_one(
+    tmp_path: Path, store: AnswerStore
+) -> None:
+    store.keep("st", ANN, entries(1))
+    store.settle("st", Holder())
+    assert files(tmp_path) == 1
+    store.finish_held(Holder())
+    assert files(tmp_path) == 0
+
+
+def test_a_settled_statement_can_still_be_abandoned_with_all_that_it_resumed(store: AnswerStore) -> None:
+    abandoned(store, "first", 1, 2)
+    store.resumable(ANN, [key(1), key(2)], statement_id="second")
+    store.keep("second", ANN, entries(3))
+    store.settle("second", holder := Holder())
+    assert store.resumable(ANN, [key(1), key(2), key(3)]) == {}
+    store.abandon("second")
+    store.finish_held(holder)
+    assert store.resumable(ANN, [key(1), key(2), key(3)]) == dict(entries(1, 2, 3))
+
+
+def test_closing_finishes_what_is_settled(tmp_path: Path, store: AnswerStore) -> None:
+    holder = Holder()
+    abandoned(store, "first", 1)
+    store.resumable(ANN, [key(1)], statement_id="second")
+    store.keep("second", ANN, entries(2))
+    store.settle("second", holder)
+    assert files(tmp_path) == 2
+    store.close()
+    assert files(tmp_path) == 0
+
+
+def test_settled_answers_make_room_for_those_of_running_statements(tmp_path: Path, clock: Callable[[], float]) -> None:
+    store, holder = AnswerStore.open(tmp_path, max_bytes=1000, clock=clock), Holder()
+    for number in range(3):
+        store.keep(str(number), ANN, [(key(number), "x" * 700)])
+        store.settle(str(number), holder)
+    assert files(tmp_path) == 1
+    store.keep("running", ANN, [(key(9), "x" * 700)])
+    store.abandon("running")
+    assert store.resumable(ANN, [key(9)]) == {key(9): "x" * 700}
+    store.close()
+
+
+def test_only_so_many_statements_stay_settled(
+    tmp_path: Path, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "_SETTLED", 3)
+    holder = Holder()
+    for number in range(5):
+        store.keep(str(number), ANN, entries(number))
+        store.settle(str(number), holder)
+    assert files(tmp_path) == 3
+
+
+def test_what_a_settled_statement_resumed_is_its_own_in_every_process(tmp_path: Path, store: AnswerStore) -> None:
+    abandoned(store, "first", 1)
+    store.resumable(ANN, [key(1)], statement_id="second")
+    store.settle("second", holder := Holder())
+    other = AnswerStore.open(tmp_path)
+    assert other.resumable(ANN, [key(1)]) == {}
+    other.close()
+    store.finish_held(holder)
 
 
 def test_answers_that_were_resumed_in_part_stay(store: AnswerStore) -> None:
