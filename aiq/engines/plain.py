@@ -18,9 +18,10 @@ import pyarrow as pa
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.interrupt import running
-from aiq.errors import AiqError, FunctionError, StatementError
-from aiq.functions.call_site import CallSite, Options
-from aiq.functions.signature import PARAMETERS
+from aiq.engines.sites import PlainSites
+from aiq.errors import AiqError, StatementError
+from aiq.functions.call_site import CallSite
+from aiq.functions.signature import FUNCTION, PARAMETERS, bind
 from aiq.functions.types import duckdb_type
 from aiq.gateway import Gateway
 from aiq.request import Caller
@@ -34,6 +35,17 @@ _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = we
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
 _identities: dict[str, set[tuple[str, tuple[str, ...], int]]] = {}
 """By database, who is registered on it: user, groups and gateway."""
+
+
+def _check_returns_text(site: CallSite) -> None:
+    if not pa.types.is_string(site.type):
+        raise StatementError(
+            f"on a connection that was only registered, {FUNCTION} returns STRING, but this call returns "
+            f"{duckdb_type(site.type)}. Run the statement with session.sql: aiq.connect(con).sql('SELECT ...')."
+        )
+
+
+_sites = PlainSites(_check_returns_text)
 
 
 def _evaluate_plain(*columns: pa.ChunkedArray) -> pa.Array:
@@ -78,7 +90,6 @@ class PlainFunction:
         self._database = _database_of(con)
         _identities.setdefault(self._database, set()).add((caller.user, caller.groups, id(gateway)))
         self._statements: dict[int | None, tuple[Statement, float]] = {}
-        self._compiled: dict[str, CallSite] = {}
         self._lock = threading.Lock()
         self._whole: Statement | None = None
         self._number = 0
@@ -121,7 +132,7 @@ class PlainFunction:
             raise
 
     def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray]) -> pa.Array:
-        site = self._site(arguments)
+        site = _sites.of(self._gateway, arguments)
         files = arguments.get("files")
         con = self._con()
         with running(con, statement) if con is not None else nullcontext():
@@ -129,49 +140,13 @@ class PlainFunction:
 
     def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
         """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
-        if not 2 <= len(columns) <= len(PARAMETERS):
-            raise FunctionError("WRONG_NUM_ARGS", f"ai_query takes 2 to {len(PARAMETERS)} arguments.")
+        bind([(None, column) for column in columns])
         if len(_identities[self._database]) > 1:
             raise StatementError(
                 "ai_query cannot tell who asks on this cursor, because several users are registered on its database; "
                 "call aiq.register(cursor, user=...)"
             )
         return self._evaluate(None, columns)
-
-    def _site(self, arguments: dict[str, pa.ChunkedArray]) -> CallSite:
-        constants = {}
-        for name, column in arguments.items():
-            if name in ("request", "files"):
-                continue
-            values = column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
-            if len(values) != 1:
-                raise FunctionError(
-                    "NON_FOLDABLE_ARGUMENT", f"the argument {name} of ai_query must be the same for all rows."
-                )
-            constants[name] = values[0]
-        key = repr(constants)
-        site = self._compiled.get(key)
-        if site is None:
-            if not isinstance(constants["endpoint"], str):
-                raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
-            fail_on_error = constants.get("failOnError")
-            site = CallSite(
-                self._gateway.open_endpoint(constants["endpoint"]),
-                Options(
-                    constants.get("returnType"),
-                    True if fail_on_error is None else bool(fail_on_error),
-                    constants.get("modelParameters"),
-                    constants.get("responseFormat"),
-                ),
-            )
-            if not pa.types.is_string(site.type):
-                raise StatementError(
-                    f"on a connection that was only registered, ai_query returns STRING, but this call returns "
-                    f"{duckdb_type(site.type)}. Run the statement with session.sql: "
-                    "aiq.connect(con).sql('SELECT ...')."
-                )
-            self._compiled[key] = site
-        return site
 
     def _statement(self, transaction: int | None) -> Statement:
         """The statement of a transaction. Older ones that nobody used for a while are forgotten."""
@@ -180,6 +155,8 @@ class PlainFunction:
             found = self._statements.get(transaction)
             if found is not None and (found[0].stopped or (transaction is None and now - found[1] > _IDLE_S)):
                 found = None
+            if found is None:
+                self._gateway.refresh()
             statement = found[0] if found else Statement(self._gateway, self._caller)
             self._statements.pop(transaction, None)
             self._statements[transaction] = (statement, now)
