@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
+from aiq.engines.as_text import as_text
 from aiq.engines.interrupt import running
 from aiq.engines.sites import PlainSites
 from aiq.errors import AiqError, StatementError
@@ -28,6 +29,8 @@ from aiq.request import Caller
 
 PLAIN_FUNCTION = "__aiq_query"
 PURE_PLAIN_FUNCTION = "__aiq_query_pure"
+_TYPE_CHARACTERS = 30
+"""What is passed on of a type's name: that of an ENUM has all its values."""
 _IDLE_S = 2.0
 _KEPT_STATEMENTS = 4
 
@@ -78,7 +81,7 @@ def _define_macro(con: duckdb.DuckDBPyConnection, function: str, number: int) ->
     options = ", ".join(f"{name} := NULL" for name in PARAMETERS[2:])
     con.execute(
         f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(PARAMETERS[:2])}, {options}) AS "
-        f"{function}({number}, txid_current(), {', '.join(PARAMETERS)})"
+        f"{function}({number}, txid_current(), left(typeof(request), {_TYPE_CHARACTERS}), {', '.join(PARAMETERS)})"
     ).fetchall()
 
 
@@ -115,28 +118,30 @@ class PlainFunction:
                 _define_macro(con, PLAIN_FUNCTION, self._number)
 
     def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
-        """`columns`: the transaction's number, then the arguments in the order of the signature."""
-        return self._evaluate(columns[0][0].as_py() if len(columns[0]) else None, columns[1:])
+        """`columns`: the transaction's number, the request's type, the arguments in the order of the signature."""
+        transaction, sql_type = (column[0].as_py() for column in columns[:2])
+        return self._evaluate(transaction, columns[2:], sql_type)
 
-    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray], sql_type: str = "") -> pa.Array:
         if len(columns[0]) == 0:
             return pa.array([], pa.string())
         arguments = dict(zip(PARAMETERS, columns, strict=False))
         whole = self._whole if transaction is not None else None
         statement = whole or self._statement(transaction)
         try:
-            return self._answered(statement, arguments)
+            return self._answered(statement, arguments, sql_type)
         except AiqError as error:
             if whole is not None:  # DuckDB passes on only its words
                 whole.cancel(error)
             raise
 
-    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray]) -> pa.Array:
+    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray], sql_type: str) -> pa.Array:
         site = _sites.of(self._gateway, arguments)
-        files = arguments.get("files")
+        request, files = arguments["request"], arguments.get("files")
+        request = as_text(request, sql_type) if site.takes_text else request
         con = self._con()
         with running(con, statement) if con is not None else nullcontext():
-            return site.evaluate(statement, arguments["request"], files)
+            return site.evaluate(statement, request, files)
 
     def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
         """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
