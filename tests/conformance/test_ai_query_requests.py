@@ -17,7 +17,7 @@ from aiq.simulator.vectors import embed
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 Ledger = Callable[..., list[dict[str, Any]]]
 

@@ -13,7 +13,7 @@ from aiq.errors import FunctionError, ProviderError, ResultError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 
 def test_a_chat_endpoint_gives_a_string(engine: Engine) -> None:

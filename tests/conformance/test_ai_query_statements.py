@@ -11,7 +11,7 @@ from aiq.errors import StatementError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 BODIES = ["Red apple.", "Green pear.", "Blue plum."]
 
