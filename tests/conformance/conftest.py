@@ -288,7 +288,8 @@ class Beside:
             expected, found = sorted(expected, key=repr), sorted(found, key=repr)
         assert found == expected
         assert asked <= most, f"asks {asked} requests where {most} do"
-        assert asked >= (most if least is None else least)
+        least = most if least is None else least
+        assert asked >= least, f"asks only {asked} requests where {least} do"
 
 
 @pytest.fixture

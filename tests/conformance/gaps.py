@@ -108,12 +108,18 @@ GAPS: dict[str, tuple[Gap, ...]] = {
         ),
         Gap(
             "DuckDB takes no function with side effects there",
-            "window expressions cannot be volatile",
-            ("test_windows_decide_what_is_asked-(partition|order)",),
+            "window expressions cannot be volatile|the expression has side effects",
+            (
+                "test_windows_decide_what_is_asked-(partition|order)",
+                "test_a_form_of_duckdb_asks_what_its_result_needs-(alias-in-where|alias-in-select|qualify-by|"
+                "qualify-before-select)",
+                "test_what_is_written_is_asked_once-create-temp-table-as",
+                "test_copy_asks_once-.*",
+            ),
         ),
         Gap(
             "DuckDB evaluates a function where it stands: before other conditions, joins, sorts and limits",
-            r"asks \d+ requests where \d+ do",
+            r"asks (only )?\d+ requests where \d+ do",
             (
                 "test_groups_decide_what_is_asked-(filtered-aggregate|filter-clause-cheap|filtered-by-an-answer|"
                 "having-cheap|having-ai-first)",
@@ -128,6 +134,9 @@ GAPS: dict[str, tuple[Gap, ...]] = {
                 "test_a_subquery_asks_what_its_result_needs-(in-and-ai|ai-and-in|not-in|exists|not-exists|"
                 "under-a-limit)",
                 "test_a_set_operation_asks_each_request_once-union-of-limits",
+                "test_a_form_of_duckdb_asks_what_its_result_needs-(distinct-on|qualify-and|parenthesised|semi-join|"
+                "limit-by-answers)",
+                "test_what_is_written_is_asked_once-(merge-on|merge-conditions|first-few.*)",
             ),
             asks=True,
         ),

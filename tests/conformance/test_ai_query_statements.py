@@ -95,6 +95,13 @@ def test_a_call_in_a_call(fruit: Engine) -> None:
     assert len(rows) == 3 and fruit.requests() == 6
 
 
+def test_calls_that_differ_only_in_quotes_are_two(fruit: Engine) -> None:
+    rows = fruit.sql("SELECT ai_query('chat', 'body') AS lit, ai_query('chat', body) AS col FROM t")
+    assert all(lit.endswith("body") for lit, _ in rows)
+    assert sorted(col.split(" ")[-1] for _, col in rows) == ["apple.", "pear.", "plum."]
+    assert fruit.requests() == 4
+
+
 def test_calls_of_several_endpoints_in_one_row(fruit: Engine) -> None:
     rows = fruit.sql(
         "SELECT ai_query('chat', body) AS a, ai_query('emb', body) AS b, ai_query('complete', body) AS c, "
