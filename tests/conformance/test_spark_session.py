@@ -224,15 +224,6 @@ def test_an_option_of_a_view_is_checked_beside_one_that_prints_alike(t: Engine) 
     assert t.requests() == 0
 
 
-def test_branches_whose_conditions_differ_behind_many_arguments_are_two(t: Engine) -> None:
-    many = ", ".join(["''"] * 40)
-    rows = t.sql(
-        f"SELECT id, CASE WHEN concat_ws('', w, {many}, p) = 'word 0Row 0.' THEN ai_query('chat', p) "
-        f"WHEN concat_ws('', w, {many}, p, '!') = 'word 1Row 1.!' THEN lower(ai_query('chat', p)) END AS r FROM t"
-    )
-    assert sorted(i for i, r in rows if r is not None) == [0, 1] and t.requests() == 2
-
-
 def test_two_prompts_that_only_a_collation_takes_for_equal_are_two(t: Engine) -> None:
     rows = t.sql(
         "SELECT q, ai_query('chat', q) AS r FROM (SELECT q COLLATE UTF8_LCASE AS q FROM "
