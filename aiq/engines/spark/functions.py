@@ -78,9 +78,9 @@ def enrich(
         raise StatementError(f"the frame has a column {column!r} already; drop it, or give the answers another name")
     request, key = (f"__aiq_{uuid.uuid4().hex[:12]}" for _ in range(2))
     rows = df.withColumn(request, prompt if isinstance(prompt, Column) else F.col(prompt))
-    asked_as, kind_asked = plain(F.col(request), rows.schema[request].dataType)
-    rows = rows.withColumn(key, key_of({REQUEST: (asked_as, kind_asked)}))
-    asked = rows.select(F.col(key).alias(KEY), asked_as.alias(REQUEST)).where(F.col(KEY).isNotNull())
+    argument = plain(F.col(request), rows.schema[request].dataType)
+    rows = rows.withColumn(key, key_of({REQUEST: argument}))
+    asked = rows.select(F.col(key).alias(KEY), argument[0].alias(REQUEST)).where(F.col(KEY).isNotNull())
     # A key belongs to one task, and there are as many tasks as can run: what one costs is the slowest of its answers.
     requests = distinct(asked.repartition(_tasks(df.sparkSession, origin), KEY))
 

@@ -24,9 +24,9 @@ def plain(column: Column, kind: DataType) -> tuple[Column, DataType]:
 
     Else a collation would make one request of two, and VARCHAR beside STRING two requests of one.
     """
-    from pyspark.sql.types import CharType, NullType, StringType, VarcharType
+    from pyspark.sql.types import CharType, StringType, VarcharType
 
-    if isinstance(kind, StringType | CharType | VarcharType | NullType) and kind != StringType():
+    if isinstance(kind, StringType | CharType | VarcharType) and kind != StringType():
         return column.cast("string"), StringType()
     return column, kind
 
