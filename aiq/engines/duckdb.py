@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from aiq.batch.statement import Statement
+from aiq.engines.as_text import as_text
 from aiq.errors import AiqError, FunctionError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.types import duckdb_type
@@ -110,6 +111,7 @@ def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts name
         raise StatementError("this call belongs to a statement that has ended; run it again with session.sql")
     statement, site = found
     try:
+        request = as_text(request) if site.takes_text else request
         return site.evaluate(statement, request, files[0] if files else None)
     except AiqError as error:  # DuckDB passes on only its words
         statement.cancel(error)

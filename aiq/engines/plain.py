@@ -17,16 +17,20 @@ import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
+from aiq.engines.as_text import as_text
 from aiq.engines.interrupt import running
-from aiq.errors import AiqError, FunctionError, StatementError
-from aiq.functions.call_site import CallSite, Options
-from aiq.functions.signature import PARAMETERS
+from aiq.engines.sites import PlainSites
+from aiq.errors import AiqError, StatementError
+from aiq.functions.call_site import CallSite
+from aiq.functions.signature import FUNCTION, PARAMETERS, bind
 from aiq.functions.types import duckdb_type
 from aiq.gateway import Gateway
 from aiq.request import Caller
 
 PLAIN_FUNCTION = "__aiq_query"
 PURE_PLAIN_FUNCTION = "__aiq_query_pure"
+_TYPE_CHARACTERS = 30
+"""What is passed on of a type's name: that of an ENUM has all its values."""
 _IDLE_S = 2.0
 _KEPT_STATEMENTS = 4
 _OTHER_MACRO = "FROM duckdb_functions() WHERE lower(function_name) = 'ai_query' AND function_type = 'macro'"
@@ -35,6 +39,17 @@ _plain: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, PlainFunction] = we
 _plain_by_number: weakref.WeakValueDictionary[int, PlainFunction] = weakref.WeakValueDictionary()
 _identities: dict[str, set[tuple[str, tuple[str, ...], int]]] = {}
 """By database, who is registered on it: user, groups and gateway."""
+
+
+def _check_returns_text(site: CallSite) -> None:
+    if not pa.types.is_string(site.type):
+        raise StatementError(
+            f"on a connection that was only registered, {FUNCTION} returns STRING, but this call returns "
+            f"{duckdb_type(site.type)}. Run the statement with session.sql: aiq.connect(con).sql('SELECT ...')."
+        )
+
+
+_sites = PlainSites(_check_returns_text)
 
 
 def _evaluate_plain(*columns: pa.ChunkedArray) -> pa.Array:
@@ -70,7 +85,7 @@ def _define_macro(con: duckdb.DuckDBPyConnection, function: str, number: int) ->
     options = ", ".join(f"{name} := NULL" for name in PARAMETERS[2:])
     con.execute(
         f"CREATE OR REPLACE TEMP MACRO ai_query({', '.join(PARAMETERS[:2])}, {options}) AS "
-        f"{function}({number}, txid_current(), {', '.join(PARAMETERS)})"
+        f"{function}({number}, txid_current(), left(typeof(request), {_TYPE_CHARACTERS}), {', '.join(PARAMETERS)})"
     ).fetchall()
 
 
@@ -82,7 +97,6 @@ class PlainFunction:
         self._database = _database_of(con)
         _identities.setdefault(self._database, set()).add((caller.user, caller.groups, id(gateway)))
         self._statements: dict[int | None, tuple[Statement, float]] = {}
-        self._compiled: dict[str, CallSite] = {}
         self._lock = threading.Lock()
         self._whole: Statement | None = None
         self._number = 0
@@ -108,74 +122,40 @@ class PlainFunction:
                 _define_macro(con, PLAIN_FUNCTION, self._number)
 
     def evaluate(self, *columns: pa.ChunkedArray) -> pa.Array:
-        """`columns`: the transaction's number, then the arguments in the order of the signature."""
-        return self._evaluate(columns[0][0].as_py() if len(columns[0]) else None, columns[1:])
+        """`columns`: the transaction's number, the request's type, the arguments in the order of the signature."""
+        transaction, sql_type = (column[0].as_py() for column in columns[:2])
+        return self._evaluate(transaction, columns[2:], sql_type)
 
-    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    def _evaluate(self, transaction: int | None, columns: Sequence[pa.ChunkedArray], sql_type: str = "") -> pa.Array:
         if len(columns[0]) == 0:
             return pa.array([], pa.string())
         arguments = dict(zip(PARAMETERS, columns, strict=False))
         whole = self._whole if transaction is not None else None
         statement = whole or self._statement(transaction)
         try:
-            return self._answered(statement, arguments)
+            return self._answered(statement, arguments, sql_type)
         except AiqError as error:
             if whole is not None:  # DuckDB passes on only its words
                 whole.cancel(error)
             raise
 
-    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray]) -> pa.Array:
-        site = self._site(arguments)
-        files = arguments.get("files")
+    def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray], sql_type: str) -> pa.Array:
+        site = _sites.of(self._gateway, arguments)
+        request, files = arguments["request"], arguments.get("files")
+        request = as_text(request, sql_type) if site.takes_text else request
         con = self._con()
         with running(con, statement) if con is not None else nullcontext():
-            return site.evaluate(statement, arguments["request"], files)
+            return site.evaluate(statement, request, files)
 
     def evaluate_outside(self, *columns: pa.ChunkedArray) -> pa.Array:
         """As `evaluate`, where the transaction is not known: calls within two seconds count as one statement."""
-        if not 2 <= len(columns) <= len(PARAMETERS):
-            raise FunctionError("WRONG_NUM_ARGS", f"ai_query takes 2 to {len(PARAMETERS)} arguments.")
+        bind([(None, column) for column in columns])
         if len(_identities[self._database]) > 1:
             raise StatementError(
                 "ai_query cannot tell who asks on this cursor, because several users are registered on its database; "
                 "call aiq.register(cursor, user=...)"
             )
         return self._evaluate(None, columns)
-
-    def _site(self, arguments: dict[str, pa.ChunkedArray]) -> CallSite:
-        constants = {}
-        for name, column in arguments.items():
-            if name in ("request", "files"):
-                continue
-            values = column.unique().to_pylist() if not pa.types.is_struct(column.type) else [column[0].as_py()]
-            if len(values) != 1:
-                raise FunctionError(
-                    "NON_FOLDABLE_ARGUMENT", f"the argument {name} of ai_query must be the same for all rows."
-                )
-            constants[name] = values[0]
-        key = repr(constants)
-        site = self._compiled.get(key)
-        if site is None:
-            if not isinstance(constants["endpoint"], str):
-                raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
-            fail_on_error = constants.get("failOnError")
-            site = CallSite(
-                self._gateway.open_endpoint(constants["endpoint"]),
-                Options(
-                    constants.get("returnType"),
-                    True if fail_on_error is None else bool(fail_on_error),
-                    constants.get("modelParameters"),
-                    constants.get("responseFormat"),
-                ),
-            )
-            if not pa.types.is_string(site.type):
-                raise StatementError(
-                    f"on a connection that was only registered, ai_query returns STRING, but this call returns "
-                    f"{duckdb_type(site.type)}. Run the statement with session.sql: "
-                    "aiq.connect(con).sql('SELECT ...')."
-                )
-            self._compiled[key] = site
-        return site
 
     def _statement(self, transaction: int | None) -> Statement:
         """The statement of a transaction. Older ones that nobody used for a while are forgotten."""
@@ -184,6 +164,8 @@ class PlainFunction:
             found = self._statements.get(transaction)
             if found is not None and (found[0].stopped or (transaction is None and now - found[1] > _IDLE_S)):
                 found = None
+            if found is None:
+                self._gateway.refresh()
             statement = found[0] if found else Statement(self._gateway, self._caller)
             self._statements.pop(transaction, None)
             self._statements[transaction] = (statement, now)

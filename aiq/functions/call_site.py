@@ -80,7 +80,9 @@ class CallSite:
         about = orjson.dumps(
             [endpoint.name, endpoint.fingerprint, self.task, self._parameters], option=orjson.OPT_SORT_KEYS
         )
-        self._hash = hashlib.blake2b(about, digest_size=16)
+        self._identity, self._text_hash, self._body_hash = (
+            hashlib.blake2b(about, digest_size=16, person=hashed) for hashed in (b"", b"text", b"body")
+        )
         self._seen: dict[str, Ask] = {}
 
     def evaluate(self, statement: Statement, request: pa.ChunkedArray, files: pa.ChunkedArray | None) -> pa.Array:
@@ -115,7 +117,7 @@ class CallSite:
             return self._values(statement, self._asks(texts))
 
         values = statement.values_of_texts(
-            self.endpoint.name, self._hash.digest(), encoded.dictionary.to_pylist(), ask, stage=self.stage
+            self.endpoint.name, self.identity, encoded.dictionary.to_pylist(), ask, stage=self.stage
         )
         results = self._results(values, statement)
         return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
@@ -138,14 +140,25 @@ class CallSite:
         return pa.nulls(len(column), self.type)
 
     def _key(self, text: str) -> bytes:
-        hasher = self._hash.copy()
+        hasher = self._text_hash.copy()
         hasher.update(text.encode())
+        return hasher.digest()
+
+    def _key_of_body(self, body: dict[str, Any]) -> bytes:
+        """A key that no text has, whatever it says: BLAKE2's personalization keeps the two kinds apart."""
+        hasher = self._body_hash.copy()
+        hasher.update(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
         return hasher.digest()
 
     @property
     def identity(self) -> bytes:
         """What sites share whose equal requests are the same request: endpoint, configuration, parameters."""
-        return self._hash.digest()
+        return self._identity.digest()
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a request of any scalar type is sent as text; a custom model gets its values as JSON."""
+        return self.task != "custom"
 
     def check(self, request: pa.DataType, files: pa.DataType | None) -> None:
         """Raises FunctionError where a request, or its files, cannot be of this type. Makes no call."""
@@ -185,10 +198,16 @@ class CallSite:
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
         if self.task not in CHAT_TASKS or "messages" not in names:
             wanted = "a STRING, or a STRUCT with a field messages" if self.task in CHAT_TASKS else "a STRING"
+            binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+            advice = (
+                "Bytes are no text: cast them to STRING yourself, or give the content of an image as files."
+                if binary
+                else "Cast it to STRING or build a prompt."
+            )
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
                 f"request must be {wanted} for endpoint '{self.endpoint.name}' ({self.task}), but it is "
-                f"{ddl(kind)}. Cast it to STRING or build a prompt.",
+                f"{'BINARY' if binary else _named(kind)}. {advice}",
             )
         if forbidden := names & {"model", "stream", "n"}:
             raise FunctionError(
@@ -215,7 +234,7 @@ class CallSite:
         if not (pa.types.is_binary(item) or pa.types.is_large_binary(item) or pa.types.is_binary_view(item)):
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
-                f"files must be BINARY (the content of an image), but it is {ddl(files.type)}. In DuckDB: "
+                f"files must be BINARY (the content of an image), but it is {_named(files.type)}. In DuckDB: "
                 "SELECT ... FROM read_blob('*.png'), files => content.",
             )
         if not pa.types.is_string(column.type):
@@ -241,10 +260,7 @@ class CallSite:
             if body is None:
                 positions.append(None)
                 continue
-            hasher = self._hash.copy()
-            hasher.update(b"\x00json")
-            hasher.update(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
-            key = hasher.digest()
+            key = self._key_of_body(body)
             if key not in seen:
                 seen[key] = len(asks)
                 asks.append(Ask(key, body))
@@ -341,6 +357,14 @@ def _characters(body: dict[str, Any]) -> int:
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _named(kind: pa.DataType) -> str:
+    """A type in Databricks' words, in Arrow's own where those have none."""
+    try:
+        return ddl(kind)
+    except FunctionError:
+        return str(kind)
 
 
 def _is_range(encoded: pa.DictionaryArray) -> bool:

@@ -11,7 +11,7 @@ from aiq.errors import FunctionError, StatementError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 
 def test_positional_and_named_arguments_make_the_same_request(engine: Engine) -> None:
@@ -74,8 +74,8 @@ def test_comments_and_lines_between_arguments_change_nothing(engine: Engine) -> 
         ("ai_query('chat', 'x', returnType => 1)", "DATATYPE_MISMATCH", "STRING"),
         ("ai_query(1, 'x')", "NON_FOLDABLE_ARGUMENT", "endpoint"),
         ("ai_query(NULL, 'x')", "NON_FOLDABLE_ARGUMENT", "endpoint"),
-        ("ai_query('chat', 42)", "AI_FUNCTION_UNSUPPORTED_REQUEST", "it is INT"),
-        ("ai_query('chat', true)", "AI_FUNCTION_UNSUPPORTED_REQUEST", "it is BOOLEAN"),
+        ("ai_query('chat', array('x'))", "AI_FUNCTION_UNSUPPORTED_REQUEST", "it is ARRAY<STRING>"),
+        ("ai_query('chat', CAST('x' AS BINARY))", "AI_FUNCTION_UNSUPPORTED_REQUEST", "it is BINARY"),
         ("ai_query('emb', named_struct('messages', array('x')))", "AI_FUNCTION_UNSUPPORTED_REQUEST", "a STRING"),
     ],
 )

@@ -13,7 +13,7 @@ from aiq.errors import FunctionError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 Ledger = Callable[..., list[dict[str, Any]]]
 

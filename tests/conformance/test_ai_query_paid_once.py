@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 ROWS = 6000
 """Three of DuckDB's chunks of 2,048 rows."""

@@ -17,7 +17,7 @@ from aiq.simulator.vectors import embed
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 Ledger = Callable[..., list[dict[str, Any]]]
 
@@ -38,6 +38,78 @@ def messages(ledger_rows: Ledger) -> list[Any]:
 
 
 # chat
+
+
+OF_DUCKDB = [
+    "'calm'::ENUM('calm', 'angry')",
+    "TIME '23:59:59.5'",
+    "TIMESTAMP '2024-02-29 12:00:00.25'",
+    "TIMESTAMP 'infinity'",
+    "'2024-02-29 12:00:00'::TIMESTAMP_S",
+    "'2024-02-29 12:00:00.123456789'::TIMESTAMP_NS",
+    "TIMESTAMPTZ '2024-02-29 12:00:00+00'",
+    "DATE '0044-03-15 (BC)'",
+    "INTERVAL '-1 year 3 days 00:00:01.5'",
+    "'ffffffff-ffff-ffff-ffff-ffffffffffff'::UUID",
+    "true",
+    "42",
+    "'-170141183460469231731687303715884105728'::HUGEINT",
+    "'-1.10'::DECIMAL(8, 2)",
+    "1e300",
+    "'-inf'::DOUBLE",
+    "NULL",
+]
+
+
+@pytest.mark.engines("duckdb", "registered")
+def test_a_value_of_any_scalar_type_is_sent_as_the_text_it_is_cast_to(engine: Engine, ledger_rows: Ledger) -> None:
+    engine.session.con.execute("SET TimeZone = 'America/New_York'")
+    for number, value in enumerate(OF_DUCKDB):
+        engine.session.con.execute(f"CREATE TABLE t{number} AS SELECT unnest([NULL, {value}]) AS x")
+    tables = range(len(OF_DUCKDB))
+    cast = " UNION ALL ".join(f"SELECT CAST(x AS VARCHAR) FROM t{number}" for number in tables)
+    expected = {text for (text,) in engine.session.con.execute(cast).fetchall() if text is not None}
+    assert "2024-02-29 07:00:00-05" in expected and len(expected) == len(OF_DUCKDB) - 1
+    for number in tables:
+        engine.sql(f"SELECT ai_query('chat', x) AS r FROM t{number}")
+    assert {message["content"] for (message,) in messages(ledger_rows)} == expected
+
+
+@pytest.mark.engines("duckdb", "registered")
+def test_a_completions_prompt_may_be_a_number(engine: Engine) -> None:
+    assert engine.sql("SELECT ai_query('complete', 42) AS r") == engine.sql("SELECT ai_query('complete', '42') AS r")
+
+
+@pytest.mark.engines("duckdb")
+def test_what_is_embedded_may_be_a_number(engine: Engine) -> None:
+    ((number, text),) = engine.sql("SELECT ai_query('emb', 1.50) AS a, ai_query('emb', '1.50') AS b")
+    assert number == text and engine.requests() == 1
+
+
+@pytest.mark.engines("duckdb")
+def test_a_custom_model_gets_a_number_as_a_number(engine: Engine) -> None:
+    assert engine.sql("SELECT ai_query('model', named_struct('__return', 7), 'INT') AS r") == [(7,)]
+
+
+@pytest.mark.engines("registered")
+def test_a_bit_string_is_its_digits(engine: Engine, ledger_rows: Ledger) -> None:
+    engine.sql("SELECT ai_query('chat', '0101'::BIT) AS r")
+    assert messages(ledger_rows) == [[{"role": "user", "content": "0101"}]]
+
+
+@pytest.mark.engines("registered")
+def test_a_time_of_day_with_a_zone_is_refused_not_sent_without_it(engine: Engine) -> None:
+    with pytest.raises(FunctionError, match="without its zone"):
+        engine.sql("SELECT ai_query('chat', TIMETZ '00:00:00+05') AS r")
+    assert engine.requests() == 0
+
+
+@pytest.mark.engines("spark")
+@pytest.mark.parametrize(("value", "kind"), [("42", "INT"), ("true", "BOOLEAN")])
+def test_spark_sends_no_number_as_text(engine: Engine, value: str, kind: str) -> None:
+    with pytest.raises(FunctionError, match=f"it is {kind}. Cast it to STRING"):
+        engine.sql(f"SELECT ai_query('chat', {value}) AS r")
+    assert engine.requests() == 0
 
 
 def test_a_string_becomes_one_message_of_the_user(engine: Engine, ledger_rows: Ledger) -> None:
@@ -65,6 +137,26 @@ def test_a_struct_may_carry_parameters_and_model_parameters_win(engine: Engine, 
     (row,) = ledger_rows("main.ai.chat_payload")
     body = json.loads(row["request"])
     assert (body["max_tokens"], body["seed"], "top_p" in body) == (5, 2, False)
+
+
+def test_a_text_and_a_struct_may_be_asked_in_one_statement(engine: Engine) -> None:
+    engine.load("t", body=["One.", "Two."])
+    rows = engine.sql(
+        "SELECT ai_query('chat', body) AS a, ai_query('chat', named_struct('messages', "
+        "array(named_struct('role', 'user', 'content', body || '..')))) AS b FROM t"
+    )
+    assert sorted((a[-4:], b[-6:]) for a, b in rows) == [("One.", "One..."), ("Two.", "Two...")]
+    assert engine.requests() == 4
+
+
+@pytest.mark.engines("duckdb", "spark")
+def test_inputs_of_two_types_are_two_inputs(engine: Engine) -> None:
+    engine.load("t", body=["1"])
+    (row,) = engine.sql(
+        "SELECT ai_query('model', id + 1, returnType => 'STRING') AS a, "
+        "ai_query('model', body, returnType => 'STRING') AS b FROM t"
+    )
+    assert row == ("1", "1") and engine.requests() == 2
 
 
 def test_equal_structs_are_paid_once(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from aiq.errors import FunctionError, ProviderError, ResultError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 
 def test_a_chat_endpoint_gives_a_string(engine: Engine) -> None:
@@ -177,7 +177,7 @@ def test_a_failed_row_ends_the_statement_by_default(engine: Engine) -> None:
 
 def test_wrong_arguments_end_the_statement_even_under_fail_on_error_false(engine: Engine) -> None:
     with pytest.raises(FunctionError):
-        engine.sql("SELECT ai_query('chat', 42, failOnError => false) AS r")
+        engine.sql("SELECT ai_query('chat', array(42), failOnError => false) AS r")
 
 
 def test_the_model_may_answer_null(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from aiq.errors import StatementError
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 BODIES = ["Red apple.", "Green pear.", "Blue plum."]
 
@@ -93,6 +93,13 @@ def test_a_subquery_in_from_where_and_select(fruit: Engine) -> None:
 def test_a_call_in_a_call(fruit: Engine) -> None:
     rows = fruit.sql("SELECT ai_query('chat', 'Again: ' || ai_query('chat', body)) AS r FROM t")
     assert len(rows) == 3 and fruit.requests() == 6
+
+
+def test_calls_that_differ_only_in_quotes_are_two(fruit: Engine) -> None:
+    rows = fruit.sql("SELECT ai_query('chat', 'body') AS lit, ai_query('chat', body) AS col FROM t")
+    assert all(lit.endswith("body") for lit, _ in rows)
+    assert sorted(col.split(" ")[-1] for _, col in rows) == ["apple.", "pear.", "plum."]
+    assert fruit.requests() == 4
 
 
 def test_calls_of_several_endpoints_in_one_row(fruit: Engine) -> None:

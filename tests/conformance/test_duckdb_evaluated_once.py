@@ -250,11 +250,13 @@ def test_a_merge_asks_only_for_the_rows_that_the_source_does_not_have(items: Bes
     items.check(sql, needed)
 
 
+@pytest.mark.engines("duckdb", "registered")
 @pytest.mark.parametrize(("sql", "needed"), FORMS)
 def test_a_form_of_duckdb_asks_what_its_result_needs(items: Beside, sql: str, needed: int) -> None:
     items.check(sql, needed)
 
 
+@pytest.mark.engines("duckdb", "registered")
 @pytest.mark.parametrize(("sql", "needed"), WRITES)
 def test_what_is_written_is_asked_once(items: Beside, sql: str, needed: int) -> None:
     items.check(sql, needed)
@@ -318,6 +320,7 @@ def test_what_the_session_has_answered_is_looked_up_with_the_same_result(items: 
     assert items.engine.requests() == 0
 
 
+@pytest.mark.engines("duckdb", "registered")
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_copy_asks_once(items: Beside, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"out.{form}"

@@ -393,7 +393,7 @@ def test_explain_without_ai_is_duckdbs_own(t: Explained) -> None:
         ("CREATE TABLE u AS SELECT ai_query('chat', nothing) AS r FROM t", duckdb.BinderException),
         ("SELECT ai_query('chatt', a) AS r FROM t", StatementError),
         ("SELECT ai_query('chat') AS r FROM t", FunctionError),
-        ("SELECT ai_query('chat', id) AS r FROM t", FunctionError),
+        ("SELECT ai_query('chat', [id]) AS r FROM t", FunctionError),
         ("", StatementError),
         ("SELECT 1; SELECT 2", StatementError),
     ],

@@ -85,14 +85,21 @@ def test_a_type_that_depends_on_arguments_is_refused_and_names_session_sql(
     ("call", "words"),
     [
         ("ai_query('chatt', 'x')", "Did you mean 'chat'"),
-        ("ai_query('chat', 42)", "AI_FUNCTION_UNSUPPORTED_REQUEST"),
+        ("ai_query('chat', [42])", "AI_FUNCTION_UNSUPPORTED_REQUEST"),
+        ("ai_query('chat', 'x'::BLOB)", "Bytes are no text"),
+        ("ai_query('chat', 'x', failOnError := 'false')", "DATATYPE_MISMATCH.*must be a BOOLEAN"),
+        ("ai_query('chat', 'x', modelParameters := 'x')", "DATATYPE_MISMATCH.*must be a STRUCT"),
+        ("ai_query('chat', 'x', responseFormat := 1)", "DATATYPE_MISMATCH.*must be a STRING"),
+        ("ai_query('chat', 'x', returnType := 1)", "DATATYPE_MISMATCH.*must be a STRING"),
+        ("ai_query(1, 'x')", "endpoint must be a STRING"),
+        ("ai_query('chat', 'x', modelParameters := {'seed': length(body)})", "argument modelParameters .*constant"),
         ("ai_query('chat', 'x', modelParameters := {'temperature': 3})", "INVALID_NUMERIC_PARAMETER"),
-        ("ai_query(body, 'x')", "must be the same for all rows"),
+        ("ai_query(body, 'x')", "argument endpoint of ai_query must be a constant"),
     ],
 )
 def test_wrong_arguments_are_told(con: duckdb.DuckDBPyConnection, call: str, words: str) -> None:
     with pytest.raises(duckdb.Error, match=words):
-        con.execute(f"SELECT {call} FROM (SELECT 'chat' || id AS body FROM t LIMIT 3)").fetchall()
+        con.execute(f"SELECT {call} FROM (SELECT repeat('x', id) AS body FROM t LIMIT 3)").fetchall()
 
 
 def test_a_row_that_fails_ends_the_statement_and_the_connection_stays_usable(con: duckdb.DuckDBPyConnection) -> None:

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 YES, GOOD = "ai_query('chat', ask)", "ai_query('chat', check_it)"
 NAME = "ai_query('chat', name)"

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conformance.conftest import Beside
 
-ENGINES = ("duckdb", "spark")
+ENGINES = ("duckdb", "registered", "spark")
 
 YES = "ai_query('chat', ask)"
 """`yes` for the 8 rows whose id is a multiple of 3."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 import aiq
@@ -38,6 +39,24 @@ def test_the_next_statement_asks_the_model_that_the_file_names_now(
     conf.endpoint("chat", model="gpt-4.1-mini")
     session.sql("SELECT ai_query('chat', 'second')")
     assert [name.rpartition("-20")[0] or name for name in models(ledger_rows)] == ["gpt-4o-mini", "gpt-4.1-mini"]
+
+
+def test_a_registered_connection_asks_the_model_that_the_file_names_now(
+    conf: ConfFolder, home: Path, simulator: SimulatorProcess
+) -> None:
+    with duckdb.connect() as con:
+        aiq.register(con, conf=conf.path, home=home)
+        con.execute("SELECT ai_query('chat', 'first')").fetchall()
+        conf.endpoint("chat", model="gpt-4.1-mini")
+        con.execute("SELECT ai_query('chat', 'second')").fetchall()
+        conf.endpoint("chat", model="text-embedding-3-small", task="llm/v1/embeddings")
+        with pytest.raises(duckdb.Error, match=r"returns STRING, but this call returns FLOAT\[\]"):
+            con.execute("SELECT ai_query('chat', 'third')").fetchall()
+        (conf.path / "endpoints" / "chat.yml").unlink()
+        with pytest.raises(duckdb.Error, match="'chat' does not exist"):
+            con.execute("SELECT ai_query('chat', 'fourth')").fetchall()
+    asked = [attempt["model"] for attempt in simulator.attempts()]
+    assert asked == ["gpt-4o-mini", "gpt-4.1-mini"]
 
 
 def test_a_change_is_a_new_version_in_served_entities(

@@ -54,6 +54,24 @@ def test_wrong_arguments_are_told_before_spark_runs(frame: DataFrame) -> None:
         aiq.functions.ai_query("chat", "p", model_parameters={"max_tokenz": 3})
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fail_on_error": "false"}, "failOnError must be a BOOLEAN, not 'false'"),
+        ({"model_parameters": "temperature"}, "modelParameters must be a STRUCT"),
+        ({"response_format": {"type": "text"}}, "responseFormat must be a STRING"),
+        ({"return_type": 1}, "returnType must be a STRING"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused_in_the_words_of_sql(
+    frame: DataFrame, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(FunctionError, match=words):
+        aiq.functions.ai_query("chat", "p", **options)
+    with pytest.raises(FunctionError, match=words):
+        aiq.enrich(frame, "a", "chat", "p", **options)
+
+
 def test_enrich_asks_each_prompt_once_and_keeps_every_row(frame: DataFrame, simulator: SimulatorProcess) -> None:
     enriched = aiq.enrich(frame, "a", "chat", "p")
     assert enriched.columns == ["id", "p", "a"] and enriched.schema["a"].dataType == StringType()
@@ -79,6 +97,21 @@ def test_an_enriched_frame_is_paid_once_however_often_it_is_evaluated(
 def test_enrich_takes_an_expression(frame: DataFrame, simulator: SimulatorProcess) -> None:
     enriched = aiq.enrich(frame, "a", "chat", F.concat(F.lit("Say: "), F.col("p")), return_type="STRING")
     assert enriched.where("a IS NULL").count() == 2
+
+
+def test_enrich_asks_two_prompts_that_only_a_collation_takes_for_equal(
+    frame: DataFrame, simulator: SimulatorProcess
+) -> None:
+    rows = frame.sparkSession.sql("SELECT q COLLATE UTF8_LCASE AS q FROM (VALUES ('Yes.'), ('YES.'), ('Yes.')) AS v(q)")
+    answers = {row.q: row.a for row in aiq.enrich(rows, "a", "chat", "q").collect()}
+    assert simulator.stats()["requests"] == 2
+    assert all(answer.endswith(question) for question, answer in answers.items())
+
+
+def test_enrich_takes_a_map_for_a_custom_model(frame: DataFrame, simulator: SimulatorProcess) -> None:
+    rows = frame.where("id < 4").select(F.create_map(F.lit("__return"), F.col("id") % 2).alias("m"))
+    assert len(aiq.enrich(rows, "a", "model", "m", return_type="STRING").collect()) == 4
+    assert simulator.stats()["requests"] == 2
 
 
 def test_a_name_that_is_taken_is_refused(frame: DataFrame) -> None:

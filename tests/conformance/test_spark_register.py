@@ -59,6 +59,22 @@ def test_types_that_depend_on_arguments_name_the_way_that_has_them(registered: S
         registered.sql("SELECT ai_query('chat', p, returnType => 'INT') FROM t").collect()
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("failOnError => 'false'", "failOnError must be a BOOLEAN, not 'false'"),
+        ("modelParameters => 'x'", "modelParameters must be a STRUCT"),
+        ("modelParameters => named_struct('seed', id)", "argument modelParameters of ai_query must be a constant"),
+    ],
+)
+def test_an_option_that_is_wrong_is_refused_in_the_words_of_a_session(
+    registered: SparkSession, simulator: SimulatorProcess, option: str, words: str
+) -> None:
+    with pytest.raises(Exception, match=words):
+        registered.sql(f"SELECT ai_query('chat', p, {option}) FROM t").collect()
+    assert simulator.stats()["requests"] == 0
+
+
 def test_a_failing_row_fails_the_query_with_the_providers_words(registered: SparkSession) -> None:
     with pytest.raises(Exception, match="nowhere"):
         registered.sql("SELECT ai_query('nowhere', p) FROM t").collect()

@@ -204,6 +204,46 @@ def test_closing_deletes_the_sessions_files(t: Engine, home: Path) -> None:
     assert not list((home / "spark").iterdir())
 
 
+def test_calls_of_views_whose_options_print_alike_are_two(t: Engine) -> None:
+    calls = ", ".join(
+        f"ai_query('chat', w, modelParameters => named_struct('stop', {stop})) AS {name}"
+        for name, stop in (("a", "'[1]'"), ("b", "array('1')"))
+    )
+    t.sql(f"CREATE TEMPORARY VIEW v AS SELECT {calls} FROM t")
+    t.sql("SELECT a, b FROM v")
+    assert t.requests() == 6
+
+
+def test_an_option_of_a_view_is_checked_beside_one_that_prints_alike(t: Engine) -> None:
+    calls = ", ".join(
+        f"ai_query('chat', w, failOnError => {value}) AS c{i}" for i, value in enumerate(("true", "'true'"))
+    )
+    t.sql(f"CREATE TEMPORARY VIEW v AS SELECT {calls} FROM t")
+    with pytest.raises(FunctionError, match="failOnError must be a BOOLEAN, not 'true'"):
+        t.sql("SELECT c0, c1 FROM v")
+    assert t.requests() == 0
+
+
+def test_two_prompts_that_only_a_collation_takes_for_equal_are_two(t: Engine) -> None:
+    rows = t.sql(
+        "SELECT q, ai_query('chat', q) AS r FROM (SELECT q COLLATE UTF8_LCASE AS q FROM "
+        "(VALUES ('Yes.'), ('YES.')) AS v(q))"
+    )
+    assert all(answer.endswith(question) for question, answer in rows) and t.requests() == 2
+
+
+def test_one_prompt_as_varchar_and_as_string_is_one(t: Engine) -> None:
+    t.sql("SELECT ai_query('chat', w) AS a, ai_query('chat', CAST(w AS VARCHAR(20))) AS b FROM t")
+    assert t.requests() == 3
+
+
+def test_the_counting_tells_texts_from_structs(t: Engine) -> None:
+    struct = "named_struct('messages', array(named_struct('role', 'user', 'content', p)))"
+    *_, total = t.session.explain(f"SELECT ai_query('chat', p) AS a, ai_query('chat', {struct}) AS b FROM t").collect()
+    t.sql(f"SELECT ai_query('chat', p) AS a, ai_query('chat', {struct}) AS b FROM t")
+    assert t.requests() == total.requests == 24
+
+
 def test_a_call_in_a_view_gives_string_or_is_refused(t: Engine) -> None:
     with pytest.raises(StatementError, match="STRING"):
         t.sql("CREATE TEMPORARY VIEW e AS SELECT ai_query('emb', p) AS r FROM t")

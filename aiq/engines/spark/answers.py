@@ -71,9 +71,10 @@ class Workers:
         self._left_usd = left_usd
         self._groups: dict[Any, int] = {}
 
-    def group(self, site: int) -> int:
+    def group(self, site: int, types: Sequence[DataType]) -> int:
         made = self._sites[site]
-        identity = (made.site.identity, str(made.site.type), made.options.fail_on_error, len(made.arguments))
+        kinds = tuple(kind.simpleString() for kind in types)
+        identity = (made.site.identity, str(made.site.type), made.options.fail_on_error, kinds)
         return self._groups.setdefault(identity, len(self._groups))
 
     def cost(self, site: int) -> float:

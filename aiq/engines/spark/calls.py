@@ -15,12 +15,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import arrow_udf
 
-from aiq.engines.sites import Compiled, compiled
+from aiq.engines.sites import PER_ROW, Compiled, compiled, not_constant
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import asked
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin
 from aiq.engines.spark.prepare import PREFIX, result_type
-from aiq.errors import FunctionError, StatementError
+from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
@@ -47,21 +47,20 @@ class Sites:
         if name != FUNCTION:
             return None
         bound = bind([catalyst.named(child) for child in children])
-        own = {key: value for key, value in bound.items() if key not in ("request", "files")}
-        words = repr([(key, str(value.toString())) for key, value in sorted(own.items())] + [len(bound) - len(own)])
+        requests = [bound[key] for key in PER_ROW if key in bound]
+        own = [(key, catalyst.words(value)) for key, value in sorted(bound.items()) if key not in PER_ROW]
+        words = repr((own, len(requests)))
         if words not in self._same:
             self._same[words] = len(self.found) + 1
             self.found[self._same[words]] = self._of_view(bound)
-        return self._same[words], [bound[key] for key in ("request", "files") if key in bound]
+        return self._same[words], requests
 
     def _of_view(self, bound: dict[str, Node]) -> Compiled:
         def constant(expression: Node, name: str) -> Any:
             try:
                 return self._catalyst.value(expression)
             except PySparkException:
-                raise FunctionError(
-                    "NON_FOLDABLE_ARGUMENT", f"the argument {name} of {FUNCTION} must be the same for all rows."
-                ) from None
+                raise not_constant(name, "it is not the same for all rows") from None
 
         made = compiled(bound, f"{FUNCTION}(...)", constant, self._gateway)
         if not pa.types.is_string(made.site.type):

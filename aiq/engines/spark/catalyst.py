@@ -70,6 +70,12 @@ class Catalyst:
         """What makes a column the same column throughout a plan."""
         return int(named.exprId().id())
 
+    def words(self, expression: Node) -> str:
+        """A text that tells expressions apart: as SQL, which quotes literals but does not number columns, and as plan
+        text, which numbers columns, but neither quotes literals nor writes long lists to their end.
+        """
+        return f"{expression.sql()} {expression.toString()} {sorted(self.references(expression))}"
+
     def references(self, expression: Node) -> set[int]:
         """The columns that an expression names."""
         return {self.id(attribute) for attribute in self.items(expression.references().toSeq())}

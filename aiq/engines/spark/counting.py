@@ -38,11 +38,11 @@ class Counting(Lifting):
         steps = _CountingSteps(self, block, uses, rest, limit)
         return steps.all()
 
-    def count(self, call: Call, requests: DataFrame, *, exact: bool, limit: int | None) -> None:
-        """Counts the requests of a call, those of earlier calls left out."""
+    def count(self, call: Call, group: int, requests: DataFrame, *, exact: bool, limit: int | None) -> None:
+        """Counts the requests of a call, those of earlier calls of its group left out."""
         from pyspark.sql import functions as f
 
-        made, group = self.sites[call.site], self.answering.group(call.site)
+        made = self.sites[call.site]
         text = f.col(REQUEST)
         if dict(requests.dtypes)[REQUEST] != "string":
             text = f.to_json(f.struct(REQUEST))
@@ -101,12 +101,12 @@ class _CountingSteps(Steps):
         plan = self._joined([])
         for need in needs:
             call = self._calls[need.column]
-            self._answering.check(call.site, [catalyst.type(argument) for argument in call.arguments])
+            self._answering.check(call.site, self._types(call))
             certain = [part for part in need.guard if not catalyst.references(part) & made_of_answers]
             rows = catalyst.frame(catalyst.filter(catalyst.all(certain), plan))
             nested = bool(catalyst.all_references(call.arguments) & made_of_answers)
             exact = not depends and not nested and len(certain) == len(need.guard)
-            counting.count(call, self._requests(call, rows), exact=exact, limit=self._limit)
+            counting.count(call, self._group(call), self._requests(call, rows), exact=exact, limit=self._limit)
             self._asked.note(need)
         return 0
 

@@ -15,8 +15,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import DataType
 
+from aiq.engines.sites import options_of
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin, answer_type
+from aiq.engines.spark.keys import KEY, distinct, key_of, plain
 from aiq.engines.spark.register import registration
 from aiq.errors import StatementError
 from aiq.functions.call_site import Options
@@ -74,18 +76,19 @@ def enrich(
     job, kind = _job(gateway, origin, name, endpoint, options)
     if column in df.columns:
         raise StatementError(f"the frame has a column {column!r} already; drop it, or give the answers another name")
-    key = f"__aiq_{uuid.uuid4().hex[:12]}"
-    rows = df.withColumn(key, prompt if isinstance(prompt, Column) else F.col(prompt))
-    asked = rows.select(key).where(F.col(key).isNotNull())
+    request, key = (f"__aiq_{uuid.uuid4().hex[:12]}" for _ in range(2))
+    rows = df.withColumn(request, prompt if isinstance(prompt, Column) else F.col(prompt))
+    argument = plain(F.col(request), rows.schema[request].dataType)
+    rows = rows.withColumn(key, key_of({REQUEST: argument}))
+    asked = rows.select(F.col(key).alias(KEY), argument[0].alias(REQUEST)).where(F.col(KEY).isNotNull())
     # A key belongs to one task, and there are as many tasks as can run: what one costs is the slowest of its answers.
-    distinct = asked.repartition(_tasks(df.sparkSession, origin), key).distinct().withColumn(REQUEST, F.col(key))
-    kinds = asked.schema[key].dataType.simpleString()
+    requests = distinct(asked.repartition(_tasks(df.sparkSession, origin), KEY))
 
     def answered(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         return ask(iter(batches), job)
 
-    answers = distinct.mapInArrow(answered, f"{key} {kinds}, {ANSWER} {kind}").withColumnRenamed(ANSWER, column)
-    joined = rows.join(answers, on=key, how="left")
+    answers = requests.mapInArrow(answered, f"{KEY} BINARY, {ANSWER} {kind}")
+    joined = rows.join(answers.select(F.col(KEY).alias(key), F.col(ANSWER).alias(column)), on=key, how="left")
     return joined.select(*[joined[name] for name in df.columns], joined[column])
 
 
@@ -118,8 +121,14 @@ def _options(
     model_parameters: Mapping[str, Any] | None,
     response_format: str | None,
 ) -> Options:
-    words = return_type.simpleString() if isinstance(return_type, DataType) else return_type
-    return Options(words, fail_on_error, None if model_parameters is None else dict(model_parameters), response_format)
+    return options_of(
+        {
+            "returnType": return_type.simpleString() if isinstance(return_type, DataType) else return_type,
+            "failOnError": fail_on_error,
+            "modelParameters": dict(model_parameters) if isinstance(model_parameters, Mapping) else model_parameters,
+            "responseFormat": response_format,
+        }
+    )
 
 
 def _job(gateway: Gateway, origin: Origin, statement: str, endpoint: str, options: Options) -> tuple[Job, str]:

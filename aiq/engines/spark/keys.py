@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiq.engines.spark.job import FILES, REQUEST
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
 KEY = "key"
@@ -19,24 +19,45 @@ _EXACT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFor
 """JSON with all digits of a time, so that requests that differ have different keys."""
 
 
+def plain(column: Column, kind: DataType) -> tuple[Column, DataType]:
+    """An argument of a call with text of any kind as plain STRING.
+
+    Else a collation would make one request of two, and VARCHAR beside STRING two requests of one.
+    """
+    from pyspark.sql.types import CharType, StringType, VarcharType
+
+    if isinstance(kind, StringType | CharType | VarcharType) and kind != StringType():
+        return column.cast("string"), StringType()
+    return column, kind
+
+
+def distinct(requests: DataFrame) -> DataFrame:
+    """Each request once. Spark compares no maps, but keys; where it can, comparing both is the quicker way."""
+    return requests.dropDuplicates([KEY]) if "map<" in dict(requests.dtypes)[REQUEST] else requests.distinct()
+
+
 def key_of(arguments: Mapping[str, tuple[Column, DataType]]) -> Column:
-    """The key of a request, and its files if it has any, given with their types; NULL for a NULL request."""
+    """The key of a request, and its files if it has any, given `plain` with their types; NULL for a NULL request."""
     from pyspark.sql import functions as f
 
-    request = _bytes(*arguments[REQUEST])
+    key = _digest(*arguments[REQUEST])
     if FILES in arguments:
-        request = f.concat(f.sha2(request, 256), _digests(*arguments[FILES])).cast("binary")
-    return f.unhex(f.substring(f.sha2(request, 256), 1, 32))
+        key = f.sha2(f.concat(f.lit("files "), key, _digests(*arguments[FILES])).cast("binary"), 256)
+    return f.unhex(f.substring(key, 1, 32))
 
 
-def _bytes(column: Column, kind: DataType) -> Column:
+def _digest(column: Column, kind: DataType) -> Column:
+    """The digest of a request and of what it is, so that no text is taken for the JSON of a struct."""
     from pyspark.sql import functions as f
-    from pyspark.sql.types import BinaryType, CharType, StringType, VarcharType
+    from pyspark.sql.types import BinaryType, StringType
 
-    if isinstance(kind, StringType | CharType | VarcharType | BinaryType):
-        return column.cast("binary")
-    text = f.to_json(f.struct(column.alias("r")), _EXACT)
-    return f.when(column.isNotNull(), text).cast("binary")
+    if isinstance(kind, StringType):
+        tag, content = "text ", column
+    elif isinstance(kind, BinaryType):
+        tag, content = "bytes ", column
+    else:
+        tag, content = "json ", f.when(column.isNotNull(), f.to_json(f.struct(column.alias("r")), _EXACT))
+    return f.sha2(f.concat(f.lit(tag.encode()), content.cast("binary")), 256)
 
 
 def _digests(column: Column, kind: DataType) -> Column:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiq.engines.spark.blocks import Block, Call
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST
-from aiq.engines.spark.keys import KEY, key_of
+from aiq.engines.spark.keys import KEY, distinct, key_of, plain
 from aiq.engines.spark.needs import Asked, Guard, Need
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _MISSING = (
 class Answering(Protocol):
     """Where answers come from."""
 
-    def group(self, site: int) -> int:
-        """A number that sites share whose equal requests have the same answer."""
+    def group(self, site: int, types: Sequence[DataType]) -> int:
+        """A number that calls share whose requests are of the same types, and the same answer where they are equal."""
         ...
 
     def cost(self, site: int) -> float:
@@ -70,17 +70,18 @@ class Lifting:
         steps = Steps(self, block, uses, rest)
         return steps.in_waves(limit) if limit is not None else steps.all()
 
-    def ask(self, frames: Sequence[tuple[int, DataFrame]], most: int | None = None) -> int:
-        """Has requests answered that have not been asked before; `frames` give some of each site, with duplicates.
+    def ask(self, frames: Sequence[tuple[int, int, DataFrame]], most: int | None = None) -> int:
+        """Has requests answered that have not been asked before; `frames` give some of a site, after its group and
+        number, with duplicates.
 
         Of each group at most `most`. Returns how many there were where `most` is given.
         """
         groups: dict[int, list[tuple[int, DataFrame]]] = {}
-        for site, frame in frames:
-            groups.setdefault(self.answering.group(site), []).append((site, frame))
+        for group, site, frame in frames:
+            groups.setdefault(group, []).append((site, frame))
         fresh = []
         for group, members in groups.items():
-            requests = _distinct(reduce(lambda one, other: one.unionByName(other), (frame for _, frame in members)))
+            requests = distinct(reduce(lambda one, other: one.unionByName(other), (frame for _, frame in members)))
             if group in self._answers:
                 requests = requests.join(self.answers(group).select(KEY), KEY, "left_anti")
             if most is not None:
@@ -104,11 +105,6 @@ class Lifting:
     def answers(self, group: int) -> DataFrame:
         """All answers of a group so far: `key`, `answer`."""
         return reduce(lambda one, other: one.unionByName(other), self._answers[group])
-
-
-def _distinct(requests: DataFrame) -> DataFrame:
-    """Each request once. Spark compares no maps, but keys; where it can, comparing both is the quicker way."""
-    return requests.dropDuplicates([KEY]) if "map<" in dict(requests.dtypes)[REQUEST] else requests.distinct()
 
 
 class Steps:
@@ -177,8 +173,8 @@ class Steps:
             call = self._calls[need.column]
             guard: Guard = need.guard
             rows = catalyst.frame(catalyst.filter(catalyst.all(guard), plan))
-            frames.append((call.site, self._requests(call, rows)))
-            self._answering.check(call.site, [catalyst.type(argument) for argument in call.arguments])
+            frames.append((self._group(call), call.site, self._requests(call, rows)))
+            self._answering.check(call.site, self._types(call))
         count = self._lifting.ask(frames, most)
         for need in needs:
             asked.note(need)
@@ -194,9 +190,15 @@ class Steps:
     def _arguments(self, call: Call) -> dict[str, tuple[Column, DataType]]:
         """The request of a call, and its files if it has any, with their types."""
         return {
-            name: (self._catalyst.column(argument), self._catalyst.type(argument))
+            name: plain(self._catalyst.column(argument), self._catalyst.type(argument))
             for name, argument in zip((REQUEST, FILES), call.arguments, strict=False)
         }
+
+    def _types(self, call: Call) -> list[DataType]:
+        return [kind for _, kind in self._arguments(call).values()]
+
+    def _group(self, call: Call) -> int:
+        return self._answering.group(call.site, self._types(call))
 
     def _keep_rows(self) -> None:
         """Rows that another evaluation might give otherwise are evaluated now, and once."""
@@ -248,7 +250,7 @@ class Steps:
         frame = catalyst.frame(plan)
         columns = [catalyst.column(column) for column in catalyst.output(plan)]
         left = catalyst.plan(frame.select(*columns, key_of(self._arguments(call)).alias(KEY)))
-        answers = self._lifting.answers(self._answering.group(call.site))
+        answers = self._lifting.answers(self._group(call))
         right = catalyst.plan(answers.select(f.col(KEY).alias(KEY), f.col(ANSWER).alias(ANSWER)))
         key, (found, answer) = catalyst.output(left)[-1], catalyst.output(right)
         joined = catalyst.left_join(left, right, catalyst.equal(key, found))

@@ -49,7 +49,7 @@ class Asked:
     def note(self, need: Need) -> None:
         """Its rows have been asked."""
         self._guards.setdefault(need.column, []).append(need.guard)
-        self._known.setdefault(need.column, []).append(_words(need.guard))
+        self._known.setdefault(need.column, []).append(self._words(need.guard))
 
     def guards(self, column: int) -> list[Guard]:
         """For which rows a call has been asked: those of any of these guards."""
@@ -63,7 +63,7 @@ class Asked:
         found: dict[tuple[int, frozenset[str]], Need] = {}
         for expression in expressions:
             for need in self._of(expression, guard):
-                found.setdefault((need.column, _words(need.guard)), need)
+                found.setdefault((need.column, self._words(need.guard)), need)
         return list(found.values())
 
     def has_call(self, expression: Node) -> bool:
@@ -100,7 +100,7 @@ class Asked:
         return self.needs(children, guard)
 
     def _of_call(self, column: int, guard: Guard) -> list[Need]:
-        if any(words <= _words(guard) for words in self._known.get(column, [])):
+        if any(words <= self._words(guard) for words in self._known.get(column, [])):
             return []
         return self.needs(self._arguments[column], guard) or [Need(column, guard)]
 
@@ -141,6 +141,5 @@ class Asked:
             return 1 - (1 - self._share(children[0])) * (1 - self._share(children[1]))
         return _SHARES.get(kind, UNKNOWN)
 
-
-def _words(guard: Guard) -> frozenset[str]:
-    return frozenset(str(condition.toString()) for condition in guard)
+    def _words(self, guard: Guard) -> frozenset[str]:
+        return frozenset(map(self._catalyst.words, guard))

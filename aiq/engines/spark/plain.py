@@ -8,23 +8,30 @@ statement share its answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import orjson
 import pyarrow as pa
 
+from aiq.engines.sites import PlainSites
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.statement import ended, part_of
 from aiq.engines.spark.worker import opened
-from aiq.errors import FunctionError, StatementError
-from aiq.functions.call_site import CallSite, Options
+from aiq.errors import StatementError
+from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
-from aiq.gateway import Gateway
 
-_PER_ROW = ("request", "files")
-_sites: dict[tuple[int, str], CallSite] = {}
-_MAX_SITES = 100
+
+def _check_returns_text(site: CallSite) -> None:
+    answer = site.type if site.fail_on_error else site.type.field(0).type
+    if not pa.types.is_string(answer):
+        raise StatementError(
+            f"in plain spark.sql {FUNCTION} returns STRING, but this call returns {ddl(site.type)}. Run the statement "
+            f"with session.sql: aiq.connect(spark).sql('SELECT ...'), or use aiq.functions.{FUNCTION} on a DataFrame."
+        )
+
+
+_sites = PlainSites(_check_returns_text)
 
 
 def plain_function(origin: Origin) -> Callable[..., pa.Array]:
@@ -42,7 +49,7 @@ def evaluate(origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, 
     if not len(columns["endpoint"]):
         return pa.array([], pa.string())
     gateway = opened(origin)
-    site = _site(gateway, {name: column for name, column in columns.items() if name not in _PER_ROW})
+    site = _sites.of(gateway, columns)
     statement = part_of(gateway, origin)
     with ended(statement):
         return _as_text(site, site.evaluate(statement, columns["request"], columns.get("files")))
@@ -53,39 +60,3 @@ def _as_text(site: CallSite, answers: pa.Array) -> pa.Array:
     if site.fail_on_error:
         return answers
     return pa.array([None if row is None else orjson.dumps(row).decode() for row in answers.to_pylist()], pa.string())
-
-
-def _site(gateway: Gateway, constants: Mapping[str, pa.Array]) -> CallSite:
-    values: dict[str, Any] = {}
-    for name, column in constants.items():
-        found = [column[0].as_py()] if pa.types.is_nested(column.type) else column.unique().to_pylist()
-        if len(found) != 1:
-            raise FunctionError(
-                "NON_FOLDABLE_ARGUMENT", f"the argument {name} of {FUNCTION} must be the same for all rows."
-            )
-        values[name] = found[0]
-    if not isinstance(values["endpoint"], str):
-        raise FunctionError("NON_FOLDABLE_ARGUMENT", "endpoint must be a STRING, the name of an endpoint.")
-    endpoint = gateway.open_endpoint(values["endpoint"])
-    key = (id(endpoint), repr(values))
-    site = _sites.get(key)
-    if site is not None and site.endpoint is endpoint:
-        return site
-    says = values.get("failOnError")
-    options = Options(
-        values.get("returnType"),
-        True if says is None else bool(says),
-        values.get("modelParameters"),
-        values.get("responseFormat"),
-    )
-    site = CallSite(endpoint, options, error_field=gateway.config.settings.error_field)
-    answer = site.type if site.fail_on_error else site.type.field(0).type
-    if not pa.types.is_string(answer):
-        raise StatementError(
-            f"in plain spark.sql {FUNCTION} returns STRING, but this call returns {ddl(site.type)}. Run the statement "
-            f"with session.sql: aiq.connect(spark).sql('SELECT ...'), or use aiq.functions.{FUNCTION} on a DataFrame."
-        )
-    if len(_sites) >= _MAX_SITES:
-        _sites.clear()
-    _sites[key] = site
-    return site

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiq.engines.sites import Compiled, compiled
+from aiq.engines.sites import Compiled, compiled, not_constant
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.signature import bind
 from aiq.functions.types import ddl
@@ -53,7 +53,8 @@ def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
         return _constant(spark, expression, name)
 
     def compile_call(call: calls.Call) -> str:
-        words = " ".join(token.text for token in calls.tokenize(call.text, DIALECT))
+        tokens = calls.tokenize(call.text, DIALECT)
+        words = " ".join(call.text[token.start : token.end + 1] for token in tokens)  # 'body' is not body
         if words not in same:
             bound = bind([(argument.name, argument.text) for argument in call.arguments])
             number = len(sites) + 1
@@ -92,11 +93,7 @@ def _constant(spark: SparkSession, expression: str, name: str) -> Any:
     except PySparkException as error:
         condition = str(error.getCondition())
         if "UNRESOLVED_COLUMN" in condition or "MISSING_FROM" in condition:
-            raise FunctionError(
-                "NON_FOLDABLE_ARGUMENT",
-                f"the argument {name} of ai_query must be a constant, but it is {expression}. Write a literal, or run "
-                "one statement for each value.",
-            ) from None
+            raise not_constant(name, f"it is {expression}") from None
         raise FunctionError("AI_INVALID_ARGUMENT_VALUE_ERROR", f"{name}: {str(error).splitlines()[0]}") from None
     return row.asDict(recursive=True)["value"]
 

@@ -57,6 +57,20 @@ def test_a_branch_is_needed_where_it_is_taken(sql: Expressions) -> None:
     assert "<=> true" in not_taken and not_taken.startswith("(NOT")
 
 
+def test_conditions_that_spark_prints_alike_are_two(sql: Expressions) -> None:
+    column, literal = sql.expression("d = a"), sql.expression(f"d = '{sql.columns['a'].toString()}'")
+    assert column.toString() == literal.toString() and sql.catalyst.words(column) != sql.catalyst.words(literal)
+    many = ", ".join(["''"] * 40)
+    one, other = (sql.expression(f"concat_ws('', {many}, {last})") for last in ("a", "b"))
+    assert one.toString() == other.toString() and sql.catalyst.words(one) != sql.catalyst.words(other)
+
+
+def test_a_condition_on_another_column_of_the_same_name_is_another(sql: Expressions, spark: SparkSession) -> None:
+    again = Expressions(spark).expression("d = 'x'")
+    assert again.sql() == sql.expression("d = 'x'").sql()
+    assert sql.catalyst.words(again) != sql.catalyst.words(sql.expression("d = 'x'"))
+
+
 def test_coalesce_needs_a_call_where_all_before_it_is_null(sql: Expressions) -> None:
     ((name, guard),) = sql.words(sql.asked().needs([sql.expression("coalesce(d, a, b)")]))
     assert name == "a" and len(guard) == 1 and "IS NULL" in guard[0]
