@@ -248,8 +248,12 @@ def test_an_example_of_duckdbs_means_the_same_beside_a_call(pair: Pair, form: st
         those = of_kind(kind)
         for start in range(0, len(those), AT_ONCE):
             _search(pair, FORMS[form], those[start : start + AT_ONCE], wrong, refused)
-    least = " or more" if len(wrong) >= NAMED else ""
-    summary = f"{len(of_kind('row', 'aggregate'))} tried, {len(wrong)}{least} wrong, {len(refused)} refused by DuckDB in this form: {refused}"
+    tried, more = len(of_kind("row", "aggregate")), " or more" if len(wrong) >= NAMED else ""
+    same = f"{tried - len(wrong) - len(refused)} same" if not more else "some same"
+    summary = (
+        f"{tried} tried, {same}, {len(wrong)}{more} wrong, {len(refused)} refused by DuckDB in this form {refused}, "
+        f"{len(of_kind('refused'))} refused in all, {len(of_kind('volatile'))} volatile"
+    )
     print(summary)
     assert not wrong, "\n".join([summary, *(f"{sql}\n    {difference}" for sql, difference in wrong.items())])
 
