@@ -6,6 +6,7 @@ number `AIQ_FUZZ_SEED` on: `AIQ_FUZZ_SEED=17 AIQ_FUZZ_EXAMPLES=1` tries the stat
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -147,8 +148,11 @@ def _kind(outcome: Outcome) -> str:
 
 def _of_file(path: Path) -> Outcome:
     """A CSV file, whose first line has the names."""
-    names, *rows = path.read_text().splitlines() if path.exists() else [""]
-    return Outcome((names,), rows=tuple(sorted(rows)))
+    if not path.exists():
+        return Outcome()
+    with path.open(newline="") as file:
+        names, *rows = csv.reader(file)
+    return Outcome(tuple(names), rows=tuple(sorted(map(str, rows))))
 
 
 def _in_place_of(ours: object, theirs: object) -> str:
