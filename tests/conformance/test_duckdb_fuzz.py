@@ -104,7 +104,7 @@ class Fuzzer:
             results += self._written()
         where = " written" if made.writes else ""
         for a, b in results:
-            if a.rows != b.rows:
+            if (a.rows, a.error) != (b.rows, b.error):
                 return f"rows{where}", _in_place_of(a.rows, b.rows)
             if a.types != b.types:
                 return f"types{where}", _in_place_of(a.types, b.types)
@@ -149,9 +149,9 @@ def _kind(outcome: Outcome) -> str:
 def _of_file(path: Path) -> Outcome:
     """A CSV file, whose first line has the names."""
     if not path.exists():
-        return Outcome()
+        return Outcome(error="no file")
     with path.open(newline="") as file:
-        names, *rows = csv.reader(file)
+        names, *rows = list(csv.reader(file)) or [[]]
     return Outcome(tuple(names), rows=tuple(sorted(map(str, rows))))
 
 
