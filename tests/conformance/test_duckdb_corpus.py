@@ -183,7 +183,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
-    with open_pair(tmp_path_factory.mktemp("corpus"), make_conf) as made:
+    with open_pair(tmp_path_factory.mktemp("corpus"), make_conf, keeps_answers=False) as made:
         made.both(SCHEMA)
         yield made
 

@@ -168,7 +168,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, 
     with ExitStack() as opened:
 
         def open_one() -> Pair:
-            pair = opened.enter_context(open_pair(tmp_path_factory.mktemp("fuzz"), make_conf))
+            pair = opened.enter_context(open_pair(tmp_path_factory.mktemp("fuzz"), make_conf, keeps_answers=False))
             pair.both(SCHEMA)
             return pair
 
