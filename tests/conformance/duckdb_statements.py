@@ -94,7 +94,7 @@ FORMS = {
     SELECT ai_query('chat', 's') || ai_query('chat', s) FROM t
     WHERE ai_query('chat', "order") <> ai_query('chat', 'order') ;;
     SELECT ai_query('chat', COLUMNS('^s$')) FROM {source}{where} ;;
-    SELECT upper(ai_query('chat', s)), {call} || '' FROM t ;;
+    SELECT upper(ai_query('chat', {a}s)), {call} || '' FROM {source} ;;
     SELECT * EXCLUDE (j, un, m), {call} AS r FROM {source}{where} ORDER BY {ids} LIMIT 4 ;;
     SELECT * REPLACE ({text} AS s), {call} FROM {source}{where} ;;
     SELECT COLUMNS(lambda c: c IN ('id', 's')), {call} FROM {source} ;;
@@ -120,7 +120,8 @@ FORMS = {
     SELECT sum({a}id) FILTER (WHERE {call} = 'yes'), {agg} FROM {source} ;;
     SELECT ai_query('chat', 'lonely') AS r, 1 AS n ;;
     SELECT ai_query('chat', NULL) AS r, ai_query('chat', x) AS y FROM (VALUES ('a'), (NULL), ('b')) AS v(x) ;;
-    SELECT {call} AS "ai_query", ai_query FROM (SELECT s AS ai_query, * FROM t) ;; SELECT t, {call} FROM t
+    SELECT ai_query('chat', ai_query) AS "ai_query", ai_query FROM (SELECT s AS ai_query, * FROM t) ;;
+    SELECT {star}, {call} FROM {source}
     """),
     "insert": templates(r"""
     INSERT INTO w SELECT {number}, 1, {text}, {call}, {num}::DOUBLE FROM {source}{where}{returning} ;;

@@ -64,7 +64,8 @@ WORDS = {
     """),
     "lit": templates(r"""
     'a' ;; 'yes' ;; 'b''s' ;; '' ;; 'größe 🦆' ;; $$q'uote$$ ;; $x$ a $$ b $x$ ;; '"s"' ;; 's' ;; 'a -- b' ;;
-    '/* c */' ;; 'ai_query(''chat'')' ;; E'tab\tit\'s' ;; '%' ;; '?' ;; '$1' ;; ';' ;; 'x:y' ;; '\d'
+    '/* c */' ;; 'ai_query(''chat'')' ;; E'tab\tit\'s' ;; '%' ;; '?' ;; '$1' ;; ';' ;; 'x:y' ;; '\d' ;; 'a'
+    'b'
     """),
     "path": templates(r"""
     'user.id' ;; '$.user.id' ;; '$."user.id"' ;; 'a' ;; '$.a[0]' ;; '$.a[1]' ;; 'http' ;; '$.http.method' ;;
@@ -102,7 +103,8 @@ WORDS = {
     {int} & 3 ;; {int} | 4 ;; {int} << 1 ;; xor({int}, 3) ;; ~{int} ;; list_sum({a}l) ;; round({num}, 1) ;; 3! ;;
     coalesce({num}, 0) ;; position('a' IN {text}) ;; CASE {a}k WHEN 1 THEN 10 ELSE {num} END ;; {num}::DOUBLE ;;
     TRY_CAST({text} AS INTEGER) ;; try_cast({text} AS DOUBLE) ;; {a}m['one'] ;; {a}un.n ;; epoch({a}ts) ;; {a}h ;;
-    (SELECT count(*) FROM o AS z WHERE z.k = {a}k) ;; list_reduce([1] || {a}l, lambda p, q: p + q) ;; 1e-3 ;; +1
+    (SELECT count(*) FROM o AS z WHERE z.k = {a}k) ;; list_reduce([1] || {a}l, lambda p, q: p + q) ;; 1e-3 ;; +1 ;;
+    [1.0, {a}id]::FLOAT[2] <=> [1, 2]::FLOAT[2] ;; [1.0, {a}id]::FLOAT[2] <-> [1, 2]::FLOAT[2]
     """),
     "any": templates(r"""
     {text} ;; {text} ;; {num} ;; {num} ;; {cond} ;; {a}d ;; {a}tm ;; {a}iv ;; {a}u ;; {a}h ;; {a}c ;; {a}l ;;

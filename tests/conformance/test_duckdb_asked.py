@@ -280,7 +280,7 @@ def _runs() -> Iterator[object]:
             yield pytest.param(name, "many", threads, id=f"{name}-of many-{threads}")
 
 
-@pytest.mark.parametrize(("name", "table", "threads"), _runs())
+@pytest.mark.parametrize(("name", "table", "threads"), list(_runs()))
 def test_a_statement_asks_what_its_result_needs(pair: Pair, folder: Path, name: str, table: str, threads: int) -> None:
     case = CASES[name]
     pair.both(f"SET threads = {threads}; DELETE FROM written; DROP TABLE IF EXISTS made")

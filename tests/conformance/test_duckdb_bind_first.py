@@ -158,7 +158,7 @@ STREAMED = [name for name, sql in STATEMENTS.items() if sql.startswith(("SELECT"
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("bind")
-    with open_pair(folder, make_conf) as made:
+    with open_pair(folder, make_conf, keeps_answers=False) as made:
         made.both(TABLES)
         for name, con in (("plain", made.plain), ("ours", made.session.con)):
             with duckdb.connect(str(folder / f"{name}.db")) as locked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,6 +62,7 @@ class Form(NamedTuple):
     stream: bool = False
 
 
+@cache
 def examples() -> list[Example]:
     """All distinct examples, tried on two fresh databases."""
     cons = [duckdb.connect(), duckdb.connect()]
@@ -97,8 +99,9 @@ def _tried(cons: Sequence[duckdb.DuckDBPyConnection], text: str) -> Example:
     return Example(text, "refused", error)
 
 
-EXAMPLES = examples()
-COMPARED = [example for example in EXAMPLES if example.kind in ("row", "aggregate")]
+def of_kind(*kinds: str) -> list[Example]:
+    """The examples of some kinds."""
+    return [example for example in examples() if example.kind in kinds]
 
 
 def _key(batch: Sequence[Example]) -> str:
@@ -180,7 +183,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
-    with open_pair(tmp_path_factory.mktemp("corpus"), make_conf) as made:
+    with open_pair(tmp_path_factory.mktemp("corpus"), make_conf, keeps_answers=False) as made:
         made.both(SCHEMA)
         yield made
 
@@ -242,12 +245,14 @@ def test_an_example_of_duckdbs_means_the_same_beside_a_call(pair: Pair, form: st
     wrong: dict[str, str] = {}
     refused: list[str] = []
     for kind in ("row", "aggregate"):
-        those = [example for example in COMPARED if example.kind == kind]
+        those = of_kind(kind)
         for start in range(0, len(those), AT_ONCE):
             _search(pair, FORMS[form], those[start : start + AT_ONCE], wrong, refused)
-    least = " or more" if len(wrong) >= NAMED else ""
+    tried, more = len(of_kind("row", "aggregate")), " or more" if len(wrong) >= NAMED else ""
+    same = f"{tried - len(wrong) - len(refused)} same" if not more else "some same"
     summary = (
-        f"{len(COMPARED)} tried, {len(wrong)}{least} wrong, {len(refused)} refused by DuckDB in this form: {refused}"
+        f"{tried} tried, {same}, {len(wrong)}{more} wrong, {len(refused)} refused by DuckDB in this form {refused}, "
+        f"{len(of_kind('refused'))} refused in all, {len(of_kind('volatile'))} volatile"
     )
     print(summary)
     assert not wrong, "\n".join([summary, *(f"{sql}\n    {difference}" for sql, difference in wrong.items())])
@@ -255,30 +260,28 @@ def test_an_example_of_duckdbs_means_the_same_beside_a_call(pair: Pair, form: st
 
 def test_a_volatile_example_keeps_its_name_and_type(pair: Pair) -> None:
     wrong = {}
-    for example in EXAMPLES:
-        if example.kind == "volatile":
-            sql = f"SELECT {example.sql}, ai_query('chat', 'p ' || i) AS answer FROM examples"
-            expected, found = pair.of_plain(sql), pair.of_session(sql)
-            ours, theirs = ((o.columns, o.types, o.error.partition(":")[0]) for o in (found, expected))
-            if ours != theirs:
-                wrong[example.sql] = (ours, theirs)
+    for example in of_kind("volatile"):
+        sql = f"SELECT {example.sql}, ai_query('chat', 'p ' || i) AS answer FROM examples"
+        expected, found = pair.of_plain(sql), pair.of_session(sql)
+        ours, theirs = ((o.columns, o.types, o.error.partition(":")[0]) for o in (found, expected))
+        if ours != theirs:
+            wrong[example.sql] = (ours, theirs)
     assert not wrong
 
 
 def test_what_duckdb_refuses_is_refused_before_any_call(pair: Pair) -> None:
     wrong = {}
-    for example in EXAMPLES:
-        if example.kind == "refused":
-            sql = f"SELECT {example.sql} AS e, ai_query('chat', 'p ' || i) FROM examples"
-            expected, found = pair.of_plain(sql), pair.of_session(sql)
-            # A few have a result that Python cannot hold.
-            if not found.error or set(pair.asked) - pair.evaluated:
-                wrong[example.sql] = (found, expected, len(pair.asked))
+    for example in of_kind("refused"):
+        sql = f"SELECT {example.sql} AS e, ai_query('chat', 'p ' || i) FROM examples"
+        expected, found = pair.of_plain(sql), pair.of_session(sql)
+        # A few have a result that Python cannot hold.
+        if not found.error or set(pair.asked) - pair.evaluated:
+            wrong[example.sql] = (found, expected, len(pair.asked))
     assert not wrong
 
 
 def test_nearly_all_examples_are_compared() -> None:
     """Or what these tests say of DuckDB's examples is said of a few."""
-    left_out = [example for example in EXAMPLES if example.kind not in ("row", "aggregate")]
+    left_out = of_kind("refused", "volatile")
     print(*left_out, sep="\n")
-    assert len(COMPARED) > 0.9 * len(EXAMPLES), left_out
+    assert len(of_kind("row", "aggregate")) > 0.9 * len(examples()), left_out

@@ -6,6 +6,7 @@ number `AIQ_FUZZ_SEED` on: `AIQ_FUZZ_SEED=17 AIQ_FUZZ_EXAMPLES=1` tries the stat
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ class Fuzzer:
             results += self._written()
         where = " written" if made.writes else ""
         for a, b in results:
-            if a.rows != b.rows:
+            if (a.rows, a.error) != (b.rows, b.error):
                 return f"rows{where}", _in_place_of(a.rows, b.rows)
             if a.types != b.types:
                 return f"types{where}", _in_place_of(a.types, b.types)
@@ -147,8 +148,11 @@ def _kind(outcome: Outcome) -> str:
 
 def _of_file(path: Path) -> Outcome:
     """A CSV file, whose first line has the names."""
-    names, *rows = path.read_text().splitlines() if path.exists() else [""]
-    return Outcome((names,), rows=tuple(sorted(rows)))
+    if not path.exists():
+        return Outcome(error="no file")
+    with path.open(newline="") as file:
+        names, *rows = list(csv.reader(file)) or [[]]
+    return Outcome(tuple(names), rows=tuple(sorted(map(str, rows))))
 
 
 def _in_place_of(ours: object, theirs: object) -> str:
@@ -164,7 +168,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, 
     with ExitStack() as opened:
 
         def open_one() -> Pair:
-            pair = opened.enter_context(open_pair(tmp_path_factory.mktemp("fuzz"), make_conf))
+            pair = opened.enter_context(open_pair(tmp_path_factory.mktemp("fuzz"), make_conf, keeps_answers=False))
             pair.both(SCHEMA)
             return pair
 
