@@ -105,14 +105,15 @@ def _is_visible(con: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def _evaluate_site(*columns: pa.ChunkedArray) -> pa.Array:  # DuckDB counts named parameters, even those of *args
-    number, request, *files = columns
+    number, request, *rest = columns
     found = _sites.get(number[0].as_py())
     if found is None:
         raise StatementError("this call belongs to a statement that has ended; run it again with session.sql")
     statement, site = found
     try:
-        request = as_text(request) if site.takes_text else request
-        return site.evaluate(statement, request, files[0] if files else None)
+        kind = rest[1][0].as_py() if len(rest) > 1 else ""
+        request = as_text(request, kind) if site.takes_text else request
+        return site.evaluate(statement, request, rest[0] if len(rest) == 1 else None)
     except AiqError as error:  # DuckDB passes on only its words
         statement.cancel(error)
         raise

@@ -31,6 +31,7 @@ from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.plan import calls, tree
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
 from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
+from aiq.plan.numbered import PREFIX, TYPE
 from aiq.plan.parts import parts
 from aiq.plan.split import Columns
 
@@ -39,6 +40,8 @@ Numbering = Callable[[Statement, CallSite], int]
 
 _TYPICAL_TOKENS = (200, 100)
 _OF_TRANSACTION = re.compile(r"^\s*(begin|start\s+transaction|commit|end|rollback|abort)\b", re.IGNORECASE)
+_UNTYPED = re.compile(rf"\|\||\b(select|from|over|unnest)\b|{PREFIX}", re.IGNORECASE)
+"""In requests of which the type is known to be text, or which must not be written twice."""
 _DEFINITION = re.compile(
     r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
     re.IGNORECASE,
@@ -290,7 +293,10 @@ class Preparation:
             return engine.constant(self.con, expression, values, name)
 
         made = compiled(bound, call.text, constant, self.gateway)
-        return made.site, ", ".join(made.arguments)
+        arguments = list(made.arguments)
+        if made.site.takes_text and len(arguments) == 1 and not _UNTYPED.search(arguments[0]):
+            arguments += ["NULL", TYPE.format(arguments[0])]
+        return made.site, ", ".join(arguments)
 
     def _with_ledger_tables(self, text: str) -> str:
         """The ledger's tables by their three-part names, as fresh as the last finished statement."""

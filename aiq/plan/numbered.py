@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiq.plan.tree import Node, is_scalar, name_of, nodes, places
+from aiq.plan.tree import Node, expression, is_scalar, name_of, nodes, places
 
 PREFIX = "__aiq_"
+TYPE = "left(typeof({}), 30)"
+"""The type of a request, for what Arrow has no type of its own; that of an ENUM would hold all of its values."""
 
 
 def is_call(node: Node) -> bool:
@@ -21,14 +23,21 @@ def number_of(call: Node) -> int:
 
 def requests_of(call: Node) -> list[Node]:
     """The request of a call, and its files where it has some."""
-    return [argument["expression"] for argument in call["arguments"][1:]]
+    return [argument["expression"] for argument in call["arguments"][1 : 2 if _is_typed(call) else None]]
 
 
 def with_requests(call: Node, requests: list[Node]) -> Node:
     """The same call with other requests."""
     first, *others = call["arguments"]
-    made = [{**argument, "expression": request} for argument, request in zip(others, requests, strict=True)]
+    made = [{**argument, "expression": request} for argument, request in zip(others, requests, strict=False)]
+    if _is_typed(call):
+        made += [others[1], {**others[2], "expression": expression(TYPE.format("r"), r=requests[0])}]
     return {**call, "arguments": [first, *made]}
+
+
+def _is_typed(call: Node) -> bool:
+    """Whether a call is told the type of its request, which stands behind the place of its files."""
+    return len(call["arguments"]) == 4
 
 
 def has_call(root: Any) -> bool:
