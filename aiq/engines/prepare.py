@@ -93,47 +93,56 @@ class Read(NamedTuple):
 
 
 class _Described:
-    """What DuckDB says of the texts of one statement before a row is looked at. No call is made."""
+    """What DuckDB says of the texts of one statement before a row is looked at. No call is made.
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, statement: Statement) -> None:
+    An error ends an open transaction. So within one of the user's own, what may fail is tried on a connection beside it,
+    which does not see what the transaction has made: then the statement runs as it was written.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, statement: Statement, *, own: bool) -> None:
+        """`own` is whether no transaction of the user's is open."""
         self._con, self._prepared, self._statement = con, prepared, statement
+        self._beside = con if own else con.cursor()
         self._known: dict[str, list[tuple[str, str]]] = {}
 
     def check(self) -> None:
         """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
-        found = parts(self._prepared.text)
+        text = self._prepared.text
+        found = parts(text)
         if found is None:
             return
-        if found.kind == "select" and tree.read(self._prepared.text) is not None:
-            self._columns(self._prepared.text)
-        else:
-            self._run("EXPLAIN", self._prepared.text)
+        if found.kind != "select" or tree.read(text) is None:
+            self._run(self._con, "EXPLAIN", text)
+            return
+        columns = self._columns(self._con, text)
+        if self._beside is self._con or self(text) == columns:
+            self._known[text] = columns
 
     def __call__(self, query: str) -> Columns | None:
         """The columns of a query; None where DuckDB does not take it."""
+        if query in self._known:
+            return self._known[query]
         try:
-            return self._columns(query)
+            found = self._known[query] = self._columns(self._beside, query)
         except duckdb.Error:
             return None
+        return found
 
     def binds(self, text: str) -> bool:
         """Whether DuckDB understands a statement."""
         try:
-            self._run("EXPLAIN", text)
+            self._run(self._beside, "EXPLAIN", text)
         except duckdb.Error:
             return False
         return True
 
-    def _columns(self, query: str) -> list[tuple[str, str]]:
-        found = self._known.get(query)
-        if found is None:
-            found = self._known[query] = [(row[0], row[1]) for row in self._run("DESCRIBE", query)]
-        return found
+    def _columns(self, con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._run(con, "DESCRIBE", query)]
 
-    def _run(self, verb: str, text: str) -> list[tuple[Any, ...]]:
+    def _run(self, con: duckdb.DuckDBPyConnection, verb: str, text: str) -> list[tuple[Any, ...]]:
         self._statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
         try:
-            return self._prepared.execute(self._con, f"{verb}\n{text}").fetchall()
+            return self._prepared.execute(con, f"{verb}\n{text}").fetchall()
         finally:
             self._statement.running = None
 
@@ -217,7 +226,8 @@ class Preparation:
             waiting = self._rewrite(read, statement, number, {}, pure=False)
             return waiting._replace(plan=NotLifted("it reads a pipe, which gives its rows only once"))
         prepared = self.rewrite(read, statement, number, numbers)
-        described = _Described(self.con, prepared, statement)
+        own = engine.Transaction(self.con).own
+        described = _Described(self.con, prepared, statement, own=own)
         try:
             described.check()
         except duckdb.Error as error:
@@ -232,7 +242,7 @@ class Preparation:
         how = Lifting(cost, described, engine.new_table, volatile, read.reason, apart=apart)
         plan = lift(prepared.text, how)
         if isinstance(plan, Lifted) and plan.writes:
-            if not engine.Transaction(self.con).own:
+            if not own:
                 plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
             elif plan.changed and not described.binds(plan.query):
                 plan = lift(prepared.text, how._replace(rules=False))
