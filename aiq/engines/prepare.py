@@ -21,10 +21,10 @@ from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, reads_pipe, variables_of_caller
 from aiq.engines.sites import compiled
 from aiq.engines.views import with_views
-from aiq.engines.words import error_in_users_words, name_of_call
+from aiq.engines.words import REQUEST, error_in_users_words, name_of_call
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.call_site import CallSite
-from aiq.functions.signature import FUNCTION, bind
+from aiq.functions.signature import FUNCTION, PARAMETERS, bind
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
@@ -156,6 +156,16 @@ def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duck
     return None
 
 
+def _with_placeholder(call: calls.Call) -> str:
+    """A call's text with `REQUEST` in the place of its request."""
+    arguments = []
+    for position, argument in enumerate(call.arguments):
+        name = argument.name.lower() if argument.name is not None else PARAMETERS[position].lower()
+        text = REQUEST if name == "request" else argument.text
+        arguments.append(text if argument.name is None else f"{argument.name} := {text}")
+    return f"{FUNCTION}({', '.join(arguments)})"
+
+
 class Preparation:
     """Prepares the statements of one session."""
 
@@ -225,15 +235,20 @@ class Preparation:
         if reads_pipe(read.text):  # even planning it reads it
             waiting = self._rewrite(read, statement, number, {}, pure=False)
             return waiting._replace(plan=NotLifted("it reads a pipe, which gives its rows only once"))
+        own, named = engine.Transaction(self.con).own, False
         prepared = self.rewrite(read, statement, number, numbers)
-        own = engine.Transaction(self.con).own
         described = _Described(self.con, prepared, statement, own=own)
         try:
             described.check()
         except duckdb.Error as error:
-            raise error_in_users_words(
-                error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)
-            ) from None
+            numbers.clear()
+            again = self._rewrite(read, statement, number, numbers, pure=True, named=True)
+            described = _Described(self.con, again, statement, own=own)
+            if again.text == prepared.text or not described.binds(again.text):
+                raise error_in_users_words(
+                    error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)
+                ) from None
+            prepared, named = again, True
 
         def cost(site: int) -> float:
             return self._typical_cost(numbers[site])
@@ -251,7 +266,7 @@ class Preparation:
                 for member in members:  # one call in several places asks where it is needed first
                     numbers[member].stage = stage
             return prepared._replace(text=plan.text, plan=plan)
-        waiting = self._rewrite(read, statement, number, {}, pure=False)
+        waiting = self._rewrite(read, statement, number, {}, pure=False, named=named)
         return waiting._replace(plan=plan)
 
     def rewrite(self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite]) -> Prepared:
@@ -259,9 +274,18 @@ class Preparation:
         return self._rewrite(read, statement, number, numbers, pure=True)
 
     def _rewrite(
-        self, read: Read, statement: Statement, number: Numbering, numbers: dict[int, CallSite], *, pure: bool
+        self,
+        read: Read,
+        statement: Statement,
+        number: Numbering,
+        numbers: dict[int, CallSite],
+        *,
+        pure: bool,
+        named: bool = False,
     ) -> Prepared:
         """Every AI call as a numbered call of the UDF of its result type. `numbers` gets the call sites.
+
+        With `named`, calls that are columns get the name that DuckDB would give them: it may be read by that name.
 
         Calls of the same words get the same number, so that DuckDB sees the same expression, as GROUP BY needs.
         """
@@ -274,11 +298,11 @@ class Preparation:
                 site, request = self._compile(call, read.values or {})
                 own = number(statement, site)
                 numbers[own] = site
-                written[own] = name_of_call(call.text)
+                written[own] = name_of_call(_with_placeholder(call))
                 statement.check_price(site.endpoint.name, site.task)
                 same[words] = f"{engine.function_for(self.con, site.type, pure=pure)}({own}, {request})"
             compiled = same[words]
-            return f"{compiled} AS {quoted(name_of_call(call.text))}" if call.is_column else compiled
+            return f"{compiled} AS {quoted(name_of_call(call.text))}" if named and call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
         return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)

@@ -34,15 +34,18 @@ class Results:
         """
         text = query.strip().rstrip(";")
         done = prepared.execute(self._con, f"CREATE OR REPLACE TEMP TABLE {table} AS\n{text}").fetchall()
-        if not done:  # a PIVOT without IN is several statements
-            done = self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()
-        return int(done[0][0])
+        return (
+            int(done[0][0]) if done else self.rows(table)
+        )  # a PIVOT without IN is several statements, and says nothing
+
+    def rows(self, table: str) -> int:
+        """How many rows a temporary table has."""
+        return int(self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0])
 
     def relation(self, table: str, names: Sequence[str]) -> duckdb.DuckDBPyRelation:
         """A relation over the finished rows of a temporary table, its columns called by `names`."""
         result = self._con.table(f"temp.{table}")
-        rows = self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0]
-        held = rows <= MAX_HELD_ROWS
+        held = self.rows(table) <= MAX_HELD_ROWS
         if held:
             result = result.materialize()
             self.forget(table)

@@ -93,7 +93,10 @@ class Runner:
                 self._evaluate(step, plan.rows.table, prepared, statement, transaction)
             name = engine.new_table()
             step = Step(plan.query, len(plan.stages), first, plan.limit, plan.filters)
-            complete = self._evaluate(step, name, prepared, statement, transaction, recalled=recalled)
+            if plan.rows is not None and not self._results.rows(plan.rows.table):
+                complete = self._evaluate_nothing(step.query, name, prepared, statement)
+            else:
+                complete = self._evaluate(step, name, prepared, statement, transaction, recalled=recalled)
             if plan.rows is not None:
                 self._results.forget(plan.rows.table)
             if plan.span is None:
@@ -139,6 +142,15 @@ class Runner:
         if not complete:
             fill(step.query)
         return complete
+
+    def _evaluate_nothing(self, query: str, table: str, prepared: Prepared, statement: Statement) -> bool:
+        """Makes the table of a query over no rows; a call of constants, which DuckDB would plan with, asks nothing."""
+        statement.running = Pass(-1)
+        try:
+            self._results.fill(table, query, prepared)
+        finally:
+            statement.running = None
+        return True
 
     def _finish(self, plan: Lifted, table: str, prepared: Prepared, complete: bool) -> duckdb.DuckDBPyRelation | None:
         """Runs the statement around a query whose rows are there: the query itself is not evaluated again."""

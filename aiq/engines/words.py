@@ -15,6 +15,10 @@ _EXPLAINED = 'statement of type "EXPLAIN"'
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
 
 
+REQUEST = "__aiq_request"
+"""Stands for the request in a call as DuckDB would name it."""
+
+
 @lru_cache(256)
 def name_of_call(text: str) -> str:
     """How DuckDB would name a column that is a call and has no alias."""
@@ -25,20 +29,23 @@ def name_of_call(text: str) -> str:
 
 
 def in_users_words(text: str, calls: Mapping[int, str]) -> str:
-    """A text of DuckDB's with each numbered call as it was written, and parameters as they were given."""
+    """A text of DuckDB's with each numbered call as it was written, and parameters as they were given.
+
+    `calls` are the calls by number, `REQUEST` in the place of their request: that is as it stands in the text.
+    """
     pieces: list[str] = []
     at = 0
     while (found := _CALL.search(text, at)) is not None:
-        written = calls.get(int(found.group(1)))
-        end = _end_of_call(text, found.end())
-        pieces += [text[at : found.start()], written or "ai_query(..)"]
+        request, end = _first_argument(text, found.end())
+        written = calls.get(int(found.group(1)), f"ai_query(.., {REQUEST})")
+        pieces += [text[at : found.start()], written.replace(REQUEST, in_users_words(request, calls))]
         at = end
     return "".join([*pieces, text[at:]]).replace("$aiq_", "$")
 
 
-def _end_of_call(text: str, at: int) -> int:
-    """Where the parenthesis closes that is open at a place; the end of the text where it does not."""
-    depth, quote = 1, ""
+def _first_argument(text: str, at: int) -> tuple[str, int]:
+    """What stands up to the next comma of a parenthesis that is open at a place, and where that parenthesis ends."""
+    depth, quote, comma = 1, "", None
     for i in range(at, len(text)):
         letter = text[i]
         if quote:
@@ -50,8 +57,10 @@ def _end_of_call(text: str, at: int) -> int:
         elif letter in ")]}":
             depth -= 1
             if depth == 0:
-                return i + 1
-    return len(text)
+                return text[at : i if comma is None else comma], i + 1
+        elif letter == "," and depth == 1 and comma is None:
+            comma = i
+    return text[at:comma], len(text)
 
 
 def error_in_users_words(

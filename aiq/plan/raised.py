@@ -123,7 +123,7 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     items = _listed(select, place, alias, names)
     if items is None:
         return
-    over = {name: _of(item, alias) for name, item in zip(lowered, made.items, strict=True) if has_call(item)}
+    over = {name: _of(made.items[at], alias) for at, name in enumerate(lowered) if made.is_made(at)}
     joins = [node for node in nodes(select["from_table"], into_queries=False) if node["type"] == "JOIN"]
     if any(name.lower() in over for join in joins for name in join["using_columns"]):
         return

@@ -40,6 +40,10 @@ Describe = Callable[[str], Columns | None]
 _CONDITIONAL = ("CASE_EXPR", "OPERATOR_COALESCE", "CONJUNCTION_AND", "CONJUNCTION_OR", "OPERATOR_TRY")
 
 
+_OF_THE_ROWS = ("unnest", "grouping", "grouping_id", "alias")
+"""Functions that mean something only where their columns have their own names, or several rows are made."""
+
+
 class Split(NamedTuple):
     """`rows` is the query to evaluate once, its `width` columns called c1 and so on, `items` the SELECT list over them."""
 
@@ -58,6 +62,11 @@ class Split(NamedTuple):
     def together(self) -> str | None:
         """Both as one query."""
         return self.rows.with_node(select(self.items, self._named())).text()
+
+    def is_made(self, at: int) -> bool:
+        """Whether the column at a place, from 0, is made over the rows, and so is no column of theirs."""
+        item = self.items[at]
+        return item["type"] != "COLUMN_REF" or bool(item["column_names"] != [column_name(at + 1)])
 
     def _named(self) -> Node:
         made = subquery_table(self.rows.node, "__aiq_rows")
@@ -261,7 +270,7 @@ class _Apart:
             return self._column(node)
         if kind in ("COLUMN_REF", "POSITIONAL_REFERENCE") or node.get("class") in ("WINDOW", "SUBQUERY"):
             return self._column(node)
-        if is_aggregate(node) or name_of(node) in ("unnest", "grouping", "grouping_id"):
+        if is_aggregate(node) or name_of(node) in _OF_THE_ROWS:
             return self._column(node)
         if kind == "STAR" or kind == "LAMBDA":
             raise _NotApart

@@ -36,7 +36,7 @@ def split_union(query: Query, columns: Columns, describe: Describe, volatile: fr
         return None
     splits = [each for each in found if each is not None]
     width = len(columns)
-    asking = {at for one in splits if one.items for at, item in enumerate(one.items) if has_call(item)}
+    asking = {at for one in splits for at in range(len(one.items)) if one.is_made(at)}
     if not asking or not _sorts_by_others(node, columns, asking):
         return None
     extra = [one.width - width for one in splits]
@@ -49,7 +49,7 @@ def split_union(query: Query, columns: Columns, describe: Describe, volatile: fr
         branches = [
             (expression(f"{column_name(width + 1)} = {number}"), _moved(one.items[at], width, starts[number]))
             for number, one in enumerate(splits)
-            if one.items and has_call(one.items[at])
+            if one.items and one.is_made(at)
         ]
         items.append(aliased(case(branches, kept) if branches else kept, name))
     return Split(query, width + 1 + sum(extra), items)
@@ -78,8 +78,8 @@ def _numbered(one: Split, number: int, columns: Columns, extra: list[int]) -> No
     source = subquery_table(one.rows.node, "__aiq_part")
     source["column_name_alias"] = [column_name(at) for at in range(1, one.width + 1)]
     kept = [aliased(column(column_name(at)), name) for at, (name, _) in enumerate(columns, 1)]
-    for at, item in enumerate(one.items):
-        if has_call(item):
+    for at in range(len(one.items)):
+        if one.is_made(at):
             kept[at] = aliased(expression("NULL"), columns[at][0])
     hidden: list[Node] = []
     for part, count in enumerate(extra):
