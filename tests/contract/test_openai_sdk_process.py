@@ -17,6 +17,7 @@ import pytest
 from aiq.errors import ConfigError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import line_with
 
 _BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
 
@@ -153,7 +154,7 @@ def test_a_simulator_dies_with_its_parent() -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
     )
     assert parent.stdout is not None
-    with parent.stdout, socket.create_connection(("127.0.0.1", int(parent.stdout.readline())), 10) as client:
+    with parent.stdout, socket.create_connection(("127.0.0.1", int(line_with(parent))), 10) as client:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         # The read ends when the simulator does: its end closes the connection.
@@ -169,6 +170,6 @@ def test_the_command_line_serves_and_says_where() -> None:
     )
     assert process.stdout is not None
     with process.stdout:
-        line = process.stdout.readline().decode()
+        line_with(process, "http://127.0.0.1:")
         process.terminate()
-        assert "http://127.0.0.1:" in line and process.wait() == 0
+        assert process.wait() == 0

@@ -20,6 +20,7 @@ import aiq
 from aiq.batch import answers
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -61,7 +62,7 @@ def conf(tmp_path: Path, slow: SimulatorProcess, make_conf: Callable[[Path, str]
 
 def until(simulator: SimulatorProcess, answered: int) -> None:
     """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while simulator.stats()["ok"] < answered:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.002)
@@ -69,7 +70,7 @@ def until(simulator: SimulatorProcess, answered: int) -> None:
 
 def idle(simulator: SimulatorProcess) -> int:
     """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.002)

@@ -22,6 +22,7 @@ import aiq
 from aiq.errors import AiqError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -67,15 +68,14 @@ class Child:
 
     def start(self, text: str) -> None:
         if not self._ready:
-            assert self.says() == "ready"
+            line_with(self._process, "ready")
             self._ready = True
         assert self._process.stdin is not None
         self._process.stdin.write(text + "\n")
         self._process.stdin.flush()
 
     def says(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return line_with(self._process)
 
     def run(self, text: str) -> str:
         self.start(text)
@@ -142,7 +142,7 @@ def child(conf: ConfFolder, home: Path, slow: SimulatorProcess) -> Iterator[Star
 
 def until(simulator: SimulatorProcess, answered: int) -> None:
     """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while simulator.stats()["ok"] < answered:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.002)
@@ -150,7 +150,7 @@ def until(simulator: SimulatorProcess, answered: int) -> None:
 
 def idle(simulator: SimulatorProcess) -> int:
     """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.002)

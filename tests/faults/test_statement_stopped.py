@@ -23,6 +23,7 @@ import aiq
 from aiq.errors import StatementCancelled
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -72,13 +73,13 @@ def start(conf: ConfFolder, home: Path, text: str = STATEMENT) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    line_with(child, "ready")
     return child
 
 
 def until_answered(simulator: SimulatorProcess, count: int) -> None:
     """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while simulator.stats()["ok"] < count:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.01)
@@ -86,7 +87,7 @@ def until_answered(simulator: SimulatorProcess, count: int) -> None:
 
 def until_idle(simulator: SimulatorProcess) -> dict[str, Any]:
     """The statistics once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.01)
@@ -99,7 +100,7 @@ def test_a_killed_statement_is_recovered_by_the_next_process(
     child = start(conf, home)
     until_answered(slow, 40)
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
+    child.communicate(timeout=PATIENCE_S)
     stats = until_idle(slow)
     with aiq.connect(conf=conf.path, home=home) as session:
         found = session.sql("SELECT status, count(*) FROM system.aiq.calls GROUP BY ALL")
@@ -119,11 +120,11 @@ def test_recovering_twice_adds_no_row(
     child = start(conf, home)
     until_answered(slow, 20)
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
+    child.communicate(timeout=PATIENCE_S)
     counts = []
     for _ in range(2):
         finished = start(conf, home, "SELECT 1")
-        finished.communicate(timeout=60)
+        finished.communicate(timeout=PATIENCE_S)
         counts.append(len(ledger_rows(CALLS)))
     assert counts[0] == counts[1] >= 20
 
@@ -134,7 +135,7 @@ def test_ctrl_c_stops_a_statement_and_the_session_goes_on(
     child = start(conf, home)
     until_answered(slow, 40)
     child.send_signal(signal.SIGINT)
-    out, errors = child.communicate(timeout=60)
+    out, errors = child.communicate(timeout=PATIENCE_S)
     stats = until_idle(slow)
     assert out.splitlines()[0] == "interrupted", errors
     assert out.splitlines()[1].endswith("Still here?")
@@ -220,7 +221,7 @@ def test_two_processes_share_a_home(
     texts = [f"SELECT ai_query('fast', 'Child {n} row ' || i || '.') AS r FROM range(500) AS r(i)" for n in range(2)]
     children = [start(conf, home, text) for text in texts]
     for child in children:
-        out, errors = child.communicate(timeout=60)
+        out, errors = child.communicate(timeout=PATIENCE_S)
         assert out == "finished\n", errors
     rows = ledger_rows(CALLS)
     assert Counter(row["status"] for row in rows) == {"ok": 1000}
@@ -234,6 +235,6 @@ def test_a_process_that_starts_beside_a_running_one_leaves_its_calls_alone(
     child = start(conf, home, STATEMENT.replace(str(ROWS), "200"))
     until_answered(slow, 20)
     beside = start(conf, home, "SELECT ai_query('fast', 'Beside.') AS r")
-    assert beside.communicate(timeout=60)[0] == "finished\n"
-    assert child.communicate(timeout=60)[0] == "finished\n"
+    assert beside.communicate(timeout=PATIENCE_S)[0] == "finished\n"
+    assert child.communicate(timeout=PATIENCE_S)[0] == "finished\n"
     assert Counter(row["status"] for row in ledger_rows(CALLS)) == {"ok": 201}
