@@ -133,6 +133,26 @@ def test_a_port_in_use_is_told_plainly(simulator: SimulatorProcess) -> None:
         SimulatorProcess.start(port=simulator.port)
 
 
+def test_a_simulator_that_ends_before_it_listens_is_an_error_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho\nexit 3\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ConfigError, match="ended with exit code 3"):
+        SimulatorProcess.start()
+
+
+def test_an_empty_line_before_the_port_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nread profile\necho\necho '{\"port\": 4711}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with SimulatorProcess.start() as process:
+        assert process.port == 4711
+
+
 def test_a_stopped_simulator_is_gone() -> None:
     process = SimulatorProcess.start()
     process.stop()

@@ -22,7 +22,7 @@ import pytest
 import aiq
 from aiq.errors import StatementCancelled
 from aiq.simulator.process import SimulatorProcess
-from aiq.simulator.profile import Latency, Profile
+from aiq.simulator.profile import FaultRate, Latency, Profile
 from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def start(conf: ConfFolder, home: Path, text: str = STATEMENT) -> subprocess.Pop
 
 
 def until_answered(simulator: SimulatorProcess, count: int) -> None:
-    """Returns when the simulator has answered so many requests."""
+    """Returns when the simulator has answered so many requests, and others are in flight."""
     deadline = time.monotonic() + PATIENCE_S
-    while simulator.stats()["ok"] < count:
+    while (stats := simulator.stats())["ok"] < count or not stats["in_flight"]:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.01)
 
@@ -202,15 +202,21 @@ def test_an_interrupt_leaves_the_other_sessions_alone(conf: ConfFolder, home: Pa
         beside = threading.Thread(target=other)
         beside.start()
 
+        stopped = threading.Event()
+
         def stop() -> None:
             until_answered(slow, 20)
-            session.interrupt()
+            while not stopped.wait(0.05):  # those may all have been the other's, and this statement not begun
+                session.interrupt()
 
         stopper = threading.Thread(target=stop)
         stopper.start()
-        with pytest.raises(StatementCancelled):
-            session.sql(STATEMENT)
-        stopper.join()
+        try:
+            with pytest.raises(StatementCancelled):
+                session.sql(STATEMENT)
+        finally:
+            stopped.set()
+            stopper.join()
         beside.join()
     assert len(rows) == 64
 
@@ -232,9 +238,12 @@ def test_two_processes_share_a_home(
 def test_a_process_that_starts_beside_a_running_one_leaves_its_calls_alone(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger
 ) -> None:
-    child = start(conf, home, STATEMENT.replace(str(ROWS), "200"))
+    slow.set_faults(FaultRate("timeout", 1.0, after=20))  # the others stay in flight until the child is stopped
+    child = start(conf, home)
     until_answered(slow, 20)
     beside = start(conf, home, "SELECT ai_query('fast', 'Beside.') AS r")
     assert beside.communicate(timeout=PATIENCE_S)[0] == "finished\n"
-    assert child.communicate(timeout=PATIENCE_S)[0] == "finished\n"
-    assert Counter(row["status"] for row in ledger_rows(CALLS)) == {"ok": 201}
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=PATIENCE_S)[0].startswith("interrupted\n")
+    statuses = Counter(row["status"] for row in ledger_rows(CALLS))
+    assert statuses == {"ok": 20 + 2, "cancelled": until_idle(slow)["requests"] - 20}
