@@ -29,7 +29,7 @@ class LocalSpark:
         self._failed = False
 
     def session(self) -> SparkSession:
-        """The session, started with the first call. Where it cannot run, the first test fails and others are skipped."""
+        """The session, started with the first call. Where it cannot run, one test fails and the others are skipped."""
         if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
             pytest.skip(NO_JAVA)
         if self._failed:
