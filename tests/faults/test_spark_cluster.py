@@ -104,6 +104,10 @@ class Cluster:
         self.processes.append(process)
         return process
 
+    def log(self) -> str:
+        """The end of what drivers have written."""
+        return (self.folder / "driver.log").read_text()[-3000:]
+
     def stop(self) -> None:
         for process in reversed(self.processes):
             process.terminate()
@@ -168,7 +172,7 @@ def test_a_limit_in_redis_holds_for_the_whole_cluster_and_is_used_up(
     before.endpoint("chat", gateway={"aiq": {"rate_limits": [{"calls": limit, "renewal_period": "minute"}]}})
     driver = cluster.run(before, home, rows)
     said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()]
+    assert said.split() == [str(rows).encode()], cluster.log()
     times = sorted(attempt["at_ms"] / 1000 for attempt in provider.attempts())
     assert len(times) == rows
     most = max(bisect.bisect_left(times, at + PERIOD_S - JITTER_S) - i for i, at in enumerate(times))
@@ -189,11 +193,11 @@ def test_a_killed_worker_loses_no_row_doubles_none_and_repays_what_was_in_flight
     rows = 2000
     driver = cluster.run(before, home, rows)
     while provider.stats()["requests"] < rows // 4:
-        assert driver.poll() is None, "the driver ended early"
+        assert driver.poll() is None, cluster.log()
         time.sleep(0.1)
     os.kill(workers[0].pid, signal.SIGKILL)
     said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()]
+    assert said.split() == [str(rows).encode()], cluster.log()
     asked = provider.stats()["requests"]
     assert rows <= asked <= rows + CONCURRENCY
     calls = ledger_rows("system.aiq.calls")
