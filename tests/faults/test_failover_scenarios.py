@@ -422,7 +422,7 @@ def test_s14_a_stream_that_broke_before_its_first_token_starts_again_elsewhere(b
 def test_a_stream_that_nobody_reads_on_is_closed_and_recorded(
     bench: Open, calls: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    opened = bench(STALLED, GOOD)
+    opened = bench("sim-stall-3000", GOOD)
 
     async def work() -> int:
         chunks = opened.gateway.stream(request("How does a sail boat sail against the wind?"))
