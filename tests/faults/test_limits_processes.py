@@ -98,8 +98,10 @@ asyncio.run(main())
 """
 
 PERIOD_S = 2.0
-JITTER_S = 0.02
-"""The clock of a Redis, which is set by the network, may go a little slower or faster than that of the processes."""
+JITTER_S = PERIOD_S / 32 + 0.02
+"""A file counts what is needed at once from the moment of its lease; a process that is held up may use it until that
+ends. The clock of a Redis, which is set by the network, may besides go a little slower or faster than ours.
+"""
 COUNTED_S = 1.25
 """In periods: what is leased counts until the lease has ended, up to a sixteenth of a period longer."""
 LEASED = 64
@@ -311,7 +313,7 @@ def test_a_stopped_process_holds_nobody_up_for_long(workers: Callable[[str], Wor
     alone = [note for note in notes if note.process == 1 and note.at_s > stopped]
     later = [note for note in alone if note.what == "granted" or note.at_s > stopped + COUNTED_S * PERIOD_S]
     assert len(noted(alone, "granted")) == 5000
-    assert most_in_any(PERIOD_S, notes) <= 2000
+    assert most_in_any(PERIOD_S - JITTER_S, notes) <= 2000
     assert 2000 - held_at_most(1, 2000, 1) <= least_before_a_refusal(later) < math.inf
 
 
