@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +18,8 @@ from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from tests.spark import LocalSpark
 
 # Whoever runs the tests in the background may have made us ignore Ctrl-C, and a child would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -138,37 +137,15 @@ def ledger_rows(home: Path) -> Callable[..., Rows]:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """One small Spark for all tests: two slots, Delta, no UI, workers of this Python."""
-    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        pytest.skip("Spark needs Java (Debian: apt-get install default-jre-headless)")
-    from delta import configure_spark_with_delta_pip
-    from pyspark.sql import SparkSession
+def local_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSpark]:
+    from tests.spark import LocalSpark
 
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    folder = tmp_path_factory.mktemp("spark")
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "1g",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder} -XX:TieredStopAtLevel=1",
-        "spark.sql.shuffle.partitions": "2",
-        # Compiling each of many small queries takes longer than running it.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.local.dir": str(folder / "local"),
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.databricks.delta.snapshotPartitions": "2",
-    }
-    builder = SparkSession.builder.master("local[2]").appName("aiq tests")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    session = configure_spark_with_delta_pip(builder).getOrCreate()
-    session.sparkContext.setLogLevel("OFF")
-    yield session
-    session.stop()
+    started = LocalSpark(tmp_path_factory.mktemp("spark"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def spark(local_spark: LocalSpark) -> SparkSession:
+    """One small Spark for all tests: two slots, Delta, no UI, workers of this Python."""
+    return local_spark.session()

@@ -50,7 +50,7 @@ class SimulatorProcess:
         try:
             child.stdin.write(json.dumps(profile.to_dict()).encode() + b"\n")
             child.stdin.flush()
-            said = json.loads(child.stdout.readline() or b'{"error": "it died before it listened"}')
+            said = json.loads(_first_line(child))
         except (OSError, ValueError) as error:
             said = {"error": str(error)}
         except BaseException:
@@ -87,7 +87,7 @@ class SimulatorProcess:
 
     def set_faults(self, *faults: FaultRate) -> None:
         """`POST /__faults`: from now on, and until `reset`, these strike instead of the profile's."""
-        body = [{"kind": f.kind, "rate": f.rate, "models": list(f.models)} for f in faults]
+        body = [{"kind": f.kind, "rate": f.rate, "models": list(f.models), "after": f.after} for f in faults]
         self._ask("POST", "/__faults", json.dumps(body).encode())
 
     def stop(self) -> None:
@@ -106,6 +106,17 @@ class SimulatorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _first_line(child: subprocess.Popen[bytes]) -> bytes:
+    """What a child says first. An error that names its exit code where it ends without a word."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.strip():
+            return line
+    status = child.wait()
+    words = f"its process ended with exit code {status} before it listened; standard error says why"
+    return json.dumps({"error": words}).encode()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

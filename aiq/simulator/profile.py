@@ -75,11 +75,15 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class FaultRate:
-    """A fault that strikes a share (`rate`, 0 to 1) of the attempts on the matching models."""
+    """A fault that strikes a share (`rate`, 0 to 1) of the attempts on the matching models.
+
+    The first `after` requests to the simulator, whatever their model, are spared.
+    """
 
     kind: str
     rate: float
     models: tuple[str, ...] = ("*",)
+    after: int = 0
 
     def applies_to(self, model: str) -> bool:
         """Whether a model name matches one of the patterns (`gpt-4o*`)."""
@@ -302,7 +306,8 @@ def _fault(fields: _Fields) -> FaultRate:
     kind = str(fields.pop("kind"))
     if parse(kind) is None:
         raise fields.wrong("kind", "a fault such as '503', 'timeout' or '429-retry-after'", kind)
-    fault = FaultRate(kind, fields.number("rate", 1.0, 0, 1), fields.texts("models", ("*",)) or ("*",))
+    rate, models = fields.number("rate", 1.0, 0, 1), fields.texts("models", ("*",)) or ("*",)
+    fault = FaultRate(kind, rate, models, fields.integer("after", 0, 0, 10**12))
     fields.refuse_rest()
     return fault
 

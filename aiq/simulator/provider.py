@@ -217,6 +217,8 @@ class Provider:
                 return fault
             return None
         for rate in self._faults:
+            if self.records.requests <= rate.after:
+                continue
             if rate.applies_to(model) and draw(self.profile.seed, rate.kind, body_number, tried) / 2**64 < rate.rate:
                 struck = faults.parse(rate.kind)
                 if struck is not None and struck.strikes(tried, 0.0):

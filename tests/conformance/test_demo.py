@@ -15,6 +15,7 @@ import sqlglot
 import aiq
 from aiq.shipped_sql import read_sql, sql_folder
 from aiq.simulator.process import SimulatorProcess
+from tests.processes import PATIENCE_S
 
 KEY = "sk-a-key-of-somebody-0815"
 Demo = Callable[..., "CompletedProcess[str]"]
@@ -34,7 +35,7 @@ def demo(tmp_path: Path) -> Demo:
             encoding="utf-8",
             cwd=tmp_path,
             env={**kept, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment},
-            timeout=120,
+            timeout=PATIENCE_S,
         )
 
     return demo

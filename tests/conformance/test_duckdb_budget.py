@@ -79,7 +79,7 @@ def ledger_cost(session: aiq.Session) -> float:
 def test_a_budget_is_not_overshot_with_1024_in_flight(conf: ConfFolder, home: Path) -> None:
     limit = 6.0  # 1,190 calls, for each answer is as long as it may be; a second round would cost twice as much
     prices = {CHAT: TokenPrice(1.0, 1000.0)}
-    profile = Profile(latency=Latency(fixed_ms=1000), prices=tuple(prices.items()))
+    profile = Profile(latency=Latency(fixed_ms=2000), prices=tuple(prices.items()))
     with SimulatorProcess.start(profile) as slow:
         configure(conf, slow.url, prices, concurrency=1024)
         with aiq.connect(conf=conf.path, home=home, user="ann") as session:

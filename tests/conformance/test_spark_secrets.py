@@ -68,7 +68,8 @@ def test_a_secret_is_in_no_plan_no_event_log_no_page_and_no_log(
     environ = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with (out / "log.txt").open("wb") as log:
         command = [sys.executable, "-c", PROGRAM, str(conf.path), str(home), str(out)]
-        subprocess.run(command, env=environ, stdout=log, stderr=log, check=True, timeout=380)
+        done = subprocess.run(command, env=environ, stdout=log, stderr=log, timeout=380)
+    assert done.returncode == 0, (out / "log.txt").read_text()[-3000:]
     assert {attempt["key"] for attempt in simulator.attempts()} == {KEY[-4:]}
     written = [path for folder in (out, home) for path in folder.rglob("*") if path.is_file() and path != secret]
     assert any("events" in str(path) for path in written) and (out / "environment.json").stat().st_size > 1000

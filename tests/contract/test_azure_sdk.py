@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aiq.ledger.ledger import Ledger
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile, Quota
+from aiq.simulator.vendors.oauth import LIFE_S
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello to the world."}]
 TOKEN = "/tenant-1/oauth2/v2.0/token"
@@ -139,7 +140,7 @@ config:
 
 @pytest.fixture
 def opened(tmp_path: Path, simulator: SimulatorProcess) -> Iterator[Any]:
-    """`opened(client="app-1s")`: a session whose endpoint `chat` gets its tokens from Entra."""
+    """`opened(secret="guessed")`: a session whose endpoint `chat` gets its tokens from Entra."""
     sessions = []
 
     def build(**changes: str) -> aiq.Session:
@@ -166,15 +167,6 @@ def test_many_rows_at_once_ask_for_one_token(opened: Any, simulator: SimulatorPr
     assert token_requests(simulator) == 1
 
 
-def test_a_token_that_runs_out_in_the_middle_of_a_batch_is_renewed(opened: Any, simulator: SimulatorProcess) -> None:
-    session = opened(client="app-1s")
-    for number in range(3):
-        rows = session.sql(f"SELECT ai_query('chat', 'Round {number} of ' || i) FROM range(700) t(i)").fetchall()
-        assert len(rows) == 700
-    failed = session.sql("SELECT count(*) FROM system.aiq.calls WHERE final AND status <> 'ok'").fetchall()
-    assert failed == [(0,)] and token_requests(simulator) >= 2
-
-
 def test_embeddings_and_the_path_without_versions(opened: Any) -> None:
     session = opened(task="llm/v1/embeddings", base="/openai/v1")
     assert session.sql("SELECT len(ai_query('chat', 'text ' || i)) FROM range(5) t(i)").fetchall() == [(64,)] * 5
@@ -186,33 +178,61 @@ def test_a_wrong_secret_is_an_error_in_entras_words(opened: Any) -> None:
     assert "no access token was granted" in str(caught.value) and "guessed-wrong" not in str(caught.value)
 
 
-def test_a_refused_token_is_renewed_once_for_all(simulator: SimulatorProcess, tmp_path: Path) -> None:
-    entra = EntraConfig("tenant-1", "app", Secret("simulated", "test"), simulator.url)
-    config = OpenAIConfig(None, "azuread", simulator.url, "2024-10-21", "my-deployment", entra=entra)
-    entity = ServedEntity("id", "main", "openai", "gpt-4o", "llm/v1/chat", config)
-    conf = Config(
-        "conf", Settings(limits_store="memory"), {"chat": Endpoint("chat", "e", "llm/v1/chat", (entity,), "f")}
-    )
-    later_s = 0.0
+class Clocked:
+    """A gateway whose endpoint `chat` gets its tokens from Entra, and whose clock is `later_s` ahead."""
 
-    async def run() -> int:
-        nonlocal later_s
-        gateway = Gateway(conf, ledger, clock=lambda: time.monotonic() + later_s)
-        gateway.open_endpoint("chat")
-        try:
-            await gateway.answer(ask(0))
-            simulator.set_faults(FaultRate("401-once", 1.0))  # as if the token had been withdrawn
-            later_s = 60.0  # a token that is new is not asked for again
-            answers = await asyncio.gather(*(gateway.answer(ask(number)) for number in range(1, 33)))
-            return len(answers)
-        finally:
-            await gateway.close()
+    def __init__(self, simulator: SimulatorProcess, ledger: Ledger) -> None:
+        self.later_s = 0.0
+        entra = EntraConfig("tenant-1", "app", Secret("simulated", "test"), simulator.url)
+        config = OpenAIConfig(None, "azuread", simulator.url, "2024-10-21", "my-deployment", entra=entra)
+        entity = ServedEntity("id", "main", "openai", "gpt-4o", "llm/v1/chat", config)
+        endpoint = Endpoint("chat", "e", "llm/v1/chat", (entity,), "f")
+        conf = Config("conf", Settings(limits_store="memory", concurrency=64), {"chat": endpoint})
+        self.gateway = Gateway(conf, ledger, clock=lambda: time.monotonic() + self.later_s)
 
+    def run(self, work: Callable[[Gateway], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            self.gateway.open_endpoint("chat")
+            try:
+                await work(self.gateway)
+            finally:
+                await self.gateway.close()
+
+        asyncio.run(run())
+
+
+@pytest.fixture
+def clocked(simulator: SimulatorProcess, tmp_path: Path) -> Iterator[Clocked]:
     ledger = Ledger.open(tmp_path / "home")
-    try:
-        assert asyncio.run(run()) == 32
-    finally:
-        ledger.close()
+    yield Clocked(simulator, ledger)
+    ledger.close()
+
+
+def test_a_token_that_runs_out_in_the_middle_of_a_batch_is_renewed(
+    clocked: Clocked, simulator: SimulatorProcess
+) -> None:
+    async def one(gateway: Gateway, number: int) -> None:
+        assert (await gateway.answer(ask(number))).value
+        if number == 100:  # while others are in flight, and most are still to be asked
+            clocked.later_s = 2 * LIFE_S
+
+    async def batch(gateway: Gateway) -> None:
+        await asyncio.gather(*(one(gateway, number) for number in range(700)))
+
+    clocked.run(batch)
+    stats = simulator.stats()
+    assert (stats["ok"], token_requests(simulator)) == (700 + 2, 2)
+
+
+def test_a_refused_token_is_renewed_once_for_all(clocked: Clocked, simulator: SimulatorProcess) -> None:
+    async def refused(gateway: Gateway) -> None:
+        await gateway.answer(ask(0))
+        simulator.set_faults(FaultRate("401-once", 1.0))  # as if the token had been withdrawn
+        clocked.later_s = 60.0  # a token that is new is not asked for again
+        answers = await asyncio.gather(*(gateway.answer(ask(number)) for number in range(1, 33)))
+        assert len(answers) == 32
+
+    clocked.run(refused)
     assert simulator.stats()["by_status"]["401"] == 32
     assert token_requests(simulator) == 2
 

@@ -6,7 +6,6 @@ The proxy is installed by `make test` into an environment of its own, `.venv-lit
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import aiq
 from aiq.batch.loop import submit
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
+from tests.processes import PATIENCE_S, free_port
 
 ROOT = Path(__file__).parents[2]
 PROXY = Path(os.environ.get("AIQ_TEST_LITELLM", ROOT / ".venv-litellm" / "bin" / "litellm"))
@@ -51,7 +51,6 @@ config:
           custom_provider_url: {url}/v1
           bearer_token_auth: {{token_plaintext: {key}}}
 """
-START_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +64,7 @@ def proxy(simulator: SimulatorProcess, tmp_path_factory: pytest.TempPathFactory)
     assert PROXY.exists(), f"{PROXY} is missing; `make test` installs it"
     folder = tmp_path_factory.mktemp("litellm")
     (folder / "config.yaml").write_text(CONFIG.format(url=simulator.url))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(PROXY), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     # Its list of prices comes from the package: it would be fetched otherwise.
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
@@ -79,11 +76,11 @@ def proxy(simulator: SimulatorProcess, tmp_path_factory: pytest.TempPathFactory)
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    opener, deadline = build_opener(ProxyHandler({})), time.monotonic() + START_S
+    opener, deadline = build_opener(ProxyHandler({})), time.monotonic() + PATIENCE_S
     while True:
         try:
             opener.open(url, timeout=2).close()

@@ -16,6 +16,7 @@ import aiq
 from aiq.batch.loop import submit
 from aiq.request import Caller, Request
 from tests.contract.tiny_model import WIDTH, write_tiny_model
+from tests.processes import PATIENCE_S, line_with
 
 HERE = Path(__file__).parent
 ENDPOINT = """\
@@ -44,15 +45,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(model: Path, task: str) -> Iterator[str]:
     command = [sys.executable, str(HERE / "llama_server.py"), str(model), task]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
         try:
-            yield process.stdout.readline().strip()
+            yield line_with(process, "http://")
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import pytest
 from aiq.errors import ConfigError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import line_with
 
 _BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
 
@@ -132,6 +133,26 @@ def test_a_port_in_use_is_told_plainly(simulator: SimulatorProcess) -> None:
         SimulatorProcess.start(port=simulator.port)
 
 
+def test_a_simulator_that_ends_before_it_listens_is_an_error_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho\nexit 3\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ConfigError, match="ended with exit code 3"):
+        SimulatorProcess.start()
+
+
+def test_an_empty_line_before_the_port_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nread profile\necho\necho '{\"port\": 4711}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with SimulatorProcess.start() as process:
+        assert process.port == 4711
+
+
 def test_a_stopped_simulator_is_gone() -> None:
     process = SimulatorProcess.start()
     process.stop()
@@ -153,7 +174,7 @@ def test_a_simulator_dies_with_its_parent() -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
     )
     assert parent.stdout is not None
-    with parent.stdout, socket.create_connection(("127.0.0.1", int(parent.stdout.readline())), 10) as client:
+    with parent.stdout, socket.create_connection(("127.0.0.1", int(line_with(parent))), 10) as client:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         # The read ends when the simulator does: its end closes the connection.
@@ -169,6 +190,6 @@ def test_the_command_line_serves_and_says_where() -> None:
     )
     assert process.stdout is not None
     with process.stdout:
-        line = process.stdout.readline().decode()
+        line_with(process, "http://127.0.0.1:")
         process.terminate()
-        assert "http://127.0.0.1:" in line and process.wait() == 0
+        assert process.wait() == 0

@@ -17,6 +17,7 @@ import pytest
 
 import aiq.ledger.answers
 from aiq.ledger.answers import AnswerStore
+from tests.processes import line_with
 
 ROOT = Path(aiq.ledger.answers.__file__).parents[2]
 ANN = b"a" * 16
@@ -82,12 +83,12 @@ def killed(script: str, home: Path) -> None:
 
 def killed_after(child: subprocess.Popen[str], count: int) -> list[str]:
     """Kills a child that has written `count` lines. Returns all whole lines it wrote."""
-    assert child.stdout is not None
-    lines = [child.stdout.readline() for _ in range(count)]
+    lines = [line_with(child) for _ in range(count)]
     child.kill()
-    lines += child.stdout.readlines()
+    assert child.stdout is not None
+    lines += [line for line in child.stdout.readlines() if line.endswith("\n")]
     child.communicate()
-    return [line for line in lines if line.endswith("\n")]
+    return lines
 
 
 def resumable(home: Path, numbers: Sequence[int]) -> dict[bytes, str]:
@@ -183,8 +184,7 @@ def test_a_process_killed_at_a_random_moment_loses_nothing_it_was_told_is_kept(t
 
 def test_a_start_takes_nothing_from_a_process_that_lives_and_all_from_a_dead_one(tmp_path: Path) -> None:
     child = start(TWO_GROUPS + "print('kept', flush=True)\nsys.stdin.read()", tmp_path)
-    assert child.stdout is not None
-    child.stdout.readline()
+    line_with(child, "kept")
     assert resumable(tmp_path, range(10)) == {}
     child.kill()
     child.communicate()
@@ -204,8 +204,7 @@ def test_a_forked_child_neither_writes_nor_holds_up_its_dead_parents_answers(tmp
         "sys.stdin.read()"
     )
     child = start(script, tmp_path)
-    assert child.stdout is not None and child.stdin is not None
-    assert child.stdout.readline() == "LedgerError True\n"
+    assert line_with(child) == "LedgerError True"
     assert resumable(tmp_path, range(10)) == {}
     os.kill(child.pid, signal.SIGKILL)
     child.wait()

@@ -19,7 +19,8 @@ import pytest
 import aiq
 from aiq.batch import answers
 from aiq.simulator.process import SimulatorProcess
-from aiq.simulator.profile import Latency, Profile
+from aiq.simulator.profile import FaultRate, Latency, Profile
+from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -60,16 +61,16 @@ def conf(tmp_path: Path, slow: SimulatorProcess, make_conf: Callable[[Path, str]
 
 
 def until(simulator: SimulatorProcess, answered: int) -> None:
-    """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
-    while simulator.stats()["ok"] < answered:
+    """Returns when the simulator has answered so many requests, and others are in flight."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["ok"] < answered or not stats["in_flight"]:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.002)
 
 
 def idle(simulator: SimulatorProcess) -> int:
     """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.002)
@@ -77,7 +78,8 @@ def idle(simulator: SimulatorProcess) -> int:
 
 
 def cut_off(conf: ConfFolder, home: Path, slow: SimulatorProcess, text: str, answered: int) -> None:
-    """Runs a statement in a child and kills it when so many requests are answered."""
+    """Runs a statement in a child and kills it when so many requests are answered, and all others in flight."""
+    slow.set_faults(FaultRate("timeout", 1.0, after=answered))
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(conf.path), str(home), text],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -88,6 +90,7 @@ def cut_off(conf: ConfFolder, home: Path, slow: SimulatorProcess, text: str, ans
         child.send_signal(signal.SIGKILL)
         child.wait()
     idle(slow)
+    slow.set_faults()
 
 
 @pytest.mark.parametrize("extra", ["", ", random() AS b"], ids=["lifted", "not lifted"])

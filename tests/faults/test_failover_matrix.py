@@ -19,13 +19,13 @@ FAULTS = sorted(faults.NAMES - {"huge", "huge-line"})
 REFUSED = {"400", "content-filter", "context-length", "redirect", "redirect-private", "refusal"}
 """What no other entity is asked for. An answer without content is an answer."""
 PLAIN: dict[str, Any] = {}
-STREAMED = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3}
+STREAMED = {"first_token_timeout_s": 1.0, "idle_timeout_s": 1.0}
 
 
 @pytest.mark.parametrize("own", [PLAIN, STREAMED], ids=["whole", "streamed"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_row_has_its_whole_answer_or_an_error(conf: ConfFolder, home: Path, fault: str, own: dict[str, Any]) -> None:
-    conf.settings(retries_before_fallback=1, timeout_s=0.6, endpoints={"model": {"model_server": {"url": conf.url}}})
+    conf.settings(retries_before_fallback=1, timeout_s=2.0, endpoints={"model": {"model_server": {"url": conf.url}}})
     entities = [conf.entity("a", f"sim-{fault}"), conf.entity("b", "gpt-4o")]
     gateway = {"fallback_config": {"enabled": True}, "aiq": own}
     conf.endpoint("two", *entities, traffic={"a": 100}, gateway=gateway)

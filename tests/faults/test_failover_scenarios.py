@@ -1,7 +1,7 @@
 """The sixteen fail-over scenarios S01 to S16 against a real simulator: whole answers, and streams where it differs.
 
 Waiting that is the gateway's own (Retry-After, backoff, ejection) passes in a time of the test and is unscaled. Silence
-of the provider is real, and scaled: one second of a scenario is 25 ms here. The table is in docs/behaviour.md.
+of the provider is real, and scaled: one second of a scenario is 60 ms here. The table is in docs/behaviour.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aiq.simulator.profile import FaultRate, Profile
 from aiq.transport import ResponseStream, open_transport
 
 T = TypeVar("T")
-SCALE = 0.025
+SCALE = 0.06
 """Real seconds of one second of silence."""
 TIMEOUTS = Failover(first_token_timeout_s=10 * SCALE, idle_timeout_s=20 * SCALE)
 LATE, STALLED = f"sim-late-{20_000 * SCALE * 4:.0f}", f"sim-stall-{30_000 * SCALE * 4:.0f}"
@@ -422,7 +422,7 @@ def test_s14_a_stream_that_broke_before_its_first_token_starts_again_elsewhere(b
 def test_a_stream_that_nobody_reads_on_is_closed_and_recorded(
     bench: Open, calls: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    opened = bench(STALLED, GOOD)
+    opened = bench("sim-stall-3000", GOOD)
 
     async def work() -> int:
         chunks = opened.gateway.stream(request("How does a sail boat sail against the wind?"))

@@ -18,6 +18,7 @@ import pytest
 import aiq.ledger.ledger
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
+from tests.processes import line_with
 
 ROOT = Path(aiq.ledger.ledger.__file__).parents[2]
 CALLS, USAGE, PAYLOADS = "system.aiq.calls", "system.serving.endpoint_usage", "main.ai.chat_payload"
@@ -174,10 +175,9 @@ def test_a_process_killed_at_a_random_moment_leaves_each_call_exactly_once(tmp_p
         "asyncio.run(main())"
     )
     child = start(script, tmp_path)
-    assert child.stdout is not None
     seen = 0
     while seen < 1500:
-        seen = int(child.stdout.readline())
+        seen = int(line_with(child))
     child.kill()
     rest = child.communicate()[0].split()
     seen = int(rest[-1]) if rest else seen

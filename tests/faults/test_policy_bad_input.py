@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from aiq.policy.limits import RateLimiter
 from aiq.policy.limits.estimate import Estimator
 from aiq.request import Caller, Request, Usage
 from aiq.simulator.process import SimulatorProcess
+from tests.processes import PATIENCE_S, RedisServer
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -377,7 +377,7 @@ def test_what_is_nested_too_deeply_is_masked_or_blocked_and_ends_no_statement(
     with aiq.connect(conf=conf.path, home=home) as session:
         session.gateway.open_endpoint("chat")
         with contextlib.suppress(PolicyError):
-            submit(session.gateway.answer(request)).result(timeout=10)
+            submit(session.gateway.answer(request)).result(PATIENCE_S)
         session.gateway.ledger.commit()
     (row,) = ledger_rows("system.aiq.calls")
     assert row["final"] and row["guards"] is not None
@@ -388,39 +388,12 @@ def test_what_is_nested_too_deeply_is_masked_or_blocked_and_ends_no_statement(
 # Stores
 
 
-class Redis:
-    """A redis-server without persistence, that can be ended and started again."""
-
-    def __init__(self, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._options = options
-        self.start()
-
-    def start(self) -> None:
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *self._options]
-        self._process = subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL)
-        for _ in range(500):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            time.sleep(0.01)
-        raise AssertionError("redis-server does not start")
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
-def redis() -> Iterator[Callable[..., Redis]]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    pytest.importorskip("redis")
-    started: list[Redis] = []
+def redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    started: list[RedisServer] = []
 
-    def start(*options: str) -> Redis:
-        started.append(Redis(*options))
+    def start(*options: str) -> RedisServer:
+        started.append(RedisServer(tmp_path, *options))
         return started[-1]
 
     yield start
@@ -428,14 +401,14 @@ def redis() -> Iterator[Callable[..., Redis]]:
         server.stop()
 
 
-def limited_by_redis(conf: ConfFolder, server: Redis) -> None:
-    conf.settings(limits_store="redis", limits_redis_url=f"redis://127.0.0.1:{server.port}/0")
+def limited_by_redis(conf: ConfFolder, server: RedisServer) -> None:
+    conf.settings(limits_store="redis", limits_redis_url=server.url)
     conf.endpoint("chat", gateway={"rate_limits": [{"calls": 1000, "renewal_period": "minute"}]})
 
 
 @pytest.mark.filterwarnings("ignore:requests to 'chat' wait:UserWarning")
 def test_a_statement_waits_for_a_redis_that_is_away_and_goes_on_when_it_is_back(
-    conf: ConfFolder, home: Path, redis: Callable[..., Redis], ledger_rows: Rows
+    conf: ConfFolder, home: Path, redis: Callable[..., RedisServer], ledger_rows: Rows
 ) -> None:
     server = redis()
     limited_by_redis(conf, server)
@@ -446,20 +419,20 @@ def test_a_statement_waits_for_a_redis_that_is_away_and_goes_on_when_it_is_back(
         gateway = session.gateway
         request = chat("in person")._replace(interactive=True)
         with pytest.raises(PolicyError) as refused:
-            submit(gateway.answer(request)).result(timeout=10)
+            submit(gateway.answer(request)).result(PATIENCE_S)
         assert refused.value.status == 503 and "Redis" in refused.value.reason
         running = threading.Thread(target=lambda: answers.append(ask(session, "meanwhile")))
         running.start()
         while not gateway.waiting_for_limits:
             time.sleep(0.01)
         server.start()
-        running.join(timeout=20)
+        running.join(PATIENCE_S)
         assert answers and answers[0]["errorMessage"] is None
     assert len(ledger_rows("system.aiq.calls", status="ok")) == 2
 
 
 def test_a_redis_that_refuses_the_password_is_said_at_once(
-    conf: ConfFolder, home: Path, redis: Callable[..., Redis], simulator: SimulatorProcess
+    conf: ConfFolder, home: Path, redis: Callable[..., RedisServer], simulator: SimulatorProcess
 ) -> None:
     limited_by_redis(conf, redis("--requirepass", "planted-password"))
     with aiq.connect(conf=conf.path, home=home) as session:
@@ -479,7 +452,7 @@ def refused_in_person(conf: Path, home: Path, text: str) -> bool:
     gateway = open_gateway(conf, home)
     gateway.open_endpoint("chat")
     try:
-        submit(gateway.answer(chat(text)._replace(interactive=True))).result(timeout=10)
+        submit(gateway.answer(chat(text)._replace(interactive=True))).result(PATIENCE_S)
     except PolicyError as error:
         assert error.status == 429
         return True
@@ -507,7 +480,7 @@ def test_two_processes_with_other_limits_for_one_endpoint_count_together(
     limits(other, 5)
     words = "import aiq, sys; s = aiq.connect(conf=sys.argv[1], home=sys.argv[2])\n"
     words += "s.sql(\"SELECT ai_query('chat', 'other ' || i) FROM range(4) t(i)\"); s.close()"
-    subprocess.run([sys.executable, "-c", words, str(other.path), str(home)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", words, str(other.path), str(home)], check=True, timeout=PATIENCE_S)
     assert refused_in_person(conf.path, home, "one of three, after four")
 
 

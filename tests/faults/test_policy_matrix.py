@@ -27,6 +27,7 @@ from aiq.request import Caller, Request
 from aiq.simulator import faults
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile
+from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -47,7 +48,7 @@ LIMITS = {
     ],
     "aiq": {"rate_limits": [{"concurrency": 5}, {"cost_usd": 50, "renewal_period": "day"}]},
 }
-SILENCE = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3}
+SILENCE = {"first_token_timeout_s": 0.6, "idle_timeout_s": 0.6}
 
 
 class Policy(NamedTuple):
@@ -94,7 +95,7 @@ def before(faulty: SimulatorProcess, tmp_path: Path, make_conf: Callable[[Path, 
     folder = make_conf(tmp_path / "conf", faulty.url)
     price = {"input_per_mtok": 0.15, "output_per_mtok": 0.6}
     prices = {f"sim-{fault}": price for fault in FAULTS + PASSING}
-    folder.settings(timeout_s=0.5, retries=1, retries_before_fallback=1, concurrency=16, prices=prices)
+    folder.settings(timeout_s=1.0, retries=1, retries_before_fallback=1, concurrency=16, prices=prices)
     return folder
 
 
@@ -180,7 +181,7 @@ def close(home: Path) -> None:
     from aiq.engines import open as opened
 
     for gateway in [gateway for gateway in opened._gateways.values() if gateway.ledger.home == home]:
-        submit(gateway.close()).result(timeout=10)
+        submit(gateway.close()).result(PATIENCE_S)
 
 
 def mixed() -> list[tuple[int, str | None]]:
@@ -268,7 +269,7 @@ class Place(NamedTuple):
         gateway = open_gateway(self.conf, self.home)
         gateway.open_endpoint("chat")
         try:
-            return str(submit(gateway.answer(self.request(prompt))).result(timeout=10).value)
+            return str(submit(gateway.answer(self.request(prompt))).result(PATIENCE_S).value)
         except RequestFailed as error:
             return f"refused: {error}"
 
@@ -280,7 +281,7 @@ class Place(NamedTuple):
             return "".join([chunk.text async for chunk in gateway.stream(self.request(prompt))])
 
         try:
-            return submit(read()).result(timeout=10)
+            return submit(read()).result(PATIENCE_S)
         except RequestFailed as error:
             return f"refused: {error}"
 

@@ -6,6 +6,7 @@ The bucket is emptied first, so that a few seconds show the pace at which it ref
 from __future__ import annotations
 
 import asyncio
+import bisect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,9 @@ from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile, Quota
 
 RPM, TPM, MAX_TOKENS = 1200, 1_200_000, 1000
-SECONDS = 5.0
+SECONDS = 2.5
+SETTLING_S = 0.5
+"""What refills while the burst is sent is used first."""
 BURST = {"requests": RPM, "tokens": TPM // MAX_TOKENS}
 A_SECOND = {unit: number / 60 for unit, number in BURST.items()}
 
@@ -81,7 +84,10 @@ def ask(number: int, **changes: Any) -> Request:
 
 
 async def keep_busy(gateway: Gateway, burst: int) -> None:
-    """Asks for more than is allowed, until some seconds after the burst that a full bucket lets through."""
+    """Asks for more than is allowed, until twice as long as is looked at after the burst of a full bucket.
+
+    What fails ends it with its error.
+    """
     numbers, answered = iter(range(1_000_000)), 0
     drained = asyncio.Event()
 
@@ -93,12 +99,17 @@ async def keep_busy(gateway: Gateway, burst: int) -> None:
             if answered >= burst:
                 drained.set()
 
-    tasks = [asyncio.create_task(work()) for _ in range(96)]
-    await drained.wait()
-    await asyncio.sleep(SECONDS + 0.5)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work()) for _ in range(96)]
+        await drained.wait()
+        await asyncio.sleep(SETTLING_S + 2 * SECONDS)
+        for task in tasks:
+            task.cancel()
+
+
+def most_in_any(seconds: float, times_ms: Sequence[float]) -> int:
+    """The most of these in any interval of this length: one in which this machine held nothing up."""
+    return max(bisect.bisect_left(times_ms, at + seconds * 1000) - number for number, at in enumerate(times_ms))
 
 
 @pytest.mark.parametrize("unit", ["requests", "tokens"])
@@ -113,7 +124,7 @@ def test_a_quota_is_used_as_it_refills_and_hardly_anybody_is_refused(
     attempts = provider.attempts()
     admitted = [attempt["at_ms"] for attempt in attempts if attempt["status"] != 429]
     start = admitted[BURST[unit] - 1]  # the bucket has been used up but for what refilled meanwhile
-    used = sum(start < at <= start + SECONDS * 1000 for at in admitted)
+    used = most_in_any(SECONDS, [at for at in admitted if at > start + SETTLING_S * 1000])
     assert used >= 0.97 * A_SECOND[unit] * SECONDS
     assert len(attempts) - len(admitted) <= 0.01 * len(attempts)
 

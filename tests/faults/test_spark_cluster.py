@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
 from tests.conftest import ConfFolder
+from tests.processes import RedisServer, line_with
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
@@ -65,21 +65,13 @@ spark.stop()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Cluster:
     """A master and workers of one core each. `start` gives a worker's own process."""
 
     def __init__(self, folder: Path) -> None:
         import pyspark
 
-        self.folder, self.port = folder, free_port()
-        self.url = f"spark://127.0.0.1:{self.port}"
+        self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         site = folder / "site"
         site.mkdir()
@@ -95,12 +87,9 @@ class Cluster:
             "SPARK_DAEMON_MEMORY": "256m",
         }
         self._class = f"{home}/bin/spark-class"
-        self._start("master.Master", "--host", "127.0.0.1", "--port", str(self.port), "--webui-port", "0")
-        for _ in range(1200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            time.sleep(0.05)
-        raise AssertionError("the master does not start")
+        master = self._start("master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
+        said = line_with(master, "Starting Spark master at spark://", folder / "daemons.log")
+        self.url = said.rpartition(" ")[2]
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         work = str(self.folder / f"work-{len(self.processes)}")
@@ -114,6 +103,10 @@ class Cluster:
             process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log)
         self.processes.append(process)
         return process
+
+    def log(self) -> str:
+        """The end of what drivers have written."""
+        return (self.folder / "driver.log").read_text()[-3000:]
 
     def stop(self) -> None:
         for process in reversed(self.processes):
@@ -165,19 +158,9 @@ def before(tmp_path: Path, provider: SimulatorProcess) -> ConfFolder:
 
 
 @pytest.fixture
-def redis_url() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        time.sleep(0.01)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.kill()
-    process.wait()
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    with RedisServer(tmp_path) as server:
+        yield server.url
 
 
 @pytest.mark.usefixtures("workers")
@@ -189,7 +172,7 @@ def test_a_limit_in_redis_holds_for_the_whole_cluster_and_is_used_up(
     before.endpoint("chat", gateway={"aiq": {"rate_limits": [{"calls": limit, "renewal_period": "minute"}]}})
     driver = cluster.run(before, home, rows)
     said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()]
+    assert said.split() == [str(rows).encode()], cluster.log()
     times = sorted(attempt["at_ms"] / 1000 for attempt in provider.attempts())
     assert len(times) == rows
     most = max(bisect.bisect_left(times, at + PERIOD_S - JITTER_S) - i for i, at in enumerate(times))
@@ -210,11 +193,11 @@ def test_a_killed_worker_loses_no_row_doubles_none_and_repays_what_was_in_flight
     rows = 2000
     driver = cluster.run(before, home, rows)
     while provider.stats()["requests"] < rows // 4:
-        assert driver.poll() is None, "the driver ended early"
+        assert driver.poll() is None, cluster.log()
         time.sleep(0.1)
     os.kill(workers[0].pid, signal.SIGKILL)
     said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()]
+    assert said.split() == [str(rows).encode()], cluster.log()
     asked = provider.stats()["requests"]
     assert rows <= asked <= rows + CONCURRENCY
     calls = ledger_rows("system.aiq.calls")

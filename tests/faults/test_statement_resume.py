@@ -21,7 +21,8 @@ import pytest
 import aiq
 from aiq.errors import AiqError
 from aiq.simulator.process import SimulatorProcess
-from aiq.simulator.profile import Latency, Profile
+from aiq.simulator.profile import FaultRate, Latency, Profile
+from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -67,15 +68,14 @@ class Child:
 
     def start(self, text: str) -> None:
         if not self._ready:
-            assert self.says() == "ready"
+            line_with(self._process, "ready")
             self._ready = True
         assert self._process.stdin is not None
         self._process.stdin.write(text + "\n")
         self._process.stdin.flush()
 
     def says(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return line_with(self._process)
 
     def run(self, text: str) -> str:
         self.start(text)
@@ -145,17 +145,23 @@ def child(conf: ConfFolder, home: Path, slow: SimulatorProcess) -> Iterator[Star
         one.end()
 
 
+def answer_only(simulator: SimulatorProcess, answered: int, then: str = "timeout") -> None:
+    """Once so many have been answered, requests stay in flight, so that this machine may take its time."""
+    stats = simulator.stats()
+    simulator.set_faults(FaultRate(then, 1.0, after=stats["requests"] + answered - stats["ok"]))
+
+
 def until(simulator: SimulatorProcess, answered: int) -> None:
-    """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
-    while simulator.stats()["ok"] < answered:
+    """Returns when the simulator has answered so many requests, and others are in flight."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["ok"] < answered or not stats["in_flight"]:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.002)
 
 
 def idle(simulator: SimulatorProcess) -> int:
     """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.002)
@@ -164,11 +170,13 @@ def idle(simulator: SimulatorProcess) -> int:
 
 def cut_off(child: Child, slow: SimulatorProcess, text: str, answered: int) -> None:
     """Runs a statement and kills its process when so many requests are answered."""
+    answer_only(slow, answered)
     child.start(text)
     until(slow, answered)
     child.send(signal.SIGKILL)
     child.end()
     idle(slow)
+    slow.set_faults()
 
 
 def moment(seed: int) -> int:
@@ -235,11 +243,13 @@ def test_a_statement_that_is_killed_again_pays_each_row_about_once(
 @pytest.mark.parametrize("text", [STATEMENT, VOLATILE], ids=["lifted", "not lifted"])
 def test_ctrl_c_repays_at_most_what_was_in_flight(child: StartChild, slow: SimulatorProcess, text: str) -> None:
     process = child()
+    answer_only(slow, 80, then="late-1500")  # no process ends here, which would close the connections
     process.start(text)
     until(slow, 80)
     process.send(signal.SIGINT)
     assert process.says() == "interrupted"
     assert idle(slow) < ROWS
+    slow.set_faults()
     assert process.run(text) == "finished"
     assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
 

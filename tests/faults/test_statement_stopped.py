@@ -22,7 +22,8 @@ import pytest
 import aiq
 from aiq.errors import StatementCancelled
 from aiq.simulator.process import SimulatorProcess
-from aiq.simulator.profile import Latency, Profile
+from aiq.simulator.profile import FaultRate, Latency, Profile
+from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -31,7 +32,8 @@ ROOT = Path(aiq.__file__).parents[1]
 Ledger = Callable[..., list[dict[str, Any]]]
 CALLS = "system.aiq.calls"
 ROWS = 4000
-"""With 8 in flight and 50 ms an answer these take 25 s, unless they are stopped."""
+"""With eight in flight and 50 ms an answer these take 25 s, unless they are stopped."""
+IN_FLIGHT = 8
 STATEMENT = f"SELECT ai_query('chat', 'Row ' || i || '.') AS r FROM range({ROWS}) AS r(i)"
 
 CHILD = """
@@ -58,7 +60,7 @@ def slow_process() -> Iterator[SimulatorProcess]:
 def slow(slow_process: SimulatorProcess, conf: ConfFolder) -> SimulatorProcess:
     """A simulator that takes 50 ms an answer, behind the endpoint `chat` of `conf`; `fast` is the usual one."""
     slow_process.reset()
-    conf.settings(concurrency=8, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:9"}}})
+    conf.settings(concurrency=IN_FLIGHT, endpoints={"model": {"model_server": {"url": "http://127.0.0.1:9"}}})
     conf.endpoint("chat", conf.entity("main", "gpt-4o-mini", url=f"{slow_process.url}/v1"))
     conf.endpoint("fast")
     return slow_process
@@ -72,21 +74,21 @@ def start(conf: ConfFolder, home: Path, text: str = STATEMENT) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    line_with(child, "ready")
     return child
 
 
 def until_answered(simulator: SimulatorProcess, count: int) -> None:
-    """Returns when the simulator has answered so many requests."""
-    deadline = time.monotonic() + 60
-    while simulator.stats()["ok"] < count:
+    """Returns when the simulator has answered so many requests, and as many as may be are in flight."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["ok"] < count or stats["in_flight"] < IN_FLIGHT:
         assert time.monotonic() < deadline, "the statement makes no progress"
         time.sleep(0.01)
 
 
 def until_idle(simulator: SimulatorProcess) -> dict[str, Any]:
     """The statistics once nothing is in flight any more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := simulator.stats())["in_flight"]:
         assert time.monotonic() < deadline, "requests stay in flight"
         time.sleep(0.01)
@@ -99,16 +101,16 @@ def test_a_killed_statement_is_recovered_by_the_next_process(
     child = start(conf, home)
     until_answered(slow, 40)
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
+    child.communicate(timeout=PATIENCE_S)
     stats = until_idle(slow)
     with aiq.connect(conf=conf.path, home=home) as session:
         found = session.sql("SELECT status, count(*) FROM system.aiq.calls GROUP BY ALL")
         assert found is not None
         counts = dict(found.fetchall())
     assert counts.keys() == {"ok", "orphaned"}
-    assert 40 - 8 <= counts["ok"] <= stats["ok"]
+    assert 40 - IN_FLIGHT <= counts["ok"] <= stats["ok"]
     assert counts["ok"] + counts["orphaned"] >= stats["requests"]
-    assert counts["orphaned"] <= 8  # those in flight when it died
+    assert counts["orphaned"] <= IN_FLIGHT  # those in flight when it died
     rows = ledger_rows(CALLS)
     assert len({(row["request_id"], row["attempt"]) for row in rows}) == len(rows)
 
@@ -119,11 +121,11 @@ def test_recovering_twice_adds_no_row(
     child = start(conf, home)
     until_answered(slow, 20)
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
+    child.communicate(timeout=PATIENCE_S)
     counts = []
     for _ in range(2):
         finished = start(conf, home, "SELECT 1")
-        finished.communicate(timeout=60)
+        finished.communicate(timeout=PATIENCE_S)
         counts.append(len(ledger_rows(CALLS)))
     assert counts[0] == counts[1] >= 20
 
@@ -131,24 +133,25 @@ def test_recovering_twice_adds_no_row(
 def test_ctrl_c_stops_a_statement_and_the_session_goes_on(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger
 ) -> None:
+    slow.set_faults(FaultRate("timeout", 1.0, after=40))  # what is in flight stays there until the child has stopped
     child = start(conf, home)
     until_answered(slow, 40)
     child.send_signal(signal.SIGINT)
-    out, errors = child.communicate(timeout=60)
+    out, errors = child.communicate(timeout=PATIENCE_S)
     stats = until_idle(slow)
     assert out.splitlines()[0] == "interrupted", errors
     assert out.splitlines()[1].endswith("Still here?")
     assert stats["requests"] < ROWS // 4
     rows = ledger_rows(CALLS, endpoint_name="chat")
     statuses = Counter(row["status"] for row in rows)
-    assert statuses["ok"] >= 40 - 8 and 0 < statuses["cancelled"] <= 8
-    assert len(rows) == stats["requests"]
+    assert statuses == {"ok": 40, "cancelled": IN_FLIGHT} and len(rows) == stats["requests"]
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_an_interrupt_from_another_thread_stops_a_statement(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger, threads: int
 ) -> None:
+    slow.set_faults(FaultRate("late-1500", 1.0, after=40))  # what is in flight stays there for a while
     with aiq.connect(conf=conf.path, home=home) as session:
         session.con.execute(f"SET threads = {threads}")
 
@@ -166,7 +169,7 @@ def test_an_interrupt_from_another_thread_stops_a_statement(
         result = session.sql("SELECT ai_query('fast', 'Still here?') AS r")
         assert result is not None and len(result) == 1
     statuses = Counter(row["status"] for row in ledger_rows(CALLS, endpoint_name="chat"))
-    assert statuses["ok"] >= 40 - 8 and 0 < statuses["cancelled"] <= 8
+    assert statuses["ok"] >= 40 - IN_FLIGHT and 0 < statuses["cancelled"] <= IN_FLIGHT
     assert statuses.total() == stats["requests"]
 
 
@@ -201,15 +204,21 @@ def test_an_interrupt_leaves_the_other_sessions_alone(conf: ConfFolder, home: Pa
         beside = threading.Thread(target=other)
         beside.start()
 
+        stopped = threading.Event()
+
         def stop() -> None:
             until_answered(slow, 20)
-            session.interrupt()
+            while not stopped.wait(0.05):  # those may all have been the other's, and this statement not begun
+                session.interrupt()
 
         stopper = threading.Thread(target=stop)
         stopper.start()
-        with pytest.raises(StatementCancelled):
-            session.sql(STATEMENT)
-        stopper.join()
+        try:
+            with pytest.raises(StatementCancelled):
+                session.sql(STATEMENT)
+        finally:
+            stopped.set()
+            stopper.join()
         beside.join()
     assert len(rows) == 64
 
@@ -220,7 +229,7 @@ def test_two_processes_share_a_home(
     texts = [f"SELECT ai_query('fast', 'Child {n} row ' || i || '.') AS r FROM range(500) AS r(i)" for n in range(2)]
     children = [start(conf, home, text) for text in texts]
     for child in children:
-        out, errors = child.communicate(timeout=60)
+        out, errors = child.communicate(timeout=PATIENCE_S)
         assert out == "finished\n", errors
     rows = ledger_rows(CALLS)
     assert Counter(row["status"] for row in rows) == {"ok": 1000}
@@ -231,9 +240,12 @@ def test_two_processes_share_a_home(
 def test_a_process_that_starts_beside_a_running_one_leaves_its_calls_alone(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger
 ) -> None:
-    child = start(conf, home, STATEMENT.replace(str(ROWS), "200"))
+    slow.set_faults(FaultRate("timeout", 1.0, after=20))  # the others stay in flight until the child is stopped
+    child = start(conf, home)
     until_answered(slow, 20)
     beside = start(conf, home, "SELECT ai_query('fast', 'Beside.') AS r")
-    assert beside.communicate(timeout=60)[0] == "finished\n"
-    assert child.communicate(timeout=60)[0] == "finished\n"
-    assert Counter(row["status"] for row in ledger_rows(CALLS)) == {"ok": 201}
+    assert beside.communicate(timeout=PATIENCE_S)[0] == "finished\n"
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=PATIENCE_S)[0].startswith("interrupted\n")
+    statuses = Counter(row["status"] for row in ledger_rows(CALLS))
+    assert statuses == {"ok": 20 + 2, "cancelled": until_idle(slow)["requests"] - 20}

@@ -25,9 +25,9 @@ from aiq.ledger.ledger import Ledger
 from aiq.providers.abilities import Abilities
 from aiq.providers.openai import OpenAIAdapter
 from aiq.request import Caller
+from tests.processes import PATIENCE_S
 
 Open = Callable[..., Statement]
-PATIENCE_S = 20
 EMBEDDINGS: Any = "llm/v1/embeddings"
 CHAT: Any = "llm/v1/chat"
 

@@ -12,6 +12,7 @@ import pytest
 
 import aiq
 from aiq.simulator.process import SimulatorProcess
+from tests.processes import PATIENCE_S
 
 SECRET = "sk-not-to-be-seen-4711"
 
@@ -84,7 +85,7 @@ def run(folder: Path, environment: dict[str, str]) -> Run:
             encoding="utf-8",
             cwd=folder,
             env={**environment, **more},
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     return run

@@ -17,6 +17,7 @@ import pytest
 
 from aiq import __version__
 from aiq.simulator.vendors import base_urls
+from tests.processes import PATIENCE_S, line_with
 
 Run = Callable[..., CompletedProcess[str]]
 SECRET = "sk-not-to-be-seen-4711"
@@ -159,14 +160,14 @@ def test_simulate_says_what_it_is_and_where(folder: Path, environment: dict[str,
     command = [sys.executable, "-m", "aiq.cli", "simulate", "--port", "0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment)
     assert child.stdout is not None
-    first = child.stdout.readline()
+    first = line_with(child, "http://")
     url = next(word for word in first.split() if word.startswith("http://"))
-    with build_opener(ProxyHandler({})).open(f"{url}/__stats", timeout=30) as answer:
+    with build_opener(ProxyHandler({})).open(f"{url}/__stats", timeout=PATIENCE_S) as answer:
         assert json.load(answer)["requests"] == 0
     child.send_signal(signal.SIGINT)
     with child.stdout as stdout:
         rest = stdout.read()
-    child.wait(timeout=30)
+    child.wait(timeout=PATIENCE_S)
     assert first.startswith("A SIMULATOR, not a model")
     assert f"openai_api_base: {url}/v1" in rest and child.returncode == 0
 
@@ -175,14 +176,14 @@ def test_simulate_rehearses_a_bad_day_at_every_provider(folder: Path, environmen
     command = [sys.executable, "-m", "aiq.cli", "simulate", "--profile", "chaos.yml", "--port", "0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment)
     assert child.stdout is not None
-    first = child.stdout.readline()
+    first = line_with(child, "http://")
     url = next(word for word in first.split() if word.startswith("http://"))
-    with build_opener(ProxyHandler({})).open(f"{url}/__invoice", timeout=30) as answer:
+    with build_opener(ProxyHandler({})).open(f"{url}/__invoice", timeout=PATIENCE_S) as answer:
         assert json.load(answer) == {"lines": []}
     child.send_signal(signal.SIGINT)
     with child.stdout as stdout:
         rest = stdout.read()
-    child.wait(timeout=30)
+    child.wait(timeout=PATIENCE_S)
     assert [whose for whose, base in base_urls(url) if f"{whose:<28} {base}\n" not in rest] == []
     assert child.returncode == 0
 

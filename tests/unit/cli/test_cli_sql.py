@@ -16,6 +16,7 @@ import pytest
 
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
+from tests.processes import PATIENCE_S
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -187,7 +188,7 @@ def test_a_closed_pipe_is_quiet(folder: Path, environment: dict[str, str]) -> No
     child.stdout.close()
     with child.stderr as stderr:
         said = stderr.read()
-    child.wait(timeout=60)
+    child.wait(timeout=PATIENCE_S)
     assert said == b""
 
 
@@ -201,7 +202,7 @@ def test_ctrl_c_stops_a_statement_with_130(folder: Path, environment: dict[str, 
         while child.poll() is None and not slow.stats()["in_flight"]:
             pass  # it asks the simulator, which is what it waits for
         child.send_signal(signal.SIGINT)
-        said = child.communicate(timeout=30)[1]
+        said = child.communicate(timeout=PATIENCE_S)[1]
     assert (child.returncode, "Traceback" in said) == (130, False), said
 
 

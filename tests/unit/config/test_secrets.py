@@ -206,7 +206,9 @@ def shown(error: BaseException) -> str:
 
 
 @given(secret=printable)
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_a_plain_secret_is_shown_by_nothing(tmp_path, secret):
     secret = f"~{secret}~"
     (tmp_path / "endpoints").mkdir(exist_ok=True)
@@ -224,7 +226,9 @@ def test_a_plain_secret_is_shown_by_nothing(tmp_path, secret):
 
 
 @given(secret=printable, kind=st.sampled_from(["openai_api_key", "openai_organisation", "bad yaml", "twice"]))
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_a_secret_in_a_wrong_file_is_shown_by_no_error(tmp_path, secret, kind):
     secret = f"~{secret}~"
     text = body(kind if kind.startswith("openai") else "openai_api_key_plaintext", secret)

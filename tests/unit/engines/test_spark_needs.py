@@ -44,7 +44,7 @@ class Expressions:
         return [(names[need.column], [str(part.sql()) for part in need.guard]) for need in needs]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sql(spark: SparkSession) -> Expressions:
     return Expressions(spark)
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import pytest
 from aiq.ledger.shared import Entry, Shared, SharedAnswers, is_dead, process_name, scope_of_statement
 from aiq.ledger.shared_file import FileAnswers
 from aiq.ledger.shared_redis import RedisAnswers
+from tests.processes import PATIENCE_S, RedisServer, line_with
 
 CALLER, OTHER = b"c" * 16, b"d" * 16
 KEYS = [bytes([number]) * 16 for number in range(4)]
@@ -25,22 +22,9 @@ Open = Callable[..., SharedAnswers]
 
 
 @pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    pytest.importorskip("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        time.sleep(0.01)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.kill()
-    process.wait()
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -221,23 +205,35 @@ def test_an_answered_key_is_known_to_all_though_who_asked_it_is_dead(opened_file
 
 
 OPENING = """
-import sys, time
+import sys
 from pathlib import Path
 from aiq.ledger.shared import Shared, process_name
 from aiq.ledger.shared_file import FileAnswers
-for folder in sys.argv[2:]:
-    while time.time() < float(sys.argv[1]):
-        pass
+print("ready", flush=True)
+sys.stdin.readline()
+for folder in sys.argv[1:]:
     FileAnswers(Path(folder)).claim(Shared("s", b"s" * 16, b"c" * 16, process_name()), [b"k" * 16])
 """
 
 
 def test_processes_that_open_a_new_file_at_once_all_have_it(tmp_path: Path) -> None:
     folders = [str(tmp_path / str(number)) for number in range(40)]
-    at = str(time.time() + 1.5)
     processes = [
-        subprocess.Popen([sys.executable, "-c", OPENING, at, *folders], stderr=subprocess.PIPE) for _ in range(4)
+        subprocess.Popen(
+            [sys.executable, "-c", OPENING, *folders],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
     ]
     for process in processes:
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (0, b"")
+        line_with(process, "ready")
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, said) == (0, "")

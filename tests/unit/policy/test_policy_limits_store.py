@@ -41,7 +41,9 @@ def exchange(store: LimitStore, changes: Any = (), clauses: Any = ()) -> Leased:
     amount=st.sampled_from([5, 64, 300, 2000]),
     arrivals=st.lists(st.tuples(st.floats(0, 3), st.integers(0, 2), st.integers(1, 60)), min_size=5, max_size=40),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_processes_with_leases_never_exceed_the_limit_in_any_period(
     make: Any, tmp_path_factory: pytest.TempPathFactory, amount: int, arrivals: list[tuple[float, int, int]]
 ) -> None:

@@ -322,14 +322,14 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
 @given(bodies | json_values, st.sampled_from([200, 200, 401, 422, 429]))
 def test_no_answer_raises_anything_else(make: Any, adapter: Any, body: Any, status: int) -> None:
     with contextlib.suppress(ProviderError):
         adapter.decode(make.request(), make.response(orjson.dumps(body), status))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(bodies | json_values, max_size=6))
 def test_no_stream_raises_anything_else(decoder: Any, events: list[Any]) -> None:
     reading = decoder()

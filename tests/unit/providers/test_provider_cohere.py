@@ -563,7 +563,7 @@ PATHS += [("message", "tool_calls"), ("message", "tool_calls", 0), ("message", "
 PATHS += [("usage",), ("usage", "billed_units"), ("finish_reason",), ("id",), ("message", "tool_plan")]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
 @given(path=st.sampled_from(PATHS), value=json_values, status=st.sampled_from([200, 200, 200, 400, 429, 500]))
 def test_no_answer_raises_anything_else(make: Any, adapter: Any, path: Any, value: Any, status: int) -> None:
     body: Any = said("a", tool_calls=[CALL])

@@ -257,7 +257,7 @@ events = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(events | st.sampled_from(WHOLE) | st.binary(max_size=20), max_size=12))
 def test_no_stream_raises_anything_else(decoder: Any, stream: list[bytes]) -> None:
     reading = decoder()

@@ -324,6 +324,11 @@ def test_a_fault_rate_strikes_only_its_models() -> None:
     assert 60 < failed["gpt-4o-mini"] < 140 and failed["other"] == 0
 
 
+def test_a_fault_rate_spares_the_first_requests() -> None:
+    provider = _provider(faults=(FaultRate("503", 1.0, after=2),))
+    assert [_send(provider, CHAT, _chat(f"row {i}")).status for i in range(4)] == [200, 200, 503, 503]
+
+
 @pytest.mark.parametrize("model", ["sim-truncated", "sim-malformed", "sim-html"])
 def test_an_unusable_body_comes_with_status_200_and_is_not_billed(model: str) -> None:
     provider = _provider()

@@ -244,7 +244,7 @@ def test_a_cancelled_request_closes_its_connection_by_its_timeout_at_the_latest(
 
     async def work() -> None:
         transport = open_transport(base)
-        task = asyncio.create_task(transport.send(HttpRequest(server.url(), [], b"{}"), 1))
+        task = asyncio.create_task(transport.send(HttpRequest(server.url(), [], b"{}"), 3))
         await asyncio.to_thread(asked.wait, 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
