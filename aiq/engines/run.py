@@ -11,6 +11,7 @@ from functools import partial
 import duckdb
 import pyarrow as pa
 
+from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.has_rows import has_rows
