@@ -110,9 +110,10 @@ class StatementCounts:
         """One a call site, in the order in which they are asked. Raises StatementError and DuckDB's own errors."""
         prepared, con = self._prepared, self._session.con
         plan = prepared.plan
-        if isinstance(plan, NotLifted):
-            self._notes.append(f"not lifted: {plan.reason}")
-        elif plan is not None and plan.changed:
+        waits = plan.reason if isinstance(plan, NotLifted) else plan.waits if plan is not None else ""
+        if waits:
+            self._notes.append(f"not lifted: {waits}")
+        elif isinstance(plan, Lifted) and plan.changed:
             self._notes.append("rewritten so that DuckDB evaluates it for fewer rows")
         if isinstance(plan, Lifted) and plan.note:
             self._notes.append(plan.note)
@@ -295,7 +296,7 @@ class StatementCounts:
             exact,
             answered,
             site.max_output_tokens,
-            isinstance(self._prepared.plan, Lifted),
+            isinstance(self._prepared.plan, Lifted) and not self._prepared.plan.waits,
             tuple(notes),
         )
 

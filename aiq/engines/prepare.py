@@ -109,7 +109,7 @@ class _Described:
         """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
         text = self._prepared.text
         found = parts(text)
-        if found is None:
+        if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
             return
         if found.kind != "select" or tree.read(text) is None:
             self._run(self._con, "EXPLAIN", text)
@@ -257,10 +257,12 @@ class Preparation:
         how = Lifting(cost, described, engine.new_table, volatile, read.reason, apart=apart)
         plan = lift(prepared.text, how)
         if isinstance(plan, Lifted) and plan.writes:
-            if not own:
-                plan = NotLifted("it changes rows, and in your own transaction nothing can be taken back alone")
-            elif plan.changed and not described.binds(plan.query):
+            if plan.changed and not described.binds(plan.query):
                 plan = lift(prepared.text, how._replace(rules=False))
+            if isinstance(plan, Lifted) and not own:
+                plan = plan._replace(
+                    waits="it changes rows, and in your own transaction nothing can be taken back alone"
+                )
         if isinstance(plan, Lifted):
             for stage, members in reversed(list(enumerate(plan.all_stages))):
                 for member in members:  # one call in several places asks where it is needed first

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aiq.plan import calls, tree
 from aiq.plan.numbered import PREFIX, has_call, may_aggregate
 from aiq.plan.parts import Parts, Span, parts
-from aiq.plan.raised import picks_rows, raised
+from aiq.plan.raised import picked_inside, picks_rows, raised
 from aiq.plan.rules import apply_rules
 from aiq.plan.rules.cheap_before_ai import filter_condition
 from aiq.plan.rules.guard_merge import guard_merge, merged_values
@@ -27,6 +27,7 @@ _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current
 _CLOCK_WORDS = {"current_time", "current_timestamp", "localtime", "localtimestamp"}
 _CLOCK = re.compile(rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|({'|'.join(sorted(_CLOCK_WORDS))})\b)", re.IGNORECASE)
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
+_OF_UNSTABLE = "its requests are made of {}, which may give another value each time it is evaluated"
 _EXACT_TYPES = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|DECIMAL|BOOLEAN|BIGNUM)", re.IGNORECASE)
 
 
@@ -53,7 +54,8 @@ class Lifted(NamedTuple):
     `filters` stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before
     they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there. `names` are the
     columns of the query as DuckDB names them, None where that is not known; `nulls` those, from 0, that have no type.
-    `note` says why more may be asked than the result shows, '' where nothing more is.
+    `note` says why more may be asked than the result shows, '' where nothing more is. `waits` is why the query must be
+    evaluated once only, with calls that wait for their answers; '' where passes will do.
     """
 
     text: str
@@ -72,6 +74,7 @@ class Lifted(NamedTuple):
     names: tuple[str, ...] | None = None
     nulls: frozenset[int] = frozenset()
     note: str = ""
+    waits: str = ""
 
     @property
     def all_stages(self) -> Stages:
@@ -140,7 +143,7 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
     if found is None:
         return NotLifted("it is no query and no statement that changes a table")
     if found.kind in ("update", "delete", "merge"):
-        return NotLifted(how.once) if how.once else _lift_change(text, found, how)
+        return _lift_change(text, found, how)
     if found.query is None:
         return NotLifted(f"an AI call stands outside of the query of the {found.kind.upper()}")
     query_text = found.query.of(text)
@@ -153,7 +156,7 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
         text, query_text, [_numbers(query_text)], span, unchanged=query_text, kind=found.kind, made=found.made
     )
     if query is None:
-        return NotLifted(how.once) if how.once else plain._replace(single=query_text)
+        return plain._replace(single=query_text, waits=how.once or "")
     columns = how.describe(query_text)
     names = None if columns is None else tuple(name for name, _ in columns)
     nulls = frozenset(at for at, (_, kind) in enumerate(columns or ()) if kind == '"NULL"')
@@ -161,15 +164,17 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
     return _lift_query(plain, query, columns, how)
 
 
-def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted | NotLifted:
+def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted:
     """The plan of a statement that is a query, or has one."""
     ruled = query.copy()
-    if how.rules and columns is not None and any(picks_rows(node) for node in nodes(query.node)):
-        higher = raised(query, how.describe, how.volatile)
-        text = higher.text()
-        if text is not None and _alike(how.describe(text), columns):
-            ruled = higher
-    if how.rules:
+    rules = how.rules and not how.once  # they may repeat a condition, which a volatile one is not for
+    if rules and columns is not None and any(picks_rows(node) for node in nodes(query.node)):
+        for moved in (raised, picked_inside):
+            higher = moved(ruled, how.describe, how.volatile)
+            text = higher.text()
+            if text is not None and _alike(how.describe(text), columns):
+                ruled = higher
+    if rules:
         apply_rules(ruled, how.cost)
     if columns is not None and (how.rules or how.once or how.apart):
         picks = any(
@@ -183,13 +188,11 @@ def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifti
             if apart is not None:
                 return apart
             plain = plain._replace(note=_why_all(ruled.node))
-        if unstable and how.once is None:
-            return NotLifted(
-                f"its requests are made of {unstable}, which may give another value each time it is evaluated"
-            )
+        if unstable:
+            plain = plain._replace(waits=_OF_UNSTABLE.format(unstable))
     if how.once:
-        return NotLifted(how.once)
-    if not how.rules or tree.same(ruled.node, query.node):
+        plain = plain._replace(waits=how.once)
+    if not rules or tree.same(ruled.node, query.node):
         return _in_waves(plain, query)
     text = ruled.text()
     if text is None or columns is None or not _alike(how.describe(text), columns):
@@ -273,19 +276,20 @@ def _numbers(text: str) -> set[int]:
     return {int(number) for number in _NUMBERED.findall(text)}
 
 
-def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted | NotLifted:
+def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted:
     """An UPDATE, DELETE or MERGE, whose conditions and values are read as those of a SELECT over the same tables."""
-    if _asks_with_the_time(text, found):
-        return NotLifted("its requests may hold the time, which is another after each rollback")
     plain = Lifted(text, text, [_numbers(text)], writes=True, kind=found.kind, unchanged=text, single=text)
-    if found.target is None:
-        return plain
-    query = as_query(text, found)
+    plain = plain._replace(waits=how.once or "")
+    if _asks_with_the_time(text, found):
+        plain = plain._replace(waits="its requests may hold the time, which is another after each rollback")
+    query = None if found.target is None else as_query(text, found)
     if query is None:
         return plain
     unstable = unstable_request(query.node, _exact_by(how.describe, query))
-    if unstable:
-        return NotLifted(f"its requests are made of {unstable}, which may give another value each time it is evaluated")
+    if unstable and not plain.waits:
+        plain = plain._replace(waits=_OF_UNSTABLE.format(unstable))
+    if how.once:
+        return plain
     if found.kind == "merge":
         plain = plain._replace(stages=_of_merge(text, found))
         edits = guard_merge(text, found) if how.rules else []

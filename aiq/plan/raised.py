@@ -26,6 +26,32 @@ def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
     return query
 
 
+def picked_inside(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
+    """The query with the calls of subqueries that pick rows evaluated for the rows that they pick."""
+    query = query.copy()
+    for place in list(places({"query": query.node}, into_queries=True)):
+        node = place.node
+        if (
+            not place.above
+            or node["type"] != "SELECT_NODE"
+            or not has_call(node["select_list"])
+            or not node["modifiers"]
+        ):
+            continue
+        around = [above.node for above in place.above if "cte_map" in above.node]
+        alone = query.with_node(node)
+        for outer in reversed(around):
+            alone = inner_query(query.with_node(outer), alone.node)
+        text = alone.text() if picks_rows(node) else None
+        columns = None if text is None else describe(text)
+        made = None if columns is None else split(alone, columns, describe, volatile)
+        if made is not None:
+            for outer in around:
+                without_outer(made.rows.node, outer)
+            place.replace(made.as_one())
+    return query
+
+
 def picks_rows(node: Node) -> bool:
     """Whether a SELECT drops rows of its tables by something that DuckDB decides on after their columns are computed."""
     if node["type"] != "SELECT_NODE":

@@ -61,7 +61,11 @@ class Split(NamedTuple):
 
     def together(self) -> str | None:
         """Both as one query."""
-        return self.rows.with_node(select(self.items, self._named())).text()
+        return self.rows.with_node(self.as_one()).text()
+
+    def as_one(self) -> Node:
+        """Both as one query node."""
+        return select(self.items, self._named())
 
     def is_made(self, at: int) -> bool:
         """Whether the column at a place, from 0, is made over the rows, and so is no column of theirs."""

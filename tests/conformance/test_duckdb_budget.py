@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.engines.explain import _reads_pipe
+from aiq.engines.frames import reads_pipe
 from aiq.errors import AiqError, BudgetExceeded, StatementError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile, TokenPrice
@@ -359,8 +359,8 @@ def test_under_a_budget_a_hidden_stream_gives_its_rows_or_says_what_to_do(sessio
 
 def test_a_statement_over_a_pipe_is_not_evaluated_for_its_estimate(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.csv")
-    assert _reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/rows.csv')")
-    assert not _reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/other.csv')")
+    assert reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/rows.csv')")
+    assert not reads_pipe(f"SELECT * FROM read_csv('{tmp_path}/other.csv')")
 
 
 def test_an_open_transaction_survives_an_estimate_that_fails(session: aiq.Session) -> None:
