@@ -1,5 +1,6 @@
-"""What tests of the plan share: cases of before and after in SQL files, numbered calls, and small random tables over which
-a call is a plain function, so that what a text becomes can be compared with DuckDB's own answer.
+"""What tests of the plan share: cases of before and after in SQL files, numbered calls, and small random tables.
+
+Over these a call is a plain function, so that the rows of what a text becomes can be compared with DuckDB's own.
 """
 
 from __future__ import annotations
