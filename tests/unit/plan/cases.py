@@ -52,6 +52,11 @@ def named(text: str) -> str:
     return re.sub(rf"{CALL}\((\d+), ", r"ai\1(", text)
 
 
+def shown(text: str) -> str:
+    """A text as cases show it: calls by their sites, names of our own without what keeps them apart from all others."""
+    return named(text).replace("__aiq_rows", "picked").replace("__aiq_", "")
+
+
 def query(text: str) -> tree.Query:
     """The tree of a query in which `ai1(x)` is the call of site 1."""
     found = tree.read(numbered(text))
@@ -83,6 +88,9 @@ def cases(path: str) -> list[tuple[str, str, str | None]]:
 def params(path: str) -> list[object]:
     """The cases of a file as parameters (before, after)."""
     return [pytest.param(before, after, id=title) for title, before, after in cases(path)]
+
+
+VOLATILE = frozenset({"random", "uuid", "nextval"})
 
 
 def answer(site: int, request: str | None, *files: str | None) -> str | None:
@@ -124,6 +132,14 @@ class Database:
     def rows(self, text: str) -> list[tuple[Any, ...]]:
         """The rows of a text with numbered calls, in their order."""
         return self.con.execute(numbered(text)).fetchall()
+
+    def rows_in_two(self, once: str, over: str) -> list[tuple[Any, ...]]:
+        """The rows of a text over the table `made`, which another text makes."""
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE made AS {numbered(once)}")
+        try:
+            return self.rows(over)
+        finally:
+            self.con.execute("DROP TABLE temp.made")
 
     def written(self, text: str, table: str = "t") -> list[str]:
         """The rows of a table after a statement, which is taken back."""
