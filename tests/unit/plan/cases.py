@@ -157,9 +157,13 @@ class Database:
         return set(self.asked)
 
 
-@cache
-def database(seed: int = 1, rows: int = 12) -> Database:
+def database(seed: int = 1) -> Database:
     """A database whose rows are drawn by `seed`. `id` is unique, all else repeats itself and may be NULL."""
+    return _database(seed)
+
+
+@cache
+def _database(seed: int) -> Database:
     draw = random.Random(seed)
     of_type: dict[str, Callable[[], str]] = {
         "INTEGER": lambda: draw.choice(["1", "2", "3", "4", "9", "NULL"]),
@@ -171,7 +175,7 @@ def database(seed: int = 1, rows: int = 12) -> Database:
     con = duckdb.connect()
     for name in _TABLES:
         con.execute(f"CREATE TABLE {name} ({', '.join(f'{one} {kind}' for one, kind in _COLUMNS.items())})")
-        for number in draw.sample(range(20), rows):
+        for number in draw.sample(range(20), 12):
             values = [str(number), *(of_type[kind]() for kind in list(_COLUMNS.values())[1:])]
             con.execute(f"INSERT INTO {name} VALUES ({', '.join(values)})")
     return Database(con)
