@@ -64,6 +64,18 @@ def test_every_row_that_an_answer_may_let_pass_is_asked_for(statement: str, expe
 
 
 @pytest.mark.parametrize(
+    "qualify",
+    [
+        "row_number() OVER (PARTITION BY ai2(ai1(a)) ORDER BY id) = 1",
+        f"ai1(a) = 'x' AND rank() OVER (PARTITION BY {THEN} ORDER BY id) < 3",
+    ],
+)
+def test_a_qualify_is_counted_though_no_answer_decides_on_its_window(qualify: str) -> None:
+    how = counted(f"SELECT id FROM t QUALIFY {qualify}")
+    assert asked(how.query) and (how.relaxed is None or asked(how.relaxed))
+
+
+@pytest.mark.parametrize(
     ("statement", "expected"),
     [
         (f"CREATE TABLE u AS SELECT {THEN} FROM t", {"b1", "b2"}),

@@ -54,6 +54,7 @@ def test_nothing_is_asked_that_was_not_asked_before(before: str, after: str | No
         "SELECT id, a FROM w ORDER BY id LIMIT 4",
         "WITH w AS (SELECT id, ai1(body) AS a FROM t) "
         "SELECT id, a FROM (WITH t AS (SELECT 100 AS id) SELECT w.id, w.a FROM w, t) x ORDER BY id LIMIT 4",
+        f"SELECT NULL AS a, q.* FROM {Q} ORDER BY a DESC, q.id LIMIT 5",
         f"SELECT q FROM {Q} ORDER BY q.id LIMIT 3",
         f"SELECT id, l.b FROM {Q}, LATERAL (SELECT q.a || 'x' AS b) AS l ORDER BY id LIMIT 3",
         f"SELECT id, b FROM {Q} CROSS JOIN unnest([q.a, 'z']) AS n(b) ORDER BY id, b LIMIT 3",
