@@ -62,7 +62,9 @@ def words(text: str) -> tuple[str, ...]:
     quoted = (TokenType.IDENTIFIER, TokenType.STRING)
     pieces = [(token, text[token.start : token.end + 1]) for token in tokenize(text)]
     return tuple(
-        piece if token.token_type in quoted or piece[0] in "'\"$" or not piece.isidentifier() else piece.lower()
+        piece
+        if token.token_type in quoted or piece[0] in "'\"$" or piece[-1] == "'"
+        else " ".join(piece.lower().split())
         for token, piece in pieces
     )
 

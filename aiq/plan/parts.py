@@ -4,12 +4,14 @@ says. Reads tokens; what it takes for a query counts only if DuckDB reads it as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from aiq.plan import calls, tree
 
 _QUERY_STARTS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "(")
+_CHANGES = ("INSERT", "UPDATE", "DELETE", "MERGE")
 
 
 class Span(NamedTuple):
@@ -26,7 +28,8 @@ class Span(NamedTuple):
 class Parts(NamedTuple):
     """A statement taken apart.
 
-    `kind` is select, create, insert, copy, update, delete or merge. `query` is the place of the query of the first four.
+    `kind` is select, create, insert, copy, update, delete or merge. `query` is the place of the query of the first
+    four, None where it must not be evaluated apart: its CTEs change rows, or stand before the INSERT.
     `made` is the table, with the names before it, that a CREATE TABLE must not find there; None where it replaces it.
     For the last three, `target` and `source` are what they read, `values` the expressions that they write, `where` the
     condition on rows (of a MERGE, ON), `whens` the WHEN clauses.
@@ -52,7 +55,7 @@ class When(NamedTuple):
 
 
 class _Word(NamedTuple):
-    """A token at the outermost level, with its place among all tokens. Several words that are one token are several."""
+    """A word, sign or quoted text, in capitals, and its place in the text."""
 
     text: str
     start: int
@@ -61,62 +64,92 @@ class _Word(NamedTuple):
 
 def parts(text: str) -> Parts | None:
     """The parts of one statement; None for a statement of another kind, or one that is not understood."""
-    found = list(_outermost(text))
+    split = list(_split(text))
+    found = list(_outermost(split))
     if not found:
         return None
     words = [word.text for word in found]
-    first = words[0]
-    if first in _QUERY_STARTS or first == "UNPIVOT" or first == "PIVOT":
-        return Parts("select", Span(0, len(text)))
-    if first == "CREATE":
-        return _create(text, found, words)
-    if first == "INSERT":
-        return _insert(text, found, words)
-    if first == "COPY":
-        return _copy(text, found, words)
-    change = {"DELETE": _delete, "UPDATE": _update, "MERGE": _merge}.get(first)
-    if change is None:
+    first, returning = words[0], "RETURNING" in words
+    if first == "WITH" and (behind := _behind_ctes(words)) in _CHANGES:
+        return Parts(behind.lower(), returning=returning)
+    if first in (*_QUERY_STARTS, "PIVOT", "UNPIVOT"):
+        made: Parts | None = Parts("select", Span(0, len(text)))
+    elif first in _TAKE_APART:
+        made = _TAKE_APART[first](text, found, words)
+    else:
         return None
-    return change(text, found, words) or Parts(first.lower(), returning="RETURNING" in words)
+    if made is None:
+        return Parts(first.lower(), returning=returning) if first in _CHANGES else None
+    return made._replace(query=None) if _has_changing_cte(split) else made
 
 
-def _outermost(text: str) -> Iterator[_Word]:
-    """The tokens that are in no parenthesis and in no CASE, each group of those as one token, without a last `;`."""
-    from sqlglot import TokenType
-
-    depth = cases = 0
-    opened = 0
-    for token in calls.tokenize(text):
-        quoted = token.token_type in (TokenType.IDENTIFIER, TokenType.STRING) or text[token.start] in "'\"$"
-        word = "" if quoted else token.text.upper()
-        if word in ("(", "[", "{"):
-            if depth == 0 and cases == 0:
-                opened = token.start
-            depth += 1
-        elif word in (")", "]", "}"):
-            depth -= 1
-            if depth == 0 and cases == 0:
-                yield _Word(text[opened], opened, token.end + 1)
-        elif depth:
-            continue
-        elif word == "CASE":
-            if cases == 0:
-                opened = token.start
-            cases += 1
-        elif cases:
-            cases -= word == "END"
-            if cases == 0:
-                yield _Word("CASE", opened, token.end + 1)
-        elif word == ";":
-            return
-        elif quoted:
-            yield _Word("", token.start, token.end + 1)
+def _has_changing_cte(split: Sequence[_Word]) -> bool:
+    """Whether the query of a CTE, or what stands behind CTEs in parentheses, changes rows."""
+    words = [word.text for word in split]
+    open_: list[bool] = []  # whether each open parenthesis is that of a CTE's query
+    of_cte = False
+    for before, word in pairwise(words):
+        if before == "(":
+            of_cte = bool(open_) and open_[-1]
+        elif before == ")":
+            of_cte = bool(open_) and open_.pop()
         else:
-            start = token.start
-            for piece in text[token.start : token.end + 1].split():
-                start = text.index(piece, start)
-                yield _Word(piece.upper(), start, start + len(piece))
-                start += len(piece)
+            of_cte = False
+        if of_cte and word in (*_CHANGES, "TRUNCATE"):
+            return True
+        if word == "(":
+            open_.append(before in ("AS", "MATERIALIZED"))
+    return False
+
+
+def _behind_ctes(words: Sequence[str]) -> str:
+    """The word behind the CTEs that a statement begins with; '' for none."""
+    for at in range(2, len(words)):
+        if words[at - 1] == "(" and words[at] not in ("AS", "USING", ","):
+            return words[at]
+    return ""
+
+
+def _split(text: str) -> Iterator[_Word]:
+    """All words of a text in capitals; what is quoted, or a name though it is CASE or END, has none."""
+    before = ""
+    for token in calls.tokenize(text):
+        piece = text[token.start : token.end + 1]
+        quoted = piece[0] in "'\"$" or piece[-1] in "'\""
+        if quoted or (before in (".", "AS") and piece.upper() in ("CASE", "END")):
+            before = ""
+            yield _Word("", token.start, token.end + 1)
+            continue
+        start = token.start
+        for one in piece.split():
+            start = text.index(one, start)
+            before = one.upper()
+            yield _Word(before, start, start + len(one))
+            start += len(one)
+
+
+def _outermost(split: Iterable[_Word]) -> Iterator[_Word]:
+    """The words that are in no parenthesis and in no CASE, each group of those as one word, without a last `;`."""
+    depth = cases = 0
+    opening = _Word("", 0, 0)
+    for word in split:
+        outermost = depth == 0 and cases == 0
+        if word.text in ("(", "[", "{", "CASE") and outermost:
+            opening = word
+        if word.text in ("(", "[", "{"):
+            depth += 1
+        elif word.text in (")", "]", "}"):
+            depth -= 1
+        elif depth == 0 and word.text == "CASE":
+            cases += 1
+        elif depth == 0 and word.text == "END" and cases:
+            cases -= 1
+        elif word.text == ";" and outermost:
+            return
+        elif outermost:
+            yield word
+        if not outermost and depth == 0 and cases == 0:
+            yield opening._replace(end=word.end)
 
 
 def _is_query(text: str, span: Span) -> bool:
@@ -137,9 +170,11 @@ def _name(text: str, found: Sequence[_Word], at: int) -> tuple[tuple[str, ...], 
 
 
 def _create(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:
-    if "TABLE" not in words[:5] or "AS" not in words:
+    if "TABLE" not in words[:5]:
         return None
     kind = words.index("TABLE")
+    if not set(words[1:kind]) <= {"OR", "REPLACE", "TEMP", "TEMPORARY", "PERSISTENT", "LOCAL", "GLOBAL", "UNLOGGED"}:
+        return None
     at = kind + 1
     replaces = "REPLACE" in words[:kind]
     if words[at : at + 3] == ["IF", "NOT", "EXISTS"]:
@@ -150,8 +185,11 @@ def _create(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | 
     start = words.index("AS", at) + 1
     if start >= len(found) or words[start] not in (*_QUERY_STARTS, "PIVOT", "UNPIVOT"):
         return None
-    span = Span(found[start].start, found[-1].end)
-    return Parts("create", span, None if replaces else name)
+    made = None if replaces else name
+    if words[-3:] == ["WITH", "NO", "DATA"]:
+        return Parts("create", None, made)
+    end = -3 if words[-2:] == ["WITH", "DATA"] else -1
+    return Parts("create", Span(found[start].start, found[end].end), made)
 
 
 def _insert(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:
@@ -235,7 +273,7 @@ def _update(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | 
     target, assigned = _between(found, 1, clauses["SET"]), part("SET")
     if target is None or assigned is None:
         return None
-    values = _assigned([word for word in found if assigned.start <= word.start < assigned.end])
+    values = _assigned(text, [word for word in found if assigned.start <= word.start < assigned.end])
     if values is None:
         return None
     return Parts(
@@ -248,17 +286,32 @@ def _update(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | 
     )
 
 
-def _assigned(found: Sequence[_Word]) -> tuple[Span, ...] | None:
-    """The values of `a = x, b = y`; None where it is written in another way, such as `(a, b) = (x, y)`."""
+def _assigned(text: str, found: Sequence[_Word]) -> tuple[Span, ...] | None:
+    """The values of `a = x, (b, c) = (y, z)` but for DEFAULT; None where it is written in another way."""
     values: list[Span] = []
     for words in _at_commas(found):
-        if len(words) < 3 or words[0].text == "(" or words[1].text not in ("=", ".", "["):
-            return None
         equal = next((i for i, word in enumerate(words) if word.text == "="), None)
         if equal is None or equal + 1 == len(words):
             return None
-        values.append(Span(words[equal + 1].start, words[-1].end))
+        if words[0].text != "(":
+            values += _expressions([words[equal + 1 :]])
+            continue
+        several = _at_commas(_inside(text, words[equal + 1]))
+        if len(words) != 3 or words[2].text != "(" or len(several) < 2 or several[0][0].text in _QUERY_STARTS[:-1]:
+            return None
+        values += _expressions(several)
     return tuple(values)
+
+
+def _expressions(lists: Sequence[Sequence[_Word]]) -> list[Span]:
+    return [Span(words[0].start, words[-1].end) for words in lists if [word.text for word in words] != ["DEFAULT"]]
+
+
+def _inside(text: str, group: _Word) -> list[_Word]:
+    """The words of a group in parentheses."""
+    start = group.start + 1
+    inside = _outermost(_split(text[start : group.end - 1]))
+    return [word._replace(start=word.start + start, end=word.end + start) for word in inside]
 
 
 def _at_commas(found: Sequence[_Word]) -> list[list[_Word]]:
@@ -268,13 +321,14 @@ def _at_commas(found: Sequence[_Word]) -> list[list[_Word]]:
             lists.append([])
         else:
             lists[-1].append(word)
-    return lists
+    return [words for words in lists if words]
 
 
 def _merge(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:
     clauses = _clauses(words, ("USING", "ON", "WHEN"), 2)
     if len(clauses) < 3:
         return None
+    clauses["ON"] = max(at for at in range(clauses["WHEN"]) if words[at] == "ON")  # the others are of joins
     target = _between(found, 2, clauses["USING"])
     source = _between(found, clauses["USING"] + 1, clauses["ON"])
     where = _between(found, clauses["ON"] + 1, clauses["WHEN"])
@@ -299,15 +353,22 @@ def _when(text: str, found: Sequence[_Word]) -> When | None:
         return None
     then = words.index("THEN")
     head, action = words[:then], list(found[then + 1 :])
-    rows = "matched" if head[1:2] == ["MATCHED"] else "target" if "SOURCE" in head[:6] else "source"
+    rows = "matched" if head[1:2] == ["MATCHED"] else "target" if head[3:5] == ["BY", "SOURCE"] else "source"
     condition = _between(found, head.index("AND") + 1, then) if "AND" in head else None
     values: tuple[Span, ...] | None = ()
     kinds = [word.text for word in action]
     if kinds[:2] == ["UPDATE", "SET"] and kinds[2:3] != ["*"]:
-        values = _assigned(action[2:])
-    elif kinds[:1] == ["INSERT"] and "VALUES" in kinds:
-        group = action[kinds.index("VALUES") + 1]
-        inside = list(_outermost(text[group.start + 1 : group.end - 1]))
-        moved = [word._replace(start=word.start + group.start + 1, end=word.end + group.start + 1) for word in inside]
-        values = tuple(Span(one[0].start, one[-1].end) for one in _at_commas(moved) if one)
+        values = _assigned(text, action[2:])
+    elif kinds[:1] == ["INSERT"] and kinds[-2:] == ["VALUES", "("]:
+        values = tuple(_expressions(_at_commas(_inside(text, action[-1]))))
     return None if values is None else When(rows, condition, values)
+
+
+_TAKE_APART = {
+    "CREATE": _create,
+    "INSERT": _insert,
+    "COPY": _copy,
+    "DELETE": _delete,
+    "UPDATE": _update,
+    "MERGE": _merge,
+}

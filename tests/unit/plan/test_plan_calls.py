@@ -80,6 +80,51 @@ def test_backticks_outside_strings_are_databricks() -> None:
     assert not calls.has_backticks(calls.tokenize("SELECT '`a`'"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ai_query('chat', body)", "AI_QUERY ( 'chat',\n body /* all of it */ ) -- now"),
+        ("f(a::double precision, 0x1F)", "f(A::DOUBLE\n  PRECISION, 0x1f)"),
+        ("f($1, Größe)", "F($1, größe)"),
+    ],
+)
+def test_blanks_comments_and_the_case_of_names_make_no_other_text(one: str, other: str) -> None:
+    assert calls.words(one) == calls.words(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("f('body')", "f(body)"),
+        ('f("body")', "f('body')"),
+        ('f("current_date")', "f(current_date)"),
+        ("f('A')", "f('a')"),
+        ("f(e'A')", "f(e'a')"),
+        ("f($$A$$)", "f($$a$$)"),
+        ("f('a b')", "f('a  b')"),
+        ("f('a''b')", "f('a', 'b')"),
+        ("f(1)", "f(1.0)"),
+        ("f(a.b)", "f(a, b)"),
+    ],
+)
+def test_texts_of_other_words_stay_apart(one: str, other: str) -> None:
+    assert calls.words(one) != calls.words(other)
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("SELECT e'it\\'s ai_query(', ai_query('c', a)", ["ai_query('c', a)"]),
+        ("SELECT $$ ai_query('c', a) $$, 'ai_query(', \"ai_query\" FROM t -- ai_query(", []),
+        ("SELECT f.ai_query('c', a), t.\"ai_query\" ('c', b), ai_query", []),
+        ("SELECT \"AI_QUERY\"('c', a) /* ai_query( /* ( */ */", ["\"AI_QUERY\"('c', a)"]),
+        ("SELECT {'a': {'b': ai_query('c', [a, (b)])}}", ["ai_query('c', [a, (b)])"]),
+    ],
+)
+def test_calls_are_found_where_they_are_none_of_a_string(sql: str, found: list[str]) -> None:
+    assert [call.text for call in calls.find_calls(sql, calls.tokenize(sql))] == found
+
+
 def test_replacements_may_come_in_any_order() -> None:
     assert calls.replace("abcdef", [(4, 5, "E"), (0, 2, "")]) == "cdEf"
 

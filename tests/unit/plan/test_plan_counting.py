@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from aiq.plan.counting import Counting, counting
+from tests.unit.plan.cases import CALL, numbered
 
-WHERE = "__aiq_string(1, a) = 'yes'"
-THEN = "__aiq_string(2, b)"
+WHERE = "ai1(a) = 'yes'"
+THEN = "ai2(b)"
 
 
 def asked(query: str) -> set[tuple[int, str]]:
@@ -21,16 +22,14 @@ def asked(query: str) -> set[tuple[int, str]]:
         return pa.nulls(len(requests), pa.string())
 
     with duckdb.connect() as con:
-        con.create_function(
-            "__aiq_string", look_up, ["BIGINT", "VARCHAR"], "VARCHAR", type="arrow", null_handling="special"
-        )
+        con.create_function(CALL, look_up, ["BIGINT", "VARCHAR"], "VARCHAR", type="arrow", null_handling="special")
         con.execute("CREATE TABLE t AS SELECT * FROM (VALUES (1, 'a1', 'b1'), (2, 'a2', 'b2')) v(id, a, b)")
         con.execute(query).fetchall()
     return {(number, request) for number, request in found if request is not None}
 
 
 def counted(text: str) -> Counting:
-    how = counting(text)
+    how = counting(numbered(text))
     assert how is not None
     return how
 
@@ -46,13 +45,13 @@ def counted(text: str) -> Counting:
         (f"SELECT CASE WHEN id = 1 THEN 'x' WHEN {WHERE} THEN {THEN} END FROM t", {"b2"}),
         (f"SELECT upper(CASE WHEN {WHERE} THEN {THEN} END) FROM t", {"b1", "b2"}),
         (f"SELECT id FROM t WHERE CASE WHEN {WHERE} THEN {THEN} = 'x' END", {"b1", "b2"}),
-        ("SELECT __aiq_string(2, 'Again ' || __aiq_string(1, a)) FROM t", {"Again a1", "Again a2"}),
+        ("SELECT ai2('Again ' || ai1(a)) FROM t", {"Again a1", "Again a2"}),
         (
-            "SELECT y FROM (SELECT __aiq_string(1, a) AS x, __aiq_string(2, b) AS y FROM t) WHERE x = 'yes'",
+            "SELECT y FROM (SELECT ai1(a) AS x, ai2(b) AS y FROM t) WHERE x = 'yes'",
             {"b1", "b2"},
         ),
         (
-            f"SELECT {THEN} FROM t JOIN (SELECT id, __aiq_string(1, a) AS x FROM t) USING (id) WHERE x = 'yes'",
+            f"SELECT {THEN} FROM t JOIN (SELECT id, ai1(a) AS x FROM t) USING (id) WHERE x = 'yes'",
             {"b1", "b2"},
         ),
         (f"UPDATE t SET b = {THEN} WHERE id = 2 AND {WHERE}", {"b2"}),
@@ -65,14 +64,33 @@ def test_every_row_that_an_answer_may_let_pass_is_asked_for(statement: str, expe
 
 
 @pytest.mark.parametrize(
+    "qualify",
+    [
+        "row_number() OVER (PARTITION BY ai2(ai1(a)) ORDER BY id) = 1",
+        f"ai1(a) = 'x' AND rank() OVER (PARTITION BY {THEN} ORDER BY id) < 3",
+    ],
+)
+def test_a_qualify_is_counted_though_no_answer_decides_on_its_window(qualify: str) -> None:
+    how = counted(f"SELECT id FROM t QUALIFY {qualify}")
+    assert asked(how.query) and (how.relaxed is None or asked(how.relaxed))
+
+
+@pytest.mark.parametrize(
     ("statement", "expected"),
     [
         (f"CREATE TABLE u AS SELECT {THEN} FROM t", {"b1", "b2"}),
         (f"INSERT INTO t SELECT id, {THEN}, b FROM t WHERE id = 1", {"b1"}),
         (f"UPDATE t SET b = {THEN} WHERE id = 2", {"b2"}),
-        ("UPDATE t SET b = __aiq_string(2, s.a) FROM t AS s WHERE s.id = t.id AND s.id = 1", {"a1"}),
-        ("DELETE FROM t WHERE id = 1 AND __aiq_string(2, b) = 'x'", {"b1"}),
-        ("DELETE FROM t USING t AS s WHERE s.id = t.id AND s.id = 2 AND __aiq_string(2, s.b) = 'x'", {"b2"}),
+        ("UPDATE t SET b = ai2(s.a) FROM t AS s WHERE s.id = t.id AND s.id = 1", {"a1"}),
+        ("DELETE FROM t WHERE id = 1 AND ai2(b) = 'x'", {"b1"}),
+        ("MERGE INTO t USING t AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET b = ai2(s.b)", {"b1", "b2"}),
+        ("MERGE INTO t USING t AS s ON t.id = s.id AND s.id = 1 WHEN MATCHED THEN UPDATE SET b = ai2(s.b)", {"b1"}),
+        (
+            "MERGE INTO t USING (SELECT id + 1 AS id, b FROM t) AS s ON t.id = s.id "
+            "WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'new', ai2(s.b))",
+            {"b2"},
+        ),
+        ("DELETE FROM t USING t AS s WHERE s.id = t.id AND s.id = 2 AND ai2(s.b) = 'x'", {"b2"}),
     ],
 )
 def test_a_statement_that_writes_is_counted_by_what_it_reads(statement: str, expected: set[str]) -> None:
@@ -80,26 +98,25 @@ def test_a_statement_that_writes_is_counted_by_what_it_reads(statement: str, exp
 
 
 def test_calls_that_do_not_depend_on_each_other_need_no_second_query() -> None:
-    how = counted(f"SELECT __aiq_string(1, a) AS x, {THEN} AS y FROM t")
+    how = counted(f"SELECT ai1(a) AS x, {THEN} AS y FROM t")
     assert how.relaxed is None and how.reached == {1, 2}
 
 
 def test_a_call_on_a_column_of_answers_is_not_reached() -> None:
-    assert counted("SELECT __aiq_string(2, x) FROM (SELECT __aiq_string(1, a) AS x FROM t)").reached == {1}
+    assert counted("SELECT ai2(x) FROM (SELECT ai1(a) AS x FROM t)").reached == {1}
 
 
 def test_groups_made_of_answers_are_not_relaxed() -> None:
-    how = counted("SELECT __aiq_string(2, string_agg(b)) FROM t GROUP BY __aiq_string(1, a)")
+    how = counted("SELECT ai2(string_agg(b)) FROM t GROUP BY ai1(a)")
     assert (how.relaxed, how.reached) == (None, frozenset())
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        f"MERGE INTO t USING t AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET b = {THEN}",
         f"UPDATE t SET b = 'x' WHERE id = 1 RETURNING {THEN}",
         "this is no SQL",
     ],
 )
 def test_what_cannot_be_told_from_its_parts_is_not_counted(statement: str) -> None:
-    assert counting(statement) is None
+    assert counting(numbered(statement)) is None

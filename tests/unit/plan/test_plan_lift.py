@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
 import pytest
 
-from aiq.plan.lift import Lifted, NotLifted, lift, reason_not_to
+from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to, tells_the_time
+from tests.unit.plan.cases import database, named, numbered, printed
 
 VOLATILE = frozenset({"random", "uuid", "nextval"})
 
 
-def plan(text: str) -> Lifted | NotLifted:
+def plan(text: str, **how: Any) -> Lifted | NotLifted:
     """The plan of a statement in which `ai1(x)` is the call of site 1, the higher number the dearer model."""
-    return lift(re.sub(r"\bai(\d+)\(", r"__aiq_string(\1, ", text), float)
+    return lift(numbered(text), Lifting(float, database().describe, lambda: "made", VOLATILE, **how))
+
+
+def lifted(text: str, **how: Any) -> Lifted:
+    found = plan(text, **how)
+    assert isinstance(found, Lifted), found
+    return found
 
 
 @pytest.mark.parametrize(
@@ -27,27 +34,27 @@ def plan(text: str) -> Lifted | NotLifted:
     ],
 )
 def test_a_query_is_itself_what_is_evaluated(text: str) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
-    assert found.query == found.text
-    assert not found.changed
+    found = lifted(text)
+    assert found.query == found.single == found.text == numbered(text)
+    assert not found.changed and found.span is None and found.rows is None
 
 
 @pytest.mark.parametrize(
     ("text", "query"),
     [
-        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t", "SELECT __AIQ_STRING(1, a) AS r FROM t"),
-        ("CREATE OR REPLACE TEMP TABLE r AS SELECT ai1(a) AS r FROM t", "SELECT __AIQ_STRING(1, a) AS r FROM t"),
-        ("INSERT INTO r SELECT ai1(a) FROM t", "SELECT __AIQ_STRING(1, a) FROM t"),
-        ("INSERT INTO r (x) SELECT ai1(a) FROM t", "SELECT __AIQ_STRING(1, a) FROM t"),
-        ("COPY (SELECT ai1(a) AS r FROM t) TO 'r.csv'", "SELECT __AIQ_STRING(1, a) AS r FROM t"),
+        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t", "SELECT ai1(a) AS r FROM t"),
+        ("CREATE OR REPLACE TEMP TABLE r AS (SELECT ai1(a) AS r FROM t)", "(SELECT ai1(a) AS r FROM t)"),
+        ("INSERT INTO r SELECT ai1(a) FROM t", "SELECT ai1(a) FROM t"),
+        ("INSERT INTO r (x) SELECT ai1(a) FROM t", "SELECT ai1(a) FROM t"),
+        ("INSERT INTO r VALUES (1, ai1('a')), (2, 'b')", "VALUES (1, ai1('a')), (2, 'b')"),
+        ("COPY (SELECT ai1(a) AS r FROM t) TO 'r.csv'", "SELECT ai1(a) AS r FROM t"),
     ],
 )
 def test_of_a_statement_that_writes_the_query_is_evaluated(text: str, query: str) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
-    assert found.query.lower() in (query.lower(), f"({query})".lower())
-    assert found.text == re.sub(r"\bai(\d+)\(", r"__aiq_string(\1, ", text)
+    found = lifted(text)
+    assert found.text == numbered(text)
+    assert found.query == found.single == numbered(query)
+    assert named(found.over("<rows>")) == text.replace(query, " <rows> ")
 
 
 @pytest.mark.parametrize(
@@ -55,29 +62,28 @@ def test_of_a_statement_that_writes_the_query_is_evaluated(text: str, query: str
     [
         "UPDATE t SET a = ai1(a)",
         "DELETE FROM t WHERE ai1(a) = 'x'",
-        "UPDATE t SET a = ai1(a), changed = NOW() WHERE b > NOW()",
+        "UPDATE t SET a = ai1(a), b = now() WHERE day > 5 AND b > now()",
         "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED AND ai1(u.a) = 'x' THEN DELETE",
     ],
 )
 def test_a_statement_that_changes_rows_is_evaluated_itself(text: str) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
+    found = lifted(text)
     assert found.writes
-    assert found.query == found.text == re.sub(r"\bai(\d+)\(", r"__aiq_string(\1, ", text)
+    assert found.query == found.text == numbered(text)
 
 
 def test_conditions_of_a_delete_are_ordered_as_those_of_a_query() -> None:
-    found = plan("DELETE FROM t WHERE ai1(a) = 'x' AND b > 5")
-    assert isinstance(found, Lifted)
-    assert found.changed and "CASE WHEN b > 5" in found.text
+    found = lifted("DELETE FROM t WHERE ai1(a) = 'x' AND c > 5")
+    where = printed("SELECT 1 FROM t WHERE c > 5 AND CASE WHEN c > 5 THEN ai1(a) = 'x' END").partition(" WHERE ")[2]
+    assert found.changed and found.query == f"DELETE FROM t WHERE {where}"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("SELECT ai1(a FROM t", "not understood"),
-        ("SET VARIABLE a = ai1('x')", "a SET is not evaluated in passes"),
-        ("INSERT INTO t SELECT a FROM u RETURNING ai1(a)", "outside the query of the INSERT"),
+        ("SET VARIABLE a = ai1('x')", "no query and no statement that changes a table"),
+        ("INSERT INTO t SELECT a FROM u RETURNING ai1(a)", "outside of the query of the INSERT"),
+        ("CREATE TABLE r (a VARCHAR DEFAULT ai1('x'))", "no query and no statement that changes a table"),
         ("UPDATE t SET a = ai1(a || now())", "may hold the time"),
         ("DELETE FROM t WHERE ai1(a || current_timestamp) = 'x'", "may hold the time"),
         ("UPDATE t SET a = ai1(w.n) FROM (SELECT now()::VARCHAR AS n) AS w", "may hold the time"),
@@ -100,26 +106,8 @@ def test_what_is_not_lifted_says_why(text: str, reason: str) -> None:
     ],
 )
 def test_the_table_that_must_not_be_there_is_known(text: str, made: tuple[str, ...] | None) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
+    found = lifted(text)
     assert found.made == made
-
-
-@pytest.mark.parametrize(
-    ("text", "into"),
-    [
-        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t", "CREATE TABLE r AS"),
-        ("CREATE OR REPLACE TEMP TABLE r (x) AS (SELECT ai1(a) FROM t)", "CREATE OR REPLACE TEMP TABLE r (x) AS"),
-        ("CREATE TABLE r AS WITH c AS (SELECT 1 AS k) SELECT ai1(k) AS r FROM c", "CREATE TABLE r AS"),
-        ("CREATE TABLE r AS SELECT ai1(a) AS r FROM t WITH NO DATA", None),
-        ("INSERT INTO r SELECT ai1(a) FROM t", None),
-        ("SELECT ai1(a) AS r FROM t", None),
-    ],
-)
-def test_a_table_is_made_of_rows_that_are_there(text: str, into: str | None) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
-    assert found.into == into
 
 
 @pytest.mark.parametrize(
@@ -151,12 +139,12 @@ def test_other_names_are_no_reason(text: str) -> None:
         ("SELECT a FROM t WHERE ai1(a) = 'x' AND ai2(a) = 'y' LIMIT 5", 5, 2),
         ("SELECT a FROM t JOIN u ON t.k = u.k WHERE ai1(a) = 'x' LIMIT 5", 5, 1),
         ("SELECT a FROM t WHERE ai1(a) = 'x' LIMIT 0", 0, 1),
+        ("SELECT a FROM (SELECT ai2(a) AS a FROM t) AS s WHERE ai1(a) = 'x' LIMIT 5", 5, 2),
     ],
 )
 def test_a_filter_with_a_limit_runs_in_waves(text: str, limit: int, filters: int) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
-    assert (found.limit, found.filters) == (limit, filters)
+    found = lifted(text)
+    assert found.waves == (limit, filters)
 
 
 @pytest.mark.parametrize(
@@ -175,18 +163,144 @@ def test_a_filter_with_a_limit_runs_in_waves(text: str, limit: int, filters: int
         "SELECT upper(a_macro_that_may_aggregate(a)) FROM t WHERE ai1(a) = 'x' LIMIT 5",
         "SELECT row_number() OVER () FROM t WHERE ai1(a) = 'x' LIMIT 5",
         "SELECT a FROM t JOIN u ON ai2(a) = u.k WHERE ai1(a) = 'x' LIMIT 5",
-        "SELECT a FROM (SELECT ai2(a) AS a FROM t) AS s WHERE ai1(a) = 'x' LIMIT 5",
         "SELECT a FROM t WHERE ai1(a) = 'x' UNION ALL SELECT a FROM u LIMIT 5",
         "CREATE TABLE r AS SELECT a FROM t WHERE ai1(a) = 'x' LIMIT 5",
     ],
 )
 def test_where_not_any_rows_will_do_there_are_no_waves(text: str) -> None:
-    found = plan(text)
-    assert isinstance(found, Lifted)
-    assert found.limit is None
+    found = lifted(text)
+    assert found.waves == (None, 0)
 
 
 def test_a_rewritten_statement_says_so() -> None:
-    found = plan("SELECT a FROM t WHERE ai1(a) = 'x' AND b > 5")
-    assert isinstance(found, Lifted)
-    assert found.changed and "CASE WHEN b > 5" in found.text
+    found = lifted("SELECT a FROM t WHERE ai1(a) = 'x' AND c > 5")
+    assert found.changed
+    assert found.query == printed("SELECT a FROM t WHERE c > 5 AND CASE WHEN c > 5 THEN ai1(a) = 'x' END")
+    assert found.text == found.unchanged == numbered("SELECT a FROM t WHERE ai1(a) = 'x' AND c > 5")
+
+
+def test_without_rules_a_query_stays_as_it_is() -> None:
+    assert not lifted("SELECT ai1(a) AS r FROM t WHERE ai1(a) = 'x' AND c > 5 LIMIT 5", rules=False).changed
+
+
+def test_a_query_that_duckdb_does_not_take_is_not_rewritten() -> None:
+    assert not lifted("SELECT no_such_column FROM t WHERE ai1(a) = 'x' AND c > 5").changed
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "query"),
+    [
+        (
+            "SELECT id, ai1(a) AS r FROM t ORDER BY k LIMIT 5",
+            "SELECT * FROM (SELECT id, NULL, a AS __aiq_r1 FROM t ORDER BY k LIMIT 5) "
+            "AS __aiq_rows(__aiq_c1, __aiq_c2, __aiq_c3)",
+            "SELECT __aiq_c1 AS id, ai1(__aiq_c3) AS r FROM temp.made",
+        ),
+        (
+            "SELECT DISTINCT ON (k) k, ai1(a) AS r FROM t ORDER BY k, id",
+            "SELECT * FROM (SELECT DISTINCT ON (k) k, NULL, a AS __aiq_r1 FROM t ORDER BY k, id) "
+            "AS __aiq_rows(__aiq_c1, __aiq_c2, __aiq_c3)",
+            "SELECT __aiq_c1 AS k, ai1(__aiq_c3) AS r FROM temp.made",
+        ),
+        (
+            "SELECT k, ai1(string_agg(a)) AS r FROM t GROUP BY k",
+            "SELECT * FROM (SELECT k, NULL, string_agg(a) AS __aiq_r1 FROM t GROUP BY k) "
+            "AS __aiq_rows(__aiq_c1, __aiq_c2, __aiq_c3)",
+            "SELECT __aiq_c1 AS k, ai1(__aiq_c3) AS r FROM temp.made",
+        ),
+        (
+            "INSERT INTO t (id, a) SELECT id, ai1(a) FROM u ORDER BY k LIMIT 5",
+            "SELECT * FROM (SELECT id, NULL, a AS __aiq_r1 FROM u ORDER BY k LIMIT 5) "
+            "AS __aiq_rows(__aiq_c1, __aiq_c2, __aiq_c3)",
+            f'SELECT __aiq_c1 AS id, ai1(__aiq_c3) AS "{numbered("ai1(a)")}" FROM temp.made',
+        ),
+    ],
+)
+def test_rows_that_no_answer_decides_are_computed_once(text: str, rows: str, query: str) -> None:
+    found = lifted(text)
+    assert found.rows is not None
+    assert (found.rows.query, found.rows.table, found.query) == (printed(rows), "made", printed(query))
+    assert found.rows.stages == [] and found.stages == [{1}]
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT id, ai1(a) AS r FROM t", "SELECT id, ai1(a) AS r FROM t UNION ALL SELECT id, b FROM u"]
+)
+def test_rows_are_computed_once_where_that_is_wanted(text: str) -> None:
+    assert lifted(text).rows is None
+    assert lifted(text, apart=True).rows is not None
+    assert lifted(text, once="it gives its rows only once").rows is not None
+
+
+def test_the_filter_of_rows_that_are_computed_once_runs_in_waves_and_before_their_calls() -> None:
+    found = lifted("SELECT ai2(a) AS r FROM t WHERE ai1(a) = 'x' LIMIT 5")
+    assert found.rows is not None and found.rows.limit == 5
+    assert found.all_stages == [{1}, {2}]
+
+
+def test_answers_that_decide_on_their_own_rows_only_come_in_windows() -> None:
+    assert lifted("SELECT id, ai1(a) AS r FROM t", apart=True).in_windows
+    assert not lifted("SELECT id, ai1(a) AS r FROM t WHERE ai2(b) = 'x'", apart=True).in_windows
+    assert not lifted("SELECT ai1(ai2(a)) AS r FROM t", apart=True).in_windows
+    assert not lifted("CREATE TABLE r AS SELECT id, ai1(a) AS r FROM t", apart=True).in_windows
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("SELECT id FROM t WHERE ai1(a) = 'x'", "only once"),
+        ("SELECT max(ai1(a)) FROM t", "only once"),
+        ("UPDATE t SET a = ai1(a)", "only once"),
+    ],
+)
+def test_a_statement_whose_answers_decide_on_its_rows_is_not_evaluated_twice(text: str, reason: str) -> None:
+    found = plan(text, once="it gives its rows only once")
+    assert isinstance(found, NotLifted) and reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("SELECT k FROM t GROUP BY k HAVING ai1(string_agg(a)) = 'x'", "string_agg"),
+        ("UPDATE t SET a = ai1(w.n) FROM (SELECT string_agg(a) AS n FROM u) AS w", "string_agg"),
+    ],
+)
+def test_a_request_that_may_be_another_each_time_is_not_made_twice(text: str, function: str) -> None:
+    found = plan(text)
+    assert isinstance(found, NotLifted)
+    assert (
+        found.reason == f"its requests are made of {function}, which may give another value each time it is evaluated"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("UPDATE t SET a = ai1(a), b = ai2(b) WHERE ai3(a) = 'x'", [{3}, {1, 2}]),
+        ("UPDATE t SET a = ai1(a) RETURNING ai2(a)", [{1}, {2}]),
+        ("DELETE FROM t USING (SELECT ai2(b) AS b FROM u) AS w WHERE ai1(a) = w.b", [{2}, {1}]),
+        (
+            "MERGE INTO t USING (SELECT ai1(a) AS a FROM u) AS s ON ai2(t.a) = s.a "
+            "WHEN MATCHED AND ai3(s.a) = 'x' THEN UPDATE SET a = ai4(s.a) "
+            "WHEN NOT MATCHED THEN INSERT (a) VALUES (ai5(s.a))",
+            [{1}, {2}, {3}, {4}, {5}],
+        ),
+    ],
+)
+def test_the_calls_of_a_statement_that_changes_rows_are_asked_in_stages(text: str, stages: list[set[int]]) -> None:
+    assert lifted(text).stages == stages
+
+
+@pytest.mark.parametrize(
+    ("text", "tells"),
+    [
+        ("now()", True),
+        ("CURRENT_TIMESTAMP", True),
+        ("get_current_timestamp ()", True),
+        ("known()", False),
+        ("now", False),
+        ("at_current_time", False),
+    ],
+)
+def test_the_time_of_day_is_seen_by_its_names(text: str, tells: bool) -> None:
+    assert tells_the_time(text) is tells

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from aiq.plan.distinct import over_distinct
 from aiq.plan.recalled import Recalling, recalling
+from tests.unit.plan.cases import numbered
 
-CALL = "__aiq_string(1, 'Row ' || k)"
-ALIKE = "FLOAT|DOUBLE|INTERVAL|TIME WITH|VARIANT|MAP"
-OVER = (
-    "(SELECT __aiq_string(1, r0) FROM (SELECT 'Row ' || k AS r0) WHERE CASE WHEN regexp_matches(typeof(k), "
-    f"'{ALIKE}') THEN CAST('__aiq_row' AS BOOLEAN) ELSE true END)"
-)
+CALL = numbered("ai1('Row ' || k)")
+QUERY = f"SELECT {CALL} AS r FROM t ORDER BY k ASC NULLS LAST"
+OVER = over_distinct(QUERY)
 
 
 def test_a_select_is_evaluated_over_its_distinct_requests() -> None:
-    text = f"SELECT {CALL} AS r FROM t ORDER BY k"
-    assert recalling(text) == Recalling(f"SELECT {OVER} AS r FROM t ORDER BY k")
+    assert OVER is not None and recalling(QUERY) == Recalling(OVER)
 
 
 @pytest.mark.parametrize(
@@ -28,9 +26,8 @@ def test_a_select_is_evaluated_over_its_distinct_requests() -> None:
         ("CREATE OR REPLACE TABLE made AS", None),
     ],
 )
-def test_the_query_of_a_new_table_keeps_its_own_words(opening: str, made: tuple[str, ...] | None) -> None:
-    found = recalling(f"{opening} SELECT {CALL} AS r FROM t ORDER BY k ASC NULLS LAST")
-    assert found == Recalling(f"{opening}  SELECT {OVER} AS r FROM t ORDER BY k ASC NULLS LAST", True, made)
+def test_a_new_table_is_made_of_its_query_over_distinct_requests(opening: str, made: tuple[str, ...] | None) -> None:
+    assert recalling(f"{opening} {QUERY}") == Recalling(f"{opening} {OVER}\n", True, made)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ SELECT (SELECT ai1(body) AS answer FROM u LIMIT 1) AS a FROM t
 SELECT ai1((SELECT body FROM u LIMIT 1)) AS a FROM t
 
 -- case: the last row, by columns
-SELECT (SELECT ai1(body) FROM u WHERE u.k = t.k ORDER BY u.at DESC LIMIT 1) AS a FROM t
+SELECT (SELECT ai1(body) FROM u WHERE u.k = t.k ORDER BY u.day DESC LIMIT 1) AS a FROM t
 -- becomes
-SELECT ai1((SELECT body FROM u WHERE u.k = t.k ORDER BY u."at" DESC LIMIT 1)) AS a FROM t
+SELECT ai1((SELECT body FROM u WHERE u.k = t.k ORDER BY u.day DESC LIMIT 1)) AS a FROM t
 
 -- case: a call around an aggregate
 SELECT (SELECT ai1(max(body)) FROM u WHERE u.k = t.k) AS a FROM t
@@ -35,7 +35,7 @@ SELECT (SELECT ai1(body, photo) FROM u LIMIT 1) AS a FROM t
 -- stays
 
 -- case: IN compares with many rows
-SELECT id FROM t WHERE x IN (SELECT ai1(body) FROM u)
+SELECT id FROM t WHERE a IN (SELECT ai1(body) FROM u)
 -- stays
 
 -- case: EXISTS counts rows, also those with a NULL
@@ -43,7 +43,7 @@ SELECT id FROM t WHERE EXISTS (SELECT ai1(body) FROM u)
 -- stays
 
 -- case: ANY compares with many rows
-SELECT id FROM t WHERE x = ANY (SELECT ai1(body) FROM u)
+SELECT id FROM t WHERE a = ANY (SELECT ai1(body) FROM u)
 -- stays
 
 -- case: an array of many rows
@@ -51,7 +51,7 @@ SELECT ARRAY(SELECT ai1(body) FROM u) AS a
 -- stays
 
 -- case: DISTINCT is of answers, not of requests
-SELECT (SELECT DISTINCT ai1(body) FROM u) AS a FROM t
+SELECT (SELECT DISTINCT ai1(body) FROM u WHERE u.id = t.id) AS a FROM t
 -- stays
 
 -- case: a position sorts by the answer
@@ -59,9 +59,18 @@ SELECT (SELECT ai1(body) FROM u ORDER BY 1 LIMIT 1) AS a FROM t
 -- stays
 
 -- case: ALL groups by what is selected
-SELECT (SELECT ai1(body) FROM u GROUP BY ALL) AS a FROM t
+SELECT (SELECT ai1(body) FROM u WHERE u.id = t.id GROUP BY ALL) AS a FROM t
 -- stays
 
 -- case: a derived table has many rows
 SELECT a FROM (SELECT ai1(body) AS a FROM u) AS s
+-- stays
+
+-- case: a subquery in a subquery
+SELECT (SELECT ai1((SELECT ai2(s.body) FROM s WHERE s.id = u.id)) FROM u WHERE u.id = t.id) AS a FROM t
+-- becomes
+SELECT ai1((SELECT ai2((SELECT s.body FROM s WHERE s.id = u.id)) FROM u WHERE u.id = t.id)) AS a FROM t
+
+-- case: a UNION has no one list
+SELECT (SELECT ai1(body) FROM u WHERE u.id = t.id UNION SELECT ai1(body) FROM u WHERE u.id = t.id) AS a FROM t
 -- stays

@@ -23,9 +23,9 @@ SELECT id FROM t WHERE ai2(body) = 'yes' AND ai1(body) = 'yes'
 SELECT id FROM t WHERE CASE WHEN ai1(body) = 'yes' THEN ai2(body) = 'yes' END
 
 -- case: OR inside AND
-SELECT id FROM t WHERE (ai1(body) = 'yes' OR a) AND b
+SELECT id FROM t WHERE (ai1(body) = 'yes' OR seen) AND ok
 -- becomes
-SELECT id FROM t WHERE b AND CASE WHEN b THEN CASE WHEN a THEN TRUE ELSE ai1(body) = 'yes' END END
+SELECT id FROM t WHERE ok AND CASE WHEN ok THEN CASE WHEN seen THEN TRUE ELSE ai1(body) = 'yes' END END
 
 -- case: HAVING
 SELECT k FROM t GROUP BY k HAVING ai1(max(body)) = 'yes' AND count(*) > 2
@@ -47,7 +47,7 @@ SELECT t.id FROM t JOIN u ON t.id = u.id WHERE CASE WHEN t.id = u.id THEN ai1(t.
 -- case: USING
 SELECT id FROM t JOIN u USING (id) WHERE ai1(t.body) = 'yes'
 -- becomes
-SELECT id FROM t JOIN u USING (id) WHERE CASE WHEN NOT u.id IS NULL THEN ai1(t.body) = 'yes' END
+SELECT id FROM t JOIN u USING (id) WHERE CASE WHEN u.id IS NOT NULL THEN ai1(t.body) = 'yes' END
 
 -- case: a condition of ON with a call
 SELECT t.id FROM t JOIN u ON ai1(t.body) = u.kind AND t.id = u.id
@@ -87,5 +87,38 @@ SELECT t.id FROM t, u WHERE (t.id = u.id AND t.k < 5 AND ai1(t.body) = 'x') OR (
 -- becomes
 SELECT t.id FROM t, u WHERE ((t.id = u.id AND t.k < 5) OR (t.id = u.id AND t.k > 9))
 AND CASE WHEN t.id = u.id AND t.k > 9 THEN TRUE
-ELSE CASE WHEN NOT (t.id = u.id AND t.k < 5) THEN FALSE
-ELSE t.id = u.id AND t.k < 5 AND CASE WHEN t.id = u.id AND t.k < 5 THEN ai1(t.body) = 'x' END END END
+ELSE t.id = u.id AND t.k < 5 AND CASE WHEN t.id = u.id AND t.k < 5 THEN ai1(t.body) = 'x' END END
+
+-- case: under NOT a filter's three values count, too
+SELECT id FROM t WHERE NOT (ai1(body) = 'yes' AND id > 5)
+-- becomes
+SELECT id FROM t WHERE NOT CASE WHEN NOT id > 5 THEN FALSE ELSE id > 5 AND ai1(body) = 'yes' END
+
+-- case: the cheap conditions of WHERE come before the call that two tables are joined by
+SELECT t.id FROM t JOIN u ON ai1(t.body) = u.kind WHERE t.id > 5
+-- becomes
+SELECT t.id FROM t JOIN u ON CASE WHEN t.id > 5 THEN ai1(t.body) = u.kind END WHERE t.id > 5
+
+-- case: SEMI JOIN
+SELECT t.id FROM t SEMI JOIN u ON ai1(t.body) = u.kind AND t.id = u.id
+-- becomes
+SELECT t.id FROM t SEMI JOIN u ON t.id = u.id AND CASE WHEN t.id = u.id THEN ai1(t.body) = u.kind END
+
+-- case: the condition of an outer join
+SELECT t.id, u.id FROM t LEFT JOIN u ON ai1(t.body) = u.kind AND t.id = u.id
+-- becomes
+SELECT t.id, u.id FROM t LEFT JOIN u ON t.id = u.id AND CASE WHEN t.id = u.id THEN ai1(t.body) = u.kind END
+
+-- case: in a subquery
+SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE ai1(u.body) = 'yes' AND u.id = t.id)
+-- becomes
+SELECT id FROM t
+WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id AND CASE WHEN u.id = t.id THEN ai1(u.body) = 'yes' END)
+
+-- case: an AND with nothing cheap in SELECT
+SELECT ai1(body) = 'yes' AND ai2(body) = 'yes' AS x FROM t
+-- stays
+
+-- case: a call that is no condition
+SELECT ai1(body) AS x FROM t WHERE id > 5 AND seen
+-- stays

@@ -7,9 +7,9 @@ SELECT max(ai1(body)) FILTER (WHERE id > 5) AS m FROM t
 SELECT MAX(ai1(CASE WHEN id > 5 THEN body END)) FILTER(WHERE id > 5) AS m FROM t
 
 -- case: each aggregate has its own guard
-SELECT max(ai1(a)) FILTER (WHERE x) AS m, max(ai2(a)) FILTER (WHERE y) AS n FROM t
+SELECT max(ai1(a)) FILTER (WHERE seen) AS m, max(ai2(a)) FILTER (WHERE ok) AS n FROM t
 -- becomes
-SELECT MAX(ai1(CASE WHEN x THEN a END)) FILTER(WHERE x) AS m, MAX(ai2(CASE WHEN y THEN a END)) FILTER(WHERE y) AS n
+SELECT MAX(ai1(CASE WHEN seen THEN a END)) FILTER(WHERE seen) AS m, MAX(ai2(CASE WHEN ok THEN a END)) FILTER(WHERE ok) AS n
 FROM t
 
 -- case: a call in a larger argument
@@ -29,3 +29,8 @@ SELECT count(*) FILTER (WHERE ai1(body) = 'yes') AS n FROM t
 -- case: no filter
 SELECT max(ai1(body)) AS m FROM t
 -- stays
+
+-- case: a window's filter
+SELECT id, max(ai1(body)) FILTER (WHERE id > 5) OVER (PARTITION BY k) AS m FROM t
+-- becomes
+SELECT id, max(ai1(CASE WHEN id > 5 THEN body END)) FILTER (WHERE id > 5) OVER (PARTITION BY k) AS m FROM t
