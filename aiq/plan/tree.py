@@ -371,7 +371,9 @@ def is_aggregate(node: Node) -> bool:
 def is_scalar(node: Node) -> bool:
     """Whether a function is one of DuckDB's own that makes a value of each row alone."""
     return node.get("class") == "FUNCTION" and (
-        node["is_operator"] or name_of(node) in functions_of_kind("scalar") - functions_of_kind("aggregate")
+        node["is_operator"]
+        or name_of(node) == "if"  # which no list of functions has
+        or name_of(node) in functions_of_kind("scalar") - functions_of_kind("aggregate")
     )
 
 
