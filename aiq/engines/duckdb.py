@@ -170,15 +170,18 @@ def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
     return used
 
 
-def table_exists(con: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> bool:
-    """Whether there is a table or view of this name, with the names before it that were given; never ends a transaction."""
+def table_exists(con: duckdb.DuckDBPyConnection, table: tuple[str, ...], *, view: bool = False) -> bool:
+    """Whether there is a table or view (with `view`, a view) of this name, with the names before it that were given.
+
+    Never ends a transaction.
+    """
     *within, name = table
     found = con.execute(
-        "SELECT 1 FROM (SELECT database_name, schema_name, table_name AS name FROM duckdb_tables() UNION ALL "
+        "SELECT 1 FROM (SELECT database_name, schema_name, table_name AS name FROM duckdb_tables() WHERE NOT $3 UNION ALL "
         "SELECT database_name, schema_name, view_name FROM duckdb_views()) WHERE lower(name) = $1 "
         "AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) "
         "AND (database_name IN (current_database(), 'temp') OR $2 <> [])",
-        {"1": name.lower(), "2": [each.lower() for each in within]},
+        {"1": name.lower(), "2": [each.lower() for each in within], "3": view},
     )
     return bool(found.fetchall())
 

@@ -241,9 +241,11 @@ class Preparation:
         try:
             described.check()
         except duckdb.Error as error:
-            numbers.clear()
-            again = self._rewrite(read, statement, number, numbers, pure=True, named=True)
-            described = _Described(self.con, again, statement, own=own)
+            again = prepared
+            if own:  # what is open has been ended by the error otherwise
+                numbers.clear()
+                again = self._rewrite(read, statement, number, numbers, pure=True, named=True)
+                described = _Described(self.con, again, statement, own=own)
             if again.text == prepared.text or not described.binds(again.text):
                 raise error_in_users_words(
                     error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)

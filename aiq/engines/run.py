@@ -86,7 +86,8 @@ class Runner:
         with looking_up, engine.Transaction(self._con) as transaction:
             if plan.writes:
                 return self._run_writing(prepared, statement, transaction)
-            if plan.made is not None and engine.table_exists(self._con, plan.made):
+            is_there = plan.made is not None and engine.table_exists(self._con, plan.made)
+            if is_there or (plan.replaced is not None and engine.table_exists(self._con, plan.replaced, view=True)):
                 return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
             first = len(plan.rows.stages) if plan.rows is not None else 0
             if plan.rows is not None:

@@ -52,7 +52,8 @@ class Lifted(NamedTuple):
     the place of the query in `text`, None where it is all of it. `rows` is evaluated before, where `query` is over it;
     `single` is both as one query. `limit` is set where any `limit` rows that pass an AI filter will do; the first
     `filters` stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before
-    they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there. `names` are the
+    they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there, `replaced` what must
+    be no view, if it is there. `names` are the
     columns of the query as DuckDB names them, None where that is not known; `nulls` those, from 0, that have no type.
     `note` says why more may be asked than the result shows, '' where nothing more is. `waits` is why the query must be
     evaluated once only, with calls that wait for their answers; '' where passes will do.
@@ -71,6 +72,7 @@ class Lifted(NamedTuple):
     unchanged: str = ""
     kind: str = "select"
     made: tuple[str, ...] | None = None
+    replaced: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     nulls: frozenset[int] = frozenset()
     note: str = ""
@@ -153,11 +155,20 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
     span = None if found.kind == "select" else found.query
     query = tree.read(query_text)
     plain = Lifted(
-        text, query_text, [_numbers(query_text)], span, unchanged=query_text, kind=found.kind, made=found.made
+        text,
+        query_text,
+        [_numbers(query_text)],
+        span,
+        unchanged=query_text,
+        kind=found.kind,
+        made=found.made,
+        replaced=found.replaced,
     )
     if query is None:
         return plain._replace(single=query_text, waits=how.once or "")
     columns = how.describe(query_text)
+    if columns is None and found.kind != "select":
+        return NotLifted(f"the query of the {found.kind.upper()} means something only in its place")
     names = None if columns is None else tuple(name for name, _ in columns)
     nulls = frozenset(at for at, (_, kind) in enumerate(columns or ()) if kind == '"NULL"')
     plain = plain._replace(stages=stages(query.node), names=names, nulls=nulls, single=query_text)
@@ -166,6 +177,8 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
 
 def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted:
     """The plan of a statement that is a query, or has one."""
+    if any(tree.name_of(node) == "alias" for node in nodes(query.node)):  # it tells what a rewritten query would change
+        how = how._replace(rules=False, apart=False)
     ruled = query.copy()
     rules = how.rules and not how.once  # they may repeat a condition, which a volatile one is not for
     if rules and columns is not None and any(picks_rows(node) for node in nodes(query.node)):

@@ -30,7 +30,8 @@ class Parts(NamedTuple):
 
     `kind` is select, create, insert, copy, update, delete or merge. `query` is the place of the query of the first
     four, None where it must not be evaluated apart: its CTEs change rows, or stand before the INSERT.
-    `made` is the table, with the names before it, that a CREATE TABLE must not find there; None where it replaces it.
+    `made` is the table, with the names before it, that a CREATE TABLE must not find there; `replaced` the one that it
+    replaces, if it is a table.
     For the last three, `target` and `source` are what they read, `values` the expressions that they write, `where` the
     condition on rows (of a MERGE, ON), `whens` the WHEN clauses.
     """
@@ -44,6 +45,7 @@ class Parts(NamedTuple):
     where: Span | None = None
     whens: tuple[When, ...] = ()
     returning: bool = False
+    replaced: tuple[str, ...] | None = None
 
 
 class When(NamedTuple):
@@ -185,11 +187,11 @@ def _create(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | 
     start = words.index("AS", at) + 1
     if start >= len(found) or words[start] not in (*_QUERY_STARTS, "PIVOT", "UNPIVOT"):
         return None
-    made = None if replaces else name
+    made = Parts("create", None, None if replaces else name, replaced=name if replaces else None)
     if words[-3:] == ["WITH", "NO", "DATA"]:
-        return Parts("create", None, made)
+        return made
     end = -3 if words[-2:] == ["WITH", "DATA"] else -1
-    return Parts("create", Span(found[start].start, found[end].end), made)
+    return made._replace(query=Span(found[start].start, found[end].end))
 
 
 def _insert(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:

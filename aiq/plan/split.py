@@ -40,8 +40,8 @@ Describe = Callable[[str], Columns | None]
 _CONDITIONAL = ("CASE_EXPR", "OPERATOR_COALESCE", "CONJUNCTION_AND", "CONJUNCTION_OR", "OPERATOR_TRY")
 
 
-_OF_THE_ROWS = ("unnest", "grouping", "grouping_id", "alias")
-"""Functions that mean something only where their columns have their own names, or several rows are made."""
+_OF_THE_ROWS = ("unnest", "grouping", "grouping_id")
+"""Functions that mean something only where rows are made."""
 
 
 class Split(NamedTuple):
