@@ -111,7 +111,7 @@ class _Described:
         found = parts(text)
         if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
             return
-        if found.kind != "select" or tree.read(text) is None:
+        if found.kind != "select" or found.query is None or tree.read(text) is None:
             self._run(self._con, "EXPLAIN", text)
             return
         columns = self._columns(self._con, text)

@@ -311,7 +311,9 @@ def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted:
             printed = tree.expression_text(filter_condition(condition, how.cost, []))
             edits += [(found.where.start, found.where.end, printed)] if printed is not None else []
         return plain._replace(query=calls.replace(text, edits), changed=bool(edits))
-    plain = plain._replace(stages=stages(query.node))
+    order = stages(query.node)
+    rest = _numbers(text).difference(*order)  # those of RETURNING
+    plain = plain._replace(stages=[*order, rest] if rest else order)
     if not how.rules or found.where is None:
         return plain
     ruled = query.copy()

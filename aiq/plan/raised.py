@@ -8,7 +8,7 @@ finds, and then the query stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from aiq.plan.numbered import has_call
 from aiq.plan.split import Describe, Split, column_name, inner_query, split, without_outer
@@ -98,6 +98,9 @@ def _put_in_place(select: Node) -> None:
         query = cte["query_node"]
         if query["type"] != "SELECT_NODE" or cte["key_targets"]:
             continue
+        later = {other["key"].lower() for other in _behind(select["cte_map"]["map"], entry)}
+        if any(_reads(node, other) for node in nodes(query) for other in later):
+            continue  # where it is read, that name would be the later CTE's
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
         direct = [place for place in _leaves(select) if _reads(place.node, name)]
         if len(readers) != 1 or len(direct) != 1 or direct[0].node["sample"] is not None:
@@ -117,6 +120,10 @@ def _drop_unread(select: Node) -> None:
     for entry in [entry for entry in entries if has_call(entry)]:
         if not any(_reads(node, entry["key"]) for node in nodes(select)):
             entries.remove(entry)
+
+
+def _behind(entries: list[Node], entry: Node) -> list[Node]:
+    return entries[next(at for at, other in enumerate(entries) if other is entry) + 1 :]
 
 
 def _reads(node: Node, name: str) -> bool:
@@ -151,7 +158,8 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
         return
     over = {name: _of(made.items[at], alias) for at, name in enumerate(lowered) if made.is_made(at)}
     joins = [node for node in nodes(select["from_table"], into_queries=False) if node["type"] == "JOIN"]
-    if any(name.lower() in over for join in joins for name in join["using_columns"]):
+    used = {name.lower() for join in joins for name in join["using_columns"]}
+    if used & over.keys() or _hides(select, source, items, over.keys()):
         return
     before = {**select, "select_list": items}
     listed = {(item["alias"] or _last_name(item)).lower() for item in items}
@@ -173,6 +181,20 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     ]
     select["select_list"] = holder["items"]
     select.update(clauses, modifiers=sorts["modifiers"])
+
+
+def _hides(select: Node, source: Node, items: list[Node], columns: Collection[str]) -> bool:
+    """Whether a column's name, which is another item's, too, is read where it would come to mean that item."""
+    named = {item["alias"].lower() for item in items if item["alias"].lower() not in ("", _last_name(item).lower())}
+    hidden = named & set(columns)
+    names = [(item["alias"] or _last_name(item)).lower() for item in items]
+    return any(names.count(name) > 1 for name in hidden) or any(
+        place.node["type"] == "COLUMN_REF"
+        and place.node["column_names"][0].lower() in hidden
+        and any(above.node["type"] in ("SUBQUERY", "LAMBDA") for above in place.above)
+        and not any(above.node is source for above in place.above)
+        for place in places({"select": select}, into_queries=True)
+    )
 
 
 def _of(item: Node, alias: str) -> Node:
@@ -229,7 +251,7 @@ def _names_of_tables(source: Node) -> list[str] | None:
 
 
 def _replace(holder: Node, alias: str, over: dict[str, Node], but: frozenset[str]) -> None:
-    """Puts what stands for them in the places of columns; a bare name of `but` is that of a SELECT item."""
+    """Puts what stands for them in the places of columns; a bare name of `but` is, if alone, that of a SELECT item."""
     for place in list(places(holder)):
         node = place.node
         if node["type"] != "COLUMN_REF" or any(above.node["type"] == "LAMBDA" for above in place.above):
@@ -237,7 +259,7 @@ def _replace(holder: Node, alias: str, over: dict[str, Node], but: frozenset[str
         names = [name.lower() for name in node["column_names"]]
         if names[0] == alias.lower() and len(names) > 1 and names[1] in over:
             rest, bare = node["column_names"][2:], names[1]
-        elif names[0] in over and not (len(names) == 1 and names[0] in but):
+        elif names[0] in over and not (len(names) == 1 and names[0] in but and not place.above):
             rest, bare = node["column_names"][1:], names[0]
         else:
             continue

@@ -374,7 +374,34 @@ def is_scalar(node: Node) -> bool:
         node["is_operator"]
         or name_of(node) == "if"  # which no list of functions has
         or name_of(node) in functions_of_kind("scalar") - functions_of_kind("aggregate")
+        or (name_of(node) in functions_of_kind("macro") and name_of(node) in _macros_of_one_row())
     )
+
+
+@cache
+def _macros_of_one_row() -> frozenset[str]:
+    """DuckDB's own macros that are made of functions of one row."""
+    rows = _reader().execute(
+        "SELECT lower(function_name), macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"
+    )
+    definitions = {name: read(f"SELECT {definition}") for name, definition in rows.fetchall()}
+    found: frozenset[str] = frozenset()
+    while True:  # a macro may be made of others
+        more = {
+            name
+            for name, query in definitions.items()
+            if query is not None and all(_of_one_row(node, found) for node in nodes(query.node["select_list"]))
+        }
+        if more == found:
+            return found
+        found = frozenset(more)
+
+
+def _of_one_row(node: Node, macros: frozenset[str]) -> bool:
+    if node.get("class") in ("WINDOW", "SUBQUERY"):
+        return False
+    own = functions_of_kind("scalar") - functions_of_kind("aggregate")
+    return node.get("class") != "FUNCTION" or node["is_operator"] or name_of(node) in own | macros
 
 
 Rule = Callable[[Node], Node]

@@ -12,7 +12,7 @@ from aiq.plan.tree import Node, modifier, places, unaliased
 
 def call_out_of_subquery(root: Node) -> None:
     """Moves calls that are the whole result of a scalar subquery out of it."""
-    for place in list(places({"root": root}, into_queries=True)):
+    for place in reversed(list(places({"root": root}, into_queries=True))):  # inner ones first
         subquery = place.node
         if subquery.get("class") != "SUBQUERY" or subquery["subquery_type"] != "SCALAR":
             continue

@@ -19,7 +19,7 @@ Cost = Callable[[int], float]
 
 def cheap_before_ai(root: Node, cost: Cost) -> None:
     """Orders the conditions of every AND and OR that has an AI call."""
-    for select in selects(root):
+    for select in reversed(selects(root)):  # the inner ones first: what is around copies them
         for clause in ("where_clause", "having", "qualify"):
             if select[clause] is not None and has_call(select[clause]):
                 also = join_conditions(select["from_table"]) if clause == "where_clause" else []
