@@ -31,7 +31,8 @@ class _Known(NamedTuple):
     """A statement that may come again: how it was read, and under which configuration its calls were compiled.
 
     `plan` is None where it cannot be evaluated without one for passes. `sites` are its calls by their numbers.
-    `prepared` is the statement as written, with numbered calls.
+    `prepared` is the statement as written, with numbered calls; `columns` are those that it had when its plan was made,
+    `names` what its columns are called where a temporary table calls them so.
     """
 
     read: Read
@@ -39,6 +40,8 @@ class _Known(NamedTuple):
     plan: Recalling | None
     sites: dict[int, CallSite]
     prepared: Prepared | None = None
+    columns: list[tuple[str, str]] | None = None
+    names: tuple[list[str], list[str]] | None = None
 
 
 class Recalled(NamedTuple):
@@ -62,7 +65,7 @@ class Recall:
         assert known.read.names is not None
         variables = variables_of_caller(known.read.names)
         same = known.config is self._preparation.gateway.config and not read_once(variables)
-        if not same or engine.definitions_used(self._con, known.read.text) != known.read.definitions:
+        if not same or engine.definitions_used(self._con, known.read.written) != known.read.definitions:
             del self._known[text, dialect]
             return None
         self._known.move_to_end((text, dialect))
@@ -86,7 +89,7 @@ class Recall:
         if plan is None:
             return None
         with engine.sites_of(statement, known.sites) as free:
-            found = self._evaluated(plan, known, read, statement) if free else None
+            found = self._evaluated(plan, key, known, read, statement) if free else None
         if found is None and plan.in_stages:  # its other answers may be far
             self._known[key] = known._replace(plan=None)
         return found
@@ -96,9 +99,10 @@ class Recall:
         known, plan = self._known.get(key), prepared.plan
         if known is None or known.plan is not None or not isinstance(plan, Lifted):
             return
-        if plan.kind == "select" and plan.rows is None:
-            recalling = Recalling(plan.query, stages=len(plan.stages), in_stages=True)
-            self._known[key] = known._replace(plan=recalling, sites=sites, prepared=prepared)
+        if plan.kind == "select" and not plan.waits and (plan.rows is None or not plan.rows.stages):
+            recalling = Recalling(plan.query, stages=len(plan.stages), in_stages=True, rows=plan.rows)
+            columns = self._columns(prepared)
+            self._known[key] = known._replace(plan=recalling, sites=sites, prepared=prepared, columns=columns)
 
     def _compiled(self, read: Read, statement: Statement) -> _Known:
         sites: dict[int, CallSite] = {}
@@ -112,7 +116,9 @@ class Recall:
             plan = None  # a column may be named after a parameter
         return _Known(read, config, plan, sites, prepared)
 
-    def _evaluated(self, plan: Recalling, known: _Known, read: Read, statement: Statement) -> Recalled | None:
+    def _evaluated(
+        self, plan: Recalling, key: _Key, known: _Known, read: Read, statement: Statement
+    ) -> Recalled | None:
         written = known.prepared
         assert written is not None
         prepared = written._replace(text=plan.text, variables=read.variables)
@@ -121,12 +127,16 @@ class Recall:
             if plan.makes:
                 return Recalled(None) if self._makes(plan, prepared, run) else None
             self._results.drop_unused()
+            if plan.rows is not None:
+                if self._columns(prepared._replace(text=written.text)) != known.columns:
+                    return None  # its tables have other columns now, and the plan knows the old ones
+                self._results.fill(plan.rows.table, plan.rows.query, prepared)
             name = engine.new_table()
-            self._results.fill(name, plan.text, prepared)
+            rows = self._results.fill(name, plan.text, prepared)
+            if plan.rows is not None:
+                self._results.forget(plan.rows.table)
             if run.complete and run.looked_up:
-                described = prepared.execute(self._con, f"DESCRIBE\n{written.text}").fetchall()
-                names = [in_users_words(row[0], prepared.calls) for row in described]
-                return Recalled(self._results.relation(name, names))
+                return Recalled(self._results.relation(name, self._names(name, key, known, prepared), rows))
             self._results.forget(name)
         except duckdb.Error:
             if statement.stopped:
@@ -134,6 +144,22 @@ class Recall:
         finally:
             statement.running = None
         return None
+
+    def _names(self, table: str, key: _Key, known: _Known, prepared: Prepared) -> list[str]:
+        """What the columns of a result are called. They are asked for once, as long as the table calls them the same."""
+        columns = self._results.columns(table)
+        if known.names is None or known.names[0] != columns:
+            assert known.prepared is not None
+            described = self._columns(prepared._replace(text=known.prepared.text))
+            known = known._replace(names=(columns, [in_users_words(name, prepared.calls) for name, _ in described]))
+            if key in self._known:
+                self._known[key] = known
+        assert known.names is not None
+        return known.names[1]
+
+    def _columns(self, prepared: Prepared) -> list[tuple[str, str]]:
+        """Names and types of a statement's columns, as DuckDB has them now."""
+        return [(row[0], row[1]) for row in prepared.execute(self._con, f"DESCRIBE\n{prepared.text}").fetchall()]
 
     def _makes(self, plan: Recalling, prepared: Prepared, run: Pass) -> bool:
         """Makes a table; takes it back where an answer was missing."""

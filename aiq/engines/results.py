@@ -42,10 +42,13 @@ class Results:
         """How many rows a temporary table has."""
         return int(self._con.execute(f"SELECT count(*) FROM temp.{table}").fetchall()[0][0])
 
-    def relation(self, table: str, names: Sequence[str]) -> duckdb.DuckDBPyRelation:
-        """A relation over the finished rows of a temporary table, its columns called by `names`."""
+    def relation(self, table: str, names: Sequence[str], rows: int | None = None) -> duckdb.DuckDBPyRelation:
+        """A relation over the finished rows of a temporary table, its columns called by `names`.
+
+        `rows` is how many there are, if that is known.
+        """
         result = self._con.table(f"temp.{table}")
-        held = self.rows(table) <= MAX_HELD_ROWS
+        held = (self.rows(table) if rows is None else rows) <= MAX_HELD_ROWS
         if held:
             result = result.materialize()
             self.forget(table)

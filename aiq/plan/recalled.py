@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aiq.plan.distinct import over_distinct
+from aiq.plan.lift import Rows
 from aiq.plan.parts import parts
 
 
 class Recalling(NamedTuple):
     """`text` is the whole statement. `makes` is true where it makes a table, `made` is that table's name, with the
-    names before it, where it must not be there yet. `in_stages` says that it is the query of a plan for passes.
+    names before it, where it must not be there yet. `in_stages` says that it is the query of a plan for passes,
+    `rows` what that evaluates before.
     """
 
     text: str
@@ -21,6 +23,7 @@ class Recalling(NamedTuple):
     made: tuple[str, ...] | None = None
     stages: int = 1
     in_stages: bool = False
+    rows: Rows | None = None
 
 
 def recalling(text: str) -> Recalling | None:
