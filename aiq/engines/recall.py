@@ -133,8 +133,6 @@ class Recall:
                 self._results.fill(plan.rows.table, plan.rows.query, prepared)
             name = engine.new_table()
             rows = self._results.fill(name, plan.text, prepared)
-            if plan.rows is not None:
-                self._results.forget(plan.rows.table)
             if run.complete and run.looked_up:
                 return Recalled(self._results.relation(name, self._names(name, key, known, prepared), rows))
             self._results.forget(name)
@@ -143,6 +141,8 @@ class Recall:
                 raise
         finally:
             statement.running = None
+            if plan.rows is not None:
+                self._results.forget(plan.rows.table)
         return None
 
     def _names(self, table: str, key: _Key, known: _Known, prepared: Prepared) -> list[str]:
