@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 from aiq.plan.numbered import has_call, is_call, number_of, requests_of
-from aiq.plan.tree import name_of
+from aiq.plan.tree import Node, is_aggregate, name_of, nodes
 
 Stages = list[set[int]]
 
@@ -27,7 +27,8 @@ def stages(root: Any) -> Stages:
     if is_call(root):
         return one_after_the_other(stages(requests_of(root)), [{number_of(root)}])
     if kind == "SELECT_NODE":
-        return one_after_the_other(*(stages(root[name]) for name in _BEFORE_ITEMS), stages(root["select_list"]))
+        grouped, others = _by_groups(root)
+        return one_after_the_other(*(stages(root[name]) for name in _BEFORE_ITEMS), stages(grouped), stages(others))
     if kind == "JOIN":
         return one_after_the_other(together(stages(root["left"]), stages(root["right"])), stages(root["condition"]))
     if kind == "CASE_EXPR":
@@ -43,6 +44,23 @@ def stages(root: Any) -> Stages:
     if "map" in root:  # the CTEs of a query
         return one_after_the_other(*map(stages, root["map"]))
     return together(*map(stages, root.values()))
+
+
+def _by_groups(select: Node) -> tuple[list[Node], list[Node]]:
+    """The SELECT items that rows are grouped by, and the others, which are computed for the groups."""
+    items = select["select_list"]
+    if select["aggregate_handling"] != "STANDARD_HANDLING":  # GROUP BY ALL
+        chosen = {at for at, item in enumerate(items) if not any(map(is_aggregate, nodes(item)))}
+    else:
+        keys = select["group_expressions"]
+        places = {(key.get("literal") or {}).get("text") for key in keys}
+        names = {key["column_names"][0].lower() for key in keys if key["type"] == "COLUMN_REF"}
+        chosen = {
+            at
+            for at, item in enumerate(items)
+            if str(at + 1) in places or (item["alias"] and item["alias"].lower() in names)
+        }
+    return [items[at] for at in sorted(chosen)], [item for at, item in enumerate(items) if at not in chosen]
 
 
 def together(*parts: Stages) -> Stages:
