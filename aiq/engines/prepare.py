@@ -5,6 +5,7 @@ Knows what a statement says; runs nothing but its constants.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,20 +33,18 @@ from aiq.plan import calls, tree
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
 from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
 from aiq.plan.numbered import PREFIX, TYPE
-from aiq.plan.parts import parts
+from aiq.plan.parts import Span, parts
 from aiq.plan.split import Columns
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 Numbering = Callable[[Statement, CallSite], int]
 
 _TYPICAL_TOKENS = (200, 100)
-_OF_TRANSACTION = re.compile(r"^\s*(begin|start\s+transaction|commit|end|rollback|abort)\b", re.IGNORECASE)
+_OF_TRANSACTION = re.compile(r"(begin|start\s+transaction|commit|end|rollback|abort)\b", re.IGNORECASE)
 _UNTYPED = re.compile(rf"\|\||\b(select|from|over|unnest)\b|{PREFIX}", re.IGNORECASE)
 """In requests of which the type is known to be text, or which must not be written twice."""
-_DEFINITION = re.compile(
-    r"^\s*(prepare\b|create\s+(or\s+replace\s+)?((temp|temporary|persistent)\s+)?(recursive\s+)?(view|macro|function)\b)",
-    re.IGNORECASE,
-)
+_DEFINITION = re.compile(r"(prepare|create|alter)\b", re.IGNORECASE)
+_TO_FILE = re.compile(r"\)\s*TO\s+'((?:[^']|'')+)'", re.IGNORECASE)
 
 
 class Prepared(NamedTuple):
@@ -113,10 +112,22 @@ class _Described:
             return
         if found.kind != "select" or found.query is None or tree.read(text) is None:
             self._run(self._con, "EXPLAIN", text)
+            if found.kind == "copy" and found.query is not None:
+                self._check_folder(text, found.query)
             return
         columns = self._columns(self._con, text)
         if self._beside is self._con or self(text) == columns:
             self._known[text] = columns
+
+    def _check_folder(self, text: str, query: Span) -> None:
+        """Raises DuckDB's error where a COPY writes a file to a folder that is not there."""
+        rest = text[query.end :]
+        file = _TO_FILE.match(rest)
+        path = file.group(1).replace("''", "'") if file is not None else ""
+        if path and "://" not in path and "partition_by" not in rest.lower():
+            folder = os.path.dirname(os.path.expanduser(path))
+            if folder and not os.path.isdir(folder):
+                self._prepared.execute(self._con, f"{text[: query.start]} SELECT 1 {rest}").fetchall()
 
     def __call__(self, query: str) -> Columns | None:
         """The columns of a query; None where DuckDB does not take it."""
@@ -191,14 +202,13 @@ class Preparation:
         named = calls.has_three_part_name(tokens)
         original = text
         text, values = _named_parameters(text, tokens, params)
-        if _OF_TRANSACTION.match(text):  # an aborted one takes no other statement, ours neither
+        begins = text[tokens[0].start :] if tokens else ""  # after comments
+        if _OF_TRANSACTION.match(begins):  # an aborted one takes no other statement, ours neither
             return Read(text, values, variables)
         if named:
             text = self._with_ledger_tables(text)
-        if _DEFINITION.match(
-            text
-        ):  # what is kept for later keeps its text; it runs as a plain function where it is used
-            return Read(text, values, variables)
+        if _DEFINITION.match(begins) and parts(text) is None:
+            return Read(text, values, variables)  # what is kept for later keeps its text; it runs where it is used
         written, inlined = text, frozenset[str]()
         definitions = engine.definitions_used(self.con, text)
         if any(FUNCTION in sql for sql in definitions):
@@ -241,16 +251,15 @@ class Preparation:
         try:
             described.check()
         except duckdb.Error as error:
-            again = prepared
-            if own:  # what is open has been ended by the error otherwise
+            if isinstance(error, duckdb.BinderException) and own:  # it may read a column by the name of a call
                 numbers.clear()
                 again = self._rewrite(read, statement, number, numbers, pure=True, named=True)
-                described = _Described(self.con, again, statement, own=own)
-            if again.text == prepared.text or not described.binds(again.text):
+                described, named = _Described(self.con, again, statement, own=own), True
+            if not named or not described.binds(again.text):
                 raise error_in_users_words(
                     error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)
                 ) from None
-            prepared, named = again, True
+            prepared = again
 
         def cost(site: int) -> float:
             return self._typical_cost(numbers[site])

@@ -146,6 +146,7 @@ STATEMENTS = {
     "merge values": f"MERGE INTO w USING t ON w.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (t.id, {CALL}, 3)",
     "merge source": f"MERGE INTO w USING (SELECT nope, {CALL} AS a FROM t) AS s ON true WHEN MATCHED THEN DELETE",
     "copy as": f"COPY (SELECT id, {CALL} AS a FROM t) TO 'x' (FORMAT nope)",
+    "copy to a folder that is not there": f"COPY (SELECT id, {CALL} AS a FROM t) TO 'not/there/x.csv'",
     "copy option": f"COPY (SELECT id, {CALL} AS a FROM t) TO 'x.csv' (FORMAT csv, nope 1)",
     "copy of": f"COPY (SELECT nope, {CALL} AS a FROM t) TO 'x.csv'",
     "copy partitions": f"COPY (SELECT id, {CALL} AS a FROM t) TO 'x' (FORMAT csv, PARTITION_BY (nope))",

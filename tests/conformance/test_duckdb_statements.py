@@ -59,6 +59,32 @@ def test_a_macro_asks_where_it_is_used(fruit: Engine) -> None:
     assert fruit.requests() == 3
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "-- gists of all texts\nCREATE VIEW v AS SELECT ai_query('chat', body) AS r FROM t",
+        "/* gists */ CREATE OR REPLACE TEMP VIEW v AS SELECT ai_query('chat', body) AS r FROM t",
+        "CREATE MACRO v() AS TABLE SELECT ai_query('chat', body) AS r FROM t",
+    ],
+)
+def test_what_is_defined_behind_a_comment_is_kept_as_it_is_written(fruit: Engine, definition: str) -> None:
+    fruit.sql(definition)
+    assert fruit.requests() == 0
+    source = "v()" if "MACRO" in definition else "v"
+    assert len(fruit.sql(f"SELECT r FROM {source} WHERE r <> ''")) == 3
+    assert fruit.requests() == 3
+    texts = "SELECT sql FROM duckdb_views() UNION ALL SELECT macro_definition FROM duckdb_functions()"
+    kept = fruit.sql(f"SELECT count(*) AS n FROM ({texts}) AS d(sql) WHERE regexp_matches(sql, '__aiq_[0-9a-f]{{12}}')")
+    assert kept == [(0,)]
+
+
+def test_a_default_with_a_call_is_asked_where_it_is_used(fruit: Engine) -> None:
+    fruit.sql("CREATE TABLE d (id INT, r VARCHAR DEFAULT ai_query('chat', 'A default.'))")
+    assert fruit.requests() == 0
+    fruit.sql("INSERT INTO d (id) VALUES (1)")
+    assert fruit.sql("SELECT count(r) AS n FROM d") == [(1,)] and fruit.requests() == 1
+
+
 def test_a_view_that_is_used_beside_a_call(fruit: Engine) -> None:
     fruit.sql("CREATE VIEW v AS SELECT id, ai_query('chat', body) AS r FROM t")
     rows = fruit.sql("SELECT v.r, ai_query('chat', v.r) AS again FROM v WHERE id = 0")
