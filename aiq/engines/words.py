@@ -89,9 +89,19 @@ def _in_text(message: str, written: str) -> str:
     place = _PLACE.search(message)
     if place is None:
         return message
-    shown = place.group(2).splitlines()[0].removeprefix("...").removesuffix("...")
-    lines = [number for number, line in enumerate(written.splitlines(), 1) if shown and shown in line]
-    said = f"\n\nLINE {lines[0]}: {place.group(2)}" if lines else ""
+    shown, mark = place.group(2).splitlines()
+    lines = list(enumerate(written.splitlines(), 1))
+    bare = shown.removeprefix("...").removesuffix("...")
+    found = [(number, place.group(2)) for number, line in lines if bare and bare in line]
+    if not found:  # a call stands before the place: what follows it is as it was written
+        rest = shown[mark.index("^") - len(f"LINE {place.group(1)}: ") :]
+        carets = mark.strip()
+        ends = [(number, line) for number, line in lines if rest and line.endswith(rest)]
+        found = [
+            (number, f"{line}\n{' ' * (len(f'LINE {number}: ') + len(line) - len(rest))}{carets}")
+            for number, line in ends
+        ]
+    said = f"\n\nLINE {found[0][0]}: {found[0][1]}" if found else ""
     return message[: place.start()] + said + message[place.end() :]
 
 
