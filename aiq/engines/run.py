@@ -162,9 +162,8 @@ class Runner:
     def _source(self, plan: Lifted, table: str, prepared: Prepared) -> str:
         """The rows of a temporary table as the query that they were made by gave them."""
         columns = self._results.columns(table)
-        if plan.names is None or len(plan.names) != len(columns):
-            return f"SELECT * FROM temp.{table}"
-        names = [in_users_words(name, prepared.calls) for name in plan.names]
+        known = plan.names if plan.names is not None and len(plan.names) == len(columns) else columns
+        names = [in_users_words(name, prepared.calls) for name in known]
         items = [
             f"NULL AS {quoted(name)}" if at in plan.nulls else f"#{at + 1} AS {quoted(name)}"
             for at, name in enumerate(names)
