@@ -155,7 +155,7 @@ def _outermost(split: Iterable[_Word]) -> Iterator[_Word]:
 
 
 def _is_query(text: str, span: Span) -> bool:
-    return tree.read(span.of(text)) is not None
+    return tree.read(span.of(text)) is not None or tree.kind_of(span.of(text)) == "MULTI"  # a PIVOT without IN
 
 
 def _name(text: str, found: Sequence[_Word], at: int) -> tuple[tuple[str, ...], int]:

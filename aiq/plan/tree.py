@@ -77,8 +77,11 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
 
 
 def kind_of(text: str) -> str:
-    """What DuckDB calls a statement of this kind: SELECT, INSERT, ..."""
-    found = _reader().extract_statements(text)
+    """What DuckDB calls a statement of this kind: SELECT, INSERT, MULTI, ...; '' where it is none."""
+    try:
+        found = _reader().extract_statements(text)
+    except duckdb.Error:
+        return ""
     return found[0].type.name if found else ""
 
 
