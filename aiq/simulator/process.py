@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -128,4 +129,5 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            pipe.close()
+            with suppress(BrokenPipeError):  # it has ended without reading what it was sent
+                pipe.close()
