@@ -49,8 +49,9 @@ class SimulatorProcess:
         )
         assert child.stdin is not None and child.stdout is not None
         try:
-            child.stdin.write(json.dumps(profile.to_dict()).encode() + b"\n")
-            child.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended: what it said, and how, tells more
+                child.stdin.write(json.dumps(profile.to_dict()).encode() + b"\n")
+                child.stdin.flush()
             said = json.loads(_first_line(child))
         except (OSError, ValueError) as error:
             said = {"error": str(error)}
