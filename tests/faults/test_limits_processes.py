@@ -321,7 +321,12 @@ def test_a_redis_that_goes_away_is_waited_for_and_forgets_nothing(
 ) -> None:
     group = workers(redis.url)
     group.start(4, 1000, grants=FOR_EVER)
-    group.until(lambda notes: len(noted(notes, "granted")) >= 500)
+
+    def used_by_all(notes: list[Note]) -> bool:
+        granted = noted(notes, "granted")
+        return len(granted) >= 500 and {note.process for note in granted} == {0, 1, 2, 3}
+
+    group.until(used_by_all)  # one that never used this Redis would not know that it lost something
     redis.stop()
     group.until(lambda notes: {note.process for note in noted(notes, "away")} == {0, 1, 2, 3})
     redis.start()
