@@ -23,8 +23,7 @@ class StoreUnavailable(Exception):
 class Want(NamedTuple):
     """What a process asks of one limit: `need`, and up to `surplus` more. Times in microseconds.
 
-    It counts from now until `period_us` after the end of its lease, `lease_us` from now; a store that answers in the
-    instant it counts may take the need alone to be used now.
+    What is given counts from now until `period_us` after the end of its lease.
     """
 
     name: str
@@ -32,8 +31,14 @@ class Want(NamedTuple):
     period_us: int
     grain_us: int
     lease_us: int
+    need_us: int
+    """`lease_us` where only the need is given. It is used at once, and the shorter this is, the less is lost."""
     need: int
     surplus: int
+
+    def ends_us(self, amount: int) -> int:
+        """How long a lease on this amount lasts."""
+        return self.lease_us if amount > self.need else self.need_us
 
 
 class Change(NamedTuple):

@@ -52,7 +52,7 @@ class FileStore:
         self._lock = threading.Lock()
 
     async def exchange(self, changes: Sequence[Change], clauses: Sequence[Sequence[Want]]) -> Leased:
-        """As `LimitStore.exchange`. What is needed counts from this instant, in which it is also used."""
+        """As `LimitStore.exchange`."""
         with self._lock:
             try:
                 return self._exchange(changes, clauses)
@@ -210,8 +210,7 @@ class _Rows:
         """A charge that another may have been waiting for as well. Row and amount."""
         surplus = max(0, min(want.surplus, want.limit - self._used[want.name] - want.need))
         amount = want.need + surplus
-        # Without a surplus it is used in this instant.
-        expires_us = self._now_us + want.period_us + (want.lease_us if surplus or not want.period_us else 0)
+        expires_us = self._now_us + want.period_us + want.ends_us(amount)
         if want.grain_us:
             last = self._db.execute(
                 "SELECT id, first_us FROM charge WHERE name = ? ORDER BY expires_us DESC LIMIT 1", (want.name,)

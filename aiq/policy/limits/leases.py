@@ -21,6 +21,8 @@ from aiq.policy.limits.window import IN_FLIGHT_POLL_US, NEVER, Window, grain_us
 MAX_LEASE_US = 1_000_000
 LEASES_IN_A_PERIOD = 32
 """A lease ends after this part of the period: at the most, so much of a limit is lost."""
+NEED_US = 2_000
+"""A lease on no more than is needed at once ends after this; where the store took longer, after twice its last time."""
 LEASES_OF_A_LIMIT = 64
 """A lease takes no more than this part of a limit beyond what is needed at once, so that no process sits on it."""
 HOLD_US = 60_000_000
@@ -36,12 +38,25 @@ FLUSH_S = 0.05
 class Lease:
     """The part of one limit that this process holds. `limit` is the whole limit's."""
 
-    __slots__ = ("_book", "_left", "_row", "_size", "lease_us", "limit", "name", "period_us", "recent", "until_us")
+    __slots__ = (
+        "_book",
+        "_left",
+        "_need_us",
+        "_row",
+        "_size",
+        "lease_us",
+        "limit",
+        "name",
+        "period_us",
+        "recent",
+        "until_us",
+    )
 
     def __init__(self, book: LeasedBook, scope: Scope) -> None:
         self._book, self.name, self.limit = book, scope.name, scope.amount
         self.period_us = 0 if scope.unit == CONCURRENCY else round(scope.limit.period_s * 1e6)
         self.lease_us = min(MAX_LEASE_US, self.period_us // LEASES_IN_A_PERIOD) or HOLD_US
+        self._need_us = min(self.lease_us, NEED_US) if self.period_us else HOLD_US
         self._left = self._row = self.until_us = 0
         self._size = 0  # what the next one asks for beyond the need: doubled when used up, halved when not
         self.recent = Window(NEVER, max(1, self.period_us))
@@ -84,12 +99,14 @@ class Lease:
         self.give_up()
         more = self._size if surplus else 0
         grain = grain_us(self.limit, self.period_us)
-        return Want(self.name, self.limit, self.period_us, grain, self.lease_us, need, more)
+        return Want(self.name, self.limit, self.period_us, grain, self.lease_us, self._need_us, need, more)
 
-    def take(self, row: int, amount: int, need: int, asked_us: int) -> None:
-        """What the store gave."""
-        self._row, self._left, self.until_us = row, amount, asked_us + self.lease_us
-        self._size = min(max(need, 2 * self._size), self.limit // LEASES_OF_A_LIMIT)
+    def take(self, row: int, amount: int, want: Want, asked_us: int, now_us: int) -> None:
+        """What the store gave. What it gave to another request in the meantime and is not used goes back."""
+        self.give_up()
+        self._row, self._left, self.until_us = row, amount, asked_us + want.ends_us(amount)
+        self._need_us = min(self.lease_us, max(NEED_US, 2 * (now_us - asked_us)))
+        self._size = min(max(want.need, 2 * self._size), self.limit // LEASES_OF_A_LIMIT)
         self.recent.charge(asked_us, amount)
 
 
@@ -124,7 +141,7 @@ class Places(Lease):
     def forget(self) -> None:
         self._free.clear()
 
-    def take(self, row: int, amount: int, need: int, asked_us: int) -> None:
+    def take(self, row: int, amount: int, want: Want, asked_us: int, now_us: int) -> None:
         self._free.append(row)
 
 
@@ -225,10 +242,10 @@ class LeasedBook:
             raise
         forgotten = self._epoch is not None and answer.epoch != self._epoch
         self._epoch = answer.epoch
-        needs = [want.need for clause in clauses for want in clause]
         if answer.leases is not None:
-            for lease, (row, amount), need in zip(leases, answer.leases, needs, strict=True):
-                lease.take(row, amount, need, asked_us)
+            now_us, wants = self._now_us(), [want for clause in clauses for want in clause]
+            for lease, (row, amount), want in zip(leases, answer.leases, wants, strict=True):
+                lease.take(row, amount, want, asked_us, now_us)
                 if not lease.period_us:
                     self._in_flight.add((lease.name, row))
         if leases:

@@ -95,12 +95,12 @@ local wait, blocked = 0, 0
 for number, clause in ipairs(input.clauses) do
   local fits, own = false, nil
   for _, want in ipairs(clause) do
-    local w, limit, need = want[1], want[2], want[6]
+    local w, limit, need = want[1], want[2], want[7]
     if used[w] + need <= limit then fits = true end
   end
   if not fits then
     for _, want in ipairs(clause) do
-      local this = wait_for(want[1], used[want[1]] + want[6] - want[2])
+      local this = wait_for(want[1], used[want[1]] + want[7] - want[2])
       if this < 0 then this = 4611686018427387904 end
       if not own or this < own then own = this end
     end
@@ -111,9 +111,9 @@ local leases = {}
 if wait == 0 then
   for _, clause in ipairs(input.clauses) do
     for _, want in ipairs(clause) do
-      local w, limit, period, grain, lease, need, surplus = unpack(want)
+      local w, limit, period, grain, lease, need_lease, need, surplus = unpack(want)
       local amount = need + math.max(0, math.min(surplus, limit - used[w] - need))
-      local expires = now + period + lease
+      local expires = now + period + (amount > need and lease or need_lease)
       local last = redis.call('HMGET', amounts_of(w), 'last', 'first')
       local id = nil
       if grain > 0 and last[1] and now - tonumber(last[2]) < grain
@@ -163,7 +163,7 @@ class RedisStore:
         self._script: Any = None
 
     async def exchange(self, changes: Sequence[Change], clauses: Sequence[Sequence[Want]]) -> Leased:
-        """As `LimitStore.exchange`. Everything counts until a lease's time longer, because an answer takes time."""
+        """As `LimitStore.exchange`."""
         numbers: dict[str, int] = {}
         for name in [change.name for change in changes] + [want.name for clause in clauses for want in clause]:
             numbers.setdefault(name, len(numbers) + 1)

@@ -173,7 +173,6 @@ class WaitingRoom:
                 if not len(self._queue):
                     return
                 if wait_us <= 0:
-                    await asyncio.sleep(0)
                     continue
                 while self._deadlines and self._deadlines[0][2].done.done():
                     heapq.heappop(self._deadlines)
@@ -199,8 +198,12 @@ class WaitingRoom:
         now_us = self._now_us()
         while self._deadlines and self._deadlines[0][0] <= now_us:
             self._fail(heapq.heappop(self._deadlines)[2])
+        blocked = self._serve(now_us)
+        # Those who were served go on now and not after the store was asked, whose answer is to be used at once.
+        await asyncio.sleep(0)
+        now_us = self._now_us()
         wait_us, asked = NEVER, 0
-        for turn, lacking in self._serve(now_us):
+        for turn, lacking in blocked:
             if turn.done.done():
                 continue
             if turn.retry_us > now_us:

@@ -23,7 +23,7 @@ from aiq.config.endpoint import Endpoint, RateLimit
 from aiq.errors import PolicyError
 from aiq.policy.limits import Grant, RateLimiter
 from aiq.policy.limits.file_store import FileStore
-from aiq.policy.limits.leases import LeasedBook
+from aiq.policy.limits.leases import NEED_US, LeasedBook
 from aiq.request import Caller, Request, Usage
 
 T = TypeVar("T")
@@ -81,6 +81,8 @@ class LimiterMachine(RuleBasedStateMachine):
     """Memory. Subclassed for the file."""
 
     grants: Bundle[Any] = Bundle("grants")
+    lease_s = Fraction(0)
+    """What is granted counts so much longer than a period."""
 
     def book(self) -> Any:
         return None
@@ -135,7 +137,7 @@ class LimiterMachine(RuleBasedStateMachine):
             self.check_retry(needed, retry_s)
             return None
         numbers = [
-            (self.model.add(place, self.now, amount), amount, unit)
+            (self.model.add(place, self.now + self.lease_s, amount), amount, unit)
             for places, amount, unit in needed
             for place, _, _ in places
         ]
@@ -196,6 +198,8 @@ class LimiterMachine(RuleBasedStateMachine):
 
 class FileLimiterMachine(LimiterMachine):
     """The same in a file, whose machine may be started anew and whose wall clock may be set."""
+
+    lease_s = Fraction(NEED_US, 10**6)
 
     def book(self) -> Any:
         self.home = Path(tempfile.mkdtemp())

@@ -17,7 +17,7 @@ from aiq.errors import PolicyError
 from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.limits.book import Change, Leased, LimitStore, MemoryBook, StoreUnavailable, Want
 from aiq.policy.limits.file_store import FILE, FileStore
-from aiq.policy.limits.leases import HOLD_US, LeasedBook
+from aiq.policy.limits.leases import HOLD_US, NEED_US, Lease, LeasedBook
 from aiq.policy.limits.window import NEVER
 
 MINUTE_US = 60_000_000
@@ -30,7 +30,7 @@ def limiter(make: Any, time: Any, store: LimitStore, *limits: RateLimit) -> Rate
 
 
 def want(limit: int, need: int = 1, surplus: int = 0) -> list[list[Want]]:
-    return [[Want("w", limit, MINUTE_US, 0, 1_000_000, need, surplus)]]
+    return [[Want("w", limit, MINUTE_US, 0, 1_000_000, 0, need, surplus)]]
 
 
 def exchange(store: LimitStore, changes: Any = (), clauses: Any = ()) -> Leased:
@@ -40,29 +40,42 @@ def exchange(store: LimitStore, changes: Any = (), clauses: Any = ()) -> Leased:
 @given(
     amount=st.sampled_from([5, 64, 300, 2000]),
     arrivals=st.lists(st.tuples(st.floats(0, 3), st.integers(0, 2), st.integers(1, 60)), min_size=5, max_size=40),
+    held_up_s=st.lists(st.sampled_from([0, 0, 0.001, 0.005, 0.03, 0.06, 0.07, 0.3]), max_size=40),
 )
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 def test_processes_with_leases_never_exceed_the_limit_in_any_period(
-    make: Any, tmp_path_factory: pytest.TempPathFactory, amount: int, arrivals: list[tuple[float, int, int]]
+    make: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    amount: int,
+    arrivals: list[tuple[float, int, int]],
+    held_up_s: list[float],
 ) -> None:
     time = make.time()
     store = FileStore(tmp_path_factory.mktemp("home"), clock=time.clock)
-    limits = [limiter(make, time, store, RateLimit(amount, period_s=2)) for _ in range(3)]
+    limits = [
+        limiter(make, time, HeldUp(store, time, *held_up_s[n::3]), RateLimit(amount, period_s=2)) for n in range(3)
+    ]
     log: list[float] = []
+    charge = Lease.charge
+
+    def noted_charge(lease: Lease, now_us: int, taken: int) -> int:
+        log.append(now_us / 1e6)
+        return charge(lease, now_us, taken)
 
     async def burst(at: float, which: int, count: int) -> None:
         await time.sleep(at)
         for _ in range(count):
             await limits[which].acquire(make.request(f"user{count % 3}"))
-            log.append(time.now)
             await time.sleep(0.001)
 
     async def work() -> None:
         await asyncio.gather(*(burst(*arrival) for arrival in arrivals))
 
-    time.run(work())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lease, "charge", noted_charge)
+        time.run(work())
     asyncio.run(store.close())
     assert len(log) == sum(count for _, _, count in arrivals)
     for start in log:
@@ -114,7 +127,7 @@ def test_many_users_at_their_limits_hold_up_nobody(make: Any, tmp_path: Path) ->
         return sorted(grant.waited_s for grant in waits)
 
     waited = time.run(work())
-    assert (waited[:60], waited[60:]) == ([0.0] * 60, [60.0] * 60)
+    assert (waited[:60], waited[60:]) == ([0.0] * 60, [60 + NEED_US / 1e6] * 60)
 
 
 def test_closing_gives_leases_back(make: Any, tmp_path: Path) -> None:
@@ -224,7 +237,7 @@ def test_a_new_process_clears_away_what_has_expired(make: Any, tmp_path: Path) -
 def test_all_clauses_or_none(make: Any, tmp_path: Path) -> None:
     time = make.time()
     store = FileStore(tmp_path, clock=time.clock)
-    (narrow,), (wide,) = want(1), [[Want("wide", 10, MINUTE_US, 0, 1_000_000, 1, 0)]]
+    (narrow,), (wide,) = want(1), [[Want("wide", 10, MINUTE_US, 0, 1_000_000, 0, 1, 0)]]
     exchange(store, clauses=[narrow, wide])
     assert exchange(store, clauses=[wide, narrow]) == (None, MINUTE_US, 1, exchange(store).epoch)
     assert exchange(store, clauses=[[wide[0]._replace(need=9)]]).leases is not None
@@ -289,6 +302,100 @@ def test_a_file_that_is_deleted_is_told_what_was_used(make: Any, tmp_path: Path)
         return [(await limits.acquire(make.request())).waited_s]
 
     assert time.run(work())[0] >= 60
+
+
+class HeldUp:
+    """A store whose process is held up between its answer and the use of it, so many seconds each time."""
+
+    forgets = False
+
+    def __init__(self, store: LimitStore, time: Any, *seconds: float) -> None:
+        self.store, self.time, self.seconds, self.asked = store, time, list(seconds), 0
+
+    async def exchange(self, changes: Any, clauses: Any) -> Leased:
+        answer = await self.store.exchange(changes, clauses)
+        if clauses:
+            self.asked += 1
+            self.time.now += self.seconds.pop(0) if self.seconds else 0
+        return answer
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+@pytest.mark.parametrize("held_up_s", [0.0005, 0.004, 0.05, 0.9, 1.1, 70])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_process_that_is_held_up_does_not_use_what_counts_no_more(
+    make: Any, tmp_path: Path, held_up_s: float, at_once: bool
+) -> None:
+    time = make.time()
+    slow = limiter(make, time, HeldUp(FileStore(tmp_path, clock=time.clock), time, held_up_s), RateLimit(1))
+    other = limiter(make, time, FileStore(tmp_path, clock=time.clock), RateLimit(1))
+
+    async def work() -> tuple[float, float]:
+        await slow.acquire(make.request(interactive=at_once))
+        used = time.now
+        await other.acquire(make.request())
+        return used, time.now
+
+    used, next_used = time.run(work())
+    assert used >= 1000 + held_up_s
+    assert 60 <= next_used - used <= 60 + 1.05
+
+
+def test_a_store_that_takes_its_time_is_given_it(make: Any, tmp_path: Path) -> None:
+    time = make.time()
+    store = HeldUp(FileStore(tmp_path, clock=time.clock), time, *[0.3] * 20)
+    limits = limiter(make, time, store, RateLimit(5))
+
+    async def work() -> None:
+        for _ in range(5):
+            await limits.acquire(make.request())
+
+    time.run(work())
+    assert store.asked == 6  # the first answer came too late
+
+
+def test_those_who_were_granted_go_on_before_the_store_is_asked_for_others(make: Any, tmp_path: Path) -> None:
+    time = make.time()
+    store = HeldUp(FileStore(tmp_path, clock=time.clock), time, *[0.001] * 20)
+    limits = limiter(make, time, store, RateLimit(5))
+
+    async def work() -> list[int]:
+        asked = []
+
+        async def ask() -> None:
+            await limits.acquire(make.request())
+            asked.append(store.asked)
+
+        await asyncio.gather(*(ask() for _ in range(3)))
+        return asked
+
+    assert time.run(work()) == [1, 2, 3]
+
+
+def test_what_is_leased_for_two_requests_at_once_is_used_or_goes_back(make: Any, tmp_path: Path) -> None:
+    class Slow(FileStore):
+        async def exchange(self, changes: Any, clauses: Any) -> Leased:
+            answer = await super().exchange(changes, clauses)
+            await asyncio.sleep(0)
+            return answer
+
+    time = make.time()
+    store = Slow(tmp_path, clock=time.clock)
+    book = LeasedBook(store, time.clock, time.sleep)
+    limits = RateLimiter(make.endpoint(limits=[RateLimit(6400)]), time.clock, time.sleep, book=book)
+
+    async def work() -> None:
+        for _ in range(10):
+            await asyncio.gather(*(limits.acquire(make.request(f"user{n}", interactive=True)) for n in range(8)))
+            await time.sleep(1)
+        await book.close()
+
+    time.run(work())
+    with sqlite3.connect(tmp_path / FILE) as db:
+        assert db.execute("SELECT amount FROM used").fetchall() == [(80,)]
+    db.close()
 
 
 class Away:
