@@ -126,6 +126,7 @@ def _name(item: Node) -> str:
 
 
 _TRUE = expression("TRUE")
+_ANY_WINDOW = expression("row_number() OVER () > 0")
 
 
 class _Relaxed:
@@ -141,6 +142,8 @@ class _Relaxed:
             for clause in ("where_clause", "having", "qualify"):
                 if select[clause] is not None and self._decided(select[clause]):
                     select[clause] = self._passing(select[clause])
+                    if clause == "qualify":  # DuckDB takes none without a window
+                        select[clause] = conjunction([select[clause], _ANY_WINDOW])
             for join in joins_of(select["from_table"]):
                 if self._decided(join["condition"]):
                     join["condition"] = self._passing(join["condition"])
@@ -166,7 +169,7 @@ class _Relaxed:
     def _seen(self, node: Node) -> Node:
         """A condition that is always true, for which all calls of an expression are evaluated that may be."""
         kind = node["type"]
-        if not has_call(node) or kind == "SUBQUERY" or node.get("class") == "WINDOW" or is_aggregate(node):
+        if not has_call(node) or kind == "SUBQUERY" or is_aggregate(node):
             return _TRUE  # calls in there have been evaluated before this condition
         if is_call(node):
             return is_null(self._call(node))

@@ -29,20 +29,15 @@ def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
 def picked_inside(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
     """The query with the calls of subqueries that pick rows evaluated for the rows that they pick."""
     query = query.copy()
-    for place in list(places({"query": query.node}, into_queries=True)):
+    for place in reversed(list(places({"query": query.node}, into_queries=True))):  # the inner ones first
         node = place.node
-        if (
-            not place.above
-            or node["type"] != "SELECT_NODE"
-            or not has_call(node["select_list"])
-            or not node["modifiers"]
-        ):
+        if not place.above or not picks_rows(node) or not node["modifiers"] or not has_call(node["select_list"]):
             continue
         around = [above.node for above in place.above if "cte_map" in above.node]
         alone = query.with_node(node)
         for outer in reversed(around):
             alone = inner_query(query.with_node(outer), alone.node)
-        text = alone.text() if picks_rows(node) else None
+        text = alone.text()
         columns = None if text is None else describe(text)
         made = None if columns is None else split(alone, columns, describe, volatile)
         if made is not None:
@@ -115,9 +110,9 @@ def _put_in_place(select: Node) -> None:
 
 
 def _drop_unread(select: Node) -> None:
-    """Leaves out CTEs with calls that nothing reads any more."""
+    """Leaves out CTEs that nothing reads any more: their calls would be a stage."""
     entries = select["cte_map"]["map"]
-    for entry in [entry for entry in entries if has_call(entry)]:
+    for entry in reversed(list(entries)):  # those that read others first
         if not any(_reads(node, entry["key"]) for node in nodes(select)):
             entries.remove(entry)
 

@@ -146,9 +146,23 @@ def test_depth_is_counted_in_levels() -> None:
 
 
 def test_trees_are_the_same_wherever_their_nodes_stand() -> None:
-    one, other = tree.read("SELECT a,b FROM t"), tree.read("  SELECT  a , b\nFROM t")
-    assert one is not None and other is not None and one.node != other.node
-    assert same(one.node, other.node)
+    text = "  SELECT  a , b\nFROM t"
+    one, other, placed = tree.read("SELECT a,b FROM t"), tree.read(text), tree.read(text, with_places=True)
+    assert one is not None and other is not None and placed is not None
+    assert one.node == other.node
+    assert one.node != placed.node and same(one.node, placed.node)
+
+
+def test_the_places_of_nodes_are_kept_where_they_are_wanted() -> None:
+    found = tree.read("SELECT größe, b FROM t", with_places=True)
+    assert found is not None
+    assert [item["query_location"] for item in found.node["select_list"]] == [7, 16]  # bytes, not characters
+
+
+def test_a_text_that_looks_like_a_place_stays_as_it_is() -> None:
+    text = """SELECT '{"query_location":7,"a":1}' AS "query_location"":7," """
+    found = tree.read(text)
+    assert found is not None and found.text() == text.strip()
 
 
 @pytest.mark.parametrize(
