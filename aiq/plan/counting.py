@@ -25,11 +25,13 @@ from aiq.plan.tree import (
     is_aggregate,
     is_null,
     name_of,
+    name_of_item,
     negated,
     nodes,
     operator,
     places,
     unaliased,
+    whole_number,
     with_children,
 )
 
@@ -96,7 +98,7 @@ class _Answers:
         items = [item for select in selects(root) for item in select["select_list"]]
         more = True
         while more:
-            made = {_name(item) for item in items if self.decide(item)} - {""}
+            made = {name_of_item(item) for item in items if self.decide(item)} - {""}
             more = not made <= self._names
             self._names |= made
 
@@ -114,15 +116,10 @@ class _Answers:
         """Whether rows are grouped by answers; a number or ALL in GROUP BY counts as such."""
         for select in selects(root):
             keys = select["group_expressions"]
-            by_number = any((key.get("literal") or {}).get("kind") == "INTEGER" for key in keys)
+            by_number = any(whole_number(key) is not None for key in keys)
             if select["aggregate_handling"] != "STANDARD_HANDLING" or by_number or self.decide(keys):
                 return True
         return False
-
-
-def _name(item: Node) -> str:
-    named = item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")
-    return str(named).lower()
 
 
 _TRUE = expression("TRUE")

@@ -14,6 +14,7 @@ from aiq.plan.tree import (
     Node,
     Place,
     aliased,
+    ascending,
     column,
     expression,
     is_aggregate,
@@ -59,16 +60,9 @@ def over_distinct(text: str) -> str | None:
     if numbered is not None:
         made["select_list"] = [aliased(numbered, _ROW), *made["select_list"]]
         outer = select([expression(f"* EXCLUDE ({_ROW})")], subquery_table(made, "__aiq_numbered"))
-        outer["modifiers"] = [_by_row()]
+        outer["modifiers"] = [ascending(column(_ROW))]
         made = outer
     return query.with_node(made).text()
-
-
-def _by_row() -> Node:
-    query = tree.read(f"SELECT 1 ORDER BY {_ROW} ASC")
-    assert query is not None
-    found: Node = query.node["modifiers"][0]
-    return found
 
 
 def _taken_apart(call: Node) -> Node:
@@ -143,9 +137,9 @@ def _is_filter(condition: Node, around: Node | None) -> bool:
 def _computes_always(query: Node, below: Node, call: Node) -> bool:
     if modifier(query, "DISTINCT") is not None:
         return False
-    if modifier(query, "LIMIT") is not None:
-        if modifier(query, "ORDER") is None or not _before_groups(call, below, query):
-            return False
+    limited, sorted_ = modifier(query, "LIMIT") is not None, modifier(query, "ORDER") is not None
+    if limited and not (sorted_ and _before_groups(call, below, query)):
+        return False
     in_list = any(item is below for item in query["select_list"])
     return not in_list or bool(below["alias"])  # its name would be that of the subquery
 
@@ -203,9 +197,8 @@ def _depends_on_order(query: Node) -> bool:
             return True
         if is_aggregate(node) and name_of(node) not in _OF_ANY_ORDER:
             return True
-        if node.get("class") == "FUNCTION" and may_aggregate(node) and not is_aggregate(node):
-            if not any(is_aggregate(inner) for inner in nodes(node)):
-                return True  # a macro, perhaps
+        if node.get("class") == "FUNCTION" and may_aggregate(node) and not any(map(is_aggregate, nodes(node))):
+            return True  # a macro, perhaps
     return False
 
 

@@ -128,8 +128,13 @@ def _value(condition: Node, cost: Cost) -> Node:
 
 def _of_where(select: Node, join: Node) -> list[Node]:
     """The cheap conditions of WHERE that hold for every row of an inner join, where it is the only one."""
-    where = select["where_clause"]
-    if where is None or len(joins_of(select["from_table"])) > 1 or not _is_inner(join):
+    alone = len(joins_of(select["from_table"])) == 1
+    return cheap_conditions(select["where_clause"]) if alone and _is_inner(join) else []
+
+
+def cheap_conditions(where: Node | None) -> list[Node]:
+    """The conditions of a WHERE that have no call and are cheap enough to be evaluated twice."""
+    if where is None:
         return []
     parts = where["children"] if where["type"] == "CONJUNCTION_AND" else [where]
     return [part for part in parts if not has_call(part) and not _is_involved(part)]
