@@ -6,8 +6,6 @@ Such a query may evaluate a call for rows that the original would not, so it is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiq.plan import tree
 from aiq.plan.numbered import has_call, is_call, may_aggregate, requests_of, with_requests
 from aiq.plan.tree import (
@@ -73,11 +71,11 @@ def _taken_apart(call: Node) -> Node:
     inner: Node = made["subquery"]["node"]
     inner["select_list"] = [unaliased(with_requests(call, [column(name) for name in names]))]
     inner["from_table"]["subquery"]["node"]["select_list"] = items
-    inner["where_clause"] = _told_apart(requests)
+    inner["where_clause"] = _guard_of_types(requests)
     return made
 
 
-def _told_apart(requests: list[Node]) -> Node | None:
+def _guard_of_types(requests: list[Node]) -> Node | None:
     """A condition that is an error where DuckDB takes values for the same that do not look the same: 0.0 and -0.0.
 
     It takes the columns of requests apart, not what is made of them. Types are known while it plans: no row pays.
@@ -104,7 +102,7 @@ def _always_evaluated(place: Place) -> bool:
         kind = node["type"]
         if is_call(node) or kind in _CONDITIONAL or node.get("class") == "WINDOW" or not _comes_first(node, below):
             return False
-        if _stands_in(node.get("filter"), below):
+        if node.get("filter") is below:
             return False
         if kind == "SUBQUERY" and "class" in node and (node["subquery_type"] != "ANY" or node["child"] is below):
             return False
@@ -120,10 +118,6 @@ def _comes_first(condition: Node, part: Node) -> bool:
     if condition["type"] == "CASE_EXPR":
         return condition["case_checks"][0]["when_expr"] is part
     return name_of(condition) != "if" or condition["arguments"][0]["expression"] is part
-
-
-def _stands_in(part: Any, node: Node) -> bool:
-    return part is not None and part is node
 
 
 def _is_filter(condition: Node, around: Node | None) -> bool:

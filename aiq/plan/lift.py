@@ -28,6 +28,7 @@ _NUMBERED = re.compile(rf"{PREFIX}[0-9a-f]{{12}}\((\d+),", re.IGNORECASE)
 _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
 _CLOCK_WORDS = {"current_time", "current_timestamp", "localtime", "localtimestamp"}
 _CLOCK = re.compile(rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|({'|'.join(sorted(_CLOCK_WORDS))})\b)", re.IGNORECASE)
+_SUBQUERY = re.compile(r"\(\s*(select|from|with)\b", re.IGNORECASE)
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
 _OF_UNSTABLE = "its requests are made of {}, which may give another value each time it is evaluated"
 _EXACT_TYPES = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|DECIMAL|BOOLEAN|BIGNUM)", re.IGNORECASE)
@@ -302,9 +303,7 @@ def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted:
             printed = tree.expression_text(filter_condition(condition, how.cost, []))
             edits += [(found.where.start, found.where.end, printed)] if printed is not None else []
         return plain._replace(query=calls.replace(text, edits), changed=bool(edits))
-    order = stages(query.node)
-    rest = _numbers(text).difference(*order)  # those of RETURNING
-    plain = plain._replace(stages=[*order, rest] if rest else order)
+    plain = plain._replace(stages=_with_all(stages(query.node), text))
     if not how.rules or found.where is None:
         return plain
     ruled = query.copy()
@@ -345,9 +344,13 @@ def _of_merge(text: str, found: Parts) -> Stages:
     for span in [found.where, *(part for when in found.whens for part in (when.condition, *when.values) if part)]:
         one = tree.read(f"SELECT ({span.of(text)})")
         in_order.append(stages(one.node) if one is not None else [_numbers(span.of(text))])
-    found_stages = [stage for stage in one_after_the_other(*in_order) if stage]
-    rest = _numbers(text) - set().union(*found_stages)
-    return [*found_stages, rest] if rest else found_stages
+    return _with_all([stage for stage in one_after_the_other(*in_order) if stage], text)
+
+
+def _with_all(found: Stages, text: str) -> Stages:
+    """Stages with one more for the calls of a statement that are in none of them: those of its RETURNING."""
+    rest = _numbers(text).difference(*found)
+    return [*found, rest] if rest else found
 
 
 def _asks_with_the_time(text: str, found: Parts) -> bool:
@@ -355,10 +358,9 @@ def _asks_with_the_time(text: str, found: Parts) -> bool:
     for call in calls.find_calls(text, calls.tokenize(text), lambda name: name.lower().startswith(PREFIX)):
         if tells_the_time(call.text):
             return True
-    read = " ".join(span.of(text) for span in (found.source,) if span is not None)
-    return tells_the_time(read) or (
-        tells_the_time(text) and re.search(r"\(\s*(select|from|with)\b", text, re.I) is not None
-    )
+    if found.source is not None and tells_the_time(found.source.of(text)):
+        return True
+    return tells_the_time(text) and _SUBQUERY.search(text) is not None
 
 
 def _waves(select: Node) -> tuple[int | None, int]:

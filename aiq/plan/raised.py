@@ -95,19 +95,12 @@ def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[s
 
 def _put_in_place(select: Node) -> None:
     """CTEs that have calls and are read once become derived tables where they are read."""
-    asking: set[str] = set()
-    for entry in list(select["cte_map"]["map"]):
-        name, cte = entry["key"], entry["value"]
-        query = cte["query_node"]
-        if has_call(query) or any(_reads(node, other) for node in nodes(query) for other in asking):
-            asking.add(name)
-    for entry in reversed([entry for entry in select["cte_map"]["map"] if entry["key"] in asking]):
+    for entry in reversed(_asking(select)):
         name, cte = entry["key"], entry["value"]
         query = cte["query_node"]
         if query["type"] != "SELECT_NODE" or cte["key_targets"]:
             continue
-        later = {other["key"].lower() for other in _behind(select["cte_map"]["map"], entry)}
-        if any(_reads(node, other) for node in nodes(query) for other in later):
+        if any(_reads(node, other["key"]) for node in nodes(query) for other in _behind(select, entry)):
             continue  # where it is read, that name would be the later CTE's
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
         direct = [place for place in _leaves(select) if _reads(place.node, name)]
@@ -120,14 +113,23 @@ def _put_in_place(select: Node) -> None:
 
 
 def _drop_unread(select: Node) -> None:
-    """Leaves out CTEs that nothing reads any more: their calls would be a stage."""
-    entries = select["cte_map"]["map"]
-    for entry in reversed(list(entries)):  # those that read others first
+    """Leaves out CTEs with calls that nothing reads any more, which would be stages of the query."""
+    for entry in reversed(_asking(select)):  # those that read others first
         if not any(_reads(node, entry["key"]) for node in nodes(select)):
-            entries.remove(entry)
+            select["cte_map"]["map"].remove(entry)
 
 
-def _behind(entries: list[Node], entry: Node) -> list[Node]:
+def _asking(select: Node) -> list[Node]:
+    """The CTEs that have calls, or read one that has."""
+    found: list[Node] = []
+    for entry in select["cte_map"]["map"]:
+        if has_call(entry) or any(_reads(node, other["key"]) for node in nodes(entry) for other in found):
+            found.append(entry)
+    return found
+
+
+def _behind(select: Node, entry: Node) -> list[Node]:
+    entries: list[Node] = select["cte_map"]["map"]
     return entries[next(at for at, other in enumerate(entries) if other is entry) + 1 :]
 
 

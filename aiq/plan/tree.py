@@ -66,8 +66,8 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
     `with_places` keeps `query_location`, where in the text, in bytes, a node stands.
     """
     try:
-        told: str = _reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
-        found = orjson.loads(told if with_places else _PLACES.sub("", told))
+        printed: str = _reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
+        found = orjson.loads(printed if with_places else _PLACES.sub("", printed))
     except (duckdb.Error, orjson.JSONDecodeError):
         return None
     if found["error"] or len(found["statements"]) != 1 or not _within_depth(found):

@@ -122,6 +122,20 @@ WITH v AS (SELECT id, ai1(body) AS a FROM t), w AS (SELECT upper(a) AS b FROM v)
 -- becomes
 SELECT id FROM u ORDER BY id LIMIT 3
 
+-- case: a CTE that nothing reads and that asks nothing
+WITH w AS (SELECT id FROM t), v AS (SELECT id, ai1(body) AS a FROM t) SELECT id FROM v WHERE a = 'x' ORDER BY id LIMIT 3
+-- becomes
+WITH w AS (SELECT id FROM t) SELECT id AS id
+FROM (SELECT id, NULL, body AS r1 FROM t) AS v(id, c2, c3) WHERE (ai1(v.c3) = 'x') ORDER BY id LIMIT 3
+
+-- case: a CTE that is read by a derived table
+WITH v AS (SELECT id, ai1(body) AS a FROM t), w AS (SELECT id, upper(a) AS b FROM v) SELECT id, b FROM (SELECT * FROM w) AS q ORDER BY id LIMIT 3
+-- becomes
+SELECT id AS id, upper(ai1(q.c3)) AS b
+FROM (SELECT w.id AS id, NULL, w.c3 AS r1
+FROM (SELECT id AS id, NULL, v.c3 AS r1
+FROM (SELECT id, NULL, body AS r1 FROM t) AS v(id, c2, c3)) AS w(id, c2, c3)) AS q(id, c2, c3) ORDER BY id LIMIT 3
+
 -- case: a CTE that is read twice
 WITH w AS (SELECT id, ai1(body) AS a FROM t) SELECT id, a FROM w WHERE id IN (SELECT id FROM w) ORDER BY id LIMIT 3
 -- stays
