@@ -13,7 +13,6 @@ from aiq.plan import tree
 from aiq.plan.lift import as_query
 from aiq.plan.numbered import has_call, is_call, number_of, numbers_in, requests_of, selects, with_requests
 from aiq.plan.parts import parts
-from aiq.plan.rules.cheap_before_ai import joins_of
 from aiq.plan.stages import Stages, stages
 from aiq.plan.tree import (
     Node,
@@ -24,6 +23,7 @@ from aiq.plan.tree import (
     expression,
     is_aggregate,
     is_null,
+    joins_of,
     name_of,
     name_of_item,
     negated,

@@ -20,6 +20,7 @@ from aiq.plan.tree import (
     column,
     copied,
     expression,
+    joins_of,
     modifier,
     name_of_item,
     nodes,
@@ -168,7 +169,7 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
         for at, name in enumerate(lowered)
         if made.is_made(at)
     }
-    joins = [node for node in nodes(select["from_table"], into_queries=False) if node["type"] == "JOIN"]
+    joins = joins_of(select["from_table"])
     used = {name.lower() for join in joins for name in join["using_columns"]}
     if used & over.keys() or _hides(select, source, items, over.keys()):
         return

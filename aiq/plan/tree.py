@@ -329,6 +329,13 @@ def ascending(key: Node) -> Node:
     return made
 
 
+def joins_of(source: Node) -> list[Node]:
+    """The joins of a FROM, outer ones first."""
+    if source["type"] != "JOIN":
+        return []
+    return [source, *joins_of(source["left"]), *joins_of(source["right"])]
+
+
 def modifier(query: Node, kind: str) -> Node | None:
     """The ORDER_MODIFIER, LIMIT_MODIFIER or DISTINCT_MODIFIER of a query node, or None."""
     return next((found for found in query["modifiers"] if found["type"].startswith(kind)), None)

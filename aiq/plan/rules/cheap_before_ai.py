@@ -12,7 +12,20 @@ from collections.abc import Callable
 
 from aiq.plan.numbered import has_call, numbers_in, selects
 from aiq.plan.selectivity import rank, selectivity
-from aiq.plan.tree import Node, case, column, conjunction, copied, either, expression, negated, nodes, operator, places
+from aiq.plan.tree import (
+    Node,
+    case,
+    column,
+    conjunction,
+    copied,
+    either,
+    expression,
+    joins_of,
+    negated,
+    nodes,
+    operator,
+    places,
+)
 
 Cost = Callable[[int], float]
 
@@ -34,13 +47,6 @@ def cheap_before_ai(root: Node, cost: Cost) -> None:
             continue
         if around is None or around.get("class") != "CONJUNCTION":
             place.replace({**_value(place.node, cost), "alias": place.node["alias"]})
-
-
-def joins_of(source: Node) -> list[Node]:
-    """The joins of a FROM, outer ones first."""
-    if source["type"] != "JOIN":
-        return []
-    return [source, *joins_of(source["left"]), *joins_of(source["right"])]
 
 
 def _filters(select: Node) -> list[Node]:

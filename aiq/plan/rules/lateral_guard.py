@@ -6,8 +6,8 @@ Not every plan of DuckDB's moves the condition below such a join.
 from __future__ import annotations
 
 from aiq.plan.numbered import is_call, requests_of, selects, with_requests
-from aiq.plan.rules.cheap_before_ai import cheap_conditions, joins_of
-from aiq.plan.tree import Node, case, conjunction, name_of_item, nodes, places
+from aiq.plan.rules.cheap_before_ai import cheap_conditions
+from aiq.plan.tree import Node, case, conjunction, joins_of, name_of_item, nodes, places
 
 
 def lateral_guard(root: Node) -> None:
