@@ -19,7 +19,7 @@ from aiq.plan.rules.cheap_before_ai import filter_condition
 from aiq.plan.rules.guard_merge import guard_merge, merged_values
 from aiq.plan.split import Columns, Describe, Split, described, split
 from aiq.plan.split_union import split_union
-from aiq.plan.stages import Stages, one_after_the_other, stages
+from aiq.plan.stages import Stages, of_clause, one_after_the_other, stages
 from aiq.plan.tree import Node, Query, copied, modifier, nodes, selected, whole_number
 from aiq.plan.unstable import unstable_request
 
@@ -381,4 +381,4 @@ def _waves(select: Node) -> tuple[int | None, int]:
     where = select["where_clause"]
     if where is None or not has_call(where) or any(map(may_aggregate, select["select_list"])):
         return none
-    return none if has_call(select["from_table"]) else (rows + (skipped or 0), len(stages(where)))
+    return none if has_call(select["from_table"]) else (rows + (skipped or 0), len(of_clause(select, "where_clause")))

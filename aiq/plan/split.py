@@ -8,13 +8,15 @@ rows that the result shows, and a request that is made of an aggregate or a wind
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
 from aiq.plan.tree import (
     Node,
     Query,
     aliased,
+    bare_name,
+    bare_names,
     column,
     copied,
     expression,
@@ -189,7 +191,7 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
     """SELECT items of which none names another with a call: `ai(x) AS r, upper(r)` -> `ai(x) AS r, upper(ai(x))`."""
     found = [item for item in items if item["alias"] and has_call(item)]
     calls = {item["alias"].lower(): item for item in found}
-    used = {name for item in items for name in _bare_names(item)} & calls.keys()
+    used = {name for item in items for name in bare_names(item)} & calls.keys()
     if used:
         used -= _columns_of_tables(query, describe)
     if not used:
@@ -198,7 +200,7 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
     for _ in range(len(items)):  # a name may stand for an item that has a name in it
         more = False
         for place in places(holder):
-            name = _bare_name(place.node)
+            name = bare_name(place.node)
             if name in used and place.above:
                 place.replace({**copied(calls[name]), "alias": place.node["alias"]})
                 more = True
@@ -208,15 +210,6 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
         if not more:
             break
     return holder["items"]
-
-
-def _bare_name(node: Node) -> str | None:
-    bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
-    return node["column_names"][0].lower() if bare else None
-
-
-def _bare_names(root: Any) -> set[str]:
-    return {name for node in nodes(root) if (name := _bare_name(node)) is not None}
 
 
 def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apart: _Apart, describe: Describe) -> bool:
@@ -233,11 +226,11 @@ def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apa
     named = {item["alias"].lower() for item in asking if item["alias"]}
     if any(whole_number(key) in positions for key in [*keys, *groups]):
         return False
-    if any(named & _bare_names(key) for key in keys):
+    if any(named & bare_names(key) for key in keys):
         return False
     others = [groups, node["where_clause"], node["having"], node["qualify"]]
     try:
-        if named & _bare_names(others) and named & _bare_names(others) - _columns_of_tables(query, describe):
+        if named & bare_names(others) and named & bare_names(others) - _columns_of_tables(query, describe):
             return False
     except _NotApart:
         return False

@@ -361,6 +361,17 @@ def functions_of_kind(kind: str) -> frozenset[str]:
     return frozenset(name for (name,) in rows.fetchall())
 
 
+def bare_name(node: Node) -> str | None:
+    """The name, in lower case, of a column that is named without its table; None for any other node."""
+    bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
+    return str(node["column_names"][0]).lower() if bare else None
+
+
+def bare_names(root: Any) -> set[str]:
+    """The names of all such columns in a tree: those that may be an item of the SELECT list."""
+    return {name for node in nodes(root) if (name := bare_name(node)) is not None}
+
+
 def name_of_item(item: Node) -> str:
     """The name of a SELECT item in lower case: its alias, or that of the column that it is; '' for any other."""
     return str(item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")).lower()

@@ -139,6 +139,7 @@ def test_other_names_are_no_reason(text: str) -> None:
         ("SELECT a FROM t JOIN u ON t.k = u.k WHERE ai1(a) = 'x' LIMIT 5", 5, 1),
         ("SELECT a FROM t WHERE ai1(a) = 'x' LIMIT 0", 0, 1),
         ("SELECT a FROM (SELECT ai2(a) AS a FROM t) AS s WHERE ai1(a) = 'x' LIMIT 5", 5, 2),
+        ("SELECT ai2(a) AS r FROM t WHERE r = 'x' AND ai1(b) = 'x' LIMIT 5", 5, 2),
     ],
 )
 def test_a_filter_with_a_limit_runs_in_waves(text: str, limit: int, filters: int) -> None:
