@@ -177,8 +177,8 @@ def table_exists(con: duckdb.DuckDBPyConnection, table: tuple[str, ...], *, view
     """
     *within, name = table
     found = con.execute(
-        "SELECT 1 FROM (SELECT database_name, schema_name, table_name AS name FROM duckdb_tables() WHERE NOT $3 UNION ALL "
-        "SELECT database_name, schema_name, view_name FROM duckdb_views()) WHERE lower(name) = $1 "
+        "SELECT 1 FROM (SELECT database_name, schema_name, table_name AS name FROM duckdb_tables() WHERE NOT $3 "
+        "UNION ALL SELECT database_name, schema_name, view_name FROM duckdb_views()) WHERE lower(name) = $1 "
         "AND list_has_all([lower(database_name), lower(schema_name)], $2::VARCHAR[]) "
         "AND (database_name IN (current_database(), 'temp') OR $2 <> [])",
         {"1": name.lower(), "2": [each.lower() for each in within], "3": view},

@@ -25,8 +25,8 @@ MANY_LOOKED_UP = 50_000
 class Step(NamedTuple):
     """A query to run in passes, or a whole statement that changes rows (`writes`).
 
-    `stages` are how many stages its calls have, of which the first is `first`. `limit` is set where any `limit` rows that
-    pass an AI filter will do; the first `filters` stages are that filter's.
+    `stages` are how many stages its calls have, of which the first is `first`. `limit` is set where any `limit` rows
+    that pass an AI filter will do; the first `filters` stages are that filter's.
     """
 
     query: str

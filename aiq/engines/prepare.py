@@ -94,7 +94,7 @@ class Read(NamedTuple):
 class _Described:
     """What DuckDB says of the texts of one statement before a row is looked at. No call is made.
 
-    An error ends an open transaction. So within one of the user's own, what may fail is tried on a connection beside it,
+    An error ends an open transaction. So within one of the user's own, what may fail is tried on another connection,
     which does not see what the transaction has made: then the statement runs as it was written.
     """
 

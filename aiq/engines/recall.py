@@ -146,7 +146,7 @@ class Recall:
         return None
 
     def _names(self, table: str, key: _Key, known: _Known, prepared: Prepared) -> list[str]:
-        """What the columns of a result are called. They are asked for once, as long as the table calls them the same."""
+        """What the columns of a result are called: asked for once, as long as the table calls them the same."""
         columns = self._results.columns(table)
         if known.names is None or known.names[0] != columns:
             assert known.prepared is not None

@@ -1,5 +1,5 @@
-"""The rows that statements have left behind: in relations that hold their own rows, so that SHOW TABLES lists none of them,
-or, where they are many, in temporary tables, which DuckDB spills and which are dropped when their relation is gone.
+"""The rows that statements have left behind: in relations that hold their own rows, so that SHOW TABLES lists none of
+them, or, where they are many, in temporary tables, which DuckDB spills and which are dropped with their relation.
 
 Knows DuckDB's catalog; must never know how a statement came to its rows.
 """

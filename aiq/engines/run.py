@@ -117,7 +117,7 @@ class Runner:
         *,
         recalled: bool = False,
     ) -> bool:
-        """Puts the rows of a query into a temporary table. False where its answers kept missing, so that calls waited."""
+        """Puts the rows of a query into a temporary table. False where answers kept missing, so that calls waited."""
         plan = prepared.plan
         assert isinstance(plan, Lifted)
 

@@ -274,19 +274,16 @@ def replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-Compile = Callable[[Call], str]
-
-
-def rewrite_calls(text: str, compile_call: Compile, is_name: IsName = is_function, *, dialect: str = "duckdb") -> str:
+def rewrite_calls(text: str, compile_call: Callable[[Call], str], *, dialect: str = "duckdb") -> str:
     """Every call replaced by what `compile_call` makes of it, the inner ones first."""
 
     def rewritten(argument: Argument) -> Argument:
-        return argument._replace(text=rewrite_calls(argument.text, compile_call, is_name, dialect=dialect))
+        return argument._replace(text=rewrite_calls(argument.text, compile_call, dialect=dialect))
 
     return replace(
         text,
         [
             (call.start, call.end, compile_call(call._replace(arguments=list(map(rewritten, call.arguments)))))
-            for call in find_calls(text, tokenize(text, dialect), is_name)
+            for call in find_calls(text, tokenize(text, dialect))
         ],
     )

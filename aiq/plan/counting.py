@@ -13,7 +13,6 @@ from aiq.plan import tree
 from aiq.plan.lift import as_query
 from aiq.plan.numbered import has_call, is_call, number_of, numbers_in, requests_of, selects, with_requests
 from aiq.plan.parts import parts
-from aiq.plan.rules.cheap_before_ai import joins_of
 from aiq.plan.stages import Stages, stages
 from aiq.plan.tree import (
     Node,
@@ -24,12 +23,15 @@ from aiq.plan.tree import (
     expression,
     is_aggregate,
     is_null,
+    joins_of,
     name_of,
+    name_of_item,
     negated,
     nodes,
     operator,
     places,
     unaliased,
+    whole_number,
     with_children,
 )
 
@@ -96,7 +98,7 @@ class _Answers:
         items = [item for select in selects(root) for item in select["select_list"]]
         more = True
         while more:
-            made = {_name(item) for item in items if self.decide(item)} - {""}
+            made = {name_of_item(item) for item in items if self.decide(item)} - {""}
             more = not made <= self._names
             self._names |= made
 
@@ -114,18 +116,14 @@ class _Answers:
         """Whether rows are grouped by answers; a number or ALL in GROUP BY counts as such."""
         for select in selects(root):
             keys = select["group_expressions"]
-            by_number = any((key.get("literal") or {}).get("kind") == "INTEGER" for key in keys)
+            by_number = any(whole_number(key) is not None for key in keys)
             if select["aggregate_handling"] != "STANDARD_HANDLING" or by_number or self.decide(keys):
                 return True
         return False
 
 
-def _name(item: Node) -> str:
-    named = item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")
-    return str(named).lower()
-
-
 _TRUE = expression("TRUE")
+_ANY_WINDOW = expression("row_number() OVER () > 0")
 
 
 class _Relaxed:
@@ -141,6 +139,8 @@ class _Relaxed:
             for clause in ("where_clause", "having", "qualify"):
                 if select[clause] is not None and self._decided(select[clause]):
                     select[clause] = self._passing(select[clause])
+                    if clause == "qualify":  # DuckDB takes none without a window
+                        select[clause] = conjunction([select[clause], _ANY_WINDOW])
             for join in joins_of(select["from_table"]):
                 if self._decided(join["condition"]):
                     join["condition"] = self._passing(join["condition"])
@@ -166,7 +166,7 @@ class _Relaxed:
     def _seen(self, node: Node) -> Node:
         """A condition that is always true, for which all calls of an expression are evaluated that may be."""
         kind = node["type"]
-        if not has_call(node) or kind == "SUBQUERY" or node.get("class") == "WINDOW" or is_aggregate(node):
+        if not has_call(node) or kind == "SUBQUERY" or is_aggregate(node):
             return _TRUE  # calls in there have been evaluated before this condition
         if is_call(node):
             return is_null(self._call(node))

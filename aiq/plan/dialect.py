@@ -48,7 +48,7 @@ def to_duckdb(text: str) -> str:
 
 
 def _translators() -> tuple[Parser, Generator]:
-    """A parser of Databricks' SQL and a generator of DuckDB's that write nothing to anybody's log."""
+    """A parser of Databricks' SQL and a generator of DuckDB's that write to no log."""
     from sqlglot import ErrorLevel
     from sqlglot.dialects.databricks import Databricks
     from sqlglot.dialects.duckdb import DuckDB

@@ -6,14 +6,13 @@ Such a query may evaluate a call for rows that the original would not, so it is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiq.plan import tree
 from aiq.plan.numbered import has_call, is_call, may_aggregate, requests_of, with_requests
 from aiq.plan.tree import (
     Node,
     Place,
     aliased,
+    ascending,
     column,
     expression,
     is_aggregate,
@@ -59,16 +58,9 @@ def over_distinct(text: str) -> str | None:
     if numbered is not None:
         made["select_list"] = [aliased(numbered, _ROW), *made["select_list"]]
         outer = select([expression(f"* EXCLUDE ({_ROW})")], subquery_table(made, "__aiq_numbered"))
-        outer["modifiers"] = [_by_row()]
+        outer["modifiers"] = [ascending(column(_ROW))]
         made = outer
     return query.with_node(made).text()
-
-
-def _by_row() -> Node:
-    query = tree.read(f"SELECT 1 ORDER BY {_ROW} ASC")
-    assert query is not None
-    found: Node = query.node["modifiers"][0]
-    return found
 
 
 def _taken_apart(call: Node) -> Node:
@@ -79,11 +71,11 @@ def _taken_apart(call: Node) -> Node:
     inner: Node = made["subquery"]["node"]
     inner["select_list"] = [unaliased(with_requests(call, [column(name) for name in names]))]
     inner["from_table"]["subquery"]["node"]["select_list"] = items
-    inner["where_clause"] = _told_apart(requests)
+    inner["where_clause"] = _guard_of_types(requests)
     return made
 
 
-def _told_apart(requests: list[Node]) -> Node | None:
+def _guard_of_types(requests: list[Node]) -> Node | None:
     """A condition that is an error where DuckDB takes values for the same that do not look the same: 0.0 and -0.0.
 
     It takes the columns of requests apart, not what is made of them. Types are known while it plans: no row pays.
@@ -110,7 +102,7 @@ def _always_evaluated(place: Place) -> bool:
         kind = node["type"]
         if is_call(node) or kind in _CONDITIONAL or node.get("class") == "WINDOW" or not _comes_first(node, below):
             return False
-        if _stands_in(node.get("filter"), below):
+        if node.get("filter") is below:
             return False
         if kind == "SUBQUERY" and "class" in node and (node["subquery_type"] != "ANY" or node["child"] is below):
             return False
@@ -128,10 +120,6 @@ def _comes_first(condition: Node, part: Node) -> bool:
     return name_of(condition) != "if" or condition["arguments"][0]["expression"] is part
 
 
-def _stands_in(part: Any, node: Node) -> bool:
-    return part is not None and part is node
-
-
 def _is_filter(condition: Node, around: Node | None) -> bool:
     if around is None:
         return False
@@ -143,9 +131,9 @@ def _is_filter(condition: Node, around: Node | None) -> bool:
 def _computes_always(query: Node, below: Node, call: Node) -> bool:
     if modifier(query, "DISTINCT") is not None:
         return False
-    if modifier(query, "LIMIT") is not None:
-        if modifier(query, "ORDER") is None or not _before_groups(call, below, query):
-            return False
+    limited, sorted_ = modifier(query, "LIMIT") is not None, modifier(query, "ORDER") is not None
+    if limited and not (sorted_ and _before_groups(call, below, query)):
+        return False
     in_list = any(item is below for item in query["select_list"])
     return not in_list or bool(below["alias"])  # its name would be that of the subquery
 
@@ -203,9 +191,8 @@ def _depends_on_order(query: Node) -> bool:
             return True
         if is_aggregate(node) and name_of(node) not in _OF_ANY_ORDER:
             return True
-        if node.get("class") == "FUNCTION" and may_aggregate(node) and not is_aggregate(node):
-            if not any(is_aggregate(inner) for inner in nodes(node)):
-                return True  # a macro, perhaps
+        if node.get("class") == "FUNCTION" and may_aggregate(node) and not any(map(is_aggregate, nodes(node))):
+            return True  # a macro, perhaps
     return False
 
 

@@ -1,5 +1,7 @@
-"""What makes a statement ready to run in passes: the query that its calls depend on, as written or rewritten, its stages,
-and the rows of it that can be computed once. Works on text with numbered calls (`__aiq_<type>(<number>, request)`).
+"""What makes a statement ready to run in passes: the query that its calls depend on, as written or rewritten, its
+stages, and the rows of it that can be computed once.
+
+Works on text with numbered calls (`__aiq_<type>(<number>, request)`).
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from aiq.plan.raised import picked_inside, picks_rows, raised
 from aiq.plan.rules import apply_rules
 from aiq.plan.rules.cheap_before_ai import filter_condition
 from aiq.plan.rules.guard_merge import guard_merge, merged_values
-from aiq.plan.split import Columns, Describe, Split, split
+from aiq.plan.split import Columns, Describe, Split, described, split
 from aiq.plan.split_union import split_union
-from aiq.plan.stages import Stages, one_after_the_other, stages
-from aiq.plan.tree import Node, Query, copied, modifier, nodes
+from aiq.plan.stages import Stages, of_clause, one_after_the_other, stages
+from aiq.plan.tree import Node, Query, copied, modifier, nodes, selected, whole_number
 from aiq.plan.unstable import unstable_request
 
 _NAME = re.compile(r"(\w+)\s*\(")
@@ -26,6 +28,7 @@ _NUMBERED = re.compile(rf"{PREFIX}[0-9a-f]{{12}}\((\d+),", re.IGNORECASE)
 _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
 _CLOCK_WORDS = {"current_time", "current_timestamp", "localtime", "localtimestamp"}
 _CLOCK = re.compile(rf"\b(({'|'.join(sorted(_CLOCKS))})\s*\(|({'|'.join(sorted(_CLOCK_WORDS))})\b)", re.IGNORECASE)
+_SUBQUERY = re.compile(r"\(\s*(select|from|with)\b", re.IGNORECASE)
 _SAMPLING = re.compile(r"\b(using\s+sample|tablesample)\b", re.IGNORECASE)
 _OF_UNSTABLE = "its requests are made of {}, which may give another value each time it is evaluated"
 _EXACT_TYPES = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|DECIMAL|BOOLEAN|BIGNUM)", re.IGNORECASE)
@@ -52,11 +55,11 @@ class Lifted(NamedTuple):
     the place of the query in `text`, None where it is all of it. `rows` is evaluated before, where `query` is over it;
     `single` is both as one query. `limit` is set where any `limit` rows that pass an AI filter will do; the first
     `filters` stages are that filter's. `changed` says whether rules rewrote the text; `unchanged` is the query before
-    they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there, `replaced` what must
-    be no view, if it is there. `names` are the
-    columns of the query as DuckDB names them, None where that is not known; `nulls` those, from 0, that have no type.
-    `note` says why more may be asked than the result shows, '' where nothing more is. `waits` is why the query must be
-    evaluated once only, with calls that wait for their answers; '' where passes will do.
+    they did. `made` is the table, with the names before it, that a CREATE TABLE must not find there, `replaced` the one
+    that it replaces. `names` are the columns of the query as DuckDB names them, None where that is not known; `nulls`
+    those, from 0, that have no type. `note` says why more may be asked than the result shows, '' where nothing more is.
+    `waits` is why the query must be evaluated once only, with calls that wait for their answers; '' where passes will
+    do.
     """
 
     text: str
@@ -124,8 +127,8 @@ def tells_the_time(text: str) -> bool:
 class Lifting(NamedTuple):
     """What the plan of a statement is made with.
 
-    `cost` compares call sites by what one request costs; `describe` gives the columns of a query; `new_table` a name for
-    a temporary table. `once` is why the statement must not be evaluated more than once, None where it may. Without
+    `cost` compares call sites by what one request costs; `describe` gives the columns of a query; `new_table`, a name
+    for a temporary table. `once` is why the statement must not be evaluated more than once, None where it may. Without
     `rules` the text stays as it is, and more may be asked than the result needs. `apart` says that the rows are wanted
     on their own wherever that can be.
     """
@@ -184,8 +187,7 @@ def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifti
     if rules and columns is not None and any(picks_rows(node) for node in nodes(query.node)):
         for moved in (raised, picked_inside):
             higher = moved(ruled, how.describe, how.volatile)
-            text = higher.text()
-            if text is not None and _alike(how.describe(text), columns):
+            if _alike(described(higher, how.describe), columns):
                 ruled = higher
     if rules:
         apply_rules(ruled, how.cost)
@@ -230,7 +232,7 @@ def _why_all(node: Node) -> str:
 
 
 def _apart(plain: Lifted, made: Split, columns: Columns, how: Lifting) -> Lifted | None:
-    """A query whose rows are computed once; None where DuckDB does not take it so, or where they are not computed once."""
+    """A query whose rows are computed once; None where DuckDB does not take it so, or where once is not enough."""
     rows, name = made.once(), how.new_table()
     query, single = made.over(name), made.together()
     if rows is None or query is None or single is None or not _alike(how.describe(single), columns):
@@ -257,23 +259,13 @@ def _exact_by(describe: Describe, query: Query) -> Callable[[Node, Node], bool]:
     """Whether the sum of what an aggregate of a SELECT takes is exact, as DuckDB says its type."""
 
     def exact(aggregate: Node, select: Node) -> bool:
-        probe = query.with_node(copied(select))
         argument = aggregate["arguments"][0]["expression"] if aggregate["arguments"] else None
         if argument is None or has_call(select["from_table"]):
             return False
-        probe.node.update(
-            select_list=[tree.expression("sum(x)", x=argument)],
-            modifiers=[],
-            having=None,
-            qualify=None,
-            group_expressions=[],
-            group_sets=[],
-            where_clause=None,
-        )
-        if not probe.node["cte_map"]["map"]:
-            probe.node["cte_map"] = copied(query.node.get("cte_map") or {"map": []})
-        text = probe.text()
-        found = None if text is None else describe(text)
+        probe = selected(select, [tree.expression("sum(x)", x=argument)])
+        if not probe["cte_map"]["map"]:
+            probe["cte_map"] = copied(query.node["cte_map"])
+        found = described(query.with_node(probe), describe)
         return found is not None and _EXACT_TYPES.match(found[0][1]) is not None
 
     return exact
@@ -311,9 +303,7 @@ def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted:
             printed = tree.expression_text(filter_condition(condition, how.cost, []))
             edits += [(found.where.start, found.where.end, printed)] if printed is not None else []
         return plain._replace(query=calls.replace(text, edits), changed=bool(edits))
-    order = stages(query.node)
-    rest = _numbers(text).difference(*order)  # those of RETURNING
-    plain = plain._replace(stages=[*order, rest] if rest else order)
+    plain = plain._replace(stages=_with_all(stages(query.node), text))
     if not how.rules or found.where is None:
         return plain
     ruled = query.copy()
@@ -354,9 +344,13 @@ def _of_merge(text: str, found: Parts) -> Stages:
     for span in [found.where, *(part for when in found.whens for part in (when.condition, *when.values) if part)]:
         one = tree.read(f"SELECT ({span.of(text)})")
         in_order.append(stages(one.node) if one is not None else [_numbers(span.of(text))])
-    found_stages = [stage for stage in one_after_the_other(*in_order) if stage]
-    rest = _numbers(text) - set().union(*found_stages)
-    return [*found_stages, rest] if rest else found_stages
+    return _with_all([stage for stage in one_after_the_other(*in_order) if stage], text)
+
+
+def _with_all(found: Stages, text: str) -> Stages:
+    """Stages with one more for the calls of a statement that are in none of them: those of its RETURNING."""
+    rest = _numbers(text).difference(*found)
+    return [*found, rest] if rest else found
 
 
 def _asks_with_the_time(text: str, found: Parts) -> bool:
@@ -364,10 +358,9 @@ def _asks_with_the_time(text: str, found: Parts) -> bool:
     for call in calls.find_calls(text, calls.tokenize(text), lambda name: name.lower().startswith(PREFIX)):
         if tells_the_time(call.text):
             return True
-    read = " ".join(span.of(text) for span in (found.source,) if span is not None)
-    return tells_the_time(read) or (
-        tells_the_time(text) and re.search(r"\(\s*(select|from|with)\b", text, re.I) is not None
-    )
+    if found.source is not None and tells_the_time(found.source.of(text)):
+        return True
+    return tells_the_time(text) and _SUBQUERY.search(text) is not None
 
 
 def _waves(select: Node) -> tuple[int | None, int]:
@@ -379,7 +372,7 @@ def _waves(select: Node) -> tuple[int | None, int]:
     limit = modifier(select, "LIMIT") if select["type"] == "SELECT_NODE" else None
     if limit is None or len(select["modifiers"]) > 1 or limit["limit_type"] != "ROW_COUNT":
         return none
-    rows, skipped = _whole_number(limit["limit"]), _whole_number(limit["offset"])
+    rows, skipped = whole_number(limit["limit"]), whole_number(limit["offset"])
     if rows is None or (limit["offset"] is not None and skipped is None):
         return none
     others = [select[name] for name in ("group_expressions", "having", "qualify", "group_sets")]
@@ -388,9 +381,4 @@ def _waves(select: Node) -> tuple[int | None, int]:
     where = select["where_clause"]
     if where is None or not has_call(where) or any(map(may_aggregate, select["select_list"])):
         return none
-    return none if has_call(select["from_table"]) else (rows + (skipped or 0), len(stages(where)))
-
-
-def _whole_number(node: Node | None) -> int | None:
-    literal = (node or {}).get("literal") or {}
-    return int(literal["text"]) if literal.get("kind") == "INTEGER" and literal["text"].isdigit() else None
+    return none if has_call(select["from_table"]) else (rows + (skipped or 0), len(of_clause(select, "where_clause")))

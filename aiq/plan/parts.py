@@ -248,31 +248,32 @@ def _between(found: Sequence[_Word], start: int, end: int) -> Span | None:
     return Span(found[start].start, found[end - 1].end) if start < end else None
 
 
+def _behind(found: Sequence[_Word], clauses: dict[str, int]) -> dict[str, Span | None]:
+    """What each clause says, up to the next one."""
+    ends = [*clauses.values(), len(found)][1:]
+    return {name: _between(found, at + 1, end) for (name, at), end in zip(clauses.items(), ends, strict=True)}
+
+
 def _delete(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:
     clauses = _clauses(words, ("USING", "WHERE", "RETURNING"), 2)
-    limits = [*sorted(clauses.values()), len(found)]
-
-    def part(name: str) -> Span | None:
-        at = clauses.get(name)
-        return None if at is None else _between(found, at + 1, next(limit for limit in limits if limit > at))
-
-    target = _between(found, 2, limits[0])
+    target, said = _between(found, 2, min(clauses.values(), default=len(found))), _behind(found, clauses)
     if target is None:
         return None
-    return Parts("delete", target=target, source=part("USING"), where=part("WHERE"), returning="RETURNING" in clauses)
+    return Parts(
+        "delete",
+        target=target,
+        source=said.get("USING"),
+        where=said.get("WHERE"),
+        returning="RETURNING" in clauses,
+    )
 
 
 def _update(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | None:
     clauses = _clauses(words, ("SET", "FROM", "WHERE", "RETURNING"), 1)
     if "SET" not in clauses:
         return None
-    limits = [*sorted(clauses.values()), len(found)]
-
-    def part(name: str) -> Span | None:
-        at = clauses.get(name)
-        return None if at is None else _between(found, at + 1, next(limit for limit in limits if limit > at))
-
-    target, assigned = _between(found, 1, clauses["SET"]), part("SET")
+    said = _behind(found, clauses)
+    target, assigned = _between(found, 1, clauses["SET"]), said["SET"]
     if target is None or assigned is None:
         return None
     values = _assigned(text, [word for word in found if assigned.start <= word.start < assigned.end])
@@ -281,9 +282,9 @@ def _update(text: str, found: Sequence[_Word], words: Sequence[str]) -> Parts | 
     return Parts(
         "update",
         target=target,
-        source=part("FROM"),
+        source=said.get("FROM"),
         values=values,
-        where=part("WHERE"),
+        where=said.get("WHERE"),
         returning="RETURNING" in clauses,
     )
 

@@ -1,9 +1,9 @@
-"""`SELECT * FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` -> `SELECT q.id, q.price, ai(q.c4) AS a
-FROM (SELECT id, price, NULL, x FROM t) q(id, price, c3, c4) ORDER BY price LIMIT 5`.
+"""Calls that move to where rows are picked: out of a derived table, or of a CTE that is read once.
 
-Calls of a derived table, or of a CTE that is read once, move to where its columns are read, so that what picks rows
-there decides on them. The column of an answer is gone from the table: a name that was missed is an error, which DuckDB
-finds, and then the query stays as it was.
+`SELECT id, a FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` ->
+`SELECT id, ai(q.c4) AS a FROM (SELECT id, price, NULL, x FROM t) q(id, price, c3, c4) ORDER BY price LIMIT 5`.
+The column of an answer is gone from the table: a name that was missed is an error, which DuckDB finds, and then the
+query stays as it was. A subquery that picks rows itself is taken in two in its place.
 """
 
 from __future__ import annotations
@@ -11,8 +11,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from aiq.plan.numbered import has_call
-from aiq.plan.split import Describe, Split, column_name, inner_query, split, without_outer
-from aiq.plan.tree import Node, Place, Query, aliased, column, copied, expression, modifier, nodes, places, same
+from aiq.plan.split import Describe, Split, column_name, described, inner_query, renamed, split, without_outer
+from aiq.plan.tree import (
+    Node,
+    Place,
+    Query,
+    aliased,
+    column,
+    copied,
+    expression,
+    joins_of,
+    modifier,
+    name_of_item,
+    nodes,
+    places,
+    same,
+    subquery_table,
+    unaliased,
+)
 
 _PRESERVED = {"INNER": ("left", "right"), "LEFT": ("left",), "RIGHT": ("right",), "SEMI": ("left",), "ANTI": ("left",)}
 """By the kind of a join, the sides whose rows come through it with their own values, or not at all."""
@@ -29,21 +45,15 @@ def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
 def picked_inside(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
     """The query with the calls of subqueries that pick rows evaluated for the rows that they pick."""
     query = query.copy()
-    for place in list(places({"query": query.node}, into_queries=True)):
+    for place in reversed(list(places({"query": query.node}, into_queries=True))):  # the inner ones first
         node = place.node
-        if (
-            not place.above
-            or node["type"] != "SELECT_NODE"
-            or not has_call(node["select_list"])
-            or not node["modifiers"]
-        ):
+        if not place.above or not picks_rows(node) or not node["modifiers"] or not has_call(node["select_list"]):
             continue
         around = [above.node for above in place.above if "cte_map" in above.node]
         alone = query.with_node(node)
         for outer in reversed(around):
             alone = inner_query(query.with_node(outer), alone.node)
-        text = alone.text() if picks_rows(node) else None
-        columns = None if text is None else describe(text)
+        columns = described(alone, describe)
         made = None if columns is None else split(alone, columns, describe, volatile)
         if made is not None:
             for outer in around:
@@ -53,7 +63,7 @@ def picked_inside(query: Query, describe: Describe, volatile: frozenset[str]) ->
 
 
 def picks_rows(node: Node) -> bool:
-    """Whether a SELECT drops rows of its tables by something that DuckDB decides on after their columns are computed."""
+    """Whether a SELECT drops rows of its tables by what DuckDB may look at only after it has computed their columns."""
     if node["type"] != "SELECT_NODE":
         return False
     where = node["where_clause"]
@@ -70,8 +80,7 @@ def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[s
         if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
             continue
         _raise(alone, alone.node, describe, volatile)
-        text = alone.text() if has_call(alone.node["select_list"]) else None
-        columns = None if text is None else describe(text)
+        columns = described(alone, describe) if has_call(alone.node["select_list"]) else None
         made = None if columns is None else split(alone, columns, describe, volatile)
         if made is None or columns is None:
             continue
@@ -87,42 +96,41 @@ def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[s
 
 def _put_in_place(select: Node) -> None:
     """CTEs that have calls and are read once become derived tables where they are read."""
-    asking: set[str] = set()
-    for entry in list(select["cte_map"]["map"]):
-        name, cte = entry["key"], entry["value"]
-        query = cte["query_node"]
-        if has_call(query) or any(_reads(node, other) for node in nodes(query) for other in asking):
-            asking.add(name)
-    for entry in reversed([entry for entry in select["cte_map"]["map"] if entry["key"] in asking]):
+    for entry in reversed(_asking(select)):
         name, cte = entry["key"], entry["value"]
         query = cte["query_node"]
         if query["type"] != "SELECT_NODE" or cte["key_targets"]:
             continue
-        later = {other["key"].lower() for other in _behind(select["cte_map"]["map"], entry)}
-        if any(_reads(node, other) for node in nodes(query) for other in later):
+        if any(_reads(node, other["key"]) for node in nodes(query) for other in _behind(select, entry)):
             continue  # where it is read, that name would be the later CTE's
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
         direct = [place for place in _leaves(select) if _reads(place.node, name)]
         if len(readers) != 1 or len(direct) != 1 or direct[0].node["sample"] is not None:
             continue
         reader = direct[0].node
-        template = expression("(SELECT 1 FROM (SELECT 1) AS q)")["subquery"]["node"]["from_table"]
-        template["subquery"]["node"] = copied(query)
-        template["alias"] = reader["alias"] or name
-        template["column_name_alias"] = reader["column_name_alias"] or cte["aliases"]
-        direct[0].replace(template)
+        columns = reader["column_name_alias"] or cte["aliases"]
+        direct[0].replace(subquery_table(copied(query), reader["alias"] or name, columns))
         select["cte_map"]["map"].remove(entry)
 
 
 def _drop_unread(select: Node) -> None:
-    """Leaves out CTEs with calls that nothing reads any more."""
-    entries = select["cte_map"]["map"]
-    for entry in [entry for entry in entries if has_call(entry)]:
+    """Leaves out CTEs with calls that nothing reads any more, which would be stages of the query."""
+    for entry in reversed(_asking(select)):  # those that read others first
         if not any(_reads(node, entry["key"]) for node in nodes(select)):
-            entries.remove(entry)
+            select["cte_map"]["map"].remove(entry)
 
 
-def _behind(entries: list[Node], entry: Node) -> list[Node]:
+def _asking(select: Node) -> list[Node]:
+    """The CTEs that have calls, or read one that has."""
+    found: list[Node] = []
+    for entry in select["cte_map"]["map"]:
+        if has_call(entry) or any(_reads(node, other["key"]) for node in nodes(entry) for other in found):
+            found.append(entry)
+    return found
+
+
+def _behind(select: Node, entry: Node) -> list[Node]:
+    entries: list[Node] = select["cte_map"]["map"]
     return entries[next(at for at, other in enumerate(entries) if other is entry) + 1 :]
 
 
@@ -156,19 +164,23 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     items = _listed(select, place, alias, names)
     if items is None:
         return
-    over = {name: _of(made.items[at], alias) for at, name in enumerate(lowered) if made.is_made(at)}
-    joins = [node for node in nodes(select["from_table"], into_queries=False) if node["type"] == "JOIN"]
+    over = {
+        name: renamed(made.items[at], lambda column: [alias, column])
+        for at, name in enumerate(lowered)
+        if made.is_made(at)
+    }
+    joins = joins_of(select["from_table"])
     used = {name.lower() for join in joins for name in join["using_columns"]}
     if used & over.keys() or _hides(select, source, items, over.keys()):
         return
     before = {**select, "select_list": items}
-    listed = {(item["alias"] or _last_name(item)).lower() for item in items}
-    holder = {"items": [{**item, "alias": item["alias"] or _last_name(item)} for item in copied(items)]}
+    listed = frozenset(map(name_of_item, items))
+    holder = {"items": [aliased(item, item["alias"] or _last_name(item)) for item in copied(items)]}
     clauses = {name: copied(before[name]) for name in ("where_clause", "group_expressions", "having", "qualify")}
     sorts = {"modifiers": copied(before["modifiers"])}
     for part in (holder, clauses):
         _replace(part, alias, over, frozenset())
-    _replace(sorts, alias, over, frozenset(listed))
+    _replace(sorts, alias, over, listed)
     if place.holder is not select:
         for join in joins:
             if join["condition"] is not None:
@@ -185,9 +197,11 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
 
 def _hides(select: Node, source: Node, items: list[Node], columns: Collection[str]) -> bool:
     """Whether a column's name, which is another item's, too, is read where it would come to mean that item."""
-    named = {item["alias"].lower() for item in items if item["alias"].lower() not in ("", _last_name(item).lower())}
+    named = {
+        item["alias"].lower() for item in items if item["alias"].lower() not in ("", name_of_item(unaliased(item)))
+    }
     hidden = named & set(columns)
-    names = [(item["alias"] or _last_name(item)).lower() for item in items]
+    names = list(map(name_of_item, items))
     return any(names.count(name) > 1 for name in hidden) or any(
         place.node["type"] == "COLUMN_REF"
         and place.node["column_names"][0].lower() in hidden
@@ -195,16 +209,6 @@ def _hides(select: Node, source: Node, items: list[Node], columns: Collection[st
         and not any(above.node is source for above in place.above)
         for place in places({"select": select}, into_queries=True)
     )
-
-
-def _of(item: Node, alias: str) -> Node:
-    """An item over the rows, its columns those of a table of that name."""
-    holder = {"item": {**copied(item), "alias": ""}}
-    for place in list(places(holder)):
-        node = place.node
-        if node["type"] == "COLUMN_REF" and node["column_names"][0].startswith("__aiq_c"):
-            place.replace({**node, "column_names": [alias, *node["column_names"]]})
-    return holder["item"]
 
 
 def _last_name(item: Node) -> str:

@@ -1,6 +1,6 @@
-"""Which share of rows a condition is expected to let pass, before anybody has seen its answers.
+"""Which share of rows a condition is expected to let pass, before its answers are there.
 
-The textbook's constants (Selinger et al., 1979), for a condition whose answers nobody knows. Pure arithmetic over a
+The textbook's constants (Selinger et al., 1979), for a condition whose answers are not known. Pure arithmetic over a
 parse tree; knows neither a table nor an endpoint.
 """
 

@@ -1,20 +1,22 @@
 """A query in two: rows that need no answer, computed once, and over them what is made of the answers.
 
-`SELECT id, ai(x) AS a FROM t ORDER BY price LIMIT 5` -> `SELECT id, NULL, x AS r1 FROM t ORDER BY price LIMIT 5`, and over
-those five rows, whose columns are called c1 to c3, `SELECT c1 AS id, ai(c3) AS a`. So a call is evaluated for the rows that the result shows, and a request
-that is made of an aggregate or a window is made once.
+`SELECT id, ai(x) AS a FROM t ORDER BY price LIMIT 5` -> `SELECT id, NULL, x AS r1 FROM t ORDER BY price LIMIT 5`, and
+over those five rows, whose columns are called c1 to c3, `SELECT c1 AS id, ai(c3) AS a`. So a call is evaluated for the
+rows that the result shows, and a request that is made of an aggregate or a window is made once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
 from aiq.plan.tree import (
     Node,
     Query,
     aliased,
+    bare_name,
+    bare_names,
     column,
     copied,
     expression,
@@ -26,9 +28,11 @@ from aiq.plan.tree import (
     places,
     same,
     select,
+    selected,
     subquery_table,
     table,
     unaliased,
+    whole_number,
     with_children,
 )
 
@@ -38,14 +42,12 @@ Describe = Callable[[str], Columns | None]
 """The columns of a query; None where DuckDB does not take it."""
 
 _CONDITIONAL = ("CASE_EXPR", "OPERATOR_COALESCE", "CONJUNCTION_AND", "CONJUNCTION_OR", "OPERATOR_TRY")
-
-
 _OF_THE_ROWS = ("unnest", "grouping", "grouping_id")
 """Functions that mean something only where rows are made."""
 
 
 class Split(NamedTuple):
-    """`rows` is the query to evaluate once, its `width` columns called c1 and so on, `items` the SELECT list over them."""
+    """`rows` is the query to evaluate once, its `width` columns called c1 and so on; `items` is selected from it."""
 
     rows: Query
     width: int
@@ -73,14 +75,27 @@ class Split(NamedTuple):
         return item["type"] != "COLUMN_REF" or bool(item["column_names"] != [column_name(at + 1)])
 
     def _named(self) -> Node:
-        made = subquery_table(self.rows.node, "__aiq_rows")
-        made["column_name_alias"] = [column_name(number) for number in range(1, self.width + 1)]
-        return made
+        return subquery_table(self.rows.node, "__aiq_rows", [column_name(at) for at in range(1, self.width + 1)])
 
 
 def column_name(number: int) -> str:
     """The name of a column of the rows, numbered from 1."""
     return f"__aiq_c{number}"
+
+
+def renamed(item: Node, names: Callable[[str], Sequence[str]]) -> Node:
+    """An item over the rows, without its own name, with other names for their columns."""
+    holder = {"item": unaliased(copied(item))}
+    for place in list(places(holder)):
+        if place.node["type"] == "COLUMN_REF":
+            place.replace(column(*names(place.node["column_names"][0])))
+    return holder["item"]
+
+
+def described(query: Query, describe: Describe) -> Columns | None:
+    """The columns of a query; None where DuckDB does not take it."""
+    text = query.text()
+    return None if text is None else describe(text)
 
 
 class _NotApart(Exception):
@@ -147,7 +162,7 @@ def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | N
         alone = query.copy()
         alone.node["select_list"] = [copied(items[i])]
         alone.node["modifiers"] = []
-        found = _described(alone, describe)
+        found = described(alone, describe)
         if found is None:
             return None
         widths[i] = len(found)
@@ -162,37 +177,21 @@ def _may_be_wide(item: Node) -> bool:
     return stars or (name_of(item) == "unnest" and len(item["arguments"]) > 1) or item["type"] == "STRUCT_EXTRACT_ALL"
 
 
-def _described(query: Query, describe: Describe) -> Columns | None:
-    text = query.text()
-    return None if text is None else describe(text)
-
-
 def _columns_of_tables(query: Query, describe: Describe) -> set[str]:
     """The names, in lower case, of the columns that FROM gives. Raises _NotApart where they are not known."""
     if query.node["from_table"]["type"] == "EMPTY":
         return set()
-    alone = query.copy()
-    alone.node.update(
-        select_list=[expression("*")],
-        where_clause=None,
-        group_expressions=[],
-        group_sets=[],
-        aggregate_handling="STANDARD_HANDLING",
-        having=None,
-        qualify=None,
-        modifiers=[],
-    )
-    found = _described(alone, describe)
+    found = described(query.with_node(selected(query.node, [expression("*")])), describe)
     if found is None:
         raise _NotApart
     return {name.lower() for name, _ in found}
 
 
 def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list[Node]:
-    """SELECT items in which no item names another that has a call: `ai(x) AS r, upper(r)` -> `ai(x) AS r, upper(ai(x))`."""
+    """SELECT items of which none names another with a call: `ai(x) AS r, upper(r)` -> `ai(x) AS r, upper(ai(x))`."""
     found = [item for item in items if item["alias"] and has_call(item)]
     calls = {item["alias"].lower(): item for item in found}
-    used = {name for item in items for name in _bare_names(item)} & calls.keys()
+    used = {name for item in items for name in bare_names(item)} & calls.keys()
     if used:
         used -= _columns_of_tables(query, describe)
     if not used:
@@ -201,7 +200,7 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
     for _ in range(len(items)):  # a name may stand for an item that has a name in it
         more = False
         for place in places(holder):
-            name = _bare_name(place.node)
+            name = bare_name(place.node)
             if name in used and place.above:
                 place.replace({**copied(calls[name]), "alias": place.node["alias"]})
                 more = True
@@ -211,15 +210,6 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
         if not more:
             break
     return holder["items"]
-
-
-def _bare_name(node: Node) -> str | None:
-    bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
-    return node["column_names"][0].lower() if bare else None
-
-
-def _bare_names(root: Any) -> set[str]:
-    return {name for node in nodes(root) if (name := _bare_name(node)) is not None}
 
 
 def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apart: _Apart, describe: Describe) -> bool:
@@ -234,15 +224,13 @@ def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apa
     if any(map(has_call, [*keys, *groups])) or any(key["type"] == "STAR" for key in keys):
         return False
     named = {item["alias"].lower() for item in asking if item["alias"]}
-    for key in [*keys, *groups]:
-        literal = key.get("literal") or {}
-        if literal.get("kind") == "INTEGER" and int(literal["text"]) in positions:
-            return False
-    if any(named & _bare_names(key) for key in keys):
+    if any(whole_number(key) in positions for key in [*keys, *groups]):
+        return False
+    if any(named & bare_names(key) for key in keys):
         return False
     others = [groups, node["where_clause"], node["having"], node["qualify"]]
     try:
-        if named & _bare_names(others) and named & _bare_names(others) - _columns_of_tables(query, describe):
+        if named & bare_names(others) and named & bare_names(others) - _columns_of_tables(query, describe):
             return False
     except _NotApart:
         return False

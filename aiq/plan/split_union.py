@@ -1,13 +1,24 @@
-"""`SELECT id, ai(x) AS a FROM t UNION ALL SELECT id, 'none' FROM u ORDER BY id LIMIT 5` in two: the five rows, each with the
-number of its part and what that part's calls need, and over them what is made of the answers, part by part.
+"""A UNION ALL in two: its rows, each with the number of its part and what that part's calls need, and over them what
+is made of the answers.
+
+Of `SELECT id, ai(x) AS a FROM t UNION ALL SELECT id, 'none' FROM u ORDER BY id LIMIT 5` the rows are the five that are
+shown, and over them stands `SELECT c1 AS id, CASE WHEN c3 = 0 THEN ai(c4) ELSE c2 END AS a`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiq.plan.numbered import has_call
-from aiq.plan.split import Columns, Describe, Split, column_name, inner_query, split, without_outer
+from aiq.plan.split import (
+    Columns,
+    Describe,
+    Split,
+    column_name,
+    described,
+    inner_query,
+    renamed,
+    split,
+    without_outer,
+)
 from aiq.plan.tree import (
     Node,
     Query,
@@ -18,9 +29,9 @@ from aiq.plan.tree import (
     expression,
     modifier,
     nodes,
-    places,
     select,
     subquery_table,
+    whole_number,
 )
 
 
@@ -31,23 +42,21 @@ def split_union(query: Query, columns: Columns, describe: Describe, volatile: fr
     if node["type"] != "SET_OPERATION_NODE" or node["setop_type"] != "UNION" or not node["setop_all"]:
         return None
     children = node["children"]
-    found = [_child(query, child, describe, volatile) for child in children]
-    if any(each is None for each in found) or modifier(node, "DISTINCT") is not None:
+    splits = [made for child in children if (made := _child(query, child, describe, volatile)) is not None]
+    if len(splits) < len(children) or modifier(node, "DISTINCT") is not None:
         return None
-    splits = [each for each in found if each is not None]
     width = len(columns)
     asking = {at for one in splits for at in range(len(one.items)) if one.is_made(at)}
     if not asking or not _sorts_by_others(node, columns, asking):
         return None
     extra = [one.width - width for one in splits]
-    starts = [width + 1 + sum(extra[:number]) for number in range(len(splits))]
     for number, one in enumerate(splits):
         children[number] = _numbered(one, number, columns, extra)
     items = []
     for at, (name, _) in enumerate(columns):
         kept = column(column_name(at + 1))
         branches = [
-            (expression(f"{column_name(width + 1)} = {number}"), _moved(one.items[at], width, starts[number]))
+            (expression(f"{column_name(width + 1)} = {number}"), _moved(one, at, width, sum(extra[:number]) + 1))
             for number, one in enumerate(splits)
             if one.items and one.is_made(at)
         ]
@@ -60,8 +69,7 @@ def _child(query: Query, child: Node, describe: Describe, volatile: frozenset[st
     if child["type"] != "SELECT_NODE":
         return None
     alone = inner_query(query, child)
-    text = alone.text()
-    columns = None if text is None else describe(text)
+    columns = described(alone, describe)
     if columns is None:
         return None
     if not has_call(child["select_list"]):
@@ -75,8 +83,7 @@ def _child(query: Query, child: Node, describe: Describe, volatile: frozenset[st
 def _numbered(one: Split, number: int, columns: Columns, extra: list[int]) -> Node:
     """The rows of a part: its columns, its number, and what its own calls and those of other parts need."""
     width = len(columns)
-    source = subquery_table(one.rows.node, "__aiq_part")
-    source["column_name_alias"] = [column_name(at) for at in range(1, one.width + 1)]
+    source = subquery_table(one.rows.node, "__aiq_part", [column_name(at) for at in range(1, one.width + 1)])
     kept = [aliased(column(column_name(at)), name) for at, (name, _) in enumerate(columns, 1)]
     for at in range(len(one.items)):
         if one.is_made(at):
@@ -89,29 +96,19 @@ def _numbered(one: Split, number: int, columns: Columns, extra: list[int]) -> No
     return select([*kept, aliased(expression(str(number)), "__aiq_part"), *names], source)
 
 
-def _moved(item: Node, width: int, start: int) -> Node:
-    """An item over the rows of its part, over those of the union: the columns beside the part's own stand further on."""
-    holder = {"item": {**copied(item), "alias": ""}}
-    moved = {column_name(width + at): column_name(start + at) for at in range(1, 1 + len(_hidden(item)) + width)}
-    for place in list(places(holder)):
-        if place.node["type"] == "COLUMN_REF" and place.node["column_names"][0] in moved:
-            place.replace(column(moved[place.node["column_names"][0]]))
-    return holder["item"]
-
-
-def _hidden(item: Node) -> list[Any]:
-    return [node for node in nodes(item) if node["type"] == "COLUMN_REF"]
+def _moved(one: Split, at: int, width: int, by: int) -> Node:
+    """An item over the rows of a part, over those of the union: what the calls need stands further on there."""
+    moved = {column_name(number): column_name(number + by) for number in range(width + 1, one.width + 1)}
+    return renamed(one.items[at], lambda name: [moved.get(name, name)])
 
 
 def _sorts_by_others(node: Node, columns: Columns, asking: set[int]) -> bool:
     """Whether the order of a union is by columns that no call makes."""
     order = modifier(node, "ORDER")
     for key in order["orders"] if order is not None else []:
-        literal = key["expression"].get("literal") or {}
-        if literal.get("kind") == "INTEGER":
-            if int(literal["text"]) - 1 in asking:
-                return False
-            continue
+        number = whole_number(key["expression"])
+        if number is not None and number - 1 in asking:
+            return False
         names = {columns[at][0].lower() for at in asking}
         used = [part for part in nodes(key["expression"]) if part["type"] == "COLUMN_REF"]
         if key["expression"]["type"] == "STAR" or any(part["column_names"][-1].lower() in names for part in used):

@@ -9,12 +9,14 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from aiq.plan.numbered import has_call, is_call, number_of, requests_of
-from aiq.plan.tree import Node, is_aggregate, name_of, nodes
+from aiq.plan.numbered import has_call, is_call, number_of, numbers_in, requests_of
+from aiq.plan.tree import Node, bare_names, is_aggregate, name_of, nodes, whole_number
 
 Stages = list[set[int]]
 
-_BEFORE_ITEMS = ("cte_map", "from_table", "where_clause", "group_expressions", "having", "qualify", "modifiers")
+_READING = ("where_clause", "group_expressions", "having", "qualify")
+"""Clauses that may read an item of the SELECT list by its name, and decide on what is computed of the others."""
+_BEFORE_ITEMS = ("cte_map", "from_table", *_READING, "modifiers")
 
 
 def stages(root: Any) -> Stages:
@@ -27,8 +29,7 @@ def stages(root: Any) -> Stages:
     if is_call(root):
         return one_after_the_other(stages(requests_of(root)), [{number_of(root)}])
     if kind == "SELECT_NODE":
-        grouped, others = _by_groups(root)
-        return one_after_the_other(*(stages(root[name]) for name in _BEFORE_ITEMS), stages(grouped), stages(others))
+        return one_after_the_other(*(of_clause(root, name) for name in (*_BEFORE_ITEMS, "select_list")))
     if kind == "JOIN":
         return one_after_the_other(together(stages(root["left"]), stages(root["right"])), stages(root["condition"]))
     if kind == "CASE_EXPR":
@@ -46,21 +47,46 @@ def stages(root: Any) -> Stages:
     return together(*map(stages, root.values()))
 
 
-def _by_groups(select: Node) -> tuple[list[Node], list[Node]]:
-    """The SELECT items that rows are grouped by, and the others, which are computed for the groups."""
-    items = select["select_list"]
-    if select["aggregate_handling"] != "STANDARD_HANDLING":  # GROUP BY ALL
-        chosen = {at for at, item in enumerate(items) if not any(map(is_aggregate, nodes(item)))}
-    else:
-        keys = select["group_expressions"]
-        places = {(key.get("literal") or {}).get("text") for key in keys}
-        names = {key["column_names"][0].lower() for key in keys if key["type"] == "COLUMN_REF"}
-        chosen = {
-            at
-            for at, item in enumerate(items)
-            if str(at + 1) in places or (item["alias"] and item["alias"].lower() in names)
-        }
-    return [items[at] for at in sorted(chosen)], [item for at, item in enumerate(items) if at not in chosen]
+def of_clause(select: Node, name: str) -> Stages:
+    """The stages of a clause of a SELECT, after those of the items that it reads: `ai(x) AS r .. GROUP BY r`."""
+    if len(set(numbers_in(select))) < 2:  # no other call waits
+        return stages(select[name])
+    named = _named(select["select_list"])
+    of_items = _of_items(select["select_list"], named)
+    if name == "select_list":
+        return together(*of_items)
+    read = _items_read(select, name, named) if name in _READING else set()
+    return one_after_the_other(together(*(of_items[at] for at in read)), stages(select[name]))
+
+
+def _named(items: list[Node]) -> dict[int, str]:
+    """The names of items with calls, by place from 0. In `ai(x) AS x`, the name is a column's, which comes first."""
+    names = {at: item["alias"].lower() for at, item in enumerate(items) if item["alias"] and has_call(item)}
+    return {at: name for at, name in names.items() if name not in bare_names(items[at])}
+
+
+def _items_read(select: Node, name: str, named: dict[int, str]) -> set[int]:
+    """The places, from 0, of the items that a clause of a SELECT reads by their names or numbers."""
+    used = bare_names(select[name])
+    found = {at for at, own in named.items() if own in used}
+    if name == "group_expressions":
+        items = select["select_list"]
+        numbers = {whole_number(key) for key in select[name]}
+        by_all = select["aggregate_handling"] != "STANDARD_HANDLING"
+        for at, item in enumerate(items):
+            if at + 1 in numbers or (by_all and not any(map(is_aggregate, nodes(item)))):
+                found.add(at)
+    return found
+
+
+def _of_items(items: list[Node], named: dict[int, str]) -> list[Stages]:
+    """The stages of each item, after those of the items before it that it reads: `ai(x) AS r, ai(upper(r))`."""
+    found: list[Stages] = []
+    for item in items:
+        used = bare_names(item)
+        read = [found[at] for at, name in named.items() if at < len(found) and name in used]
+        found.append(one_after_the_other(together(*read), stages(item)))
+    return found
 
 
 def together(*parts: Stages) -> Stages:

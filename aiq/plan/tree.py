@@ -1,7 +1,7 @@
 """DuckDB's own parse tree of a query, as plain dictionaries: read by DuckDB, changed here, printed by DuckDB.
 
-`json_serialize_sql` gives the tree and `json_deserialize_sql` prints it; what was printed counts only if DuckDB reads it
-back as the same tree. Nodes are the dictionaries of that JSON; a rule changes them in place.
+`json_serialize_sql` gives the tree and `json_deserialize_sql` prints it; what was printed counts only if DuckDB reads
+it back as the same tree. Nodes are the dictionaries of that JSON; a rule changes them in place.
 Source: https://duckdb.org/docs/stable/data/json/sql_to_and_from_json
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -66,11 +66,11 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
     `with_places` keeps `query_location`, where in the text, in bytes, a node stands.
     """
     try:
-        told: str = _reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
-        found = orjson.loads(told if with_places else _PLACES.sub("", told))
+        printed: str = _reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
+        found = orjson.loads(printed if with_places else _PLACES.sub("", printed))
     except (duckdb.Error, orjson.JSONDecodeError):
         return None
-    if found["error"] or len(found["statements"]) != 1 or not within_depth(found):
+    if found["error"] or len(found["statements"]) != 1 or not _within_depth(found):
         return None
     around = found["statements"][0]
     return Query(around["node"], around)
@@ -87,7 +87,7 @@ def kind_of(text: str) -> str:
 
 def expression(text: str, **parts: Node) -> Node:
     """The tree of an expression. A column called as one of `parts` stands for it: `expression("NOT a", a=node)`."""
-    found = copied(_template(text))
+    found: Node = copied(_template(f"SELECT {text}").node["select_list"][0])
     if not parts:
         return found
     holder = {"made": found}
@@ -100,24 +100,16 @@ def expression(text: str, **parts: Node) -> Node:
 
 
 @cache
-def _template(text: str) -> Node:
-    query = read(f"SELECT {text}")
+def _template(text: str) -> Query:
+    """A query that is ours, to be copied."""
+    query = read(text)
     assert query is not None, text
-    found: Node = query.node["select_list"][0]
-    return found
-
-
-@cache
-def _wrapped() -> Node:
-    query = read("SELECT 1")
-    assert query is not None
-    return query._around
+    return query
 
 
 def expression_text(node: Node) -> str | None:
     """An expression as DuckDB prints it; None where DuckDB would read something else."""
-    query = read("SELECT 1")
-    assert query is not None
+    query = _template("SELECT 1").copy()
     query.node["select_list"] = [{**node, "alias": ""}]
     printed = query.text()
     return None if printed is None else printed.removeprefix("SELECT ")
@@ -198,10 +190,10 @@ def copied(root: T) -> T:
     return made
 
 
-def within_depth(root: Any, most: int = MAX_DEPTH) -> bool:
+def _within_depth(root: Any) -> bool:
     """Whether a tree is no deeper than Python code walks safely."""
     level, layer = 0, [root]
-    while layer and level <= most:
+    while layer and level <= MAX_DEPTH:
         layer = [
             child
             for node in layer
@@ -218,7 +210,10 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _plain(node: Any) -> Any:
-    """A tree without places, each VALUES in one form: DuckDB prints it as `(SELECT * FROM (VALUES ..) AS valueslist)`."""
+    """A tree without places, in which what DuckDB prints in another way, meaning the same, has one form.
+
+    So has VALUES, which is printed as `(SELECT * FROM (VALUES ..) AS valueslist)`.
+    """
     if isinstance(node, list):
         return [_plain(item) for item in node]
     if not isinstance(node, dict):
@@ -251,11 +246,6 @@ def _plain(node: Any) -> Any:
 def column(*names: str) -> Node:
     """A column by its name, after its table's if that is given."""
     return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": list(names)}
-
-
-def position(number: int) -> Node:
-    """The column of FROM at a position, from 1: `#1`."""
-    return {"class": "POSITIONAL_REFERENCE", "type": "POSITIONAL_REFERENCE", "alias": "", "index": number}
 
 
 def aliased(node: Node, name: str) -> Node:
@@ -311,33 +301,42 @@ def is_null(node: Node) -> Node:
 
 def select(items: list[Node], source: Node) -> Node:
     """SELECT items FROM source."""
-    query = read("SELECT 1")
-    assert query is not None
-    made: Node = query.node
+    made = _template("SELECT 1").copy().node
     made["select_list"], made["from_table"] = items, source
     return made
 
 
-def table(*names: str, alias: str = "") -> Node:
+def selected(query: Node, items: list[Node]) -> Node:
+    """SELECT items FROM the tables of a SELECT, for all of their rows."""
+    return {**select(items, copied(query["from_table"])), "cte_map": copied(query["cte_map"])}
+
+
+def table(schema: str, name: str) -> Node:
     """A table reference by name."""
-    query = read("SELECT 1 FROM t")
-    assert query is not None
-    made: Node = query.node["from_table"]
-    catalog, schema, name = ("", "", *names)[-3:] if len(names) < 3 else names
-    if len(names) == 1:
-        catalog = schema = ""
-    made.update(table_name=name, schema_name=schema, catalog_name=catalog, alias=alias)
-    made["qualified_name"] = {"path": list(names)}
+    made: Node = _template("SELECT 1 FROM s.t").copy().node["from_table"]
+    made.update(table_name=name, schema_name=schema, qualified_name={"path": [schema, name]})
     return made
 
 
-def subquery_table(query: Node, alias: str) -> Node:
-    """A query as a table reference."""
-    template = read("SELECT 1 FROM (SELECT 1) AS q")
-    assert template is not None
-    made: Node = template.node["from_table"]
-    made["subquery"]["node"], made["alias"] = query, alias
+def subquery_table(query: Node, alias: str, columns: Sequence[str] = ()) -> Node:
+    """A query as a table reference, its columns, or the first of them, called as given."""
+    made: Node = _template("SELECT 1 FROM (SELECT 1) AS q").copy().node["from_table"]
+    made["subquery"]["node"], made["alias"], made["column_name_alias"] = query, alias, list(columns)
     return made
+
+
+def ascending(key: Node) -> Node:
+    """ORDER BY key ASC, as one of a query's modifiers."""
+    made: Node = _template("SELECT 1 ORDER BY 1 ASC").copy().node["modifiers"][0]
+    made["orders"][0]["expression"] = key
+    return made
+
+
+def joins_of(source: Node) -> list[Node]:
+    """The joins of a FROM, outer ones first."""
+    if source["type"] != "JOIN":
+        return []
+    return [source, *joins_of(source["left"]), *joins_of(source["right"])]
 
 
 def modifier(query: Node, kind: str) -> Node | None:
@@ -345,9 +344,10 @@ def modifier(query: Node, kind: str) -> Node | None:
     return next((found for found in query["modifiers"] if found["type"].startswith(kind)), None)
 
 
-def without_modifiers(query: Node, *kinds: str) -> list[Node]:
-    """The modifiers of a query node but for some."""
-    return [found for found in query["modifiers"] if not found["type"].startswith(kinds)]
+def whole_number(node: Node | None) -> int | None:
+    """The number that an expression is as it stands, such as a position in ORDER BY; None where it is none."""
+    literal = (node or {}).get("literal") or {}
+    return int(literal["text"]) if literal.get("kind") == "INTEGER" and literal["text"].isdigit() else None
 
 
 def name_of(function: Node) -> str:
@@ -364,8 +364,24 @@ def functions_of_kind(kind: str) -> frozenset[str]:
     return frozenset(name for (name,) in rows.fetchall())
 
 
+def bare_name(node: Node) -> str | None:
+    """The name, in lower case, of a column that is named without its table; None for any other node."""
+    bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
+    return str(node["column_names"][0]).lower() if bare else None
+
+
+def bare_names(root: Any) -> set[str]:
+    """The names of all such columns in a tree: those that may be an item of the SELECT list."""
+    return {name for node in nodes(root) if (name := bare_name(node)) is not None}
+
+
+def name_of_item(item: Node) -> str:
+    """The name of a SELECT item in lower case: its alias, or that of the column that it is; '' for any other."""
+    return str(item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")).lower()
+
+
 def is_aggregate(node: Node) -> bool:
-    """Whether a function makes one value of several rows, as far as its name tells; of a macro nobody knows."""
+    """Whether a function makes one value of several rows, as far as its name tells; that of a macro does not."""
     return (
         node.get("class") == "FUNCTION" and not node["is_operator"] and name_of(node) in functions_of_kind("aggregate")
     )
@@ -405,6 +421,3 @@ def _of_one_row(node: Node, macros: frozenset[str]) -> bool:
         return False
     own = functions_of_kind("scalar") - functions_of_kind("aggregate")
     return node.get("class") != "FUNCTION" or node["is_operator"] or name_of(node) in own | macros
-
-
-Rule = Callable[[Node], Node]

@@ -70,8 +70,8 @@ def _unstable(root: Any, select: Node | None, exact: Exact) -> str | None:
         if root.get("class") == "WINDOW":
             return name_of(root)
         if is_aggregate(root) and name_of(root) not in _STABLE:
-            summed = name_of(root) in _SUMS and select is not None
-            if not summed or select is None or not exact(root, select):
+            is_exact = select is not None and name_of(root) in _SUMS and exact(root, select)
+            if not is_exact:
                 return name_of(root)
     children = root.values() if isinstance(root, dict) else root if isinstance(root, list) else ()
     for child in children:

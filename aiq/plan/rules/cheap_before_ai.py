@@ -12,7 +12,20 @@ from collections.abc import Callable
 
 from aiq.plan.numbered import has_call, numbers_in, selects
 from aiq.plan.selectivity import rank, selectivity
-from aiq.plan.tree import Node, case, column, conjunction, copied, either, expression, negated, nodes, operator, places
+from aiq.plan.tree import (
+    Node,
+    case,
+    column,
+    conjunction,
+    copied,
+    either,
+    expression,
+    joins_of,
+    negated,
+    nodes,
+    operator,
+    places,
+)
 
 Cost = Callable[[int], float]
 
@@ -34,13 +47,6 @@ def cheap_before_ai(root: Node, cost: Cost) -> None:
             continue
         if around is None or around.get("class") != "CONJUNCTION":
             place.replace({**_value(place.node, cost), "alias": place.node["alias"]})
-
-
-def joins_of(source: Node) -> list[Node]:
-    """The joins of a FROM, outer ones first."""
-    if source["type"] != "JOIN":
-        return []
-    return [source, *joins_of(source["left"]), *joins_of(source["right"])]
 
 
 def _filters(select: Node) -> list[Node]:
@@ -128,8 +134,13 @@ def _value(condition: Node, cost: Cost) -> Node:
 
 def _of_where(select: Node, join: Node) -> list[Node]:
     """The cheap conditions of WHERE that hold for every row of an inner join, where it is the only one."""
-    where = select["where_clause"]
-    if where is None or len(joins_of(select["from_table"])) > 1 or not _is_inner(join):
+    alone = len(joins_of(select["from_table"])) == 1
+    return cheap_conditions(select["where_clause"]) if alone and _is_inner(join) else []
+
+
+def cheap_conditions(where: Node | None) -> list[Node]:
+    """The conditions of a WHERE that have no call and are cheap enough to be evaluated twice."""
+    if where is None:
         return []
     parts = where["children"] if where["type"] == "CONJUNCTION_AND" else [where]
     return [part for part in parts if not has_call(part) and not _is_involved(part)]

@@ -5,23 +5,15 @@ Not every plan of DuckDB's moves the condition below such a join.
 
 from __future__ import annotations
 
-from aiq.plan.numbered import has_call, is_call, requests_of, selects, with_requests
-from aiq.plan.rules.cheap_before_ai import joins_of
-from aiq.plan.tree import Node, case, conjunction, nodes, places
+from aiq.plan.numbered import is_call, requests_of, selects, with_requests
+from aiq.plan.rules.cheap_before_ai import cheap_conditions
+from aiq.plan.tree import Node, case, conjunction, joins_of, name_of_item, nodes, places
 
 
 def lateral_guard(root: Node) -> None:
     """Guards the calls of derived tables without a FROM of their own by the cheap conditions of WHERE."""
     for select in selects(root):
-        where = select["where_clause"]
-        if where is None:
-            continue
-        parts = where["children"] if where["type"] == "CONJUNCTION_AND" else [where]
-        cheap = [
-            part
-            for part in parts
-            if not has_call(part) and not any(node["type"] in ("SUBQUERY", "CASE_EXPR") for node in nodes(part))
-        ]
+        cheap = cheap_conditions(select["where_clause"])
         for join in joins_of(select["from_table"]):
             if join["join_type"] == "INNER":
                 _guard(join["right"], cheap)
@@ -31,8 +23,8 @@ def _guard(source: Node, cheap: list[Node]) -> None:
     inner = source["subquery"]["node"] if source["type"] == "SUBQUERY" else None
     if inner is None or inner["type"] != "SELECT_NODE" or inner["from_table"]["type"] != "EMPTY":
         return
-    names = [item["alias"] or item.get("column_names", [""])[-1] for item in inner["select_list"]]
-    own = {name.lower() for name in (source["alias"], *names, *(source.get("column_name_alias") or ()))}
+    own = {name.lower() for name in (source["alias"], *(source.get("column_name_alias") or ()))}
+    own |= set(map(name_of_item, inner["select_list"]))
     guards = [part for part in cheap if not any(_names(node) & own for node in nodes(part))]
     if not guards:
         return

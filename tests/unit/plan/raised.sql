@@ -1,101 +1,102 @@
 -- Calls of a derived table, or of a CTE that is read once, move to where its columns are read, so that what picks rows there
--- decides on them. The names are in truth `__aiq_c1` and so on. `ai1(x)` is a call of site 1.
+-- decides on them. A column that is no answer's keeps its name; `c3` and `r1` are in truth `__aiq_c3` and `__aiq_r1`.
+-- `ai1(x)` is a call of site 1.
 
 -- case: LIMIT
 SELECT * FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY k, id LIMIT 5
 -- becomes
-SELECT q.c1 AS id, q.c2 AS k, ai1(q.c4) AS a
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) ORDER BY k, id LIMIT 5
+SELECT q.id AS id, q.k AS k, ai1(q.c4) AS a
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY k, id LIMIT 5
 
 -- case: a filter on the answer
 SELECT id FROM (SELECT id, k, ai1(body) AS a FROM t) AS q WHERE a = 'x' ORDER BY id LIMIT 2
 -- becomes
-SELECT q.c1 AS id
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) WHERE (ai1(q.c4) = 'x') ORDER BY id LIMIT 2
+SELECT id AS id
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) WHERE (ai1(q.c4) = 'x') ORDER BY id LIMIT 2
 
 -- case: IN of a query
 SELECT q.a, q.id FROM (SELECT id, k, ai1(body) AS a FROM t) AS q WHERE id IN (SELECT k FROM u) ORDER BY id
 -- becomes
-SELECT ai1(q.c4) AS a, q.c1 AS id
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) WHERE (q.c1 = ANY(SELECT k FROM u)) ORDER BY id
+SELECT ai1(q.c4) AS a, q.id AS id
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) WHERE (id = ANY(SELECT k FROM u)) ORDER BY id
 
 -- case: a CTE that is read once
 WITH w(i, r) AS (SELECT id, ai1(body) FROM t) SELECT i, r || 'z' AS z FROM w ORDER BY i LIMIT 3
 -- becomes
-SELECT w.c1 AS i, (ai1(w.c3) || 'z') AS z
-FROM (SELECT id, NULL, body AS r1 FROM t) AS w(c1, c2, c3) ORDER BY i LIMIT 3
+SELECT i AS i, (ai1(w.c3) || 'z') AS z
+FROM (SELECT id, NULL, body AS r1 FROM t) AS w(i, c2, c3) ORDER BY i LIMIT 3
 
 -- case: a CTE that reads another
 WITH v AS (SELECT * FROM t), w AS (SELECT id, ai1(body) AS a FROM v) SELECT id, a FROM w ORDER BY id LIMIT 3
 -- becomes
-WITH v AS (SELECT * FROM t) SELECT w.c1 AS id, ai1(w.c3) AS a
-FROM (SELECT id, NULL, body AS r1 FROM v) AS w(c1, c2, c3) ORDER BY id LIMIT 3
+WITH v AS (SELECT * FROM t) SELECT id AS id, ai1(w.c3) AS a
+FROM (SELECT id, NULL, body AS r1 FROM v) AS w(id, c2, c3) ORDER BY id LIMIT 3
 
 -- case: other names for the columns
 SELECT x, a FROM (SELECT id, ai1(body) AS a FROM t) AS q(x) WHERE a IS NOT NULL ORDER BY x LIMIT 4
 -- becomes
-SELECT q.c1 AS x, ai1(q.c3) AS a
-FROM (SELECT id, NULL, body AS r1 FROM t) AS q(c1, c2, c3) WHERE (ai1(q.c3) IS NOT NULL) ORDER BY x LIMIT 4
+SELECT x AS x, ai1(q.c3) AS a
+FROM (SELECT id, NULL, body AS r1 FROM t) AS q(x, c2, c3) WHERE (ai1(q.c3) IS NOT NULL) ORDER BY x LIMIT 4
 
 -- case: a derived table of a derived table
 SELECT id, a FROM (SELECT id, ai1(body) AS a FROM (SELECT id, ai2(body) AS body FROM t) AS r) AS q ORDER BY id LIMIT 3
 -- becomes
-SELECT q.c1 AS id, ai1(ai2(q.c3)) AS a
-FROM (SELECT r.c1 AS id, NULL, r.c3 AS r1 FROM (SELECT id, NULL, body AS r1 FROM t) AS r(c1, c2, c3)) AS q(c1, c2, c3) ORDER BY id LIMIT 3
+SELECT id AS id, ai1(ai2(q.c3)) AS a
+FROM (SELECT id AS id, NULL, r.c3 AS r1 FROM (SELECT id, NULL, body AS r1 FROM t) AS r(id, c2, c3)) AS q(id, c2, c3) ORDER BY id LIMIT 3
 
 -- case: a derived table that picks rows itself
 SELECT id, a FROM (SELECT id, ai1(body) AS a FROM t ORDER BY id LIMIT 7) AS q ORDER BY id DESC LIMIT 3
 -- becomes
-SELECT q.c1 AS id, ai1(q.c3) AS a
-FROM (SELECT id, NULL, body AS r1 FROM t ORDER BY id LIMIT 7) AS q(c1, c2, c3) ORDER BY id DESC LIMIT 3
+SELECT id AS id, ai1(q.c3) AS a
+FROM (SELECT id, NULL, body AS r1 FROM t ORDER BY id LIMIT 7) AS q(id, c2, c3) ORDER BY id DESC LIMIT 3
 
 -- case: groups inside
 SELECT k, m FROM (SELECT k, ai1(max(body)) AS m FROM t GROUP BY k) AS q ORDER BY k LIMIT 2
 -- becomes
-SELECT q.c1 AS k, ai1(q.c3) AS m
-FROM (SELECT k, NULL, max(body) AS r1 FROM t GROUP BY k) AS q(c1, c2, c3) ORDER BY k LIMIT 2
+SELECT k AS k, ai1(q.c3) AS m
+FROM (SELECT k, NULL, max(body) AS r1 FROM t GROUP BY k) AS q(k, c2, c3) ORDER BY k LIMIT 2
 
 -- case: groups outside
 SELECT a, count(*) AS n FROM (SELECT id, k, ai1(body) AS a FROM t) AS q GROUP BY a HAVING a <> 'x' ORDER BY n, a LIMIT 3
 -- becomes
 SELECT ai1(q.c4) AS a, count_star() AS n
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) GROUP BY ai1(q.c4) HAVING (ai1(q.c4) != 'x') ORDER BY n, a LIMIT 3
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) GROUP BY ai1(q.c4) HAVING (ai1(q.c4) != 'x') ORDER BY n, a LIMIT 3
 
 -- case: a window
 SELECT id, lag(a) OVER (ORDER BY id) AS l FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 3
 -- becomes
-SELECT q.c1 AS id, lag(ai1(q.c4)) OVER (ORDER BY q.c1) AS l
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) ORDER BY id LIMIT 3
+SELECT id AS id, lag(ai1(q.c4)) OVER (ORDER BY id) AS l
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIMIT 3
 
 -- case: a field of a struct
 SELECT s.a.p AS p FROM (SELECT id, {'p': ai1(body)} AS a FROM t) AS s ORDER BY id LIMIT 3
 -- becomes
 SELECT struct_extract(struct_pack(p := ai1(s.c3)), 'p') AS p
-FROM (SELECT id, NULL, body AS r1 FROM t) AS s(c1, c2, c3) ORDER BY s.c1 LIMIT 3
+FROM (SELECT id, NULL, body AS r1 FROM t) AS s(id, c2, c3) ORDER BY id LIMIT 3
 
 -- case: an inner join
 SELECT * FROM (SELECT id, k, ai1(body) AS a FROM t) AS q JOIN (SELECT id AS i, b FROM u) AS v ON q.id = v.i ORDER BY q.id LIMIT 3
 -- becomes
-SELECT q.c1 AS id, q.c2 AS k, ai1(q.c4) AS a, v.*
-FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) INNER JOIN (SELECT id AS i, b FROM u) AS v ON ((q.c1 = v.i))) ORDER BY q.c1 LIMIT 3
+SELECT q.id AS id, q.k AS k, ai1(q.c4) AS a, v.*
+FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) INNER JOIN (SELECT id AS i, b FROM u) AS v ON ((q.id = v.i))) ORDER BY q.id LIMIT 3
 
 -- case: the side of an outer join that is kept
 SELECT q.id, u.k, q.a FROM (SELECT id, k, ai1(body) AS a FROM t) AS q LEFT JOIN u ON q.id = u.id ORDER BY q.id LIMIT 3
 -- becomes
-SELECT q.c1 AS id, u.k AS k, ai1(q.c4) AS a
-FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) LEFT JOIN u ON ((q.c1 = u.id))) ORDER BY q.c1 LIMIT 3
+SELECT q.id AS id, u.k AS k, ai1(q.c4) AS a
+FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) LEFT JOIN u ON ((q.id = u.id))) ORDER BY q.id LIMIT 3
 
 -- case: a join on the answer
 SELECT q.id, q.a FROM (SELECT id, k, ai1(body) AS a FROM t) AS q SEMI JOIN u ON q.a = u.body ORDER BY q.id LIMIT 3
 -- becomes
-SELECT q.c1 AS id, ai1(q.c4) AS a
-FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) SEMI JOIN u ON ((ai1(q.c4) = u.body))) ORDER BY q.c1 LIMIT 3
+SELECT q.id AS id, ai1(q.c4) AS a
+FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) SEMI JOIN u ON ((ai1(q.c4) = u.body))) ORDER BY q.id LIMIT 3
 
 -- case: an alias that is also a column: ORDER BY means the alias
 SELECT -id AS id, a FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 3
 -- becomes
-SELECT (-(q.c1)) AS id, ai1(q.c4) AS a
-FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(c1, c2, c3, c4) ORDER BY id LIMIT 3
+SELECT (-(id)) AS id, ai1(q.c4) AS a
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIMIT 3
 
 -- case: the side of an outer join that may be NULL
 SELECT q.id, u.k, q.a FROM u LEFT JOIN (SELECT id, k, ai1(body) AS a FROM t) AS q ON q.id = u.id ORDER BY u.id LIMIT 3
@@ -103,7 +104,37 @@ SELECT q.id, u.k, q.a FROM u LEFT JOIN (SELECT id, k, ai1(body) AS a FROM t) AS 
 
 -- case: USING
 SELECT id, a FROM (SELECT id, k, ai1(body) AS a FROM t) AS q JOIN (SELECT id FROM u) AS v USING (id) ORDER BY id LIMIT 3
+-- becomes
+SELECT id AS id, ai1(q.c4) AS a
+FROM ((SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) INNER JOIN (SELECT id FROM u) AS v USING (id)) ORDER BY id LIMIT 3
+
+-- case: USING the answer
+SELECT id, a FROM (SELECT id, k, ai1(body) AS a FROM t) AS q JOIN (SELECT kind AS a FROM u) AS v USING (a) ORDER BY id LIMIT 3
 -- stays
+
+-- case: a CTE that nothing reads
+WITH w AS (SELECT id, ai1(body) AS a FROM t) SELECT id FROM u ORDER BY id LIMIT 3
+-- becomes
+SELECT id FROM u ORDER BY id LIMIT 3
+
+-- case: a CTE that only one reads that nothing reads
+WITH v AS (SELECT id, ai1(body) AS a FROM t), w AS (SELECT upper(a) AS b FROM v) SELECT id FROM u ORDER BY id LIMIT 3
+-- becomes
+SELECT id FROM u ORDER BY id LIMIT 3
+
+-- case: a CTE that nothing reads and that asks nothing
+WITH w AS (SELECT id FROM t), v AS (SELECT id, ai1(body) AS a FROM t) SELECT id FROM v WHERE a = 'x' ORDER BY id LIMIT 3
+-- becomes
+WITH w AS (SELECT id FROM t) SELECT id AS id
+FROM (SELECT id, NULL, body AS r1 FROM t) AS v(id, c2, c3) WHERE (ai1(v.c3) = 'x') ORDER BY id LIMIT 3
+
+-- case: a CTE that is read by a derived table
+WITH v AS (SELECT id, ai1(body) AS a FROM t), w AS (SELECT id, upper(a) AS b FROM v) SELECT id, b FROM (SELECT * FROM w) AS q ORDER BY id LIMIT 3
+-- becomes
+SELECT id AS id, upper(ai1(q.c3)) AS b
+FROM (SELECT w.id AS id, NULL, w.c3 AS r1
+FROM (SELECT id AS id, NULL, v.c3 AS r1
+FROM (SELECT id, NULL, body AS r1 FROM t) AS v(id, c2, c3)) AS w(id, c2, c3)) AS q(id, c2, c3) ORDER BY id LIMIT 3
 
 -- case: a CTE that is read twice
 WITH w AS (SELECT id, ai1(body) AS a FROM t) SELECT id, a FROM w WHERE id IN (SELECT id FROM w) ORDER BY id LIMIT 3

@@ -21,12 +21,10 @@ def said(text: str) -> dict[str, Any]:
     def of(value: Any) -> Any:
         if isinstance(value, Span):
             return value.of(text)
-        return list(map(of, value)) if isinstance(value, tuple) and not isinstance(value, str) else value
+        return list(map(of, value)) if isinstance(value, tuple) and isinstance(value[0], Span) else value
 
-    whens = [(when.rows, of(when.condition), of(when.values)) for when in found.whens]
-    made = {name: of(value) for name, value in found._asdict().items() if value and name not in ("made", "whens")}
-    if found.made is not None:
-        made["made"] = found.made
+    whens = [(when.rows, of(when.condition), list(map(of, when.values))) for when in found.whens]
+    made = {name: of(value) for name, value in found._asdict().items() if value and name != "whens"}
     return {**made, "whens": whens} if whens else made
 
 
@@ -70,7 +68,7 @@ def test_a_query_is_all_of_its_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("opening", "made"),
+    ("opening", "table"),
     [
         ("CREATE TABLE r AS", ("r",)),
         ("create table R as", ("R",)),
@@ -81,8 +79,8 @@ def test_a_query_is_all_of_its_text(text: str) -> None:
         ("CREATE TABLE d . s . r (a, b) AS", ("d", "s", "r")),
         ('CREATE TABLE "as" ("select") AS', ("as",)),
         ("CREATE TABLE größe$1 /* AS */ AS -- the rows\n", ("größe$1",)),
-        ("CREATE OR REPLACE TABLE r AS", None),
-        ("CREATE OR REPLACE TEMP TABLE d.r (a) AS", None),
+        ("CREATE OR REPLACE TABLE r AS", ("r",)),
+        ("CREATE OR REPLACE TEMP TABLE d.r (a) AS", ("d", "r")),
     ],
 )
 @pytest.mark.parametrize(
@@ -97,11 +95,11 @@ def test_a_query_is_all_of_its_text(text: str) -> None:
         "TABLE t",
     ],
 )
-def test_the_query_and_the_table_of_a_create_table(opening: str, made: tuple[str, ...] | None, query: str) -> None:
+def test_the_query_and_the_table_of_a_create_table(opening: str, table: tuple[str, ...], query: str) -> None:
     text = f"{opening} {query}"
     assert taken_by_duckdb(text)
-    expected = {"kind": "create", "query": query}
-    assert said(text) == said(f"{text};") == (expected if made is None else {**expected, "made": made})
+    expected = {"kind": "create", "query": query, "replaced" if "REPLACE" in opening else "made": table}
+    assert said(text) == said(f"{text};") == expected
 
 
 def test_with_data_is_no_part_of_a_query() -> None:

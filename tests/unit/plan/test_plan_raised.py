@@ -1,37 +1,49 @@
-"""Calls that move out of derived tables and CTEs to where their columns are read, as raised.sql shows it."""
+"""Calls that move out of derived tables and CTEs to where their columns are read, as raised.sql shows it, and those of
+subqueries that pick rows, as picked_inside.sql does.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
 from aiq.plan.lift import Lifted, Lifting, lift
-from aiq.plan.raised import picks_rows, raised
-from tests.unit.plan.cases import VOLATILE, database, numbered, params, printed, query, shown
+from aiq.plan.raised import picked_inside, picks_rows, raised
+from aiq.plan.tree import Query
+from tests.unit.plan.cases import VOLATILE, cases, database, numbered, printed, query, shown
 
 Q = "(SELECT id, k, ai1(body) AS a FROM t) AS q"
 
 
-def higher(text: str, seed: int = 1) -> str:
-    made = raised(query(text), database(seed).describe, VOLATILE).text()
+MOVED = {"raised.sql": raised, "picked_inside.sql": picked_inside}
+CASES = [
+    pytest.param(file, before, after, id=f"{file}: {title}") for file in MOVED for title, before, after in cases(file)
+]
+
+
+def moved(file: str, text: str, seed: int = 1) -> str:
+    made = MOVED[file](query(text), database(seed).describe, VOLATILE).text()
     assert made is not None
     return made
 
 
-@pytest.mark.parametrize(("before", "after"), params("raised.sql"))
-def test_calls_move_to_where_their_columns_are_read(before: str, after: str | None) -> None:
-    assert shown(higher(before)) == shown(printed(before if after is None else after))
+@pytest.mark.parametrize(("file", "before", "after"), CASES)
+def test_calls_move_to_the_rows_that_are_picked(file: str, before: str, after: str | None) -> None:
+    assert shown(moved(file, before)) == shown(printed(before if after is None else after))
 
 
-@pytest.mark.parametrize(("before", "after"), params("raised.sql"))
-def test_the_rows_and_their_order_stay(before: str, after: str | None) -> None:
+@pytest.mark.parametrize(("file", "before", "after"), CASES)
+def test_the_rows_and_their_order_stay(file: str, before: str, after: str | None) -> None:
     for seed in range(4):
-        db = database(seed)
-        assert db.rows(higher(before, seed)) == db.rows(before)
+        db, made = database(seed), moved(file, before, seed)
+        assert db.rows(made) == db.rows(before)
+        assert db.columns(made) == db.columns(before)
 
 
-@pytest.mark.parametrize(("before", "after"), params("raised.sql"))
-def test_nothing_is_asked_that_was_not_asked_before(before: str, after: str | None) -> None:
-    assert database().asks(higher(before)) <= database().asks(before)
+@pytest.mark.parametrize(("file", "before", "after"), CASES)
+def test_nothing_is_asked_that_was_not_asked_before(file: str, before: str, after: str | None) -> None:
+    assert database().asks(moved(file, before)) <= database().asks(before)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +97,9 @@ def test_what_picks_rows_after_columns_are_computed_is_known(text: str, picks: b
     assert picks_rows(query(text).node) is picks
 
 
-def test_the_query_that_calls_move_in_stays_as_it_was() -> None:
-    text = f"SELECT * FROM {Q} ORDER BY id LIMIT 5"
+@pytest.mark.parametrize("move", MOVED.values())
+def test_the_query_that_calls_move_in_stays_as_it_was(move: Callable[..., Query]) -> None:
+    text = f"SELECT * FROM (SELECT * FROM {Q} ORDER BY id LIMIT 6) AS r ORDER BY id LIMIT 5"
     found = query(text)
-    raised(found, database().describe, VOLATILE)
+    move(found, database().describe, VOLATILE)
     assert found.text() == printed(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiq.plan.split import Split, split
+from aiq.plan.split import Split, renamed, split
+from aiq.plan.tree import expression_text
 from tests.unit.plan.cases import VOLATILE, database, numbered, params, printed, query, shown
 
 SEEDS = range(4)
@@ -69,6 +70,20 @@ def test_the_query_that_is_taken_in_two_stays_as_it_was() -> None:
 
 def test_a_set_operation_is_not_for_it() -> None:
     assert made("SELECT ai1(body) AS a FROM t UNION ALL SELECT kind FROM u") is None
+
+
+def test_columns_of_the_rows_are_told_from_those_that_are_made_of_answers() -> None:
+    found = made("SELECT id, ai1(body) AS r, id AS i, upper(r) AS b FROM t ORDER BY id LIMIT 3")
+    assert found is not None
+    assert [found.is_made(at) for at in range(4)] == [False, True, False, True]
+
+
+def test_an_item_is_read_over_a_table_by_the_names_that_its_columns_have_there() -> None:
+    found = made("SELECT id, ai1(body || kind) AS a FROM t ORDER BY id LIMIT 3")
+    assert found is not None
+    item = renamed(found.items[1], lambda name: ["q", name.upper()])
+    assert expression_text(item) == numbered("ai1((q.__AIQ_C3 || q.__AIQ_C4))")
+    assert expression_text(found.items[1]) == numbered("ai1((__aiq_c3 || __aiq_c4))")
 
 
 def test_a_column_of_nulls_keeps_its_place() -> None:

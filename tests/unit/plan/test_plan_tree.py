@@ -138,17 +138,24 @@ def test_a_long_query_is_not_deep() -> None:
     assert wide is not None and wide.text() is not None
 
 
-def test_depth_is_counted_in_levels() -> None:
-    root: list[object] = []
-    for _ in range(10):
-        root = [root]
-    assert tree.within_depth(root, 10) and not tree.within_depth(root, 9)
-
-
 def test_trees_are_the_same_wherever_their_nodes_stand() -> None:
-    one, other = tree.read("SELECT a,b FROM t"), tree.read("  SELECT  a , b\nFROM t")
-    assert one is not None and other is not None and one.node != other.node
-    assert same(one.node, other.node)
+    text = "  SELECT  a , b\nFROM t"
+    one, other, placed = tree.read("SELECT a,b FROM t"), tree.read(text), tree.read(text, with_places=True)
+    assert one is not None and other is not None and placed is not None
+    assert one.node == other.node
+    assert one.node != placed.node and same(one.node, placed.node)
+
+
+def test_the_places_of_nodes_are_kept_where_they_are_wanted() -> None:
+    found = tree.read("SELECT größe, b FROM t", with_places=True)
+    assert found is not None
+    assert [item["query_location"] for item in found.node["select_list"]] == [7, 16]  # bytes, not characters
+
+
+def test_a_text_that_looks_like_a_place_stays_as_it_is() -> None:
+    text = """SELECT '{"query_location":7,"a":1}' AS "query_location"":7," """
+    found = tree.read(text)
+    assert found is not None and found.text() == text.strip()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +180,12 @@ def test_trees_are_the_same_wherever_their_nodes_stand() -> None:
 def test_expressions_that_mean_other_things_are_not_the_same(one: str, other: str) -> None:
     assert not same(expression(one), expression(other))
     assert same(expression(one), expression(one))
+
+
+def node(text: str) -> Node:
+    found = tree.read(text)
+    assert found is not None
+    return found.node
 
 
 def test_a_copy_is_changed_alone() -> None:
@@ -261,20 +274,27 @@ def test_conditions_of_one_kind_are_joined_flat() -> None:
 def test_nodes_that_are_made_are_those_that_duckdb_makes() -> None:
     a, b = expression("a"), expression("b")
     assert same(tree.column("t", "a"), expression("t.a"))
-    assert same(tree.position(2), expression("#2"))
     assert same(tree.negated(a), expression("NOT a"))
     assert same(tree.is_null(a), expression("a IS NULL"))
     assert same(tree.case([(a, b)]), expression("CASE WHEN a THEN b END"))
     assert same(tree.case([(a, b)], a), expression("CASE WHEN a THEN b ELSE a END"))
     assert same(tree.aliased(a, "n"), expression("a AS n")) and same(tree.unaliased(tree.aliased(a, "n")), a)
-    wanted = tree.read("SELECT a FROM d.s.t AS x")
-    assert wanted is not None
-    assert same(tree.select([a], tree.table("d", "s", "t", alias="x")), wanted.node)
-    assert same(tree.select([a], tree.table("t")), tree.select([a], tree.table("t")))
-    inner = tree.read("SELECT 1")
-    wanted = tree.read("SELECT a FROM (SELECT 1) AS q")
-    assert inner is not None and wanted is not None
-    assert same(tree.select([a], tree.subquery_table(inner.node, "q")), wanted.node)
+    assert same(tree.select([a], tree.table("s", "t")), node("SELECT a FROM s.t"))
+    inner = node("SELECT 1")
+    assert same(tree.select([a], tree.subquery_table(inner, "q")), node("SELECT a FROM (SELECT 1) AS q"))
+    assert same(tree.select([a], tree.subquery_table(inner, "q", ["a"])), node("SELECT a FROM (SELECT 1) AS q(a)"))
+    assert same(tree.ascending(a), node("SELECT 1 ORDER BY a ASC")["modifiers"][0])
+
+
+def test_the_rows_that_a_select_reads_are_all_of_its_tables() -> None:
+    found = node("WITH w AS (SELECT 1 AS a) SELECT DISTINCT max(a) FROM w WHERE a > 1 GROUP BY ALL HAVING true LIMIT 5")
+    made = tree.selected(found, [expression("b")])
+    assert same(made, node("WITH w AS (SELECT 1 AS a) SELECT b FROM w"))
+
+
+def test_what_is_made_is_new_each_time() -> None:
+    tree.select([expression("a")], tree.table("s", "t"))["modifiers"].append(tree.ascending(expression("a")))
+    assert same(tree.select([expression("a")], tree.table("s", "u")), node("SELECT a FROM s.u"))
 
 
 def test_modifiers_are_found_by_kind() -> None:
@@ -282,8 +302,22 @@ def test_modifiers_are_found_by_kind() -> None:
     assert found is not None
     kinds = {kind: tree.modifier(found.node, kind) for kind in ("DISTINCT", "ORDER", "LIMIT")}
     assert all(kinds.values())
-    found.node["modifiers"] = tree.without_modifiers(found.node, "LIMIT", "DISTINCT")
-    assert found.text() == "SELECT a FROM t ORDER BY a"
+    assert tree.modifier(node("SELECT a FROM t"), "ORDER") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("3", 3), ("0", 0), ("-3", None), ("3.0", None), ("'3'", None), ("a", None)]
+)
+def test_a_number_that_stands_as_it_is_is_known(text: str, number: int | None) -> None:
+    assert tree.whole_number(expression(text)) == number
+    assert tree.whole_number(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [('a AS "B"', "b"), ("t.A", "a"), ("s.a AS b", "b"), ("a + 1", ""), ("*", "")]
+)
+def test_a_select_item_has_the_name_that_others_read_it_by(text: str, name: str) -> None:
+    assert tree.name_of_item(expression(text)) == name
 
 
 @pytest.mark.parametrize(
