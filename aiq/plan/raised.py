@@ -99,8 +99,8 @@ def _put_in_place(select: Node) -> None:
     for entry in reversed(_asking(select)):
         name, cte = entry["key"], entry["value"]
         query = cte["query_node"]
-        if query["type"] != "SELECT_NODE" or cte["key_targets"]:
-            continue
+        if query["type"] != "SELECT_NODE" or cte["key_targets"] or modifier(query, "DISTINCT") is not None:
+            continue  # calls that must stay there are better off in a CTE, which no outer condition is pushed into
         if any(_reads(node, other["key"]) for node in nodes(query) for other in _behind(select, entry)):
             continue  # where it is read, that name would be the later CTE's
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
