@@ -245,8 +245,7 @@ class Preparation:
         if reads_pipe(read.text):  # even planning it reads it
             waiting = self._rewrite(read, statement, number, {}, pure=False)
             return waiting._replace(plan=NotLifted("it reads a pipe, which gives its rows only once"))
-        kind = tree.kind_of(read.text)
-        if not kind:  # DuckDB's words on it, not ours on what would be a call
+        if not calls.is_closed(calls.tokenize(read.text)):  # DuckDB's words on it, not ours on what would be a call
             unread = Prepared(read.written, values, variables, written=read.written)
             if (said := error_as_written(self.con, unread)) is not None:
                 raise error_in_users_words(said, {}, read.written)
@@ -279,7 +278,7 @@ class Preparation:
                 plan = plan._replace(
                     waits="it changes rows, and in your own transaction nothing can be taken back alone"
                 )
-        if isinstance(plan, Lifted) and kind == "MULTI" and not own:
+        if isinstance(plan, Lifted) and not own and tree.kind_of(prepared.text) == "MULTI":
             plan = plan._replace(waits="it pivots by answers, and an error of it would end your own transaction")
         if isinstance(plan, Lifted):
             for stage, members in reversed(list(enumerate(plan.all_stages))):

@@ -96,6 +96,17 @@ def has_backticks(tokens: Iterable[Token]) -> bool:
     return any(token.token_type == TokenType.UNKNOWN and token.text == "`" for token in tokens)
 
 
+def is_closed(tokens: Iterable[Token]) -> bool:
+    """Whether a text closes each parenthesis and bracket that it opens, and no other."""
+    types = _types()
+    depth = 0
+    for token in tokens:
+        depth += (token.token_type in types.opening) - (token.token_type in types.closing)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
 IsName = Callable[[str], bool]
 
 

@@ -117,6 +117,8 @@ def _split(text: str) -> Iterator[_Word]:
     before = ""
     for token in calls.tokenize(text):
         piece = text[token.start : token.end + 1]
+        if not piece:  # what follows PREPARE or EXECUTE is one token, which has no place
+            continue
         quoted = piece[0] in "'\"$" or piece[-1] in "'\""
         if quoted or (before in (".", "AS") and piece.upper() in ("CASE", "END")):
             before = ""
