@@ -244,7 +244,6 @@ MERGES = [
 """Merges of rows that the source does not have."""
 
 
-@pytest.mark.skipif(duckdb.__version__.startswith("1.4"), reason="DuckDB 1.4 cannot plan a subquery there")
 @pytest.mark.parametrize(("sql", "needed"), MERGES)
 def test_a_merge_asks_only_for_the_rows_that_the_source_does_not_have(items: Beside, sql: str, needed: int) -> None:
     items.check(sql, needed)

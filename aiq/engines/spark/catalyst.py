@@ -228,9 +228,6 @@ class Catalyst:
     def equal(self, left: Node, right: Node) -> Node:
         return self._expressions.EqualTo(left, right)
 
-    def null_safe_equal(self, left: Node, right: Node) -> Node:
-        return self._expressions.EqualNullSafe(left, right)
-
     def with_match(self, left: Node, right: Node, condition: Node | None) -> tuple[Node, Node]:
         """Every row of the left side once, and a new column that says whether it has a match on the right."""
         none, empty = self._jvm.scala.Option.empty(), self.seq([])
