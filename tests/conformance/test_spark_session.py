@@ -14,7 +14,9 @@ from pyspark.sql import functions as F
 from aiq.errors import BudgetExceeded, FunctionError, ProviderError, StatementError
 
 if TYPE_CHECKING:
+    from aiq.simulator.process import SimulatorProcess
     from tests.conformance.conftest import Engine
+    from tests.conftest import ConfFolder
 
 ENGINES = ("spark",)
 
@@ -79,14 +81,17 @@ def test_a_failing_row_ends_the_statement_with_our_error(t: Engine) -> None:
     assert (failed.value.endpoint, failed.value.status, failed.value.kind) == ("chat", 400, "bad_request")
 
 
-def test_a_statement_that_failed_asks_only_for_the_rest_when_it_runs_again(t: Engine) -> None:
+def test_a_statement_that_failed_asks_only_for_the_rest_when_it_runs_again(
+    t: Engine, conf: ConfFolder, simulator: SimulatorProcess
+) -> None:
+    conf.settings(concurrency=1, endpoints={"model": {"model_server": {"url": f"{simulator.url}/invocations"}}})
     bad = "CASE WHEN id = 11 THEN p || ' [[fault:400-once]]' ELSE p END"
     statement = f"SELECT ai_query('chat', {bad}) AS r FROM t"
     with pytest.raises(ProviderError):
         t.sql(statement)
     first = t.requests()
     assert len(t.sql(statement)) == 12
-    assert first + t.requests() <= 12 + 2  # the failed one again, and what was in flight beside it
+    assert first + t.requests() <= 12 + 2  # the failed one again, and what was in flight in another task
 
 
 @pytest.mark.parametrize(
