@@ -33,7 +33,7 @@ from aiq.plan import calls, tree
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
 from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
 from aiq.plan.numbered import PREFIX, TYPE
-from aiq.plan.parts import Span, parts
+from aiq.plan.parts import Span, parts, without_conflict
 from aiq.plan.split import Columns
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -111,7 +111,7 @@ class _Described:
         if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
             return
         if found.kind != "select" or found.query is None or tree.read(text) is None:
-            self._run(self._con, "EXPLAIN", text)
+            self._explain(self._con, text)
             if found.kind == "copy" and found.query is not None:
                 self._check_folder(text, found.query)
             return
@@ -142,10 +142,14 @@ class _Described:
     def binds(self, text: str) -> bool:
         """Whether DuckDB understands a statement."""
         try:
-            self._run(self._beside, "EXPLAIN", text)
+            self._explain(self._beside, text)
         except duckdb.Error:
             return False
         return True
+
+    def _explain(self, con: duckdb.DuckDBPyConnection, text: str) -> None:
+        for stricter_first in dict.fromkeys((without_conflict(text), text)):
+            self._run(con, "EXPLAIN", stricter_first)
 
     def _columns(self, con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._run(con, "DESCRIBE", query)]
@@ -161,7 +165,8 @@ class _Described:
 def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duckdb.Error | None:
     """DuckDB's error over a statement as it was written, its calls those of the plain function; None for none."""
     try:
-        prepared.execute(con, f"EXPLAIN\n{prepared.written}").fetchall()
+        for text in dict.fromkeys((without_conflict(prepared.written), prepared.written)):
+            prepared.execute(con, f"EXPLAIN\n{text}").fetchall()
     except duckdb.Error as error:
         return error
     return None

@@ -4,6 +4,7 @@ says. Reads tokens; what it takes for a query counts only if DuckDB reads it as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -83,6 +84,25 @@ def parts(text: str) -> Parts | None:
     if made is None:
         return Parts(first.lower(), returning=returning) if first in _CHANGES else None
     return made._replace(query=None) if _has_changing_cte(split) else made
+
+
+def without_conflict(text: str) -> str:
+    """An INSERT that does not say what a conflict does, everything else in its place; any other text as it is.
+
+    `INSERT OR IGNORE INTO t (nope) ..`: DuckDB 2.0 takes the column, and looks for it only without OR IGNORE.
+    """
+    found = list(_outermost(_split(text)))
+    words = [word.text for word in found]
+    if words[:1] != ["INSERT"]:
+        return text
+    cut: list[_Word] = found[1:3] if words[1:2] == ["OR"] else []
+    at = next((at for at, pair in enumerate(pairwise(words)) if pair == ("ON", "CONFLICT")), None)
+    if at is not None:
+        end = words.index("RETURNING", at) if "RETURNING" in words[at:] else len(words)
+        cut = [*cut, _Word("", found[at].start, found[end - 1].end)]
+    for word in cut:
+        text = text[: word.start] + re.sub(r"\S", " ", text[word.start : word.end]) + text[word.end :]
+    return text
 
 
 def _has_changing_cte(split: Sequence[_Word]) -> bool:

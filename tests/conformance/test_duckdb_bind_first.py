@@ -30,6 +30,7 @@ CREATE TABLE t AS SELECT i AS id, 'body ' || i AS body, DATE '2024-01-01' + i::I
 CREATE TABLE w (id BIGINT, answer VARCHAR);
 CREATE TABLE wide (id BIGINT, answer VARCHAR, more INTEGER NOT NULL);
 CREATE TABLE computed (id BIGINT, twice BIGINT GENERATED ALWAYS AS (id * 2));
+CREATE TABLE keyed (id BIGINT PRIMARY KEY, answer VARCHAR);
 CREATE VIEW seen AS FROM t;
 CREATE TYPE mood AS ENUM ('sad', 'happy')
 """
@@ -197,6 +198,24 @@ def test_an_error_of_binding_has_no_name_of_ours(pair: Pair, name: str) -> None:
 def test_an_error_of_binding_is_said_in_duckdbs_words(pair: Pair, name: str) -> None:
     expected, found = pair.error_of_plain(STATEMENTS[name]), pair.of_session(STATEMENTS[name]).error
     assert _said(found) == _said(expected)
+
+
+@pytest.mark.parametrize(
+    ("insert", "conflict"),
+    [
+        ("INSERT OR IGNORE", ""),
+        ("INSERT OR REPLACE", ""),
+        ("INSERT", " ON CONFLICT DO NOTHING"),
+        ("INSERT", " ON CONFLICT (id) DO UPDATE SET answer = excluded.answer"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_whatever_a_conflict_does(pair: Pair, insert: str, conflict: str) -> None:
+    plain = pair.error_of_plain(f"INSERT INTO keyed (id, nope) SELECT id, {CALL} FROM t")
+    found = pair.of_session(f"{insert} INTO keyed (id, nope) SELECT id, {CALL} FROM t{conflict}").error
+    assert _said(found)[:1] == _said(plain)[:1]
+    assert OURS.findall(found) == [] and pair.asked == []
+    assert not pair.of_session(f"{insert} INTO keyed (id, answer) SELECT id, {CALL} FROM t{conflict}").error
+    assert len(pair.asked) == 5
 
 
 def _kind(error: str) -> str:
