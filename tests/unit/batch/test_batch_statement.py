@@ -50,7 +50,7 @@ def open_statement(make: Any, tmp_path: Path) -> Iterator[Open]:
 
 
 def sent(statement: Statement) -> list[Any]:
-    return [orjson.loads(request.body) for request in statement.gateway._transport.sent]  # type: ignore[union-attr]
+    return [orjson.loads(request.body) for request in statement.gateway.routes.transport.sent]  # type: ignore[union-attr]
 
 
 def key(text: str | bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import Config, Failover, ModelServerConfig, RateLimit, Settings
+from aiq.config.endpoint import Config, FailoverConfig, ModelServerConfig, RateLimit, Settings
 from aiq.errors import PolicyError, ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
@@ -119,10 +119,15 @@ def gateway(make: Any, time: Any, ledger: Ledger) -> Open:
     """`gateway(script, failover, entities=..., ...)`: an endpoint of `a` with fallback `b` unless said."""
 
     def build(
-        script: Any, failover: Failover | None = None, *, entities: Any = None, settings: Any = None, **changes: Any
+        script: Any,
+        failover: FailoverConfig | None = None,
+        *,
+        entities: Any = None,
+        settings: Any = None,
+        **changes: Any,
     ) -> Gateway:
         served = entities or (make.entity("a"), make.entity("b", 0))
-        endpoint = make.endpoint(*served, **{"fallback": True, "failover": failover or Failover(), **changes})
+        endpoint = make.endpoint(*served, **{"fallback": True, "failover": failover or FailoverConfig(), **changes})
         built = Gateway(
             Config("conf", Settings(limits_store="memory", **(settings or {})), {"chat": endpoint}),
             ledger,
@@ -148,12 +153,12 @@ def calls(ledger: Ledger) -> Callable[[], Rows]:
 
 
 def hosts(gateway: Gateway) -> list[str]:
-    found: list[str] = gateway._transport.hosts  # type: ignore[union-attr]
+    found: list[str] = gateway.routes.transport.hosts  # type: ignore[union-attr]
     return found
 
 
 def slots(gateway: Gateway) -> int:
-    return sum(target.gate.in_flight for target in gateway._routes["chat"].targets.values())
+    return sum(target.gate.in_flight for target in gateway.routes["chat"].targets.values())
 
 
 def by_host(**replies: Any) -> Callable[[Any], Any]:
@@ -226,16 +231,15 @@ def test_of_many_at_once_one_makes_the_probe(make: Any, time: Any, gateway: Open
             return await slow(await super().send(request, timeout_s))
 
     built = gateway(by_host(a=make.failure(401), b=make.chat_answer()))
-    built._routes["chat"] = built._routes["chat"]._replace(
-        transport=Slow(time, by_host(a=make.failure(401), b=make.chat_answer()))
-    )
+    slow_transport = Slow(time, by_host(a=make.failure(401), b=make.chat_answer()))
+    built.routes["chat"].connections.transport = slow_transport
 
     async def work() -> Counter[str]:
         await built.answer(make.request())
         await time.sleep(60)
-        before = len(built._routes["chat"].transport.hosts)  # type: ignore[attr-defined]
+        before = len(built.routes["chat"].connections.transport.hosts)  # type: ignore[attr-defined]
         await asyncio.gather(*(built.answer(make.request()) for _ in range(20)))
-        return Counter(built._routes["chat"].transport.hosts[before:])  # type: ignore[attr-defined]
+        return Counter(built.routes["chat"].connections.transport.hosts[before:])  # type: ignore[attr-defined]
 
     assert time.run(work()) == {"a": 1, "b": 20}
 
@@ -299,7 +303,7 @@ def test_somebody_who_waits_in_person_is_told_of_a_long_pause(make: Any, time: A
 
 
 def test_a_late_first_token_is_not_waited_for(make: Any, time: Any, gateway: Open, calls: Any) -> None:
-    built = gateway(by_host(a=said(after_s=20.0), b=said("Hi.")), Failover(first_token_timeout_s=10.0))
+    built = gateway(by_host(a=said(after_s=20.0), b=said("Hi.")), FailoverConfig(first_token_timeout_s=10.0))
     assert time.run(built.answer(make.request())).value == "Hi."
     assert time.now == 1010.0
     assert [(row["error_class"], row["final"]) for row in calls()] == [("timeout", False), (None, True)]
@@ -309,7 +313,7 @@ def test_a_silent_stream_is_left_and_what_it_said_is_on_its_bill(
     make: Any, time: Any, gateway: Open, calls: Any
 ) -> None:
     stalled = [event({"content": "A beginning of"}), 100.0, event({}, "stop")]
-    built = gateway(by_host(a=stalled, b=said("Hi.")), Failover(idle_timeout_s=5.0))
+    built = gateway(by_host(a=stalled, b=said("Hi.")), FailoverConfig(idle_timeout_s=5.0))
     assert time.run(built.answer(make.request())).value == "Hi."
     assert time.now == 1005.0
     row = calls()[0]
@@ -318,18 +322,18 @@ def test_a_silent_stream_is_left_and_what_it_said_is_on_its_bill(
 
 def test_pings_are_no_tokens(make: Any, time: Any, gateway: Open) -> None:
     pinged = [b": ping\n\n", 4.0] * 10
-    built = gateway(by_host(a=pinged, b=said("Hi.")), Failover(first_token_timeout_s=10.0))
+    built = gateway(by_host(a=pinged, b=said("Hi.")), FailoverConfig(first_token_timeout_s=10.0))
     assert time.run(built.answer(make.request())).value == "Hi."
     assert time.now == 1010.0
 
 
 def test_a_server_that_ignores_the_wish_for_a_stream_is_understood(make: Any, time: Any, gateway: Open) -> None:
-    built = gateway(by_host(a=make.chat_answer("Whole.")), Failover(first_token_timeout_s=10.0))
+    built = gateway(by_host(a=make.chat_answer("Whole.")), FailoverConfig(first_token_timeout_s=10.0))
     assert time.run(built.answer(make.request())).value == "Whole."
 
 
 def test_a_silent_entity_without_another_is_given_up_at_the_timeout(make: Any, time: Any, gateway: Open) -> None:
-    built = gateway(by_host(a=[1000.0]), Failover(idle_timeout_s=5.0), entities=(make.entity("a"),))
+    built = gateway(by_host(a=[1000.0]), FailoverConfig(idle_timeout_s=5.0), entities=(make.entity("a"),))
     with pytest.raises(ProviderError, match="timeout_s") as caught:
         time.run(built.answer(make.request()))
     assert (caught.value.kind, len(hosts(built))) == ("timeout", 2)
@@ -337,7 +341,7 @@ def test_a_silent_entity_without_another_is_given_up_at_the_timeout(make: Any, t
 
 # hedging
 
-HEDGING = Failover(hedging=True)
+HEDGING = FailoverConfig(hedging=True)
 
 
 def learnt(gateway: Gateway, make: Any) -> Any:
@@ -388,7 +392,7 @@ def test_the_loser_is_closed_and_its_cost_is_in_the_ledger(make: Any, time: Any,
         await built.answer(make.request())
 
     time.run(work())
-    assert all(stream.closed for stream in built._transport.streams)  # type: ignore[union-attr]
+    assert all(stream.closed for stream in built.routes.transport.streams)  # type: ignore[union-attr]
     loser = calls()[-2]
     assert (loser["status"], loser["tokens_estimated"]) == ("cancelled", True)
     assert loser["cost_usd"] > 0
@@ -421,7 +425,7 @@ def test_the_first_wins_where_it_is_faster_after_all(make: Any, time: Any, gatew
 
 
 def test_without_hedging_a_late_answer_is_waited_for(make: Any, time: Any, gateway: Open) -> None:
-    built = gateway(hedged_script(60.0), Failover(idle_timeout_s=100.0))
+    built = gateway(hedged_script(60.0), FailoverConfig(idle_timeout_s=100.0))
 
     async def work() -> None:
         await learnt(built, make)
@@ -478,7 +482,7 @@ def test_an_outage_is_not_doubled_by_hedging(make: Any, time: Any, gateway: Open
 
     async def work() -> None:
         await learnt(built, make)
-        built._routes["chat"].targets["b"].quota.available = 0
+        built.routes["chat"].targets["b"].quota.available = 0
         await built.answer(make.request())
 
     time.run(work())
@@ -554,7 +558,7 @@ def test_whoever_stops_reading_ends_the_call(make: Any, time: Any, gateway: Open
     time.run(work())
     assert [(row["status"], row["final"]) for row in calls()] == [("cancelled", True)]
     assert slots(built) == 0
-    assert built._transport.streams[0].closed  # type: ignore[union-attr]
+    assert built.routes.transport.streams[0].closed  # type: ignore[union-attr]
 
 
 def test_a_stream_that_is_cancelled_while_it_waits_ends_once(make: Any, time: Any, gateway: Open, calls: Any) -> None:
@@ -600,7 +604,7 @@ def test_each_of_many_mixed_requests_ends_exactly_once(
     def script(request: Any) -> Any:
         return said(after_s=rng.expovariate(2.0)) if rng.random() < 0.7 else rng.choice(replies)
 
-    failover = Failover(hedging=True, first_token_timeout_s=5.0, idle_timeout_s=3.0)
+    failover = FailoverConfig(hedging=True, first_token_timeout_s=5.0, idle_timeout_s=3.0)
     built = gateway(script, failover, settings={"concurrency": 8})
 
     async def ask(number: int) -> None:
@@ -625,4 +629,4 @@ def test_each_of_many_mixed_requests_ends_exactly_once(
     assert len(finals) == len(set(finals)) == 150
     assert len({(row["request_id"], row["attempt"]) for row in rows}) == len(rows)
     assert slots(built) == 0
-    assert all(stream.closed for stream in built._transport.streams)  # type: ignore[union-attr]
+    assert all(stream.closed for stream in built.routes.transport.streams)  # type: ignore[union-attr]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from aiq.errors import ProviderError
+from aiq.gateway.access_token import AccessToken
 from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.tokens import AccessToken
 
 
 class Granting:
@@ -66,16 +66,16 @@ def test_a_refused_token_is_asked_for_again_unless_it_is_new(time):
     adapter = Granting()
     token = AccessToken(adapter, time.clock)
     asyncio.run(token.renew(adapter))
-    assert not token.refused(token.grants) and not token.due
+    assert not token.refused(token.number) and not token.due
     time.now += 60
-    assert token.refused(token.grants) and token.due
+    assert token.refused(token.number) and token.due
 
 
 def test_a_token_that_is_refused_when_there_is_a_newer_one_costs_no_other(time):
     adapter = Granting()
     token = AccessToken(adapter, time.clock)
     asyncio.run(token.renew(adapter))
-    old = token.grants
+    old = token.number
     asyncio.run(token.renew(adapter))
     assert token.refused(old) and not token.due and adapter.asked == 2
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import Config, Failover, Guardrails, Price, RateLimit, Settings, SideGuardrails
+from aiq.config.endpoint import Config, FailoverConfig, Guardrails, Price, RateLimit, Settings, SideGuardrails
 from aiq.errors import BudgetExceeded, ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
@@ -152,7 +152,7 @@ def test_a_wrong_answer_is_put_right_in_an_attempt_of_its_own(
 def test_a_repair_tells_the_model_what_it_said_and_what_is_wrong(make: Any, time: Any, gateway: Open) -> None:
     built = gateway(make.chat_answer(BAD), make.chat_answer(GOOD))
     time.run(built.answer(asked(make)))
-    first, second = (orjson.loads(sent.body) for sent in built._transport.sent)  # type: ignore[union-attr]
+    first, second = (orjson.loads(sent.body) for sent in built.routes.transport.sent)  # type: ignore[union-attr]
     assert second["messages"][:1] == first["messages"]
     assert [message["role"] for message in second["messages"]] == ["user", "assistant", "user"]
     assert second["messages"][1]["content"] == BAD and "$.n" in second["messages"][2]["content"]
@@ -199,7 +199,7 @@ def test_a_fallback_starts_from_the_request_itself(make: Any, time: Any, gateway
         ("a", "repair", "error", "auth", False),
         ("b", "fallback", "ok", None, True),
     ]
-    assert len(orjson.loads(built._transport.sent[-1].body)["messages"]) == 1  # type: ignore[union-attr]
+    assert len(orjson.loads(built.routes.transport.sent[-1].body)["messages"]) == 1  # type: ignore[union-attr]
 
 
 def test_a_wrong_form_is_no_failure_of_the_provider(make: Any, time: Any, gateway: Open, calls: Any) -> None:
@@ -209,7 +209,7 @@ def test_a_wrong_form_is_no_failure_of_the_provider(make: Any, time: Any, gatewa
         for _ in range(6):
             with pytest.raises(ProviderError):
                 await built.answer(asked(make))
-        target = built._routes["chat"].targets["a"]
+        target = built.routes["chat"].targets["a"]
         assert not target.health.ejected and target.gate.limit == 64
 
     time.run(work())
@@ -273,9 +273,9 @@ def test_words_that_no_guardrail_has_seen_are_not_in_the_error(make: Any, time: 
     assert "secretword" not in str(caught.value) + str(caught.value.body) + str(calls())
 
 
-@pytest.mark.parametrize("failover", [Failover(idle_timeout_s=5.0), Failover(hedging=True)])
+@pytest.mark.parametrize("failover", [FailoverConfig(idle_timeout_s=5.0), FailoverConfig(hedging=True)])
 def test_whole_answers_that_are_asked_for_as_streams_are_put_right_too(
-    make: Any, time: Any, gateway: Open, calls: Any, failover: Failover
+    make: Any, time: Any, gateway: Open, calls: Any, failover: FailoverConfig
 ) -> None:
     built = gateway(make.chat_answer(BAD), make.chat_answer(GOOD), failover=failover)
     assert time.run(built.answer(asked(make))).value == GOOD

@@ -1,6 +1,6 @@
-"""Whether a request may go, and when: permission first, then its turn under every rate limit of its endpoint.
+"""Admits requests: permission first, then the turn of each under every rate limit of its endpoint.
 
-Knows routes and what the ledger notes; must never know who is asked, nor what is said.
+Knows routes and what the ledger notes; it does not know which entity is asked, or what the request says.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiq.attempt import Attempts
 from aiq.config.endpoint import Endpoint
 from aiq.errors import PolicyError
+from aiq.gateway.recording import Recorder
+from aiq.gateway.routes import Route
+from aiq.gateway.trace import NOTHING, Trace
 from aiq.policy.limits import Grant
 from aiq.request import Caller, Request
-from aiq.route import NOTHING, Route, Trace
 
 LOOK_S = 0.5
 """How often a request that waits looks whether the limits it waits for still hold."""
@@ -22,15 +23,15 @@ LOOK_S = 0.5
 class Admission:
     """Admits the requests of one gateway. On its event loop."""
 
-    def __init__(self, attempts: Attempts, superseded: Callable[[Route], Awaitable[bool]] | None) -> None:
+    def __init__(self, recorder: Recorder, superseded: Callable[[Route], Awaitable[bool]] | None) -> None:
         """`superseded` says whether an endpoint has another route by now; None where routes never change."""
-        self._attempts, self._superseded = attempts, superseded
+        self._recorder, self._superseded = recorder, superseded
         self.waiting = 0
 
     async def admit(self, route: Route, request: Request, trace: Trace, *, of_guard: bool = False) -> bool:
         """Waits for the request's turn; its grant is the trace's. False where the route is another one meanwhile.
 
-        Raises PolicyError, with a row in the ledger. Whoever asks for a guard needs no permission.
+        Raises PolicyError, with a row in the ledger. A request of a guard needs no permission.
         """
         try:
             if not of_guard and not route.endpoint.may_query(request.caller):
@@ -48,7 +49,7 @@ class Admission:
                 trace.grant, trace.limit_wait_s, trace.limited_by = grant, grant.waited_s, grant.limit
         except PolicyError as error:
             trace.limited_by = error.limit
-            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=error)
+            self._recorder.refused(route, request, trace, error)
             raise
         return True
 
@@ -79,7 +80,7 @@ class Admission:
 
     @staticmethod
     def settle(route: Route, trace: Trace) -> None:
-        """Corrects what a request was taken to use to what it did, on every way out."""
+        """Corrects what the limits were charged for a request to what it used, on every way out."""
         if trace.grant is None:
             return
         if not trace.attempt:

@@ -1,28 +1,24 @@
-"""One attempt to have one request answered by one served entity, and the rows of the ledger it leaves.
+"""Makes one call of one served entity, with an intent before bytes leave and an outcome after it, whatever its end.
 
-Every attempt has an intent before bytes leave and an outcome after it, whatever its end. Knows what an attempt needs
-and costs; must never know who is asked next (`failover`), nor a wire format.
+Knows what a call needs and costs; it does not know which entity is asked next (`failover`), or a wire format.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-import orjson
-
-from aiq.errors import ProviderError, RequestFailed
-from aiq.ledger.ledger import Ledger
-from aiq.ledger.records import Intent, Outcome
+from aiq.errors import ProviderError
+from aiq.gateway.access_token import AccessToken
+from aiq.gateway.recording import Recorder
+from aiq.gateway.routes import MAY_BE_BILLED, Route, Target
+from aiq.gateway.trace import Attempt, Trace
 from aiq.policy.quota import Slot
 from aiq.policy.structured_output import Mismatch, StructuredOutput
-from aiq.providers.base import Chunk, HttpResponse, StreamDecoder, text_characters
+from aiq.providers.base import Chunk, HttpResponse
 from aiq.request import Answer, Request, Usage
-from aiq.route import MAY_BE_BILLED, NOTHING, Route, Target, Trace
-from aiq.tokens import AccessToken
 
 USAGE_WAIT_S = 2.0
 """A whole answer waits so long for its usage, and for the end of its stream."""
@@ -30,54 +26,12 @@ END_WAIT_S = 0.25
 """And after the provider's last word so long for the end, without which the connection cannot be used again."""
 
 
-class Attempt:
-    """One call. It ends with `answer` or `error`, or with neither where it was given up."""
-
-    __slots__ = (
-        "answer",
-        "decoder",
-        "error",
-        "fallback_from",
-        "fallback_reason",
-        "grant",
-        "hedge",
-        "lacking",
-        "number",
-        "probe",
-        "ready",
-        "repair",
-        "repairs",
-        "sent",
-        "slot",
-        "start_us",
-        "target",
-    )
-
-    def __init__(
-        self, target: Target, slot: Slot, trace: Trace, fallback_from: str | None, now: float, *, hedge: bool = False
-    ) -> None:
-        trace.attempt += 1
-        trace.in_flight += 1
-        self.target, self.number, self.fallback_from = target, trace.attempt, fallback_from
-        self.slot, self.lacking = slot, False  # whether it was refused for want of quota
-        self.fallback_reason, self.hedge = trace.fallback_reason, hedge
-        self.repairs = trace.repairing
-        self.repair: Request | None = None  # what may put an answer of the wrong form right
-        self.ready, self.sent = trace.ready, now
-        self.grant = 0  # the number of the access token that it carries
-        self.start_us = time.time_ns() // 1000
-        self.probe = target.health.ejected and target.health.ask()
-        self.answer: Answer | None = None
-        self.error: ProviderError | None = None
-        self.decoder: StreamDecoder | None = None
-
-
 class Attempts:
     """Makes the attempts of one gateway."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(self, recorder: Recorder, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
-        self._ledger, self._clock = ledger, clock
+        self._recorder, self._clock = recorder, clock
         self._structured = StructuredOutput()
 
     async def make(
@@ -104,7 +58,7 @@ class Attempts:
                     await self._with_token(target.token, route, attempt)
                 wire = adapter.encode(request)
                 await self._intend(route, request, trace, attempt)
-                response = await route.transport.send(wire, self._timeout_s(route, request))
+                response = await route.connections.transport.send(wire, self._timeout_s(route, request))
                 self._learn(attempt, request, response)
                 self._take(request, attempt, adapter.decode(request, response))
         except ProviderError as failure:
@@ -125,7 +79,7 @@ class Attempts:
                     yield chunk
         except ProviderError as failure:
             self._failed(attempt, failure)
-        except BaseException as failure:  # also: nobody reads on
+        except BaseException as failure:  # also: the reader has stopped
             self._given_up(route, request, trace, attempt, failure)
             raise
         self._ended(route, trace, attempt)
@@ -142,7 +96,7 @@ class Attempts:
         ends = attempt.sent + timeout_s
         silent_at, waited_for = attempt.sent + route.first_token_s, "first_token_timeout_s"
         try:
-            stream = await route.transport.stream(wire, timeout_s, min(silent_at, ends) - clock())
+            stream = await route.connections.transport.stream(wire, timeout_s, min(silent_at, ends) - clock())
         except TimeoutError:
             raise _silent(route, silent_at, ends, waited_for) from None
         try:
@@ -191,12 +145,7 @@ class Attempts:
             attempt.lacking = attempt.target.gate.learn(attempt.slot, request, stated, refused=refused)
 
     async def _intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
-        await self._ledger.intend(
-            Intent(
-                trace.request_id, attempt.number, request.statement_id, route.endpoint.name, attempt.target.entity.id,
-                request.caller.user, attempt.start_us,
-            )
-        )  # fmt: skip
+        await self._recorder.intend(route, request, trace, attempt)
         attempt.sent = self._clock()
 
     def _timeout_s(self, route: Route, request: Request) -> float:
@@ -205,7 +154,7 @@ class Attempts:
         return max(0.001, min(route.timeout_s, request.deadline_s - self._clock()))
 
     def _ended(self, route: Route, trace: Trace, attempt: Attempt) -> None:
-        """Tells everybody who learns from it how an attempt ended."""
+        """Lets the gate, the retry quota, the health and the bill learn how an attempt ended."""
         target, answer, error = attempt.target, attempt.answer, attempt.error
         trace.in_flight -= 1
         billed = answer.usage if answer is not None else error.usage if error is not None else None
@@ -234,14 +183,14 @@ class Attempts:
     async def _with_token(token: AccessToken, route: Route, attempt: Attempt) -> None:
         """Sees to it that there is a token that is still good, and notes which one it is."""
         if token.due:
-            await token.renew(route.transport)
-        attempt.grant = token.grants
+            await token.renew(route.connections.transport)
+        attempt.token_number = token.number
 
     @staticmethod
     def _failed(attempt: Attempt, error: ProviderError) -> None:
         attempt.error = error
         token = attempt.target.token
-        if error.status == 401 and error.kind == "auth" and token is not None and token.refused(attempt.grant):
+        if error.status == 401 and error.kind == "auth" and token is not None and token.refused(attempt.token_number):
             error.kind = "adapted"
         if error.usage is None and attempt.decoder is not None:
             error.usage = attempt.decoder.partial()
@@ -262,105 +211,14 @@ class Attempts:
             self._bill(target, trace, usage)
         status = "cancelled" if isinstance(failure, asyncio.CancelledError | GeneratorExit) else "error"
         final = trace.winner is None and not trace.in_flight
-        self.record(route, request, trace, attempt, status, final=final, usage=usage)
+        self._recorder.attempt(route, request, trace, attempt, status, final=final, usage=usage)
 
     @staticmethod
     def _bill(target: Target, trace: Trace, usage: Usage) -> float | None:
-        """Adds what an attempt was billed to what the request was. The attempt's US dollars, None if unknown."""
-        before, cost = trace.billed, None if target.price is None else target.price.cost_usd(usage)
-        if before is NOTHING:
-            trace.billed = usage
-        else:
-            trace.billed = Usage(
-                before.input_tokens + usage.input_tokens,
-                before.output_tokens + usage.output_tokens,
-                estimated=before.estimated or usage.estimated,
-            )
-        if trace.billed_usd is not None:
-            trace.billed_usd += cost or 0.0
+        """Adds what an attempt was billed to its request. The attempt's US dollars, None if unknown."""
+        cost = None if target.price is None else target.price.cost_usd(usage)
+        trace.add_bill(usage, cost)
         return cost
-
-    def record(
-        self,
-        route: Route,
-        request: Request,
-        trace: Trace,
-        attempt: Attempt | None,
-        status: str,
-        *,
-        final: bool,
-        refusal: RequestFailed | None = None,
-        usage: Usage | None = None,
-    ) -> None:
-        """The row of an attempt; with `attempt` None that of a request that ended while it waited for one.
-
-        `refusal` says why, if policy refused it, before an attempt or after. `usage` is what was billed where neither
-        an answer nor an error says it.
-        """
-        endpoint, target = route.endpoint, None if attempt is None else attempt.target
-        entity, price = (None, None) if target is None else (target.entity, target.price)
-        trace.ended = trace.ended or final
-        status_code, finish_reason, error_class, words, response = None, None, None, None, None
-        model = entity.model if entity else None
-        answer = None if attempt is None else attempt.answer
-        error = refusal if attempt is None or refusal is not None else attempt.error
-        if answer is not None:
-            usage, status_code, finish_reason, model = answer.usage, 200, answer.finish_reason, answer.model
-            response = answer.raw
-        elif error is not None:
-            status_code, words = error.status, error.reason
-            error_class = error.kind if isinstance(error, ProviderError) else getattr(error, "error_code", None)
-            billed = getattr(error, "usage", None)
-            usage = billed if isinstance(billed, Usage) else usage
-            response = getattr(error, "body", None)
-            if response is None:
-                response = orjson.dumps({"error_code": error_class, "message": words}).decode()
-        if attempt is None:
-            number, start_us = trace.attempt + (trace.attempt > 0), time.time_ns() // 1000
-            latency_ms, queue_ms, fallback_from = None, 0.0, trace.fallback_from
-            taken, reason = None, trace.fallback_reason
-        else:
-            number, start_us, fallback_from = attempt.number, attempt.start_us, attempt.fallback_from
-            taken, reason = _taken(route, attempt), attempt.fallback_reason
-            latency_ms = (self._clock() - attempt.sent) * 1000
-            queue_ms = max(0.0, (attempt.sent - attempt.ready) * 1000)
-        cost = answer.cost_usd if answer is not None else price.cost_usd(usage) if usage and price else None
-        log = final and endpoint.inference_table is not None
-        if final and trace.request_json is None:
-            trace.characters = text_characters(request.body)
-            if log:
-                trace.request_json = orjson.dumps(request.body).decode()
-        self._ledger.record(
-            Outcome(
-                trace.request_id, number, request.statement_id, endpoint.name,
-                entity.id if entity else None, entity.name if entity else None, entity.provider if entity else None,
-                model, request.task, request.caller.user, start_us, status, status_code, error_class, words,
-                latency_ms, queue_ms, trace.limit_wait_s * 1000,
-                usage.input_tokens if usage else None, usage.output_tokens if usage else None,
-                usage.cached_tokens if usage else None, usage.reasoning_tokens if usage else None,
-                usage.estimated if usage else False, cost, price.version if price else None,
-                request.rows, finish_reason, False, fallback_from, final,
-                final and endpoint.track_usage, endpoint.inference_table if log else None,
-                request.client_request_id, dict(request.caller.usage_context) if request.caller.usage_context else None,
-                trace.streaming, trace.characters,
-                len(answer.value) if answer is not None and isinstance(answer.value, str) else 0,
-                trace.request_json or None if log else None, response if log else None,
-                trace.limited_by, ",".join(trace.guards) or None, taken, reason,
-            )
-        )  # fmt: skip
-
-
-def _taken(route: Route, attempt: Attempt) -> str:
-    """Why an attempt asked the entity that it asked."""
-    if attempt.repairs:
-        return "repair"
-    if attempt.hedge:
-        return "hedge"
-    if attempt.probe:
-        return "probe"
-    if attempt.fallback_from is not None:
-        return "fallback"
-    return "traffic" if route.endpoint.failover.sticky == "none" else "sticky"
 
 
 def _silent(route: Route, silent_at: float, ends: float, waited_for: str) -> ProviderError:

@@ -1,6 +1,6 @@
-"""Access tokens: got before the first call, renewed before they run out, once for all who wait. Runs on one event loop.
+"""Access tokens: got before the first call, renewed before they expire, once for all requests that wait.
 
-Knows when a token is due; what is asked and what it says is the adapter's.
+Runs on one event loop. Knows when a token is due; what is asked and what it says is the adapter's.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ than half of its life."""
 class AccessToken:
     """The token of one served entity."""
 
-    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing", "grants")
+    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing", "number")
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._adapter, self._clock = adapter, clock
         self._at = self._due = -math.inf
         self._life_s = 0.0
-        self.grants = 0
-        """How many tokens it has got: the number of the one that is in use."""
+        self.number = 0
+        """How many tokens there have been: the number of the one that is in use."""
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -41,15 +41,15 @@ class AccessToken:
         return self._clock() >= self._due
 
     async def renew(self, transport: Transport) -> None:
-        """Gets a token, unless somebody is at it already: then waits for him. Raises ProviderError."""
+        """Gets a token, or waits for the one that is being got. Raises ProviderError."""
         if self._renewing is None:
             self._renewing = asyncio.ensure_future(self._renew(transport))
             self._renewing.add_done_callback(self._renewed)
         await asyncio.shield(self._renewing)
 
-    def refused(self, grant: int) -> bool:
+    def refused(self, number: int) -> bool:
         """The provider does not take the token of a number: whether another one may help, which is due or there."""
-        if grant != self.grants:
+        if number != self.number:
             return True  # it ran out on the way, and another one has been got meanwhile
         if self._clock() - self._at < min(MIN_AGE_S, self._life_s / 2):
             return False
@@ -66,10 +66,10 @@ class AccessToken:
             error.reason = f"no access token was granted: {error.reason}"
             raise
         self._at, self._life_s = asked, valid_s
-        self.grants += 1
+        self.number += 1
         self._due = asked + max(valid_s - RENEW_AHEAD_S, valid_s / 2)
 
     def _renewed(self, task: asyncio.Task[None]) -> None:
         self._renewing = None
         if not task.cancelled():
-            task.exception()  # who waits for it gets it
+            task.exception()  # raised where it is awaited

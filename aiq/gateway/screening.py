@@ -1,27 +1,28 @@
-"""What a request goes through after it was admitted and before it is sent: its guardrails, then its links.
+"""Screens requests after they were admitted and before they are sent: guardrails, then links to images.
 
-Refuses, masks, or puts images in place of links. Must never know who is asked, nor a wire format.
+Refuses, masks, or puts images in place of links; it does not know which entity is asked, or a wire format.
 """
 
 from __future__ import annotations
 
 import orjson
 
-from aiq.attempt import Attempts
 from aiq.config.endpoint import Settings
 from aiq.errors import GuardrailBlocked, PolicyError
-from aiq.image_fetch import ImageFetcher
+from aiq.gateway.image_links import ImageFetcher
+from aiq.gateway.recording import Recorder
+from aiq.gateway.routes import Route
+from aiq.gateway.trace import Trace
 from aiq.policy.image_urls import has_parts
 from aiq.providers.base import text_characters
 from aiq.request import Request
-from aiq.route import Route, Trace
 
 
 class Screening:
     """Screens the requests of one gateway. On its event loop."""
 
-    def __init__(self, attempts: Attempts, images: ImageFetcher) -> None:
-        self._attempts, self._images = attempts, images
+    def __init__(self, recorder: Recorder, images: ImageFetcher) -> None:
+        self._recorder, self._images = recorder, images
 
     @staticmethod
     def wanted(route: Route, request: Request) -> bool:
@@ -37,7 +38,7 @@ class Screening:
         try:
             linked = await self._images.settle(request, settings, route.takes_link)
         except PolicyError as refusal:
-            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=refusal)
+            self._recorder.refused(route, request, trace, refusal)
             raise
         if linked is not request:  # the log shows what was asked
             trace.request_json, trace.characters = orjson.dumps(request.body).decode(), text_characters(request.body)
@@ -50,7 +51,7 @@ class Screening:
         except GuardrailBlocked as blocked:
             trace.guards = tuple(f"input:{finding}" for finding in blocked.findings)
             trace.request_json = blocked.blocked or trace.request_json
-            self._attempts.record(route, request, trace, None, "refused", final=True, refusal=blocked)
+            self._recorder.refused(route, request, trace, blocked)
             raise
         trace.guards = tuple(f"input:{finding}" for finding in checked.acted)
         trace.request_json = None

@@ -185,7 +185,7 @@ def test_a_blocked_user_leaves_a_refused_row_and_no_call(make: Any, time: Any, g
     with pytest.raises(PolicyError):
         time.run(built.answer(make.request()))
     assert ends(calls()) == [(0, None, "refused", True)]
-    assert built._transport.sent == []  # type: ignore[union-attr]
+    assert built.routes.transport.sent == []  # type: ignore[union-attr]
 
 
 def test_without_can_query_a_request_is_refused(make: Any, time: Any, gateway: Open, calls: Any) -> None:
@@ -206,9 +206,9 @@ async def cancelled(work: Any, time: Any, ready: Callable[[], bool] = lambda: Tr
 
 def test_a_call_cancelled_in_flight_ends_once(make: Any, time: Any, gateway: Open, calls: Any) -> None:
     built = gateway(make.endpoint(), lambda _: time.sleep(100))
-    time.run(cancelled(built.answer(make.request()), time, lambda: bool(built._transport.sent)))  # type: ignore[union-attr]
+    time.run(cancelled(built.answer(make.request()), time, lambda: bool(built.routes.transport.sent)))  # type: ignore[union-attr]
     assert ends(calls()) == [(1, "main", "cancelled", True)]
-    assert built._routes["chat"].targets["main"].gate.in_flight == 0
+    assert built.routes["chat"].targets["main"].gate.in_flight == 0
 
 
 def test_a_request_cancelled_between_two_attempts_ends_once(make: Any, time: Any, gateway: Open, calls: Any) -> None:
@@ -239,7 +239,7 @@ def test_a_fault_of_our_own_ends_the_request_and_frees_its_slot(
     with pytest.raises(RuntimeError, match="a bug"):
         time.run(built.answer(make.request()))
     assert ends(calls()) == [(1, "main", "error", True)]
-    assert built._routes["chat"].targets["main"].gate.in_flight == 0
+    assert built.routes["chat"].targets["main"].gate.in_flight == 0
 
 
 def test_an_unanswered_but_billed_call_is_recorded_with_its_cost(
@@ -274,7 +274,7 @@ def test_each_of_many_mixed_requests_ends_exactly_once(make: Any, time: Any, gat
     finals = [row["request_id"] for row in rows if row["final"]]
     assert len(finals) == len(set(finals)) == 120
     assert len({(row["request_id"], row["attempt"]) for row in rows}) == len(rows)
-    assert all(target.gate.in_flight == 0 for target in built._routes["chat"].targets.values())
+    assert all(target.gate.in_flight == 0 for target in built.routes["chat"].targets.values())
 
 
 def test_an_unknown_endpoint_names_the_nearest(make: Any, gateway: Open) -> None:

@@ -1,6 +1,6 @@
-"""Who is asked for the answer to a request, again or next, until one answers or policy gives up.
+"""Retries and fallbacks: asks a served entity again, or the next one, until one answers or policy gives up.
 
-Knows routes and what policy says of errors; an attempt itself is `attempt`'s, and neither knows a wire format.
+Knows routes and what policy says of errors; a call itself is made by `attempt`, and neither knows a wire format.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from aiq.attempt import Attempt, Attempts
 from aiq.errors import GuardrailBlocked, ProviderError, StreamBroken
+from aiq.gateway.attempt import Attempts
+from aiq.gateway.recording import Recorder
+from aiq.gateway.routes import Route, Target, cost_of_failure
+from aiq.gateway.trace import Attempt, Trace
 from aiq.policy.quota import Slot
-from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, RetryPolicy, Step
+from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, Step
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
-from aiq.route import Route, Target, Trace, cost_of_failure
 
 _OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema"})
 """Errors of an answer that arrived whole."""
@@ -34,7 +36,7 @@ class _Walk:
         self.order = route.router.order(request)
         self.position = route.router.first(self.order)
         self.fallbacks = self.retries = 0
-        if self.position:  # whom the request was for is ejected
+        if self.position:  # the entity that the request was for is ejected
             self.fallbacks = 1
             trace.fallback_from, trace.fallback_reason = self.order[0].name, "ejected"
 
@@ -53,7 +55,7 @@ class _Walk:
         self.asked, trace.repairing = self.request, False
 
     def repair(self, asked: Request, trace: Trace) -> None:
-        """Asks the same entity to put its answer right, which it is asked for once."""
+        """Asks the same entity to correct its answer, which it is asked for once."""
         self.asked, self.repaired, trace.repairing = asked, True, True
 
 
@@ -63,12 +65,12 @@ class Failover:
     def __init__(
         self,
         attempts: Attempts,
-        retry: RetryPolicy,
+        recorder: Recorder,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
         """`clock` is monotonic, in seconds, and `sleep` waits by it."""
-        self._attempts, self._retry, self._clock, self._sleep = attempts, retry, clock, sleep
+        self._attempts, self._recorder, self._clock, self._sleep = attempts, recorder, clock, sleep
 
     async def answer(self, route: Route, request: Request, trace: Trace) -> Answer:
         """The answer, after as many attempts as policy allows. Raises ProviderError."""
@@ -94,20 +96,20 @@ class Failover:
                 checked = await route.guards.check_output(request, answer)
             except GuardrailBlocked as blocked:
                 trace.guards += tuple(f"output:{finding}" for finding in blocked.findings)
-                self._attempts.record(route, request, trace, attempt, "refused", final=True, refusal=blocked)
+                self._recorder.attempt(route, request, trace, attempt, "refused", final=True, refusal=blocked)
                 raise
             except BaseException as failure:
                 status = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
-                self._attempts.record(route, request, trace, attempt, status, final=True, usage=answer.usage)
+                self._recorder.attempt(route, request, trace, attempt, status, final=True, usage=answer.usage)
                 raise
             assert checked.answer is not None
             attempt.answer = answer = checked.answer
             trace.guards += tuple(f"output:{finding}" for finding in checked.acted)
-        self._attempts.record(route, request, trace, attempt, "ok", final=True)
+        self._recorder.attempt(route, request, trace, attempt, "ok", final=True)
         return answer
 
     async def stream(self, route: Route, request: Request, trace: Trace) -> AsyncGenerator[Chunk, None]:
-        """The answer in chunks, the usage in the last. Nobody else is asked once a token has left.
+        """The answer in chunks, the usage in the last. No other entity is asked once a token has left.
 
         Raises ProviderError before the first token; after it StreamBroken, or at the end what a refusal or an answer
         of the wrong form is.
@@ -131,14 +133,14 @@ class Failover:
                         held.clear()
             answer, error = attempt.answer, attempt.error
             if answer is not None:
-                self._attempts.record(route, request, trace, attempt, "ok", final=True)
+                self._recorder.attempt(route, request, trace, attempt, "ok", final=True)
                 for chunk in held if left or held else [Chunk.whole(answer, request.task)]:
                     yield chunk
                 yield Chunk.last(answer, request.task)
                 return
             assert error is not None
             if left:
-                self._attempts.record(route, request, trace, attempt, "error", final=True)
+                self._recorder.attempt(route, request, trace, attempt, "error", final=True)
                 raise error if error.kind in _OF_WHOLE_STREAMS else StreamBroken.after(error)
             await self._again(walk, attempt, request, trace)
 
@@ -169,7 +171,7 @@ class Failover:
             retry_after_s=pause_s or None,
         )
         error.attempts = max(1, trace.attempt)
-        self._attempts.record(walk.route, request, trace, None, "error", final=True, refusal=error)
+        self._recorder.refused(walk.route, request, trace, error)
         return error
 
     async def _again(self, walk: _Walk, attempt: Attempt, request: Request, trace: Trace) -> None:
@@ -179,7 +181,7 @@ class Failover:
         following = walk.next(larger=error.kind == "context_length")
         more = following is not None
         repair = None if walk.repaired else attempt.repair
-        step = self._retry.decide(
+        step = walk.route.retry.decide(
             error, walk.retries, target.quota, next_entity=more, hurry=request.interactive, repair=repair is not None
         )
         if step.action == "again" and (
@@ -188,7 +190,7 @@ class Failover:
         ):
             step = Step("next" if more and repair is None else "fail")
         final = step.action == "fail"
-        self._attempts.record(walk.route, request, trace, attempt, "error", final=final)
+        self._recorder.attempt(walk.route, request, trace, attempt, "error", final=final)
         if final:
             raise error
         if step.action == "next":
@@ -206,7 +208,7 @@ class Failover:
     async def _hedged(
         self, walk: _Walk, target: Target, slot: Slot, delay_s: float, request: Request, trace: Trace
     ) -> Attempt:
-        """One call, and after `delay_s` a second one beside it: the first answer wins, the other call is cancelled.
+        """One call, and after `delay_s` a second one at the same time: the first answer wins, the other is cancelled.
 
         The second is asked of the next entity, or of the same where there is none, and only in a slot that is free.
         """
@@ -236,7 +238,7 @@ class Failover:
         best = won or attempts[0]
         for attempt in attempts:
             if attempt is not best and attempt.error is not None:
-                self._attempts.record(route, request, trace, attempt, "error", final=False)
+                self._recorder.attempt(route, request, trace, attempt, "error", final=False)
             elif attempt is not best:  # both answered in the same moment
-                self._attempts.record(route, request, trace, attempt, "ok", final=False)
+                self._recorder.attempt(route, request, trace, attempt, "ok", final=False)
         return best
