@@ -8,6 +8,9 @@ import os
 import threading
 from pathlib import Path
 
+from aiq.answers.shared import SharedAnswers
+from aiq.answers.shared_file import FileAnswers
+from aiq.answers.store import AnswerStore
 from aiq.batch.loop import loop_is_running, stop_loop, submit
 from aiq.config.endpoint import Config, Settings
 from aiq.config.load import load_config
@@ -15,11 +18,8 @@ from aiq.config.reload import Reload
 from aiq.config.share import part_of_limits
 from aiq.forked import check_libraries
 from aiq.gateway import Gateway
-from aiq.ledger.answers import AnswerStore
 from aiq.ledger.delta import root_of
 from aiq.ledger.ledger import Ledger
-from aiq.ledger.shared import SharedAnswers
-from aiq.ledger.shared_file import FileAnswers
 
 _gateways: dict[tuple[str, str, int], Gateway] = {}
 _ledgers: dict[str, Ledger] = {}
@@ -89,7 +89,7 @@ def _shared_store(gateway: Gateway) -> SharedAnswers:
     settings = gateway.config.settings
     if settings.limits_store != "redis" or settings.limits_redis_url is None:
         return FileAnswers(gateway.ledger.home)
-    from aiq.ledger.shared_redis import RedisAnswers
+    from aiq.answers.shared_redis import RedisAnswers
 
     password = settings.limits_redis_password
     return RedisAnswers(settings.limits_redis_url, lambda: None if password is None else password.reveal())

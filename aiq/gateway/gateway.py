@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
+from aiq.answers.store import AnswerStore
 from aiq.config.endpoint import Config, Endpoint
 from aiq.errors import RequestFailed, StatementError
 from aiq.forked import ADVICE
@@ -24,7 +25,6 @@ from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import Routes, cost_of_failure
 from aiq.gateway.screening import Screening
 from aiq.gateway.trace import NextAttempt
-from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag
 from aiq.providers.base import Chunk

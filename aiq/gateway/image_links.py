@@ -17,7 +17,7 @@ from aiq.policy.image_urls import check_public, image_links, links, shown, with_
 from aiq.request import Request
 
 if TYPE_CHECKING:
-    from aiq.public_web import PublicWeb
+    from aiq.transport.public_web import PublicWeb
 
 MAX_IMAGES = 20
 """In one request. All of them together have at most MAX_IMAGE_BYTES."""
@@ -59,7 +59,7 @@ class ImageFetcher:
 
     async def fetch(self, urls: Iterable[str], settings: Settings) -> dict[str, str]:
         """The images as `data:` URLs, by their links. Raises ImageRefused."""
-        from aiq.public_web import NoImage, PublicWeb
+        from aiq.transport.public_web import NoImage, PublicWeb
 
         wanted = list(dict.fromkeys(urls))
         if len(wanted) > MAX_IMAGES:

@@ -30,10 +30,10 @@ from aiq.errors import PolicyError
 from aiq.gateway.image_links import MAX_IMAGES, ImageFetcher, ImageRefused
 from aiq.gateway.screening import Screening
 from aiq.image import MAX_IMAGE_BYTES
-from aiq.public_web import Address, PublicWeb
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
+from aiq.transport.public_web import Address, PublicWeb
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
 NAME = "images.example.com"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import NamedTuple
 
+from aiq.answers.shared import Shared, scope_of_statement
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
 from aiq.batch.shared import SharedStatement
@@ -24,7 +25,6 @@ from aiq.engines.open import shared_answers
 from aiq.engines.spark.job import Origin
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
-from aiq.ledger.shared import Shared, scope_of_statement
 
 
 class _Settled(NamedTuple):

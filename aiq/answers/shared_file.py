@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from aiq.answers.shared import Claimed, Entry, Shared, is_dead, process_name
 from aiq.errors import LedgerError
 from aiq.ledger.file_lock import locked
-from aiq.ledger.shared import Claimed, Entry, Shared, is_dead, process_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS statements (

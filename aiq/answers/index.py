@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aiq.ledger import answer_log
-from aiq.ledger.answer_log import KEY_BYTES
+from aiq.answers import log
+from aiq.answers.log import KEY_BYTES
 
 MEMORY_BYTES = 100_000_000
 """Size of the index above which what is added goes to a temporary file."""
@@ -51,7 +51,7 @@ class _Loading:
         self.lengths: list[bytes] = []
         self.groups: list[tuple[int, int, int]] = []  # entries, offset, file
 
-    def add(self, group: answer_log.Group, file: int) -> None:
+    def add(self, group: log.Group, file: int) -> None:
         self.count += group.entries
         self.keys.append(group.keys)
         self.lengths.append(group.lengths)
@@ -89,7 +89,7 @@ class AnswerIndex:
             self.entries[path] = 0
             with contextlib.suppress(FileNotFoundError):
                 try:
-                    for group in answer_log.groups(path):
+                    for group in log.groups(path):
                         if group.entries:
                             part = loading.setdefault(group.scope, _Loading())
                             part.add(group, len(self._files) - 1)

@@ -13,9 +13,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aiq.answers.durable import DurableAnswers
+from aiq.answers.unfinished import UnfinishedAnswers
 from aiq.errors import LedgerError
-from aiq.ledger.durable import DurableAnswers
-from aiq.ledger.unfinished import UnfinishedAnswers
 
 MAX_BYTES = 1 << 30
 RESUME_DAYS = 7.0

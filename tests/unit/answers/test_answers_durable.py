@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiq.ledger.answers import AnswerStore
+from aiq.answers.store import AnswerStore
 
 ANN = b"a" * 16
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aiq.answers.index import AnswerIndex
+from aiq.answers.log import KEPT, AnswerLog, frame, leave_dead, time_prefix
 from aiq.errors import LedgerError
-from aiq.ledger.answer_index import AnswerIndex
-from aiq.ledger.answer_log import KEPT, AnswerLog, frame, leave_dead, time_prefix
 
 _REMEMBERED_ENDS = 10_000
 """Statements of which it is known how they ended, for answers that come later."""

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aiq.answers import index as answer_index
+from aiq.answers import log as answer_log
+from aiq.answers import unfinished
+from aiq.answers.store import AnswerStore
 from aiq.errors import LedgerError
-from aiq.ledger import answer_index, answer_log, unfinished
-from aiq.ledger.answers import AnswerStore
 
 ANN, BOB = b"a" * 16, b"b" * 16
 DAY_S = 86400.0

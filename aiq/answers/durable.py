@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from aiq.answers.log import KEY_BYTES
 from aiq.errors import LedgerError
-from aiq.ledger.answer_log import KEY_BYTES
 from aiq.ledger.file_lock import locked
 
 _SCHEMA = """

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from aiq.answers.shared import Claimed, Entry, Shared, is_dead, process_name
 from aiq.errors import LedgerError
-from aiq.ledger.shared import Claimed, Entry, Shared, is_dead, process_name
 
 PREFIX = "aiq:statements:"
 ALIVE_MS = 20_000

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.ledger.answers import AnswerStore
+from aiq.answers.store import AnswerStore
 
 # Few bytes, so that scopes and keys are equal in part, swapped, or end in zeros as often as can be.
 ids = st.lists(st.sampled_from([b"\0", b"\1", b"\xff", b"'"]), min_size=2, max_size=2).map(

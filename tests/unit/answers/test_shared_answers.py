@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from aiq.ledger.shared import Entry, Shared, SharedAnswers, is_dead, process_name, scope_of_statement
-from aiq.ledger.shared_file import FileAnswers
-from aiq.ledger.shared_redis import RedisAnswers
+from aiq.answers.shared import Entry, Shared, SharedAnswers, is_dead, process_name, scope_of_statement
+from aiq.answers.shared_file import FileAnswers
+from aiq.answers.shared_redis import RedisAnswers
 from tests.processes import PATIENCE_S, RedisServer, line_with
 
 CALLER, OTHER = b"c" * 16, b"d" * 16
@@ -68,7 +68,7 @@ def statement(name: str = "s", caller: bytes = CALLER, owner: str | None = None,
 
 def dead_process() -> str:
     """The name of a process that was there, and is not any more."""
-    code = "from aiq.ledger.shared import process_name; print(process_name())"
+    code = "from aiq.answers.shared import process_name; print(process_name())"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -207,8 +207,8 @@ def test_an_answered_key_is_known_to_all_though_who_asked_it_is_dead(opened_file
 OPENING = """
 import sys
 from pathlib import Path
-from aiq.ledger.shared import Shared, process_name
-from aiq.ledger.shared_file import FileAnswers
+from aiq.answers.shared import Shared, process_name
+from aiq.answers.shared_file import FileAnswers
 print("ready", flush=True)
 sys.stdin.readline()
 for folder in sys.argv[1:]:

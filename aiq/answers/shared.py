@@ -1,6 +1,6 @@
 """Answers of statements that several processes work on at once: who asks for what, and what is answered already.
 
-What a store of them must be able to do; aiq/ledger/shared_file.py is the one of a host. Knows no engine. A store may
+What a store of them must be able to do; aiq/answers/shared_file.py is the one of a host. Knows no engine. A store may
 always be lost, and must never be wrong.
 """
 
