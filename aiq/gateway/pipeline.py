@@ -23,8 +23,8 @@ from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import Route, Routes
 from aiq.gateway.screening import Screening
 from aiq.gateway.trace import NextAttempt, Trace
-from aiq.providers.base import Chunk, text_characters
-from aiq.request import Answer, Request
+from aiq.providers.base import Chunk
+from aiq.request import Answer, Request, text_characters
 
 
 class Pipeline:

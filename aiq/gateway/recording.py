@@ -15,8 +15,7 @@ from aiq.gateway.routes import Route
 from aiq.gateway.trace import Attempt, Trace
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import Intent, Outcome
-from aiq.providers.base import text_characters
-from aiq.request import Caller, Request, Usage, new_request_ids
+from aiq.request import Caller, Request, Usage, new_request_ids, text_characters
 
 
 class Recorder:

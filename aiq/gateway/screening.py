@@ -14,8 +14,7 @@ from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import Route
 from aiq.gateway.trace import Trace
 from aiq.policy.image_urls import has_parts
-from aiq.providers.base import text_characters
-from aiq.request import Request
+from aiq.request import Request, text_characters
 
 
 class Screening:

@@ -23,7 +23,7 @@ from aiq.errors import LedgerError, ProviderError, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.providers.abilities import Abilities
-from aiq.providers.openai import OpenAIAdapter
+from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.request import Caller
 from tests.processes import PATIENCE_S
 
