@@ -180,15 +180,17 @@ class AI21Adapter(OpenAIAdapter):
 class AI21Stream(OpenAIStream):
     """Chunks as OpenAI's, but for what they do not say of themselves; an error is told by its detail."""
 
-    def __init__(self, whole: AI21Adapter, request: Request, response: HttpResponse, model: str, created: int) -> None:
-        super().__init__(whole, request, response)
+    def __init__(
+        self, adapter: AI21Adapter, request: Request, response: HttpResponse, model: str, created: int
+    ) -> None:
+        super().__init__(adapter, request, response)
         self._named = {"object": "chat.completion.chunk", "created": created, "model": model}
 
     def _is_error(self, data: Any) -> bool:
         return super()._is_error(data) or ("choices" not in data and bool(data.get("detail")))
 
-    def _chunk(self, event: bytes) -> Chunk | None:
-        chunk = super()._chunk(event)
+    def _read(self, event: bytes) -> Chunk | None:
+        chunk = super()._read(event)
         if chunk is not None:
             chunk.data.update(self._named)
         return chunk

@@ -6,78 +6,42 @@ deltas, then its stop reason with the whole usage; pings between them, an error 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
-from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_tokens, estimate_usage
+from aiq.providers.wire.estimates import estimate_tokens
 from aiq.providers.wire.openai_form import chunk, count
-from aiq.providers.wire.sse import EventParser, EventTooLarge
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors
+from aiq.request import Request, Usage
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_BLOCKS = 1024
 _REASONS = {"tool_use": "tool_calls", "end_turn": "stop", "stop_sequence": "stop"}
 
 
-class _Whole(Protocol):
-    """What knows whole messages and errors."""
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
-
-    def error(self, response: HttpResponse) -> ProviderError: ...
-
-
-class AnthropicStream:
+class AnthropicStream(EventStream[ReadsErrors, bytes]):
     """Reads one streamed message."""
 
-    def __init__(self, whole: _Whole, request: Request, response: HttpResponse, created: int) -> None:
+    def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse, created: int) -> None:
         """`created` is in seconds since 1970."""
-        self._whole, self._request, self._response, self._created = whole, request, response, created
-        self._events = EventParser(MAX_EVENT_BYTES)
+        super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
+        self._created = created
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._pieces: dict[int, list[str]] = {}
         self._calls: dict[int, int] = {}  # block -> which call of a tool it is
-        self._characters = 0
-        self.complete = self.ended = False
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks = []
-        for event in events:
-            if self.ended:
-                break
-            try:
-                made = self._read(event)
-            except (KeyError, TypeError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if made is not None:
-                chunks.append(made)
-        return chunks
-
-    def end(self) -> Answer:
-        if not (self.ended or self.complete):
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
+    def _body(self) -> dict[str, Any]:
         content = [self._whole_block(index) for index in sorted(self._blocks)]
-        body = {**self._message, "content": content, "usage": self._usage}
-        return self._whole.answer(self._request, body, self._response._replace(body=orjson.dumps(body)))
+        return {**self._message, "content": content, "usage": self._usage}
 
     def partial(self) -> Usage | None:
-        if not self._characters:
-            return None
         tokens_in = count(self._usage.get("input_tokens"))
-        if tokens_in is None:
-            return estimate_usage(self._request, self._characters)
+        if not self._characters or tokens_in is None:
+            return super().partial()
         read = count(self._usage.get("cache_read_input_tokens")) or 0
         written = count(self._usage.get("cache_creation_input_tokens")) or 0
         tokens_out = estimate_tokens(self._characters)
@@ -102,7 +66,7 @@ class AnthropicStream:
         if kind == "message_stop":
             self.ended = self.complete
         elif kind == "error":
-            raise self._whole.error(self._response._replace(body=event))
+            raise self._adapter.error(self._response._replace(body=event))
         return None  # a ping, or what there may yet be
 
     def _start(self, index: Any, block: dict[str, Any]) -> Chunk | None:

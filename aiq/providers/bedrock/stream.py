@@ -15,21 +15,18 @@ from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.bedrock.answer import finish_reason
 from aiq.providers.bedrock.errors import exception_name
 from aiq.providers.bedrock.request import ANSWER_TOOL
-from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.event_stream import MalformedMessage, Message, MessageParser
+from aiq.providers.wire.errors import shorten
+from aiq.providers.wire.event_stream import EventMessage, MessageParser
 from aiq.providers.wire.openai_form import chunk
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsAnswers
+from aiq.request import Request
 
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_BLOCKS = 1024
 """Blocks in one answer: texts, thoughts, tool calls."""
 
 
-class _Whole(Protocol):
-    """What knows whole answers and errors of the same format."""
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
+class ReadsExceptions(ReadsAnswers, Protocol):
+    """The part of the adapter that reads whole answers and the exceptions in a stream."""
 
     def exception(
         self, request: Request, response: HttpResponse, name: str, words: str, body: str
@@ -48,73 +45,53 @@ class _Block:
         self.call: int | None = None
 
 
-class ConverseStream:
+class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
     """Reads one streamed answer."""
 
     def __init__(
-        self, whole: _Whole, request: Request, response: HttpResponse, model: str, created: int, *, hold: bool = False
+        self,
+        adapter: ReadsExceptions,
+        request: Request,
+        response: HttpResponse,
+        model: str,
+        created: int,
+        *,
+        hold: bool = False,
     ) -> None:
         """With `hold` a text is kept back until the end, because a tool call may be the answer."""
-        self._whole, self._request, self._response, self._hold = whole, request, response, hold
+        super().__init__(adapter, request, response, MessageParser(MAX_EVENT_BYTES))
+        self._hold = hold
         self._model, self._created, self._id = model, created, response.header("x-amzn-requestid")
-        self._messages = MessageParser(MAX_MESSAGE_BYTES)
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._answered = False
         self._reason: str | None = None
         self._usage: Any = None
-        self._characters = 0
-        self.ended = self.complete = False
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            messages = self._messages.feed(piece)
-        except MalformedMessage as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks = []
-        for message in messages:
-            if self.ended:
-                break
-            try:
-                found = self._read(message)
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError):
-                words = shorten(message.payload[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if found is not None:
-                chunks.append(found)
-        return chunks
-
-    def end(self) -> Answer:
-        if not self.complete:
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
+    def _body(self) -> dict[str, Any]:
         content = [block for index in sorted(self._blocks) for block in _joined(self._blocks[index])]
-        body = {
+        return {
             "output": {"message": {"role": "assistant", "content": content}},
             "stopReason": self._reason,
             "usage": self._usage,
         }
-        return self._whole.answer(self._request, body, self._response._replace(body=orjson.dumps(body)))
 
-    def partial(self) -> Usage | None:
-        return estimate_usage(self._request, self._characters) if self._characters else None
-
-    def _read(self, message: Message) -> Chunk | None:
-        headers, payload = message
+    def _read(self, event: EventMessage) -> Chunk | None:
+        headers, payload = event
         if headers[":message-type"] != "event":
             raise self._failed(headers, payload)
-        event = headers.get(":event-type")
-        if event == "contentBlockDelta":
+        kind = headers.get(":event-type")
+        if kind == "contentBlockDelta":
             data = orjson.loads(payload)
             return self._delta(self._block(data), data["delta"])
-        if event == "contentBlockStart":
+        if kind == "contentBlockStart":
             data = orjson.loads(payload)
             return self._start(self._block(data), data["start"])
-        if event == "messageStart":
+        if kind == "messageStart":
             return self._chunk({"role": "assistant", "content": ""})
-        if event == "messageStop":
+        if kind == "messageStop":
             return self._stop(orjson.loads(payload))
-        if event == "metadata":
+        if kind == "metadata":
             self._usage = orjson.loads(payload).get("usage") or self._usage
             self.ended = self.complete
         return None
@@ -197,7 +174,7 @@ class ConverseStream:
             words = words or str(orjson.loads(payload).get("message") or "")
         except (ValueError, AttributeError):
             words = words or shorten(body[:300])
-        return self._whole.exception(self._request, self._response, exception_name(name), words, body)
+        return self._adapter.exception(self._request, self._response, exception_name(name), words, body)
 
 
 def _joined(block: _Block) -> list[dict[str, Any]]:

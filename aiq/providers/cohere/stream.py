@@ -12,34 +12,29 @@ import orjson
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.cohere.answer import FAILED, finish_reason, text_of, usage_of
-from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.openai_form import chunk
-from aiq.providers.wire.sse import EventParser, EventTooLarge
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors, is_done
+from aiq.request import Request, Usage
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_CALLS = 128
 """Tool calls in one answer."""
 
 
-class _Whole(Protocol):
-    """What knows whole answers and errors of the same provider."""
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
-
-    def error(self, response: HttpResponse) -> ProviderError: ...
+class ReadsFailures(ReadsErrors, Protocol):
+    """The part of the adapter that reads whole answers, errors, and answers that failed."""
 
     def failed(self, reason: str, words: Any, usage: Usage | None) -> ProviderError: ...
 
 
-class CohereStream:
+class CohereStream(EventStream[ReadsFailures, bytes]):
     """Reads one streamed chat."""
 
-    def __init__(self, whole: _Whole, request: Request, response: HttpResponse, model: str, created: int) -> None:
-        self._whole, self._request, self._response = whole, request, response
+    def __init__(
+        self, adapter: ReadsFailures, request: Request, response: HttpResponse, model: str, created: int
+    ) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
         self._model, self._created = model, created
-        self._events = EventParser(MAX_EVENT_BYTES)
         self._id: str | None = None
         self._texts: list[str] = []
         self._has_text = False
@@ -47,35 +42,11 @@ class CohereStream:
         self._calls: dict[int, dict[str, Any]] = {}
         self._arguments: dict[int, list[str]] = {}
         self._end: dict[str, Any] = {}
-        self._characters = 0
-        self.ended = False
 
-    @property
-    def complete(self) -> bool:
-        return self.ended
+    def _is_over(self, event: bytes) -> bool:
+        return self.ended or is_done(event)
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks = []
-        for event in events:
-            if self.ended or event.strip() == b"[DONE]":
-                break
-            try:
-                made = self._chunk(event)
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if made is not None:
-                chunks.append(made)
-        return chunks
-
-    def end(self) -> Answer:
-        if not self.ended:
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
+    def _body(self) -> dict[str, Any]:
         content: list[dict[str, str]] = []
         if self._thoughts:
             content.append({"type": "thinking", "thinking": "".join(self._thoughts)})
@@ -84,17 +55,13 @@ class CohereStream:
         for index, call in self._calls.items():
             call["function"]["arguments"] = "".join(self._arguments[index])
         message = {"content": content, "tool_calls": [self._calls[index] for index in sorted(self._calls)]}
-        body = {**self._end, "id": self._id, "message": message}
-        return self._whole.answer(self._request, body, self._response._replace(body=orjson.dumps(body)))
+        return {**self._end, "id": self._id, "message": message}
 
-    def partial(self) -> Usage | None:
-        return estimate_usage(self._request, self._characters) if self._characters else None
-
-    def _chunk(self, event: bytes) -> Chunk | None:
+    def _read(self, event: bytes) -> Chunk | None:
         data = orjson.loads(event)
         kind = data.get("type")
         if kind is None and isinstance(data.get("message"), str):
-            raise self._whole.error(self._response._replace(body=event))
+            raise self._adapter.error(self._response._replace(body=event))
         if kind == "message-start":
             self._id = data.get("id") or None
             return self._made({"role": "assistant", "content": ""})
@@ -144,8 +111,8 @@ class CohereStream:
         self._end = {name: delta[name] for name in ("finish_reason", "usage", "error") if name in delta}
         reason = text_of(delta["finish_reason"])
         if reason in FAILED:
-            raise self._whole.failed(reason, delta.get("error"), usage_of(delta.get("usage")))
-        self.ended = True
+            raise self._adapter.failed(reason, delta.get("error"), usage_of(delta.get("usage")))
+        self.ended = self.complete = True
         return self._made({}, token=True, finish_reason=finish_reason(reason))
 
     def _made(self, delta: dict[str, Any], text: str = "", *, token: bool = False, **more: Any) -> Chunk:

@@ -13,9 +13,9 @@ import orjson
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.google.answer import FINISH_REASONS, Message, finish_reason, read_parts, usage_of
-from aiq.providers.wire.errors import shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.sse import EventParser, EventTooLarge
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import EventStream, ReadsErrors
 from aiq.request import Answer, Request, Usage
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -25,14 +25,10 @@ MAX_ERROR_BYTES = 16 * 1024
 """So much of a body's end is kept to find the error in it that ended the stream."""
 
 
-class _Whole(Protocol):
-    """What knows whole answers and errors of the same format."""
+class ReadsGemini(ReadsErrors, Protocol):
+    """The part of the adapter that reads whole answers and errors, with what they do not say themselves."""
 
     model: str
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
-
-    def error(self, response: HttpResponse) -> ProviderError: ...
 
     def now(self) -> int: ...
 
@@ -52,45 +48,42 @@ class _Candidate:
         self.first = True
 
 
-class GeminiStream:
+class GeminiStream(EventStream[ReadsGemini, bytes]):
     """Reads one streamed answer."""
 
-    def __init__(self, whole: _Whole, request: Request, response: HttpResponse) -> None:
-        self._whole, self._request, self._response = whole, request, response
-        self._events = EventParser(MAX_EVENT_BYTES)
+    def __init__(self, adapter: ReadsGemini, request: Request, response: HttpResponse) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
         self._candidates: dict[int, _Candidate] = {}
         self._open = request.body.get("n") or 1
         self._envelope: dict[str, Any] = {}
-        self._created = whole.now()
-        self._characters = 0
+        self._created = adapter.now()
         self._tail = b""
-        self.ended = False
-
-    @property
-    def complete(self) -> bool:
-        return self._open <= 0
+        self.complete = self._open <= 0
 
     def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
         self._tail = (self._tail + piece)[-MAX_ERROR_BYTES:]
-        chunks = []
-        for event in events:
-            try:
-                chunk = self.take(orjson.loads(event), event)
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if chunk is not None:
-                chunks.append(chunk)
-        return chunks
+        return super().feed(piece)
+
+    def end(self) -> Answer:
+        error = None if self.complete else self._error_at_the_end()
+        if error is not None:
+            raise error
+        return super().end()
+
+    def _is_over(self, event: bytes) -> bool:
+        return False  # a part may follow the finish reason of its candidate
+
+    def _read(self, event: bytes) -> Chunk | None:
+        return self.take(orjson.loads(event), event)
+
+    def _body(self) -> dict[str, Any]:
+        candidates = [self._joined(index) for index in sorted(self._candidates)]
+        return {**self._envelope, "candidates": candidates}
 
     def take(self, data: dict[str, Any], event: bytes = b"") -> Chunk | None:
         """One event's part of the answer. Raises ProviderError for an error, and what Python does for nonsense."""
         if data.get("error"):
-            raise self._whole.error(self._response._replace(body=event or orjson.dumps(data)))
+            raise self._adapter.error(self._response._replace(body=event or orjson.dumps(data)))
         for name in ("responseId", "modelVersion", "usageMetadata", "promptFeedback"):
             value = data.get(name)
             if value is not None:
@@ -109,14 +102,15 @@ class GeminiStream:
             token |= more or reason is not None
             text += message.text or "" if index == 0 else ""
             candidate.first = False
+        self.complete = self._open <= 0
         feedback = self._envelope.get("promptFeedback")
         if not self._candidates and isinstance(feedback, dict) and feedback.get("blockReason"):
-            self._open, self.ended = 0, True
+            self._open, self.complete, self.ended = 0, True, True
         elif self.complete and data.get("usageMetadata") is not None:
             self.ended = True
         if not choices:
             return None
-        model = self._envelope.get("modelVersion") or self._whole.model
+        model = self._envelope.get("modelVersion") or self._adapter.model
         chunk = {
             "id": self._envelope.get("responseId"),
             "object": "chat.completion.chunk",
@@ -125,17 +119,6 @@ class GeminiStream:
             "choices": choices,
         }
         return Chunk(chunk, text, token)
-
-    def end(self) -> Answer:
-        if not self.complete:
-            error = self._error_at_the_end()
-            if error is not None:
-                raise error
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
-        candidates = [self._joined(index) for index in sorted(self._candidates)]
-        data = {**self._envelope, "candidates": candidates}
-        return self._whole.answer(self._request, data, self._response._replace(body=orjson.dumps(data)))
 
     def partial(self) -> Usage | None:
         if not self._characters:
@@ -194,7 +177,7 @@ class GeminiStream:
         data = data[0] if isinstance(data, list) and data else data
         if not isinstance(data, dict) or not data.get("error"):
             return None
-        return self._whole.error(self._response._replace(body=end))
+        return self._adapter.error(self._response._replace(body=end))
 
 
 def _delta(candidate: _Candidate, message: Message) -> dict[str, Any]:

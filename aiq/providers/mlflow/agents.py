@@ -12,20 +12,17 @@ from typing import Any
 import orjson
 
 from aiq.config.endpoint import ServedEntity
-from aiq.errors import ProviderError
-from aiq.providers.base import Chunk, HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.mlflow.agent_stream import ChatAgentStream
 from aiq.providers.mlflow.model_server import ModelServerAdapter
 from aiq.providers.openai.adapter import openai_usage
 from aiq.providers.openai.responses import responses_answer, responses_body
-from aiq.providers.openai.responses_stream import MAX_EVENT_BYTES, ResponsesStream
+from aiq.providers.openai.responses_stream import ResponsesStream
 from aiq.providers.wire.errors import shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.openai_form import chunk, completion
-from aiq.providers.wire.sse import EventParser, EventTooLarge
+from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
-from aiq.request import Answer, Request, Usage
-
-MAX_MESSAGES = 1024
+from aiq.request import Answer, Request
 
 
 class AgentAdapter(ModelServerAdapter):
@@ -86,81 +83,3 @@ class AgentAdapter(ModelServerAdapter):
             tool_calls=said[-1].get("tool_calls"),
         )
         return Answer(content, usage, self._model, reason, self._redact(orjson.dumps(whole).decode()))
-
-
-class ChatAgentStream:
-    """Reads the stream of a ChatAgent: deltas of messages by their id, and no last word but the stream's end.
-
-    An agent may stop in the middle of a sentence without a trace, so only a stream that says `[DONE]`, or why it
-    finished, is a whole answer.
-    """
-
-    def __init__(self, whole: AgentAdapter, request: Request, response: HttpResponse) -> None:
-        self._whole, self._request, self._response = whole, request, response
-        self._events = EventParser(MAX_EVENT_BYTES)
-        self._messages: dict[str, dict[str, Any]] = {}
-        self._end: dict[str, Any] = {}
-        self._characters = 0
-        self.ended = False
-
-    @property
-    def complete(self) -> bool:
-        return "finish_reason" in self._end
-
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if event.strip() == b"[DONE]":
-                self.ended = True
-                break
-            try:
-                made = self._chunk(orjson.loads(event))
-            except (KeyError, TypeError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if made is not None:
-                chunks.append(made)
-        return chunks
-
-    def end(self) -> Answer:
-        if not (self.ended or self.complete) or not self._messages:
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
-        data = {**self._end, "messages": list(self._messages.values())}
-        return self._whole.answer(self._request, data, self._response._replace(body=orjson.dumps(data)))
-
-    def partial(self) -> Usage | None:
-        return estimate_usage(self._request, self._characters) if self._characters else None
-
-    def _chunk(self, data: dict[str, Any]) -> Chunk | None:
-        if data.get("error") or data.get("error_code"):
-            raise self._error(data)
-        for name in ("finish_reason", "usage"):
-            if data.get(name) is not None:
-                self._end[name] = data[name]
-        delta = data.get("delta")
-        if delta is None:
-            return None
-        message = self._messages.get(str(delta.get("id")))
-        if message is None:
-            if len(self._messages) >= MAX_MESSAGES:
-                raise ValueError("too many messages")
-            message = self._messages[str(delta.get("id"))] = {"role": delta["role"], "content": None}
-        for name, value in delta.items():
-            if name == "content":
-                if value:
-                    message["content"] = (message["content"] or "") + value
-                    self._characters += len(value)
-            elif value is not None:
-                message[name] = value
-        if delta["role"] != "assistant" or not delta.get("content"):
-            return None
-        said = {"role": "assistant", "content": delta["content"]}
-        return Chunk(chunk(id=delta.get("id"), created=0, model="", delta=said), delta["content"], True)
-
-    def _error(self, data: dict[str, Any]) -> ProviderError:
-        return self._whole.error(self._response._replace(body=orjson.dumps(data)))

@@ -6,100 +6,60 @@ Must never know a socket. Source: the OpenAI API reference, "Responses", "Stream
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
-from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.openai_form import chunk
-from aiq.providers.wire.sse import EventParser, EventTooLarge
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import EventStream, ReadsErrors, is_done
+from aiq.request import Request
 
-MAX_EVENT_BYTES = 32 * 1024 * 1024
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """The last event holds the whole response."""
 MAX_ITEMS = 1024
 _LAST = ("response.completed", "response.incomplete", "response.failed")
 
 
-class _Whole(Protocol):
-    """What knows whole responses and errors of the same format."""
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
-
-    def error(self, response: HttpResponse) -> ProviderError: ...
-
-
-class ResponsesStream:
+class ResponsesStream(EventStream[ReadsErrors, bytes]):
     """Reads one streamed response. `items_end`: its finished items are an answer, without a last event."""
 
-    def __init__(self, whole: _Whole, request: Request, response: HttpResponse, *, items_end: bool = False) -> None:
-        self._whole, self._request, self._response, self._items_end = whole, request, response, items_end
-        self._events = EventParser(MAX_EVENT_BYTES)
+    def __init__(
+        self, adapter: ReadsErrors, request: Request, response: HttpResponse, *, items_end: bool = False
+    ) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_RESPONSE_BYTES))
+        self._items_end = items_end
         self._last: dict[str, Any] | None = None
         self._items: list[Any] = []
         self._calls: dict[Any, int] = {}
         self._id: str | None = None
         self._model = ""
         self._created = 0
-        self._characters = 0
         self._begun = False
-        self._done = False
+
+    def _is_over(self, event: bytes) -> bool:
+        self.ended = self.ended or is_done(event)
+        return self.ended
 
     @property
-    def ended(self) -> bool:
-        return self._last is not None or self._done
+    def _is_whole(self) -> bool:
+        return self.complete or (self._items_end and bool(self._items))
 
-    @property
-    def complete(self) -> bool:
-        return self._last is not None
+    def _body(self) -> dict[str, Any]:
+        data = self._last or {"status": "completed", "output": self._items}
+        return data if data.get("output") or not self._items else {**data, "output": self._items}
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if self.ended:
-                break
-            if event.strip() == b"[DONE]":
-                self._done = True
-                break
-            try:
-                made = self._chunk(event)
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if made is not None:
-                chunks.append(made)
-        return chunks
-
-    def end(self) -> Answer:
-        data = self._last
-        if data is None and self._items_end and self._items:
-            data = {"status": "completed", "output": self._items}
-        if data is None:
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
-        if not data.get("output") and self._items:
-            data = {**data, "output": self._items}
-        return self._whole.answer(self._request, data, self._response._replace(body=orjson.dumps(data)))
-
-    def partial(self) -> Usage | None:
-        return estimate_usage(self._request, self._characters) if self._characters else None
-
-    def _chunk(self, event: bytes) -> Chunk | None:
+    def _read(self, event: bytes) -> Chunk | None:
         data = orjson.loads(event)
         kind = data["type"]
         if kind == "error" or (data.get("error") and not kind.startswith("response.")):
             body = data.get("error") or {"message": data.get("message"), "code": data.get("code")}
-            raise self._whole.error(self._response._replace(body=orjson.dumps({"error": body})))
+            raise self._adapter.error(self._response._replace(body=orjson.dumps({"error": body})))
         if kind in _LAST:
             self._last = data["response"]
             self._last["output"]  # what has none is malformed
+            self.ended = self.complete = True
             return None
         if kind in ("response.created", "response.in_progress"):
             response = data["response"]

@@ -6,88 +6,46 @@ Servers that speak the same leave out the usage or `[DONE]`, so an answer is who
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
-from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.sse import EventParser, EventTooLarge
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors, is_done
+from aiq.request import Request
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_CHOICES = 128
 """OpenAI's limit of `n`; also of tool calls in one answer."""
 
 
-class _Whole(Protocol):
-    """What knows whole answers and errors of the same format."""
-
-    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer: ...
-
-    def error(self, response: HttpResponse) -> ProviderError: ...
-
-
-class OpenAIStream:
+class OpenAIStream(EventStream[ReadsErrors, bytes]):
     """Reads one streamed chat completion or completion."""
 
-    def __init__(self, whole: _Whole, request: Request, response: HttpResponse) -> None:
-        self._whole, self._request, self._response = whole, request, response
-        self._events = EventParser(MAX_EVENT_BYTES)
+    def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
         self._choices: dict[int, dict[str, Any]] = {}
-        self._wanted = request.body.get("n") or 1
-        self._open = self._wanted
+        self._open = request.body.get("n") or 1
+        self.complete = self._open <= 0
         self._envelope: dict[str, Any] = {}
         self._usage: Any = None
-        self._characters = 0
-        self.ended = False
 
-    @property
-    def complete(self) -> bool:
-        return self._open <= 0
+    def _is_over(self, event: bytes) -> bool:
+        self.ended = self.ended or is_done(event)
+        return self.ended
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(piece)
-        except EventTooLarge as error:
-            raise unusable(f"the stream cannot be read: {error}", self._response) from None
-        chunks = []
-        for event in events:
-            if self.ended:
-                break
-            if event.strip() == b"[DONE]":
-                self.ended = True
-                break
-            try:
-                chunk = self._chunk(event)
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError):
-                words = shorten(event[:300].decode("utf-8", "replace"))
-                raise unusable(f"an event of the stream is malformed: {words}", self._response) from None
-            if chunk is not None:
-                chunks.append(chunk)
-        return chunks
-
-    def end(self) -> Answer:
-        if not (self.ended or self.complete):
-            begun = "before the answer was finished" if self._characters else "without an answer"
-            raise unusable(f"the stream ended {begun}", self._response)
+    def _body(self) -> dict[str, Any]:
         choices = [self._choices[index] for index in sorted(self._choices)]
-        body = {**self._envelope, "choices": [_joined(choice) for choice in choices], "usage": self._usage}
-        return self._whole.answer(self._request, body, self._response._replace(body=orjson.dumps(body)))
-
-    def partial(self) -> Usage | None:
-        return estimate_usage(self._request, self._characters) if self._characters else None
+        return {**self._envelope, "choices": [_joined(choice) for choice in choices], "usage": self._usage}
 
     def _is_error(self, data: Any) -> bool:
         """Whether an event tells an error."""
         return bool(data.get("error"))
 
-    def _chunk(self, event: bytes) -> Chunk | None:
+    def _read(self, event: bytes) -> Chunk | None:
         data = orjson.loads(event)
         if self._is_error(data):
-            raise self._whole.error(self._response._replace(body=event))
+            raise self._adapter.error(self._response._replace(body=event))
         if data.get("usage") is not None:
             self._usage = data["usage"]
         if not self._envelope:
@@ -129,6 +87,7 @@ class OpenAIStream:
         if reason and choice["finish_reason"] is None:
             choice["finish_reason"] = reason
             self._open -= 1
+            self.complete = self._open <= 0
         return text, token or bool(reason)
 
     def _merge(self, whole: dict[str, Any], delta: dict[str, Any]) -> None:

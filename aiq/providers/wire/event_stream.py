@@ -25,7 +25,7 @@ class MalformedMessage(ValueError):
     """The bytes are no message, were damaged on the way, or are more than a reader is willing to keep."""
 
 
-class Message(NamedTuple):
+class EventMessage(NamedTuple):
     """One message. `headers` has those whose value is text; nobody here needs another."""
 
     headers: dict[str, str]
@@ -47,11 +47,11 @@ class MessageParser:
         """Bytes of a message that is not whole yet."""
         return len(self._buffer)
 
-    def feed(self, piece: bytes) -> list[Message]:
+    def feed(self, piece: bytes) -> list[EventMessage]:
         """The messages that the piece completes, in order. Raises MalformedMessage."""
         buffer = self._buffer
         buffer += piece
-        messages: list[Message] = []
+        messages: list[EventMessage] = []
         start = 0
         with memoryview(buffer) as view:
             while len(view) - start >= PRELUDE_BYTES:
@@ -68,7 +68,7 @@ class MessageParser:
                     raise MalformedMessage("the checksum of a message is wrong")
                 middle = start + PRELUDE_BYTES + headers_size
                 headers = _headers(bytes(view[start + PRELUDE_BYTES : middle]))
-                messages.append(Message(headers, bytes(view[middle : end - 4])))
+                messages.append(EventMessage(headers, bytes(view[middle : end - 4])))
                 start = end
         del buffer[:start]
         return messages

@@ -15,7 +15,7 @@ from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 from aiq.providers.base import Chunk
 from aiq.providers.bedrock.request import ANSWER_TOOL
-from aiq.providers.bedrock.stream import MAX_MESSAGE_BYTES
+from aiq.providers.bedrock.stream import MAX_EVENT_BYTES
 from aiq.request import Usage
 from aiq.simulator.vendors.event_stream import event as encode_event
 from aiq.simulator.vendors.event_stream import exception, message
@@ -210,7 +210,7 @@ def test_events_that_nobody_knows_yet_are_read_over(decoder: Any) -> None:
 def test_an_endless_message_ends_the_stream(decoder: Any) -> None:
     found = decoder()
     with pytest.raises(ProviderError, match="message of"):
-        read(found, message({}, b"x" * MAX_MESSAGE_BYTES)[:12])
+        read(found, message({}, b"x" * MAX_EVENT_BYTES)[:12])
 
 
 @pytest.mark.parametrize(

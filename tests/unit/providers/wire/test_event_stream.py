@@ -10,7 +10,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiq.providers.wire.event_stream import MalformedMessage, Message, MessageParser
+from aiq.providers.wire.event_stream import EventMessage, MalformedMessage, MessageParser
 
 LIMIT = 1000
 
@@ -38,13 +38,13 @@ EVERY_TYPE = b"".join(
 )  # fmt: skip
 STREAM = message(EVERY_TYPE, b'{"a":1}') + message(b"", b"") + message(text("x", ""), "ö".encode() * 50)
 WANTED = [
-    Message({":event-type": "häppy 🎉"}, b'{"a":1}'),
-    Message({}, b""),
-    Message({"x": ""}, "ö".encode() * 50),
+    EventMessage({":event-type": "häppy 🎉"}, b'{"a":1}'),
+    EventMessage({}, b""),
+    EventMessage({"x": ""}, "ö".encode() * 50),
 ]
 
 
-def parse(*pieces: bytes) -> list[Message]:
+def parse(*pieces: bytes) -> list[EventMessage]:
     parser = MessageParser(LIMIT)
     return [found for piece in pieces for found in parser.feed(piece)]
 
