@@ -25,12 +25,12 @@ from cryptography.x509.oid import NameOID
 import aiq
 from aiq.batch.loop import submit
 from aiq.config.endpoint import Settings
-from aiq.engines.open import open_gateway
 from aiq.errors import PolicyError
 from aiq.gateway.image_links import MAX_IMAGES, ImageFetcher, ImageRefused
 from aiq.gateway.screening import Screening
 from aiq.image import MAX_IMAGE_BYTES
 from aiq.request import Caller, Request
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
 from aiq.transport.public_web import Address, PublicWeb

@@ -18,9 +18,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from aiq.answers.shared import Shared, process_name
-from aiq.engines.open import shared_answers
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
+from aiq.runtime import shared_answers
 
 LOOK_S = 2.0
 HANDED_OVER_S = 60.0

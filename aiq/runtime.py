@@ -1,4 +1,8 @@
-"""One gateway per configuration and one ledger per home in a process, however many sessions use them."""
+"""What one process shares, however many sessions it has: gateways by configuration, ledgers and answers by home.
+
+Also what a process does at its exit and after a fork, installed with the first gateway and never by an import. The
+event loop is `batch.loop`, because a batch starts it.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ _ledgers: dict[str, Ledger] = {}
 _stores: dict[str, AnswerStore] = {}
 _shared: dict[str, SharedAnswers] = {}
 _lock = threading.Lock()
+_installed = False
 
 
 def open_gateway(
@@ -42,6 +47,7 @@ def open_gateway(
     config = part_of_limits(load_config(conf, place), parts)
     folder = str(Path(config.folder).absolute())
     with _lock:
+        _install()
         gateway = _gateways.get((folder, str(place), parts))
         if gateway is None:
             reload = Reload(folder, place)
@@ -55,6 +61,15 @@ def open_gateway(
             )
     gateway.refresh()
     return gateway
+
+
+def _install() -> None:
+    """Prepares the end of the process and its forked children, once. What is registered later runs earlier at exit."""
+    global _installed
+    if not _installed:
+        _installed = True
+        atexit.register(_close)
+        os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _ledger(home: Path, settings: Settings) -> Ledger:
@@ -124,7 +139,3 @@ def _forget_after_fork() -> None:
     _ledgers.clear()
     _stores.clear()
     _shared.clear()
-
-
-atexit.register(_close)
-os.register_at_fork(after_in_child=_forget_after_fork)
