@@ -80,6 +80,26 @@ class Answer(NamedTuple):
     cost_usd: float | None = None
 
 
+def text_characters(body: dict[str, Any]) -> int:
+    """Characters of text a request carries: message contents, prompt or inputs; images do not count."""
+    total = 0
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            total += len(content)
+        elif isinstance(content, list):
+            texts = (part.get("text") for part in content if isinstance(part, dict))
+            total += sum(len(text) for text in texts if isinstance(text, str))
+    for key in ("prompt", "input"):
+        value = body.get(key)
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, list):
+            total += sum(len(text) for text in value if isinstance(text, str))
+    return total
+
+
 _ID_PREFIX = str(uuid.uuid4())[:24]
 _id_counter = itertools.count(1)
 

@@ -104,9 +104,9 @@ def home(tmp_path: Path) -> Iterator[Path]:
     """A home folder of this test's own; what was opened in it is closed at the end."""
     path = tmp_path / "home"
     yield path
-    from aiq.engines import open as opened
+    from aiq import runtime
 
-    for gateway in [gateway for gateway in opened._gateways.values() if gateway.ledger.home == path]:
+    for gateway in [gateway for gateway in runtime._gateways.values() if gateway.ledger.home == path]:
         with suppress(Exception):
             gateway.ledger.close()
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import orjson
 
+from aiq.answers.store import AnswerStore
 from aiq.batch.texts import KnownTexts, SessionTexts
 from aiq.config.reuse import Reuse
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
-from aiq.ledger.answers import AnswerStore
 from aiq.request import Caller
 
 MAX_SESSION_ANSWERS = 1_000_000

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from aiq.answers.shared import Entry, Shared, SharedAnswers
 from aiq.batch.answers import decoded, encoded
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
@@ -20,7 +21,6 @@ from aiq.batch.slots import Ask, Slot
 from aiq.batch.statement import Statement
 from aiq.errors import LedgerError, RequestFailed
 from aiq.gateway import Gateway
-from aiq.ledger.shared import Entry, Shared, SharedAnswers
 from aiq.request import Caller, Task
 
 POLL_S = 0.05

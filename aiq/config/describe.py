@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aiq.config.describe_entity import describe_entity, given
-from aiq.config.endpoint import Endpoint, Failover, Guardrails, RateLimit, SideGuardrails
+from aiq.config.endpoint import Endpoint, FailoverConfig, Guardrails, RateLimit, SideGuardrails
 
 
 def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -80,7 +80,9 @@ def _describe_side(side: SideGuardrails) -> dict[str, Any]:
 
 def _describe_own(endpoint: Endpoint) -> dict[str, Any]:
     """`ai_gateway.aiq`: what differs from the defaults."""
-    failover = {name: value for name, value in asdict(endpoint.failover).items() if value != getattr(Failover(), name)}
+    failover = {
+        name: value for name, value in asdict(endpoint.failover).items() if value != getattr(FailoverConfig(), name)
+    }
     shape: dict[str, Any] = dict(failover)
     if endpoint.aiq_rate_limits:
         shape["rate_limits"] = [_describe_limit(limit) for limit in endpoint.aiq_rate_limits]

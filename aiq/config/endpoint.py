@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aiq.config.reuse import Reuse
+from aiq.errors import SecretError
 from aiq.request import Caller, Task
 
 
@@ -27,6 +28,20 @@ class Secret:
         value = self._resolve() if callable(self._resolve) else self._resolve
         assert isinstance(value, str)
         return value
+
+    def __eq__(self, other: object) -> bool:
+        """By value, which is looked up for it: one that cannot be found equals no other."""
+        if self is other:
+            return True
+        if not isinstance(other, Secret) or self.source != other.source:
+            return False
+        try:
+            return self.reveal() == other.reveal()
+        except SecretError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.source)
 
     def __repr__(self) -> str:
         return f"Secret({self.source!r})"
@@ -253,7 +268,7 @@ class Guardrails:
 
 
 @dataclass(frozen=True, slots=True)
-class Failover:
+class FailoverConfig:
     """`ai_gateway.aiq`: what Databricks has no words for in choosing and leaving a served entity.
 
     `sticky` keeps a user, or a client_request_id, with one entity. `hedging` asks a second time when an answer takes
@@ -284,7 +299,7 @@ class Endpoint:
     aiq_rate_limits: tuple[RateLimit, ...] = ()
     """Those that Databricks has no words for."""
     fallback: bool = False
-    failover: Failover = Failover()
+    failover: FailoverConfig = FailoverConfig()
     track_usage: bool = False
     inference_table: str | None = None
     guardrails: Guardrails | None = None

@@ -10,7 +10,7 @@ import re
 from typing import Literal, NamedTuple, cast
 
 from aiq.config.document import Node
-from aiq.config.endpoint import Failover, Guardrails, LimitKey, LimitUnit, Permission, RateLimit
+from aiq.config.endpoint import FailoverConfig, Guardrails, LimitKey, LimitUnit, Permission, RateLimit
 from aiq.config.guardrails import read_guardrails
 
 MAX_RATE_LIMITS = 20
@@ -24,7 +24,7 @@ _UNITS: tuple[LimitUnit, ...] = (*_DATABRICKS_UNITS, "input_tokens", "output_tok
 _DATABRICKS_KEYS: tuple[LimitKey, ...] = ("endpoint", "user", "user_group", "service_principal")
 _LEVELS = ("CAN_VIEW", "CAN_QUERY", "CAN_MANAGE")
 _STICKY = ("user", "client_request_id", "none")
-_FAILOVER = tuple(Failover.__dataclass_fields__)
+_FAILOVER = tuple(FailoverConfig.__dataclass_fields__)
 _PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 
 
@@ -37,7 +37,7 @@ class GatewayPolicy(NamedTuple):
     track_usage: bool = False
     inference_table: str | None = None
     guardrails: Guardrails | None = None
-    failover: Failover = Failover()
+    failover: FailoverConfig = FailoverConfig()
 
 
 def read_gateway(node: Node, endpoint: str) -> GatewayPolicy:
@@ -68,9 +68,9 @@ def _enabled(node: Node | None) -> bool:
     return enabled is not None and enabled.boolean()
 
 
-def _read_failover(members: dict[str, Node]) -> Failover:
+def _read_failover(members: dict[str, Node]) -> FailoverConfig:
     first, idle = members.get("first_token_timeout_s"), members.get("idle_timeout_s")
-    return Failover(
+    return FailoverConfig(
         sticky=cast(
             Literal["user", "client_request_id", "none"],
             members["sticky"].choice(_STICKY) if "sticky" in members else "none",

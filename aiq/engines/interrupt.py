@@ -1,7 +1,8 @@
 """Stops a running statement when its connection is interrupted or Ctrl-C is pressed.
 
 DuckDB's `interrupt()` waits for the Python function that is running, and that function is told nothing. So the
-method is wrapped once, for all connections of the process: it first stops the statements of that connection.
+method is wrapped once, for all connections of the process (`install`): it first stops the statements of that
+connection.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ _lock = threading.Lock()
 _interrupt = duckdb.DuckDBPyConnection.interrupt
 
 
+def install() -> None:
+    """Wraps `interrupt()` of all connections; a second call changes nothing."""
+    duckdb.DuckDBPyConnection.interrupt = _stop_then_interrupt  # type: ignore[method-assign]
+
+
 def _stop_then_interrupt(self: duckdb.DuckDBPyConnection) -> None:
     with _lock:
         statements = list(_running.get(id(self), ()))
     for statement in statements:
         statement.cancel()
     _interrupt(self)
-
-
-duckdb.DuckDBPyConnection.interrupt = _stop_then_interrupt  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -26,8 +26,7 @@ from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
 from aiq.providers import abilities_of
-from aiq.providers.base import text_characters
-from aiq.request import CHAT_TASKS
+from aiq.request import CHAT_TASKS, text_characters
 
 MAX_SEEN = 10_000
 """Texts of one call whose requests are kept at hand, because they come again in every chunk of rows."""

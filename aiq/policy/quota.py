@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from aiq.policy.buckets import Bucket, LateBucket, Mark
 from aiq.policy.limits.estimate import CHARACTERS_PER_TOKEN, OUTPUT_TOKENS, allowed_output_tokens
-from aiq.providers.base import StatedLimit, StatedLimits, text_characters
-from aiq.request import Request
+from aiq.providers.base import StatedLimit, StatedLimits
+from aiq.request import Request, text_characters
 
 LONGEST_WAIT_S = 60.0
 """Without a request for so long, the next one goes whatever was stated: only a Retry-After may hold for longer."""

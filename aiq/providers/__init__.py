@@ -9,18 +9,18 @@ from typing import Protocol
 from aiq.config.endpoint import OpenAIConfig, Provider, ServedEntity
 from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
-from aiq.providers.agents import AgentAdapter
-from aiq.providers.ai21 import AI21Adapter
-from aiq.providers.anthropic import AnthropicAdapter
+from aiq.providers.ai21.adapter import AI21Adapter
+from aiq.providers.anthropic.adapter import AnthropicAdapter
 from aiq.providers.base import Adapter, HttpRequest, HttpResponse
-from aiq.providers.bedrock import BedrockAdapter
-from aiq.providers.cohere import CohereAdapter
-from aiq.providers.databricks import DatabricksAdapter
-from aiq.providers.model_server import ModelServerAdapter
-from aiq.providers.openai import CustomAdapter, OpenAIAdapter
-from aiq.providers.palm import PalmAdapter
-from aiq.providers.responses import ResponsesAdapter
-from aiq.providers.vertex import VertexAdapter
+from aiq.providers.bedrock.adapter import BedrockAdapter
+from aiq.providers.cohere.adapter import CohereAdapter
+from aiq.providers.databricks.adapter import DatabricksAdapter
+from aiq.providers.google.palm import PalmAdapter
+from aiq.providers.google.vertex import VertexAdapter
+from aiq.providers.mlflow.agents import AgentAdapter
+from aiq.providers.mlflow.model_server import ModelServerAdapter
+from aiq.providers.openai.adapter import CustomAdapter, OpenAIAdapter
+from aiq.providers.openai.responses import ResponsesAdapter
 
 
 class _AdapterType(Protocol):

@@ -6,26 +6,12 @@ stream's bytes, in whatever pieces they arrive, into `Chunk`s and an `Answer` at
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from aiq.errors import ErrorKind, ProviderError
 from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
-
-MAX_MESSAGE_CHARACTERS = 500
-MAX_RETRY_AFTER_S = 3600.0
-MAX_LIMIT = 1e12
-MAX_RESET_S = 86_400.0
-
-_DURATION = re.compile(
-    r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,9}(?:\.\d*)?)s)?(?:(\d{1,9}(?:\.\d*)?)ms)?", re.ASCII
-)
-_SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 class HttpRequest(NamedTuple):
@@ -182,171 +168,6 @@ class Adapter(Protocol):
         ...
 
 
-class WholeBody:
-    """Reads a response that is not a stream, though one was asked for: an error, or a server that cannot stream."""
-
-    ended = complete = False
-
-    def __init__(self, adapter: Adapter, request: Request, response: HttpResponse) -> None:
-        self._adapter, self._request, self._response = adapter, request, response
-        self._pieces: list[bytes] = []
-
-    def feed(self, piece: bytes) -> list[Chunk]:
-        self._pieces.append(piece)
-        return []
-
-    def end(self) -> Answer:
-        return self._adapter.decode(self._request, self._response._replace(body=b"".join(self._pieces)))
-
-    def partial(self) -> Usage | None:
-        return None
-
-
-def is_stream(response: HttpResponse) -> bool:
-    """Whether a response holds server-sent events, as far as its status and headers say."""
-    kind = (response.header("content-type") or "").lower()
-    return response.status == 200 and not ("json" in kind or "html" in kind)
-
-
 def _envelope(answer: Answer, task: Task) -> dict[str, Any]:
     kind = "chat.completion.chunk" if task in CHAT_TASKS else "text_completion"
     return {"object": kind, "model": answer.model}
-
-
-def estimate_tokens(characters: int) -> int:
-    """Tokens of a text of which the provider sent no count. Source: Databricks usage tracking, (length + 1) / 4."""
-    return (characters + 1) // 4
-
-
-def estimate_usage(request: Request, answer_characters: int) -> Usage:
-    """A stand-in for the usage that a provider did not send, or sent absurdly."""
-    characters = text_characters(request.body)
-    return Usage(estimate_tokens(characters), estimate_tokens(answer_characters), estimated=True)
-
-
-def text_characters(body: dict[str, Any]) -> int:
-    """Characters of text a request carries: message contents, prompt or inputs; images do not count."""
-    total = 0
-    messages = body.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str):
-            total += len(content)
-        elif isinstance(content, list):
-            texts = (part.get("text") for part in content if isinstance(part, dict))
-            total += sum(len(text) for text in texts if isinstance(text, str))
-    for key in ("prompt", "input"):
-        value = body.get(key)
-        if isinstance(value, str):
-            total += len(value)
-        elif isinstance(value, list):
-            total += sum(len(text) for text in value if isinstance(text, str))
-    return total
-
-
-def kind_of_status(status: int) -> ErrorKind:
-    """What an HTTP status means where the body says nothing more precise. Source: the retry table of the vendors."""
-    if status == 429:
-        return "rate_limited"
-    if status == 402:
-        return "quota_exhausted"
-    if status in (401, 403):
-        return "auth"
-    if status == 404:
-        return "not_found"
-    if status in (408, 409, 424, 425) or status >= 500:
-        return "overloaded"
-    return "bad_request"
-
-
-def retry_after_s(response: HttpResponse) -> float | None:
-    """The provider's hint, in seconds: `retry-after-ms`, or `retry-after` as seconds or date.
-
-    A hint that is negative, past, not a number or beyond an hour is no hint (None).
-    """
-    header = response.header
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = header(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) * scale
-        except ValueError:
-            seconds = _seconds_until(text, header("date"))
-        if 0 < seconds <= MAX_RETRY_AFTER_S:
-            return seconds
-    return None
-
-
-def stated_limits(response: HttpResponse) -> StatedLimits | None:
-    """The rate limits in a response's headers, None where there are none.
-
-    Source: OpenAI's guide to rate limits, `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, which others copy.
-    """
-    header = response.header
-    requests, tokens = header("x-ratelimit-remaining-requests"), header("x-ratelimit-remaining-tokens")
-    if requests is None and tokens is None:
-        return None
-    return StatedLimits(_stated_limit(header, "requests", requests), _stated_limit(header, "tokens", tokens))
-
-
-def _stated_limit(header: Callable[[str], str | None], unit: str, remaining: str | None) -> StatedLimit | None:
-    limit, left = _number(header(f"x-ratelimit-limit-{unit}")), _number(remaining)
-    if not 1.0 <= limit <= MAX_LIMIT or math.isnan(left):
-        return None
-    return StatedLimit(limit, min(max(left, 0.0), limit), reset_s(header(f"x-ratelimit-reset-{unit}")))
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text) if text is not None else math.nan
-    except ValueError:
-        return math.nan
-
-
-def reset_s(text: str | None) -> float | None:
-    """Seconds of a duration like `120ms`, `1s`, `6m0s` or `2.5`. None for what is not above 0 and at most a day."""
-    if not text:
-        return None
-    try:  # most are plain, and this is on the way of every answer
-        seconds = float(text[:-2]) / 1000 if text[-2:] == "ms" else float(text[:-1] if text[-1] == "s" else text)
-    except ValueError:
-        found = _DURATION.fullmatch(text.strip())
-        parts = zip(found.groups(), _SECONDS, strict=True) if found is not None else ()
-        seconds = sum(float(part) * scale for part, scale in parts if part)
-    return seconds if 0.0 < seconds <= MAX_RESET_S else None
-
-
-def _seconds_until(text: str, now: str | None) -> float:
-    """Seconds from the response's own Date header to an HTTP date; NaN where either is missing or malformed."""
-    try:
-        return (parsedate_to_datetime(text) - parsedate_to_datetime(now or "")).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return float("nan")
-
-
-def shorten(text: str) -> str:
-    """A provider's words, on one line and short enough for an error message."""
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
-
-
-def redacted(text: str, *secrets: str) -> str:
-    """A provider's words without the credentials it was sent. Before they are cut: half a secret is one too."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text
-
-
-def error_from_body(status: int, body: str) -> str:
-    """The words of an error body that no adapter understood: never empty, never HTML."""
-    text = body[:2000].strip()
-    if text[:1] == "<":
-        return f"HTTP {status} with an HTML page instead of JSON; check the endpoint's URL and any proxy before it"
-    return shorten(text) or f"HTTP {status} with an empty body"
-
-
-def unusable(message: str, response: HttpResponse, *, body: str | None = None) -> ProviderError:
-    """A 200 that carries no usable answer."""
-    return ProviderError(message, kind="bad_answer", status=response.status, body=body)

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import aiq
 from aiq.config.endpoint import Settings
+from aiq.gateway.access_token import AccessToken
 from aiq.providers.base import HttpResponse
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
-from aiq.tokens import AccessToken
 from aiq.transport import open_transport
 from tests.contract.providers import cases
 
@@ -53,7 +53,7 @@ def main() -> None:
             (folder / "aiq.yml").write_text(yaml.safe_dump(servers))
             with aiq.connect(conf=folder, home=Path(place) / "home") as session:
                 endpoint = session.gateway.open_endpoint("e")
-                [target] = session.gateway._routes["e"].targets.values()
+                [target] = session.gateway.routes["e"].targets.values()
             body = {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0.0, "max_tokens": 100}
             request = Request("e", endpoint.task, body, Caller("ann"), "st")
             found[case.name] = (target.adapter, request, asyncio.run(answered(target.adapter, request)))

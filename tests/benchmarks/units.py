@@ -21,8 +21,8 @@ from clients import Work, aiq_session
 from latencies import Latency
 from run import provider
 
-from aiq.ledger.shared import Entry, Shared
-from aiq.ledger.shared_redis import RedisAnswers
+from aiq.answers.shared import Entry, Shared
+from aiq.answers.shared_redis import RedisAnswers
 
 SLICE_ROWS = 512
 """Requests that a worker claims at once."""

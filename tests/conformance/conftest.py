@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.engines import open as opened
+from aiq import runtime
 from aiq.errors import FunctionError, StatementError
 from aiq.plan import calls
 from aiq.plan.dialect import expression_to_duckdb, to_duckdb
@@ -220,7 +220,7 @@ def engine(
     if request.param == "registered":
         with duckdb.connect() as con:
             aiq.register(con, conf=conf.path, home=home, **who)
-            (gateway,) = (each for each in opened._gateways.values() if each.ledger.home == home)
+            (gateway,) = (each for each in runtime._gateways.values() if each.ledger.home == home)
             yield RegisteredEngine(con, gateway, simulator)
         return
     with aiq.connect(conf=conf.path, home=home, **who) as session:

@@ -19,9 +19,9 @@ import orjson
 import pyarrow as pa
 
 import aiq
+from aiq.answers.store import AnswerStore
 from aiq.config.load import load_config
 from aiq.gateway import Gateway
-from aiq.ledger.answers import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.request import Caller

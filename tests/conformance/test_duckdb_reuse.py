@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiq
+from aiq.answers.store import AnswerStore
 from aiq.config.reuse import Reuse
 from aiq.errors import AiqError, ConfigError, StatementError
-from aiq.ledger.answers import AnswerStore
 from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ def test_a_key_is_changed_in_passes_while_another_transaction_reads(rows: Beside
 def test_others_may_change_the_rows_while_the_answers_of_an_update_come(rows: Beside) -> None:
     session = rows.engine.session
     rows.engine.sql("SELECT ai_query('chat', 'first')")
-    other, transport = session.con.cursor(), session.gateway._transport
+    other, transport = session.con.cursor(), session.gateway.routes.transport
     rows.engine.requests()
     send, written = transport.send, threading.Event()
 
@@ -210,7 +210,7 @@ CHILD = """
 import os, signal, sys, aiq
 with aiq.connect(sys.argv[1], conf=sys.argv[2], home=sys.argv[3], user="ann@example.com") as session:
     session.sql("SELECT ai_query('chat', 'first')")
-    transport, sent = session.gateway._transport, []
+    transport, sent = session.gateway.routes.transport, []
     send = transport.send
 
     async def killing(*arguments):

@@ -165,3 +165,12 @@ def _interrupted(session: aiq.Session) -> None:
     while not session.gateway.waiting_for_limits:
         time.sleep(0.01)
     session.interrupt()
+
+
+def test_a_key_in_the_file_that_is_replaced_signs_the_next_request(
+    session: aiq.Session, conf: ConfFolder, simulator: SimulatorProcess
+) -> None:
+    file = conf.path / "endpoints" / "chat.yml"
+    file.write_text(file.read_text().replace("sk-test", "sk-rotated"))
+    session.sql("SELECT ai_query('chat', 'second')")
+    assert [attempt["key"][-4:] for attempt in simulator.attempts()] == ["test", "ated"]

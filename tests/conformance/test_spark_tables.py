@@ -10,10 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 import aiq
-from aiq.engines.open import open_gateway
 from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import StatementError
 from aiq.ledger.tables import Tables
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
 

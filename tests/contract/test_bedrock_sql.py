@@ -17,10 +17,10 @@ from botocore.config import Config
 import aiq
 from aiq.batch.loop import submit
 from aiq.config.endpoint import BedrockConfig, Secret, ServedEntity
-from aiq.engines.open import open_gateway
 from aiq.errors import RequestFailed
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
 

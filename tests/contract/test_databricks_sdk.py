@@ -15,11 +15,11 @@ from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 import aiq
 from aiq.config.endpoint import DatabricksConfig, Secret, ServedEntity
 from aiq.errors import ProviderError
+from aiq.gateway.access_token import AccessToken
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
-from aiq.tokens import AccessToken
 from aiq.transport import open_transport
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

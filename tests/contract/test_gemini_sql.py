@@ -15,9 +15,9 @@ import pytest
 
 import aiq
 from aiq.batch.loop import submit
-from aiq.engines.open import open_gateway
 from aiq.errors import RequestFailed
 from aiq.request import Caller, Request
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile
 from aiq.simulator.vendors.vertex import KEY_FILE

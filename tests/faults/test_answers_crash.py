@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 
-import aiq.ledger.answers
-from aiq.ledger.answers import AnswerStore
+import aiq.answers.store
+from aiq.answers.store import AnswerStore
 from tests.processes import line_with
 
-ROOT = Path(aiq.ledger.answers.__file__).parents[2]
+ROOT = Path(aiq.answers.store.__file__).parents[2]
 ANN = b"a" * 16
 
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
-from aiq.ledger import durable
-from aiq.ledger.answers import AnswerStore
+from aiq.answers import durable
+from aiq.answers.store import AnswerStore
 
 ANN = b"a" * 16
 

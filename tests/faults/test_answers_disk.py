@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-import aiq.ledger.answers
+import aiq.answers.store
+from aiq.answers.store import AnswerStore
 from aiq.errors import LedgerError
-from aiq.ledger.answers import AnswerStore
 
-ROOT = Path(aiq.ledger.answers.__file__).parents[2]
+ROOT = Path(aiq.answers.store.__file__).parents[2]
 ANN = b"a" * 16
 
 PRELUDE = """
 import json, os, resource, sys
 from pathlib import Path
 from aiq.errors import LedgerError
-from aiq.ledger.answers import AnswerStore
+from aiq.answers.store import AnswerStore
 
 ANN = b"a" * 16
 home = Path(sys.argv[1])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from aiq.config.endpoint import Config, Endpoint, Failover, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.endpoint import Config, Endpoint, FailoverConfig, OpenAIConfig, Secret, ServedEntity, Settings
 from aiq.errors import ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
@@ -29,7 +29,7 @@ from aiq.transport import ResponseStream, open_transport
 T = TypeVar("T")
 SCALE = 0.06
 """Real seconds of one second of silence."""
-TIMEOUTS = Failover(first_token_timeout_s=10 * SCALE, idle_timeout_s=20 * SCALE)
+TIMEOUTS = FailoverConfig(first_token_timeout_s=10 * SCALE, idle_timeout_s=20 * SCALE)
 LATE, STALLED = f"sim-late-{20_000 * SCALE * 4:.0f}", f"sim-stall-{30_000 * SCALE * 4:.0f}"
 """Four times as long as in the scenario, so that a slow machine does not hear them in time."""
 GOOD = "gpt-4o"
@@ -149,7 +149,7 @@ def bench(simulator_of_scenarios: SimulatorProcess, ledger: Ledger) -> Callable[
     """`bench("sim-503", "gpt-4o")`: an endpoint of these models, the first with all traffic, the others fallbacks."""
     simulator_of_scenarios.reset()
 
-    def build(*models: str, failover: Failover = TIMEOUTS, windows: dict[str, int] | None = None) -> Bench:
+    def build(*models: str, failover: FailoverConfig = TIMEOUTS, windows: dict[str, int] | None = None) -> Bench:
         config = OpenAIConfig(api_key=Secret("sk-test", "test"), api_base=f"{simulator_of_scenarios.url}/v1")
         entities = tuple(
             ServedEntity(
@@ -190,7 +190,7 @@ Open = Callable[..., Bench]
 @pytest.fixture
 def whole(bench: Open) -> str:
     """What the good model says to the usual question."""
-    said = bench(GOOD, failover=Failover()).answer().value
+    said = bench(GOOD, failover=FailoverConfig()).answer().value
     assert isinstance(said, str) and len(said) > 20
     return said
 
@@ -331,7 +331,7 @@ def test_s16_the_answer_and_its_bill_are_the_fallbacks(bench: Open, calls: Calla
 
 @pytest.mark.parametrize("model", ["sim-cut", "sim-truncated", "sim-malformed", "sim-reset", "sim-html"])
 def test_a_broken_whole_answer_is_rescued_too(bench: Open, whole: str, model: str) -> None:
-    assert bench(model, GOOD, failover=Failover()).answer().value == whole
+    assert bench(model, GOOD, failover=FailoverConfig()).answer().value == whole
 
 
 # streams
@@ -432,7 +432,7 @@ def test_a_stream_that_nobody_reads_on_is_closed_and_recorded(
         await chunks.aclose()
         while opened.simulator.attempts()[-1]["status"] != 499:  # until the provider has noticed that we left
             await asyncio.sleep(0.01)
-        return opened.gateway._routes["chat"].targets["e0"].gate.in_flight
+        return opened.gateway.routes["chat"].targets["e0"].gate.in_flight
 
     assert opened.run(work()) == 0
     row = calls()[0]

@@ -25,15 +25,15 @@ from cryptography.x509.oid import NameOID
 import aiq
 from aiq.batch.loop import submit
 from aiq.config.endpoint import Settings
-from aiq.engines.open import open_gateway
 from aiq.errors import PolicyError
+from aiq.gateway.image_links import MAX_IMAGES, ImageFetcher, ImageRefused
+from aiq.gateway.screening import Screening
 from aiq.image import MAX_IMAGE_BYTES
-from aiq.image_fetch import MAX_IMAGES, ImageFetcher, ImageRefused
-from aiq.public_web import Address, PublicWeb
 from aiq.request import Caller, Request
-from aiq.screening import Screening
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
+from aiq.transport.public_web import Address, PublicWeb
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
 NAME = "images.example.com"
@@ -302,7 +302,7 @@ def asked(conf: Any, home: Path, simulator: SimulatorProcess, certificate: Path)
         conf.settings(fetch_images=fetch_images, ca_file=str(certificate), endpoints=servers)
         gateway = open_gateway(str(conf.path), str(home))
         gateway.open_endpoint(endpoint)
-        gateway._screening = Screening(gateway._attempts, ImageFetcher(web))
+        gateway.pipeline.screening = Screening(gateway.pipeline.recorder, ImageFetcher(web))
         image = {"type": "image_url", "image_url": {"url": url}}
         content = [{"type": "text", "text": "What is it?"}, image]
         body = {"messages": [{"role": "user", "content": content}]}

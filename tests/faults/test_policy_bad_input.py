@@ -20,12 +20,12 @@ from aiq.batch.loop import submit
 from aiq.config.endpoint import Endpoint, RateLimit
 from aiq.config.load import load_config
 from aiq.config.reload import Reload
-from aiq.engines.open import open_gateway
 from aiq.errors import ConfigError, PolicyError
 from aiq.ledger.tables import Tables
 from aiq.policy.limits import RateLimiter
 from aiq.policy.limits.estimate import Estimator
 from aiq.request import Caller, Request, Usage
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from tests.processes import PATIENCE_S, RedisServer
 

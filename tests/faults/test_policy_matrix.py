@@ -20,10 +20,10 @@ import pytest
 
 import aiq
 from aiq.batch.loop import submit
-from aiq.engines.open import open_gateway
 from aiq.errors import RequestFailed
 from aiq.ledger.tables import Tables
 from aiq.request import Caller, Request
+from aiq.runtime import open_gateway
 from aiq.simulator import faults
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile
@@ -178,9 +178,9 @@ def run(
 
 def close(home: Path) -> None:
     """Gives back what the gateway of this home has leased."""
-    from aiq.engines import open as opened
+    from aiq import runtime
 
-    for gateway in [gateway for gateway in opened._gateways.values() if gateway.ledger.home == home]:
+    for gateway in [gateway for gateway in runtime._gateways.values() if gateway.ledger.home == home]:
         submit(gateway.close()).result(PATIENCE_S)
 
 

@@ -37,7 +37,7 @@ from aiq.batch.statement import Statement
 from aiq.engines import duckdb as engine
 from aiq.engines.results import Results
 from aiq.engines.session import Session
-from aiq.ledger.answers import AnswerStore
+from aiq.answers.store import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.spool import Spool
 

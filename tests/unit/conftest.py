@@ -65,6 +65,21 @@ class VirtualTime:
             task.cancel()
 
 
+class Clock:
+    """UTC seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 class ScriptedTransport:
     """Answers what a test says: a response, an exception, or a function of the request, in turn; the last for ever."""
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from aiq.answers.shared import process_name
 from aiq.config.files import configuration_files
 from aiq.config.reuse import Reuse
 from aiq.config.share import has_limits
 from aiq.functions.call_site import CallSite, Options
 from aiq.gateway import Gateway
-from aiq.ledger.shared import process_name
 from aiq.request import Caller
 
 REQUEST, FILES, ANSWER = "request", "files", "answer"

@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import NamedTuple
 
+from aiq.answers.shared import Shared, scope_of_statement
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of, scope_of
 from aiq.batch.shared import SharedStatement
 from aiq.batch.statement import Statement
 from aiq.config.reuse import Reuse
-from aiq.engines.open import shared_answers
 from aiq.engines.spark.job import Origin
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
-from aiq.ledger.shared import Shared, scope_of_statement
+from aiq.runtime import shared_answers
 
 
 class _Settled(NamedTuple):
@@ -104,6 +104,7 @@ def settle(gateway: Gateway, origin: Origin, statement: str, holder: object) -> 
 
     It is finished by `finish_held`, or at exit: should the driver die before, its answers are there for the next one.
     """
+    _finish_at_exit()
     with _lock:
         _settled.append(_Settled(weakref.ref(holder), gateway, origin, statement))
 
@@ -111,6 +112,12 @@ def settle(gateway: Gateway, origin: Origin, statement: str, holder: object) -> 
 def finish_held(holder: object) -> None:
     """Finishes what was settled for `holder`, whose results are safe, or for one that is gone."""
     _finish_those(lambda of: of is None or of is holder)
+
+
+@cache
+def _finish_at_exit() -> None:
+    """Once, and after the gateway was opened: so it is done before the gateway's own end."""
+    atexit.register(_finish_those, lambda _: True)
 
 
 def _finish_those(over: Callable[[object], bool]) -> None:
@@ -138,6 +145,3 @@ def ended(statement: Statement) -> Iterator[None]:
             statement.gateway.ledger.hand_over()
         except LedgerError as error:
             warnings.warn(f"{error} (the rows wait in the spool of this host)", stacklevel=2)
-
-
-atexit.register(_finish_those, lambda _: True)

@@ -17,10 +17,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from aiq.engines.open import shared_answers
+from aiq.answers.shared import Shared, process_name
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
-from aiq.ledger.shared import Shared, process_name
+from aiq.runtime import shared_answers
 
 LOOK_S = 2.0
 HANDED_OVER_S = 60.0

@@ -11,10 +11,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from aiq.engines.open import open_gateway
 from aiq.engines.spark.job import Origin
 from aiq.errors import ConfigError
 from aiq.gateway import Gateway
+from aiq.runtime import open_gateway
 
 
 def opened(origin: Origin) -> Gateway:

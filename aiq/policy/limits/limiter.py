@@ -19,8 +19,7 @@ from aiq.policy.limits.grant import Grant
 from aiq.policy.limits.rules import CALLS, CONCURRENCY, COST, INPUT, NANO, OUTPUT, TOKENS, Rules, Scope
 from aiq.policy.limits.waiting import Turn, WaitingRoom
 from aiq.policy.limits.window import NEVER
-from aiq.providers.base import text_characters
-from aiq.request import Caller, Request, Usage
+from aiq.request import Caller, Request, Usage, text_characters
 
 _MAX_PLANS = 10_000
 """Callers whose limits are kept at hand. Beyond, they and the buckets that hold nothing are dropped."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from aiq.answers.store import AnswerStore
 from aiq.batch import kept as kept_module
 from aiq.batch.kept import KeptAnswers, scope_of
 from aiq.config.reuse import Reuse
-from aiq.ledger.answers import AnswerStore
 from aiq.request import Caller
 
 ANN = Caller("ann")

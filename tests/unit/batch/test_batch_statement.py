@@ -23,7 +23,7 @@ from aiq.errors import LedgerError, ProviderError, StatementCancelled
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.providers.abilities import Abilities
-from aiq.providers.openai import OpenAIAdapter
+from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.request import Caller
 from tests.processes import PATIENCE_S
 
@@ -50,7 +50,7 @@ def open_statement(make: Any, tmp_path: Path) -> Iterator[Open]:
 
 
 def sent(statement: Statement) -> list[Any]:
-    return [orjson.loads(request.body) for request in statement.gateway._transport.sent]  # type: ignore[union-attr]
+    return [orjson.loads(request.body) for request in statement.gateway.routes.transport.sent]  # type: ignore[union-attr]
 
 
 def key(text: str | bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from aiq.config.endpoint import Endpoint, Failover
+from aiq.config.endpoint import Endpoint, FailoverConfig
 from aiq.config.load import load_config
 from aiq.errors import ConfigError
 
@@ -26,12 +26,12 @@ def read(tmp_path: Path, own: Any = None, entity: Any = None) -> Endpoint:
 
 
 def test_without_options_there_are_none(tmp_path: Path) -> None:
-    assert read(tmp_path).failover == Failover("none", False, None, None)
+    assert read(tmp_path).failover == FailoverConfig("none", False, None, None)
 
 
 def test_all_options_are_read(tmp_path: Path) -> None:
     own = {"sticky": "user", "hedging": True, "first_token_timeout_s": 10, "idle_timeout_s": 2.5}
-    assert read(tmp_path, own).failover == Failover("user", True, 10.0, 2.5)
+    assert read(tmp_path, own).failover == FailoverConfig("user", True, 10.0, 2.5)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aiq.config.describe import describe_endpoint
+from aiq.config.endpoint import Secret
 from aiq.config.load import load_config
-from aiq.config.secrets import SecretStore, environment_variable
+from aiq.config.secrets import PLAINTEXT, SecretStore, environment_variable
 from aiq.errors import ConfigError, SecretError
 
 VARIABLE = "AIQ_SECRET_OPENAI_API_KEY"
@@ -251,3 +252,18 @@ def test_a_secret_that_needed_quotes_is_not_shown_by_the_parser(load, endpoint_y
     with pytest.raises(ConfigError) as caught:
         load("endpoints/chat.yml", text)
     assert "hunter2" not in shown(caught.value)
+
+
+def test_secrets_are_equal_by_value(tmp_path, store_file):
+    store_file(b"one")
+    before = SecretStore(tmp_path, {}).reference("openai", "api_key")
+    assert before.reveal() == "one" and before == SecretStore(tmp_path, {}).reference("openai", "api_key")
+    store_file(b"two")
+    assert before != SecretStore(tmp_path, {}).reference("openai", "api_key")
+    assert Secret("one", PLAINTEXT) == Secret(lambda: "one", PLAINTEXT) != Secret("two", PLAINTEXT)
+
+
+def test_a_secret_that_cannot_be_found_equals_no_other(tmp_path):
+    missing, same = (SecretStore(tmp_path, {}).reference("openai", "api_key") for _ in range(2))
+    assert missing == missing
+    assert missing != same

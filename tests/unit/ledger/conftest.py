@@ -14,23 +14,8 @@ from aiq.ledger.records import Intent, Outcome
 PAYLOADS = "main.ai.chat_payload"
 
 
-class Clock:
-    """UTC seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, clock: Callable[[], float]) -> Iterator[Ledger]:
     ledger = Ledger.open(tmp_path / "home", account_id="acc", workspace_id="42", clock=clock)
     yield ledger
     ledger.close()

@@ -52,7 +52,7 @@ def gateway(make: Any, time: Any, tmp_path: Path) -> Iterator[Open]:
 
 def room(gateway: Gateway, time: Any, make: Any) -> int:
     """What is left of the limit, at this moment."""
-    limiter = gateway._routes["chat"].limiter
+    limiter = gateway.routes["chat"].limiter
     plan = limiter._plan(make.request().caller)
     return plan.clauses[0].buckets[0].room(round(time.now * 1e6))
 

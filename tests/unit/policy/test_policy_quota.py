@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aiq.policy.concurrency import Gate
 from aiq.policy.quota import LONGEST_WAIT_S, UNMETERED, Slot
-from aiq.providers.base import StatedLimit, StatedLimits, reset_s, stated_limits
+from aiq.providers.base import StatedLimit, StatedLimits
+from aiq.providers.wire.http import reset_s, stated_limits
 from aiq.request import Request
 
 Count = Callable[[Request], float]

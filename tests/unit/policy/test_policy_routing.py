@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import Failover
+from aiq.config.endpoint import FailoverConfig
 from aiq.policy.ejection import Health
 from aiq.policy.routing import Router
 
 
 def router(make: Any, shares: dict[str, int], fallback: bool = True, *, sticky: Any = "none", **more: Any) -> Router:
     served = [make.entity(name, share) for name, share in shares.items()]
-    endpoint = make.endpoint(*served, fallback=fallback, failover=Failover(sticky=sticky))
+    endpoint = make.endpoint(*served, fallback=fallback, failover=FailoverConfig(sticky=sticky))
     return Router(endpoint, random.Random(7), **more)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aiq.engines.open import open_gateway
 from aiq.engines.spark.ask import SLICE_ROWS, ask, in_order, slices
 from aiq.engines.spark.job import Job, Origin, answer_type
 from aiq.engines.spark.worker import opened
 from aiq.errors import ConfigError, StatementError
 from aiq.functions.call_site import Options
 from aiq.request import Caller
+from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
 

@@ -1,0 +1,244 @@
+"""Retries and fallbacks: asks a served entity again, or the next one, until one answers or policy gives up.
+
+Knows routes and what policy says of errors; a call itself is made by `attempt`, and neither knows a wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+from aiq.errors import GuardrailBlocked, ProviderError, StreamBroken
+from aiq.gateway.attempt import Attempts
+from aiq.gateway.recording import Recorder
+from aiq.gateway.routes import Route, Target, cost_of_failure
+from aiq.gateway.trace import Attempt, Trace
+from aiq.policy.quota import Slot
+from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, Step
+from aiq.providers.base import Chunk
+from aiq.request import Answer, Request
+
+_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema"})
+"""Errors of an answer that arrived whole."""
+
+
+class _Walk:
+    """Where a request stands among the entities of its route. `asked` is what is sent: the request, or its repair."""
+
+    __slots__ = ("asked", "fallbacks", "order", "position", "repaired", "request", "retries", "route")
+
+    def __init__(self, route: Route, request: Request, trace: Trace) -> None:
+        self.route = route
+        self.request = self.asked = request
+        self.repaired = False
+        self.order = route.router.order(request)
+        self.position = route.router.first(self.order)
+        self.fallbacks = self.retries = 0
+        if self.position:  # the entity that the request was for is ejected
+            self.fallbacks = 1
+            trace.fallback_from, trace.fallback_reason = self.order[0].name, "ejected"
+
+    @property
+    def target(self) -> Target:
+        return self.route.targets[self.order[self.position].name]
+
+    def next(self, *, larger: bool = False) -> int | None:
+        return self.route.router.next(self.order, self.position, self.fallbacks, larger=larger)
+
+    def move(self, position: int, trace: Trace, reason: str) -> None:
+        """Goes on to another entity because of `reason`: an error class, or `paused`."""
+        trace.fallback_from, trace.fallback_reason = self.order[self.position].name, reason
+        self.position, self.retries = position, 0
+        self.fallbacks += 1
+        self.asked, trace.repairing = self.request, False
+
+    def repair(self, asked: Request, trace: Trace) -> None:
+        """Asks the same entity to correct its answer, which it is asked for once."""
+        self.asked, self.repaired, trace.repairing = asked, True, True
+
+
+class Failover:
+    """Finds an answer. One per gateway."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        recorder: Recorder,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        """`clock` is monotonic, in seconds, and `sleep` waits by it."""
+        self._attempts, self._recorder, self._clock, self._sleep = attempts, recorder, clock, sleep
+
+    async def answer(self, route: Route, request: Request, trace: Trace) -> Answer:
+        """The answer, after as many attempts as policy allows. Raises ProviderError."""
+        walk = _Walk(route, request, trace)
+        while True:
+            target, trace.ready = walk.target, self._clock()
+            slot = target.gate.try_acquire(walk.asked)
+            if slot is None:
+                target, slot = await self._slot(walk, request, trace)
+            if route.hedged and target.latencies.delay_s is not None:
+                attempt = await self._hedged(walk, target, slot, target.latencies.delay_s, walk.asked, trace)
+            else:
+                attempt = await self._attempts.make(route, target, slot, walk.asked, trace, trace.fallback_from)
+            if attempt.answer is not None:
+                return await self._checked(route, request, trace, attempt, attempt.answer)
+            await self._again(walk, attempt, request, trace)
+
+    async def _checked(self, route: Route, request: Request, trace: Trace, attempt: Attempt, answer: Answer) -> Answer:
+        """The answer as it may be seen, which is what the ledger gets. Raises GuardrailBlocked."""
+        if route.guards is not None and route.guards.output_active:
+            attempt.answer = None
+            try:
+                checked = await route.guards.check_output(request, answer)
+            except GuardrailBlocked as blocked:
+                trace.guards += tuple(f"output:{finding}" for finding in blocked.findings)
+                self._recorder.attempt(route, request, trace, attempt, "refused", final=True, refusal=blocked)
+                raise
+            except BaseException as failure:
+                status = "cancelled" if isinstance(failure, asyncio.CancelledError) else "error"
+                self._recorder.attempt(route, request, trace, attempt, status, final=True, usage=answer.usage)
+                raise
+            assert checked.answer is not None
+            attempt.answer = answer = checked.answer
+            trace.guards += tuple(f"output:{finding}" for finding in checked.acted)
+        self._recorder.attempt(route, request, trace, attempt, "ok", final=True)
+        return answer
+
+    async def stream(self, route: Route, request: Request, trace: Trace) -> AsyncGenerator[Chunk, None]:
+        """The answer in chunks, the usage in the last. No other entity is asked once a token has left.
+
+        Raises ProviderError before the first token; after it StreamBroken, or at the end what a refusal or an answer
+        of the wrong form is.
+        """
+        walk = _Walk(route, request, trace)
+        while True:
+            target, trace.ready = walk.target, self._clock()
+            slot = target.gate.try_acquire(walk.asked)
+            if slot is None:
+                target, slot = await self._slot(walk, request, trace)
+            attempt = Attempt(target, slot, trace, trace.fallback_from, self._clock())
+            held: list[Chunk] = []
+            left = False
+            async with aclosing(self._attempts.stream(route, target, walk.asked, trace, attempt)) as chunks:
+                async for chunk in chunks:
+                    held.append(chunk)
+                    if left or chunk.token:
+                        left = True
+                        for ready in held:
+                            yield ready
+                        held.clear()
+            answer, error = attempt.answer, attempt.error
+            if answer is not None:
+                self._recorder.attempt(route, request, trace, attempt, "ok", final=True)
+                for chunk in held if left or held else [Chunk.whole(answer, request.task)]:
+                    yield chunk
+                yield Chunk.last(answer, request.task)
+                return
+            assert error is not None
+            if left:
+                self._recorder.attempt(route, request, trace, attempt, "error", final=True)
+                raise error if error.kind in _OF_WHOLE_STREAMS else StreamBroken.after(error)
+            await self._again(walk, attempt, request, trace)
+
+    async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> tuple[Target, Slot]:
+        """The target to ask now, and a slot of its gate that had to be waited for."""
+        while True:
+            target, following = walk.target, walk.next()
+            patience_s = math.inf if following is None and not request.interactive else MAX_HINT_BEFORE_FALLBACK_S
+            if request.deadline_s is not None:
+                patience_s = min(patience_s, request.deadline_s - self._clock())
+            slot = await target.gate.acquire(patience_s, walk.asked)
+            if slot is not None:
+                return target, slot
+            if following is None:
+                raise self._no_slot(walk, target, request, trace)
+            walk.move(following, trace, "paused")
+            trace.ready = self._clock()
+
+    def _no_slot(self, walk: _Walk, target: Target, request: Request, trace: Trace) -> ProviderError:
+        pause_s = target.gate.wait_s(request)
+        words = "asked for a pause of" if target.gate.pause_s >= pause_s else "has no quota left for"
+        error = ProviderError(
+            f"the provider {words} {pause_s:.0f} s; ask again after it",
+            kind="rate_limited",
+            status=429,
+            endpoint=walk.route.endpoint.name,
+            entity=target.entity.name,
+            retry_after_s=pause_s or None,
+        )
+        error.attempts = max(1, trace.attempt)
+        self._recorder.refused(walk.route, request, trace, error)
+        return error
+
+    async def _again(self, walk: _Walk, attempt: Attempt, request: Request, trace: Trace) -> None:
+        """Waits or moves on after a failed attempt, as policy says; raises its error where it was the last one."""
+        target, error = attempt.target, attempt.error
+        assert error is not None
+        following = walk.next(larger=error.kind == "context_length")
+        more = following is not None
+        repair = None if walk.repaired else attempt.repair
+        step = walk.route.retry.decide(
+            error, walk.retries, target.quota, next_entity=more, hurry=request.interactive, repair=repair is not None
+        )
+        if step.action == "again" and (
+            (more and target.health.ejected and error.kind != "adapted")
+            or (request.deadline_s is not None and self._clock() + step.delay_s > request.deadline_s)
+        ):
+            step = Step("next" if more and repair is None else "fail")
+        final = step.action == "fail"
+        self._recorder.attempt(walk.route, request, trace, attempt, "error", final=final)
+        if final:
+            raise error
+        if step.action == "next":
+            assert following is not None
+            walk.move(following, trace, error.kind)
+        elif repair is not None:
+            walk.repair(repair, trace)
+        else:
+            walk.retries += 1
+        if trace.next_attempt is not None:
+            await trace.next_attempt(cost_of_failure(error, [target.price]), walk.asked)
+        if step.action == "again":
+            await self._sleep(step.delay_s)
+
+    async def _hedged(
+        self, walk: _Walk, target: Target, slot: Slot, delay_s: float, request: Request, trace: Trace
+    ) -> Attempt:
+        """One call, and after `delay_s` a second one at the same time: the first answer wins, the other is cancelled.
+
+        The second is asked of the next entity, or of the same where there is none, and only in a slot that is free.
+        """
+        route, make = walk.route, self._attempts.make
+        following = walk.next()
+        other = target if following is None else route.targets[walk.order[following].name]
+        calls = [asyncio.ensure_future(make(route, target, slot, request, trace, trace.fallback_from))]
+        timer = asyncio.ensure_future(self._sleep(delay_s))
+        try:
+            await asyncio.wait((calls[0], timer), return_when=asyncio.FIRST_COMPLETED)
+            free = other.gate.try_acquire(request) if not calls[0].done() and other.quota.spend() else None
+            if free is not None:
+                instead_of = trace.fallback_from if other is target else target.entity.name
+                calls.append(asyncio.ensure_future(make(route, other, free, request, trace, instead_of, hedge=True)))
+            pending = set(calls)
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                won = next((call.result() for call in calls if call in done and call.result().answer is not None), None)
+                if won is not None:
+                    trace.winner = won.answer
+                    break
+        finally:
+            for call in (timer, *calls):
+                call.cancel()
+            await asyncio.gather(timer, *calls, return_exceptions=True)
+        attempts = [call.result() for call in calls if not call.cancelled()]
+        best = won or attempts[0]
+        for attempt in attempts:
+            if attempt is not best and attempt.error is not None:
+                self._recorder.attempt(route, request, trace, attempt, "error", final=False)
+            elif attempt is not best:  # both answered in the same moment
+                self._recorder.attempt(route, request, trace, attempt, "ok", final=False)
+        return best

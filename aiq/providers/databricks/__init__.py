@@ -1,0 +1,1 @@
+"""Endpoints of another Databricks workspace."""

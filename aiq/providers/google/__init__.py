@@ -1,0 +1,1 @@
+"""Gemini: by its API with a key, and by Vertex AI."""

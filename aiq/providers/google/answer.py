@@ -1,0 +1,124 @@
+"""What Gemini answered, as OpenAI would have: choices, finish reasons, tokens, log probabilities. Must never know an
+address, a stream's bytes or an error's body.
+
+Source: the Gemini API reference, `GenerateContentResponse`. Thoughts are counted apart from the answer, and billed as
+output with it; cached tokens are a part of the prompt's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from aiq.providers.google.request import OWN_CALL
+from aiq.providers.wire.openai_form import count, tool_call
+from aiq.request import Usage
+
+FINISH_REASONS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "ESCALATION": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+}
+"""OpenAI's word for Gemini's. All other reasons leave an answer that nobody can use."""
+
+
+class Message(NamedTuple):
+    """What the parts of a candidate say. `calls` are in OpenAI's form, with the signatures of the thoughts before."""
+
+    text: str | None
+    thoughts: str
+    calls: list[dict[str, Any]]
+    signature: str | None
+
+    @property
+    def characters(self) -> int:
+        """How much there is of it, for where nobody counts its tokens."""
+        calls = sum(len(call["function"]["arguments"]) for call in self.calls)
+        return len(self.text or "") + len(self.thoughts) + calls
+
+    def body(self) -> dict[str, Any]:
+        """The fields of OpenAI's message, or delta, that there are."""
+        message: dict[str, Any] = {}
+        if self.text is not None:
+            message["content"] = self.text
+        if self.thoughts:
+            message["reasoning_content"] = self.thoughts
+        if self.calls:
+            message["tool_calls"] = self.calls
+        if self.signature is not None:
+            message["extra_content"] = {"google": {"thought_signature": self.signature}}
+        return message
+
+
+def read_parts(parts: Any, response_id: Any, first_call: int = 0) -> Message:
+    """What parts say, thoughts apart; the calls in them are numbered from `first_call` on."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    signature = None
+    for part in parts:
+        text = part.get("text")
+        if text is not None:
+            (thoughts if part.get("thought") else texts).append(text)
+            if not part.get("thought"):
+                signature = part.get("thoughtSignature", signature)
+        elif "functionCall" in part:
+            made = part["functionCall"]
+            name, arguments = made["name"], made.get("args") or {}
+            if not isinstance(name, str) or not isinstance(arguments, dict):
+                raise TypeError("a call names a function and has arguments by name")
+            identity = made.get("id") or f"{OWN_CALL}{response_id or ''}_{first_call + len(calls)}"
+            call = tool_call(str(identity), name, arguments)
+            if "thoughtSignature" in part:
+                call["extra_content"] = {"google": {"thought_signature": part["thoughtSignature"]}}
+            calls.append(call)
+    return Message("".join(texts) if texts else None, "".join(thoughts), calls, signature)
+
+
+def finish_reason(reason: Any, calls: bool) -> str | None:
+    """OpenAI's finish reason. None where there is none yet; raises LookupError for one that spoils the answer."""
+    if reason is None:
+        return None
+    finished = FINISH_REASONS[reason]
+    return "tool_calls" if calls and finished == "stop" else finished
+
+
+def usage_of(counts: Any) -> Usage | None:
+    """Tokens as Google counts them; None where there is no count, or none that can be."""
+    if not isinstance(counts, dict):
+        return None
+    prompt, said = count(counts.get("promptTokenCount")), count(counts.get("candidatesTokenCount") or 0)
+    thoughts, tools = count(counts.get("thoughtsTokenCount") or 0), count(counts.get("toolUsePromptTokenCount") or 0)
+    if prompt is None or said is None or thoughts is None or tools is None:
+        return None
+    return Usage(prompt + tools, said + thoughts, count(counts.get("cachedContentTokenCount"), prompt) or 0, thoughts)
+
+
+def log_probabilities(result: Any) -> dict[str, Any] | None:
+    """`logprobs` of a choice from `logprobsResult`."""
+    if not result:
+        return None
+    tops = result.get("topCandidates") or []
+    content = []
+    for number, chosen in enumerate(result.get("chosenCandidates") or []):
+        token = _token(chosen)
+        alternatives = tops[number].get("candidates") or [] if number < len(tops) else []
+        token["top_logprobs"] = [_token(other) for other in alternatives]
+        content.append(token)
+    return {"content": content, "refusal": None}
+
+
+def _token(candidate: dict[str, Any]) -> dict[str, Any]:
+    token = candidate.get("token", "")
+    return {"token": token, "logprob": candidate.get("logProbability", 0.0), "bytes": list(token.encode())}

@@ -1,0 +1,1 @@
+"""What MLflow serves: custom models and agents."""

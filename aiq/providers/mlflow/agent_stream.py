@@ -1,0 +1,68 @@
+"""The stream of a ChatAgent of MLflow. Must never know a socket. Source: MLflow's `mlflow.types.agent`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from aiq.providers.base import Chunk, HttpResponse
+from aiq.providers.openai.responses_stream import MAX_RESPONSE_BYTES
+from aiq.providers.wire.openai_form import chunk
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import EventStream, ReadsErrors, is_done
+from aiq.request import Request
+
+MAX_MESSAGES = 1024
+
+
+class ChatAgentStream(EventStream[ReadsErrors, bytes]):
+    """Reads the stream of a ChatAgent: deltas of messages by their id, and no last word but the stream's end.
+
+    An agent may stop in the middle of a sentence without a trace, so only a stream that says `[DONE]`, or why it
+    finished, is a whole answer.
+    """
+
+    def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_RESPONSE_BYTES))
+        self._messages: dict[str, dict[str, Any]] = {}
+        self._end: dict[str, Any] = {}
+
+    def _is_over(self, event: bytes) -> bool:
+        self.ended = self.ended or is_done(event)
+        return self.ended
+
+    @property
+    def _is_whole(self) -> bool:
+        return bool(self._messages) and (self.ended or self.complete)
+
+    def _body(self) -> dict[str, Any]:
+        return {**self._end, "messages": list(self._messages.values())}
+
+    def _read(self, event: bytes) -> Chunk | None:
+        data = orjson.loads(event)
+        if data.get("error") or data.get("error_code"):
+            raise self._adapter.error(self._response._replace(body=orjson.dumps(data)))
+        for name in ("finish_reason", "usage"):
+            if data.get(name) is not None:
+                self._end[name] = data[name]
+        self.complete = "finish_reason" in self._end
+        delta = data.get("delta")
+        if delta is None:
+            return None
+        message = self._messages.get(str(delta.get("id")))
+        if message is None:
+            if len(self._messages) >= MAX_MESSAGES:
+                raise ValueError("too many messages")
+            message = self._messages[str(delta.get("id"))] = {"role": delta["role"], "content": None}
+        for name, value in delta.items():
+            if name == "content":
+                if value:
+                    message["content"] = (message["content"] or "") + value
+                    self._characters += len(value)
+            elif value is not None:
+                message[name] = value
+        if delta["role"] != "assistant" or not delta.get("content"):
+            return None
+        said = {"role": "assistant", "content": delta["content"]}
+        return Chunk(chunk(id=delta.get("id"), created=0, model="", delta=said), delta["content"], True)

@@ -1,0 +1,85 @@
+"""Agents behind a URL, as MLflow serves and Databricks names them. Must never know sockets, clocks or policy.
+
+`agent/v1/responses` is MLflow's ResponsesAgent; `agent/v2/chat` its ChatAgent, which is the older one. Inside aiq a
+request to an agent is a chat. Source: MLflow's `mlflow.types.responses` and `mlflow.types.agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from aiq.config.endpoint import ServedEntity
+from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.mlflow.agent_stream import ChatAgentStream
+from aiq.providers.mlflow.model_server import ModelServerAdapter
+from aiq.providers.openai.adapter import openai_usage
+from aiq.providers.openai.responses import responses_answer, responses_body
+from aiq.providers.openai.responses_stream import ResponsesStream
+from aiq.providers.wire.errors import shorten, unusable
+from aiq.providers.wire.estimates import estimate_usage
+from aiq.providers.wire.openai_form import completion
+from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.request import Answer, Request
+
+
+class AgentAdapter(ModelServerAdapter):
+    """Speaks to one agent. What it costs its owner is not known here, so its tokens are those that it reports."""
+
+    def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
+        super().__init__(entity, clock)
+        self._responses = entity.task == "agent/v1/responses"
+
+    def streams(self, request: Request) -> bool:
+        return True
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
+        body = responses_body(request.body) if self._responses else dict(request.body)
+        if stream:
+            body["stream"] = True
+        return HttpRequest(self.address, self._headers, orjson.dumps(body))
+
+    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        if not is_stream(response):
+            return WholeBody(self, request, response)
+        if self._responses:
+            return ResponsesStream(self, request, response, items_end=True)
+        return ChatAgentStream(self, request, response)
+
+    def decode(self, request: Request, response: HttpResponse) -> Answer:
+        if response.status != 200:
+            raise self.error(response)
+        return self.answer(request, self._json(response), response)
+
+    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
+        """The answer that a parsed body holds. Raises ProviderError where it is not usable."""
+        raw = self._body(response)
+        try:
+            if self._responses:
+                return responses_answer(request, data, raw, self._model, self._redact)
+            return self._chat(request, data)
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError):
+            words = f"the answer is JSON, but not of the form that {self._entity.task} promises: {shorten(raw[:300])}"
+            raise unusable(words, response, body=raw) from None
+
+    def _chat(self, request: Request, data: dict[str, Any]) -> Answer:
+        messages = data["messages"]
+        said = [each for each in messages if each["role"] == "assistant"]
+        content = said[-1].get("content")
+        if content is not None and not isinstance(content, str):
+            raise TypeError("content is not text")
+        usage = openai_usage(data.get("usage")) or estimate_usage(request, len(content or ""))
+        reason = data.get("finish_reason")
+        reason = reason if isinstance(reason, str) else "stop"
+        whole = completion(
+            id=said[-1].get("id"),
+            created=int(self._clock()),
+            model=self._model,
+            content=content,
+            finish_reason=reason,
+            usage=usage,
+            tool_calls=said[-1].get("tool_calls"),
+        )
+        return Answer(content, usage, self._model, reason, self._redact(orjson.dumps(whole).decode()))

@@ -1,0 +1,1 @@
+"""OpenAI, Azure OpenAI and what speaks as they do."""

@@ -1,0 +1,305 @@
+"""OpenAI's wire format: chat completions, completions and embeddings, at OpenAI, Azure OpenAI and any server that
+speaks the same (provider `custom`). Must never know sockets, clocks or policy.
+
+Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key header, content filter codes); Microsoft's
+"OAuth 2.0 client credentials flow" for Azure with Entra.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
+from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.abilities import Abilities
+from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.openai.azure import azure_url, deployment_of, entra_request
+from aiq.providers.openai.stream import OpenAIStream
+from aiq.providers.wire.errors import error_from_body, shorten, unusable
+from aiq.providers.wire.estimates import estimate_usage
+from aiq.providers.wire.external import ExternalAdapter
+from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.oauth import granted_token
+from aiq.providers.wire.openai_form import count
+from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.request import Answer, Request, Usage
+
+_PATHS = {
+    "llm/v1/chat": "/chat/completions",
+    "llm/v1/completions": "/completions",
+    "llm/v1/embeddings": "/embeddings",
+}
+
+_KIND_OF_CODE: dict[str, ErrorKind] = {
+    "insufficient_quota": "quota_exhausted",
+    "billing_hard_limit_reached": "quota_exhausted",
+    "rate_limit_exceeded": "rate_limited",
+    "context_length_exceeded": "context_length",
+    "string_above_max_length": "context_length",
+    "content_policy_violation": "content_filter",
+    "content_filter": "content_filter",
+    "ResponsibleAIPolicyViolation": "content_filter",
+    "model_not_found": "not_found",
+    "DeploymentNotFound": "not_found",
+    "invalid_api_key": "auth",
+}
+_NUMBERS = frozenset({int, float})
+_STATUS_OF_KIND: dict[ErrorKind, int] = {
+    "rate_limited": 429,
+    "quota_exhausted": 429,
+    "context_length": 400,
+    "content_filter": 400,
+    "auth": 401,
+    "not_found": 404,
+}
+
+
+class OpenAIAdapter(ExternalAdapter):
+    """Speaks to one served entity."""
+
+    abilities = Abilities()
+
+    def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
+        super().__init__(entity, clock)
+        self.address = self._url = self._address()
+        self._headers: list[tuple[str, str]] = []
+        self._entra = entity.config.entra if isinstance(entity.config, OpenAIConfig) else None
+        self._client_secret = ""
+        self._model = self._model_name() if self._names_model() else None
+        # Set when the model itself says so: reasoning models refuse max_tokens, old servers stream_options.
+        self._max_completion_tokens = False
+        self._no_stream_options = False
+
+    def _address(self) -> str:
+        return _url(self._entity)
+
+    def _names_model(self) -> bool:
+        """Azure takes the model from the path; others want it in the body."""
+        return "/deployments/" not in self._url
+
+    def _model_name(self) -> str:
+        config = self._entity.config
+        if isinstance(config, OpenAIConfig) and config.api_type != "openai":
+            return deployment_of(config, self._entity)
+        return self._entity.model
+
+    def _credential(self) -> tuple[str, Secret | None]:
+        """The header that carries the key, and the key."""
+        return _credential(self._entity.config)
+
+    def prepare(self) -> None:
+        if not self._headers:
+            self._headers = self._credentials()
+
+    def token_request(self) -> HttpRequest | None:
+        entra = self._entra
+        if entra is None:
+            return None
+        return entra_request(entra, self._client_secret)
+
+    def take_token(self, response: HttpResponse) -> float:
+        token, valid_s = granted_token(response, self._redact)
+        self._secrets = (self._client_secret, token)
+        self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
+        return valid_s
+
+    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        return OpenAIStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
+        body = request.body
+        if stream:
+            body = {**body, "stream": True}
+            if self._no_stream_options:
+                body.pop("stream_options", None)
+            else:
+                body["stream_options"] = {"include_usage": True}
+        if self._model is not None:
+            body = {"model": self._model, **body}
+        if self._max_completion_tokens and "max_tokens" in body:
+            body = dict(body)
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return HttpRequest(self._url, self._headers, orjson.dumps(body))
+
+    def decode(self, request: Request, response: HttpResponse) -> Answer:
+        if response.status != 200:
+            raise self.error(response)
+        data = self._json(response)
+        if self._is_error(data):
+            raise self.error(response)
+        return self.answer(request, data, response)
+
+    def _is_error(self, data: Any) -> bool:
+        """Whether the body of a 200 is an error all the same."""
+        return isinstance(data, dict) and bool(data.get("error"))
+
+    def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
+        """The answer that a parsed body holds. Raises ProviderError where it is not usable."""
+        raw = self._body(response)
+        try:
+            if request.task == "llm/v1/embeddings":
+                return self._embeddings(request, data, raw)
+            return self._completion(request, data, raw)
+        except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError, OverflowError):
+            error = unusable(
+                f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {shorten(raw[:300])}",
+                response,
+                body=raw,
+            )
+            error.usage = (
+                openai_usage(data.get("usage")) if isinstance(data, dict) else None
+            )  # it is billed all the same
+            raise error from None
+
+    def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
+        choice = data["choices"][0]
+        finish_reason = choice.get("finish_reason")
+        if request.task == "llm/v1/chat":
+            message = choice["message"]
+            text, refusal = message.get("content"), message.get("refusal")
+        else:
+            text, refusal = choice["text"], None
+        if text is not None and not isinstance(text, str):
+            raise TypeError("content is not text")
+        if not isinstance(finish_reason, str):
+            finish_reason = None
+        usage = openai_usage(data.get("usage"))
+        if usage is None:
+            usage = estimate_usage(request, len(text or ""))
+        if refusal or (finish_reason == "content_filter" and not text):
+            reason = "the provider's content filter removed it"
+            if refusal:
+                reason = f"the model refused: {shorten(self._redact(str(refusal)))}"
+            raise ProviderError(reason, kind="content_filter", status=400, body=raw, usage=usage)
+        return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
+
+    def _embeddings(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
+        items = data["data"]
+        expected = len(request.body["input"])
+        vectors: list[Any] = [None] * expected
+        for item in items:
+            index = item["index"]
+            if type(index) is not int or index < 0:  # -1 would be the last one
+                raise ValueError("not the number of an input")
+            vectors[index] = vector(item["embedding"])
+        if None in vectors or len(items) != expected:
+            raise ValueError("not one vector per input")
+        usage = openai_usage(data.get("usage")) or estimate_usage(request, 0)
+        return Answer(vectors, usage, str(data.get("model") or self._entity.model), None, raw)
+
+    def error(self, response: HttpResponse) -> ProviderError:
+        """What a response that is an error means."""
+        status, kind = response.status, kind_of_status(response.status)
+        body = self._body(response)
+        try:
+            error = orjson.loads(response.body)
+            error = error.get("error", error) if isinstance(error, dict) else {}
+        except ValueError:
+            error = {}
+        if isinstance(error, str):
+            error = {"message": error}
+        if not isinstance(error, dict):
+            error = {}
+        inner = error.get("innererror")
+        codes = (error.get("code"), inner.get("code") if isinstance(inner, dict) else None, error.get("type"))
+        for code in codes:
+            if isinstance(code, str) and code in _KIND_OF_CODE:
+                kind = _KIND_OF_CODE[code]
+                break
+            if status == 200 and type(code) is int and 400 <= code < 600:
+                status, kind = code, kind_of_status(code)
+                break
+        if status == 200:  # an error in a 200 is as bad as the status it should have had
+            status = _STATUS_OF_KIND.get(kind, 502)
+            kind = kind if kind != "bad_request" else "bad_answer"
+        if 300 <= status < 400:
+            message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
+        else:
+            message = shorten(self._redact(str(error.get("message") or ""))) or error_from_body(status, body)
+        if status == 400 and error.get("param") == "stream_options":
+            self._no_stream_options, kind = True, "adapted"
+        if status == 400 and error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens":
+            # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
+            self._max_completion_tokens = True
+            kind = "adapted"
+        return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+
+    def _credentials(self) -> list[tuple[str, str]]:
+        config = self._entity.config
+        headers = [("content-type", "application/json")]
+        name, secret = self._credential()
+        if secret is not None:
+            key = secret.reveal()
+            self._secrets = (key,)
+            bearer = name.lower() == "authorization"
+            headers.append((name, f"Bearer {key}" if bearer else key))
+        if self._entra is not None:
+            self._client_secret = self._entra.client_secret.reveal()
+            self._secrets = (self._client_secret,)
+        if isinstance(config, OpenAIConfig) and config.organization:
+            headers.append(("openai-organization", config.organization))
+        return headers
+
+
+class CustomAdapter(OpenAIAdapter):
+    """Any server that speaks OpenAI's API; such have parameters of their own."""
+
+    abilities = Abilities(own=None)
+
+
+def _url(entity: ServedEntity) -> str:
+    config, path = entity.config, _PATHS[entity.task]
+    if isinstance(config, CustomConfig):
+        parts = urlsplit(config.url)
+        if parts.path.rstrip("/").endswith(path):
+            return config.url
+        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+    assert isinstance(config, OpenAIConfig)
+    if config.api_type == "openai":
+        return (config.api_base or "https://api.openai.com/v1").rstrip("/") + path
+    return azure_url(config, entity, path)
+
+
+def _credential(config: object) -> tuple[str, Secret | None]:
+    if isinstance(config, CustomConfig):
+        if config.header is not None:
+            return config.header
+        return "authorization", config.bearer
+    assert isinstance(config, OpenAIConfig)
+    return ("api-key" if config.api_type == "azure" else "authorization"), config.api_key
+
+
+def openai_usage(usage: Any) -> Usage | None:
+    """The provider's own count, or None where it is missing or absurd (negative, astronomic, not whole numbers)."""
+    if not isinstance(usage, dict):
+        return None
+    tokens_in, tokens_out = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
+    if tokens_in is None or tokens_out is None:
+        return None
+    return Usage(
+        tokens_in,
+        tokens_out,
+        _part(usage.get("prompt_tokens_details"), "cached_tokens", tokens_in),
+        _part(usage.get("completion_tokens_details"), "reasoning_tokens", tokens_out),
+    )
+
+
+def _part(details: Any, name: str, whole: int) -> int:
+    """A part of a count, or 0 where the provider does not say it or says more than the whole."""
+    return count(details.get(name), whole) or 0 if isinstance(details, dict) else 0
+
+
+def vector(embedding: Any) -> list[float]:
+    """An embedding as numbers, or as base64 of them. Raises TypeError, ValueError or struct.error for anything else."""
+    if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
+        raw = base64.b64decode(embedding, validate=True)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    if not isinstance(embedding, list) or not embedding or not set(map(type, embedding)) <= _NUMBERS:
+        raise TypeError("an embedding is a list of numbers")
+    return embedding

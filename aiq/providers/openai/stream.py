@@ -1,0 +1,131 @@
+"""OpenAI's streamed answers: chunks as they come, and the whole answer they add up to. Must never know a socket.
+
+Source: the OpenAI API reference, "Streaming": events of JSON, the usage in one without choices, `[DONE]` at the end.
+Servers that speak the same leave out the usage or `[DONE]`, so an answer is whole when each choice has its reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from aiq.providers.base import Chunk, HttpResponse
+from aiq.providers.wire.sse import EventParser
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors, is_done
+from aiq.request import Request
+
+MAX_CHOICES = 128
+"""OpenAI's limit of `n`; also of tool calls in one answer."""
+
+
+class OpenAIStream(EventStream[ReadsErrors, bytes]):
+    """Reads one streamed chat completion or completion."""
+
+    def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse) -> None:
+        super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._open = request.body.get("n") or 1
+        self.complete = self._open <= 0
+        self._envelope: dict[str, Any] = {}
+        self._usage: Any = None
+
+    def _is_over(self, event: bytes) -> bool:
+        self.ended = self.ended or is_done(event)
+        return self.ended
+
+    def _body(self) -> dict[str, Any]:
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        return {**self._envelope, "choices": [_joined(choice) for choice in choices], "usage": self._usage}
+
+    def _is_error(self, data: Any) -> bool:
+        """Whether an event tells an error."""
+        return bool(data.get("error"))
+
+    def _read(self, event: bytes) -> Chunk | None:
+        data = orjson.loads(event)
+        if self._is_error(data):
+            raise self._adapter.error(self._response._replace(body=event))
+        if data.get("usage") is not None:
+            self._usage = data["usage"]
+        if not self._envelope:
+            kind = "chat.completion" if self._request.task == "llm/v1/chat" else "text_completion"
+            self._envelope = {"id": data.get("id"), "object": kind, "created": data.get("created")}
+        if data.get("model"):
+            self._envelope["model"] = data["model"]
+        choices = data.get("choices")
+        if not choices:  # the usage, or Azure's word on the prompt
+            self.ended = self.complete and data.get("usage") is not None
+            return None
+        text, token = "", False
+        for part in choices:
+            index = part.get("index", 0)
+            if type(index) is not int or not 0 <= index < MAX_CHOICES:
+                raise ValueError("not the number of a choice")
+            choice = self._choices.setdefault(index, {"index": index, "finish_reason": None})
+            added, new = self._add(choice, part)
+            token |= new
+            text += added if index == 0 else ""
+        return Chunk(data, text, token)
+
+    def _add(self, choice: dict[str, Any], part: dict[str, Any]) -> tuple[str, bool]:
+        """Adds a chunk's part of a choice: its new text, and whether there was anything new at all."""
+        if part.get("logprobs"):
+            for name, items in part["logprobs"].items():
+                choice.setdefault("logprobs", {}).setdefault(name, []).extend(items or ())
+        if self._request.task == "llm/v1/chat":
+            before, delta = self._characters, part.get("delta") or {}
+            text = delta.get("content") or ""
+            self._merge(choice.setdefault("message", {"role": "assistant", "content": None}), delta)
+            token = self._characters > before or bool(delta.get("tool_calls"))
+        else:
+            text = part.get("text") or ""
+            choice.setdefault("text", []).append(text)
+            self._characters += len(text)
+            token = bool(text)
+        reason = part.get("finish_reason")
+        if reason and choice["finish_reason"] is None:
+            choice["finish_reason"] = reason
+            self._open -= 1
+            self.complete = self._open <= 0
+        return text, token or bool(reason)
+
+    def _merge(self, whole: dict[str, Any], delta: dict[str, Any]) -> None:
+        """Adds a delta: texts grow (as lists of their pieces), what has an index belongs to the one of that index."""
+        for name, value in delta.items():
+            if value is None or value == "":
+                continue
+            if name in ("role", "id", "type", "name", "index"):
+                whole[name] = value
+            elif isinstance(value, str):
+                pieces = whole.get(name)
+                if not isinstance(pieces, list):
+                    pieces = whole[name] = []
+                pieces.append(value)
+                self._characters += len(value)
+            elif name == "tool_calls":
+                calls = whole.setdefault(name, {})
+                for call in value:
+                    index = call.get("index", len(calls))
+                    if not 0 <= index < MAX_CHOICES:
+                        raise ValueError("not the number of a tool call")
+                    self._merge(calls.setdefault(index, {}), {k: v for k, v in call.items() if k != "index"})
+            elif isinstance(value, dict):
+                self._merge(whole.setdefault(name, {}), value)
+            else:
+                whole[name] = value
+
+
+def _joined(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice as a whole answer has it."""
+    return {name: _join(name, value) for name, value in choice.items()}
+
+
+def _join(name: str, value: Any) -> Any:
+    if name == "tool_calls" and isinstance(value, dict):
+        return [_joined(value[index]) for index in sorted(value)]
+    if isinstance(value, list) and value and all(isinstance(piece, str) for piece in value):
+        return "".join(value)
+    if isinstance(value, dict) and name != "logprobs":
+        return _joined(value)
+    return value

@@ -1,0 +1,1 @@
+"""What the wire formats of several vendors share: the stream loop, schema subsets, HTTP values, error words. Pure."""

@@ -1,0 +1,161 @@
+"""The default transport: reqwest, by pyreqwest."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiq.config.endpoint import Settings
+from aiq.errors import ProviderError
+from aiq.forked import note_use
+from aiq.providers.base import HttpRequest, HttpResponse
+from aiq.transport.failures import timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
+
+if TYPE_CHECKING:
+    import pyreqwest.client
+    import pyreqwest.request
+    import pyreqwest.response
+    from pyreqwest.exceptions import PyreqwestError
+
+MAX_REMEMBERED = 256
+"""URLs and time limits that are kept as the HTTP client wants them."""
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+class PyreqwestTransport:
+    """reqwest, by pyreqwest: TLS, HTTP/2, connection reuse. Bound to the event loop it is first used on."""
+
+    def __init__(self, settings: Settings) -> None:
+        from pyreqwest.client import ClientBuilder
+        from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+        from pyreqwest.http import Url
+        from pyreqwest.proxy import ProxyBuilder
+
+        builder = (
+            ClientBuilder()
+            .runtime_multithreaded(False)
+            .follow_redirects(False)
+            .referer(False)
+            .max_connections(MAX_CONNECTIONS)
+            .pool_max_idle_per_host(MAX_CONNECTIONS)
+            .pool_idle_timeout(timedelta(seconds=60))
+            .connect_timeout(timedelta(seconds=settings.connect_timeout_s))
+            .read_timeout(timedelta(seconds=settings.read_timeout_s))
+            .tcp_nodelay(True)
+        )
+        try:
+            if settings.proxy:
+                builder = builder.proxy(ProxyBuilder.all(settings.proxy))
+            if settings.ca_file:
+                ssl.create_default_context(cafile=settings.ca_file)  # reqwest takes a file without a certificate
+                builder = builder.add_root_certificate_pem(Path(settings.ca_file).read_bytes())
+            self._client: pyreqwest.client.Client = builder.build()
+            note_use("pyreqwest")
+        except (PyreqwestError, OSError, ValueError) as error:
+            raise unusable_settings(error) from None
+        self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
+        self.failed, self._timed_out = PyreqwestError, RequestTimeoutError
+        # A process has few endpoints, and each asks the same place with the same patience.
+        self._url, self._seconds = lru_cache(MAX_REMEMBERED)(Url), lru_cache(MAX_REMEMBERED)(_seconds)
+
+    async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        try:
+            call = (
+                self._client.post(self._url(request.url))
+                .headers(request.headers)
+                .timeout(self._seconds(timeout_s))
+                .body_bytes(request.body)
+                .build_streamed()
+            )
+            async with call as response:
+                reader = response.body_reader
+                body = await reader.read(self.limit + 1)
+                if body is None:
+                    return HttpResponse(response.status, _headers(response), b"")
+                if len(body) > self.limit:
+                    raise too_large(self.limit)
+                return HttpResponse(response.status, _headers(response), memoryview(body))  # type: ignore[arg-type]
+        except self._timed_out:
+            raise timed_out(timeout_s, self._read_timeout_s) from None
+        except self.failed as error:
+            raise unreachable(error, request.url) from None
+
+    async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
+        call = (
+            self._client.post(self._url(request.url))
+            .headers(request.headers)
+            .timeout(self._seconds(timeout_s))
+            .body_bytes(request.body)
+            .streamed_read_buffer_limit(0)  # else it would collect the body's beginning before it returns
+            .build_streamed()
+        )
+        stream = _PyreqwestStream(self, call, request.url, timeout_s)
+        await stream.open(wait_s)
+        return stream
+
+    def translated(self, error: PyreqwestError, url: str, timeout_s: float) -> ProviderError:
+        """What an error of pyreqwest means."""
+        if isinstance(error, self._timed_out):
+            return timed_out(timeout_s, self._read_timeout_s)
+        return unreachable(error, url)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class _PyreqwestStream:
+    """A response of pyreqwest. Its connection is used again only if the body was read to its end."""
+
+    def __init__(
+        self, transport: PyreqwestTransport, call: pyreqwest.request.StreamRequest, url: str, timeout_s: float
+    ) -> None:
+        self._transport, self._call, self._url, self._timeout_s = transport, call, url, timeout_s
+        self._size = 0
+        self.status = 0
+        self.header: Callable[[str], str | None] = lambda name: None
+
+    async def open(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                response = await self._call.__aenter__()
+        except self._transport.failed as error:
+            raise self._transport.translated(error, self._url, self._timeout_s) from None
+        self._reader = response.body_reader
+        self.status, self.header = response.status, _headers(response)
+
+    async def read(self, wait_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(wait_s):
+                piece = await self._reader.read_chunk()
+        except self._transport.failed as error:
+            raise self._transport.translated(error, self._url, self._timeout_s) from None
+        if piece is None:
+            return b""
+        self._size += len(piece)
+        if self._size > self._transport.limit:
+            raise too_large(self._transport.limit)
+        return bytes(piece)
+
+    async def close(self) -> None:
+        await self._call.__aexit__(None, None, None)
+
+
+def _headers(response: pyreqwest.response.Response) -> Callable[[str], str | None]:
+    """Looks a header up. One that is not text is as good as absent."""
+
+    def header(name: str) -> str | None:
+        try:
+            return response.get_header(name)
+        except ValueError:
+            return None
+
+    return header

@@ -1,0 +1,71 @@
+"""Imports point down a list of layers only, and no file imports itself by a detour."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import aiq
+
+ROOT = Path(aiq.__file__).parent
+LAYERS = (
+    "cli",
+    "demo doctor",
+    "engines",
+    "plan",
+    "runtime functions",
+    "batch",
+    "gateway",
+    "transport answers",
+    "policy",
+    "ledger providers",
+    "config",
+    "request image forked shipped_sql simulator",
+    "errors",
+)
+"""The highest first; packages of one layer do not import each other."""
+DEVIATIONS = {("demo/story.py", "cli"), ("functions/__init__.py", "engines")}
+"""Imports that point up, yet: this list may only become shorter."""
+FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
+
+
+def module(file: str) -> str:
+    return "aiq." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+MODULES = {module(file): file for file in FILES if file != "__init__.py"}
+
+
+def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """The modules of aiq that these nodes import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            inner = [f"{node.module}.{name.name}" for name in node.names]
+            yield from (name if name in MODULES else node.module for name in inner)
+
+
+def test_every_package_has_a_layer() -> None:
+    assert {file.split("/")[0].removesuffix(".py") for file in FILES} - {"__init__"} == set(" ".join(LAYERS).split())
+
+
+def test_imports_point_down() -> None:
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
+    up = set()
+    for file, tree in FILES.items():
+        package = file.split("/")[0].removesuffix(".py")
+        for name in imported(ast.walk(tree)):
+            other = name.split(".")[1] if name.startswith("aiq.") else package
+            if package in level and other != package and level[other] <= level[package]:
+                up.add((file, other))
+    assert up == DEVIATIONS
+
+
+def test_no_file_imports_itself_by_a_detour() -> None:
+    """What is imported inside a function, or for types alone, is no part of loading a file."""
+    graph = {name: set(imported(iter(FILES[file].body))) & set(MODULES) for name, file in MODULES.items()}
+    order = list(TopologicalSorter(graph).static_order())
+    assert len(order) == len(MODULES)
