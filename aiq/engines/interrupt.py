@@ -1,7 +1,7 @@
 """Stops a running statement when its connection is interrupted or Ctrl-C is pressed.
 
 DuckDB's `interrupt()` waits for the Python function that is running, and that function is told nothing. So the
-method is wrapped once, for all connections of the process (`install`): it first stops the statements of that
+method is wrapped once, for all connections of the process (`wrap_interrupt`): it first stops the statements of that
 connection.
 """
 
@@ -23,7 +23,7 @@ _lock = threading.Lock()
 _interrupt = duckdb.DuckDBPyConnection.interrupt
 
 
-def install() -> None:
+def wrap_interrupt() -> None:
     """Wraps `interrupt()` of all connections; a second call changes nothing."""
     duckdb.DuckDBPyConnection.interrupt = _stop_then_interrupt  # type: ignore[method-assign]
 

@@ -22,11 +22,10 @@ from aiq.batch.kept import KeptAnswers, reuse_of
 from aiq.batch.statement import Statement
 from aiq.batch.texts import SessionTexts
 from aiq.engines import duckdb as engine
-from aiq.engines import interrupt
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
 from aiq.engines.has_rows import has_rows
-from aiq.engines.interrupt import running, stopped_by_ctrl_c
+from aiq.engines.interrupt import running, stopped_by_ctrl_c, wrap_interrupt
 from aiq.engines.plain import register_plain
 from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, Read, used
 from aiq.engines.progress import shown_progress
@@ -350,7 +349,7 @@ def connect(
         from aiq.engines.spark.session import Session as OnSpark
 
         return OnSpark(target, gateway, _caller(gateway, user, groups, usage_context))
-    interrupt.install()
+    wrap_interrupt()
     own = not isinstance(target, duckdb.DuckDBPyConnection)
     con = duckdb.connect(os.fspath(target) if target is not None else ":memory:") if own else target  # type: ignore[arg-type]
     assert isinstance(con, duckdb.DuckDBPyConnection)
@@ -377,7 +376,7 @@ def register(
 
         register_on_spark(con, gateway, caller)
         return
-    interrupt.install()
+    wrap_interrupt()
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     register_plain(con, gateway, caller)
 

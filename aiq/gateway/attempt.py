@@ -57,7 +57,8 @@ class Attempts:
                 if target.token is not None:
                     await self._with_token(target.token, route, attempt)
                 wire = adapter.encode(request)
-                await self._intend(route, request, trace, attempt)
+                await self._recorder.intend(route, request, trace, attempt)
+                attempt.sent = self._clock()
                 response = await route.connections.transport.send(wire, self._timeout_s(route, request))
                 self._learn(attempt, request, response)
                 self._take(request, attempt, adapter.decode(request, response))
@@ -91,7 +92,8 @@ class Attempts:
         if attempt.target.token is not None:
             await self._with_token(attempt.target.token, route, attempt)
         wire = adapter.encode(request, stream=True)
-        await self._intend(route, request, trace, attempt)
+        await self._recorder.intend(route, request, trace, attempt)
+        attempt.sent = clock()
         timeout_s = self._timeout_s(route, request)
         ends = attempt.sent + timeout_s
         silent_at, waited_for = attempt.sent + route.first_token_s, "first_token_timeout_s"
@@ -143,10 +145,6 @@ class Attempts:
         if stated is not None:
             refused = response.status == 429
             attempt.lacking = attempt.target.gate.learn(attempt.slot, request, stated, refused=refused)
-
-    async def _intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
-        await self._recorder.intend(route, request, trace, attempt)
-        attempt.sent = self._clock()
 
     def _timeout_s(self, route: Route, request: Request) -> float:
         if request.deadline_s is None:

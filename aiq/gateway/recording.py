@@ -6,7 +6,7 @@ The outcome of a call that a dying process left open is built by the ledger itse
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 
@@ -25,9 +25,9 @@ class Recorder:
         """`clock` is monotonic, in seconds."""
         self._ledger, self._clock = ledger, clock
 
-    async def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
-        """Writes the intent of an attempt, before bytes leave. Raises LedgerError."""
-        await self._ledger.intend(
+    def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> Awaitable[None]:
+        """Writes the intent of an attempt, before bytes leave; durable when awaited. Raises LedgerError."""
+        return self._ledger.intend(
             Intent(
                 request_id=trace.request_id,
                 attempt=attempt.number,

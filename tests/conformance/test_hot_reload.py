@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 import aiq
+from aiq.batch.loop import submit
 from aiq.errors import GuardrailBlocked, PolicyError, StatementError
+from aiq.providers.base import HttpRequest
 
 if TYPE_CHECKING:
     from aiq.simulator.process import SimulatorProcess
@@ -174,3 +176,26 @@ def test_a_key_in_the_file_that_is_replaced_signs_the_next_request(
     file.write_text(file.read_text().replace("sk-test", "sk-rotated"))
     session.sql("SELECT ai_query('chat', 'second')")
     assert [attempt["key"][-4:] for attempt in simulator.attempts()] == ["test", "ated"]
+
+
+def test_a_replaced_http_client_serves_its_requests_to_their_end_and_is_closed(
+    session: aiq.Session, conf: ConfFolder, simulator: SimulatorProcess
+) -> None:
+    before = session.gateway.routes.transport
+    assert before is not None
+
+    def replace() -> None:
+        while simulator.stats()["requests"] < 6:
+            time.sleep(0.01)
+        settings = conf.path / "aiq.yml"
+        settings.write_text(settings.read_text() + "connect_timeout_s: 9\n")
+
+    changing = threading.Thread(target=replace)
+    changing.start()
+    result = session.sql("SELECT ai_query('chat', 'number ' || i) FROM range(6000) t(i)")
+    changing.join()
+    assert result is not None and len(result.fetchall()) == 6_000
+    session.sql("SELECT ai_query('chat', 'last')")
+    assert session.gateway.routes.transport is not before
+    with pytest.raises(Exception, match="closed"):
+        submit(before.send(HttpRequest(simulator.url, [], b"{}"), 5.0)).result(10)

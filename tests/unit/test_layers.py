@@ -11,10 +11,11 @@ import aiq
 
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
-    "cli",
+    "cli serve",
     "demo doctor",
     "engines",
-    "plan",
+    "statements",
+    "plan sql telemetry",
     "runtime functions",
     "batch",
     "gateway",
@@ -22,10 +23,10 @@ LAYERS = (
     "policy",
     "ledger providers",
     "config",
-    "request image forked shipped_sql simulator",
+    "content request image forked shipped_sql simulator",
     "errors",
 )
-"""The highest first; packages of one layer do not import each other."""
+"""The highest first; packages of one layer do not import each other. Some of them are still to be built."""
 DEVIATIONS = {("demo/story.py", "cli"), ("functions/__init__.py", "engines")}
 """Imports that point up, yet: this list may only become shorter."""
 FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
@@ -49,7 +50,7 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def test_every_package_has_a_layer() -> None:
-    assert {file.split("/")[0].removesuffix(".py") for file in FILES} - {"__init__"} == set(" ".join(LAYERS).split())
+    assert {file.split("/")[0].removesuffix(".py") for file in FILES} - {"__init__"} <= set(" ".join(LAYERS).split())
 
 
 def test_imports_point_down() -> None:
