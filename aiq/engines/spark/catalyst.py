@@ -95,6 +95,31 @@ class Catalyst:
         names = [str(node.productElementName(i)) for i in range(node.productArity())]
         return names.index(name) if name in names else None
 
+    def value_of(self, node: Node, name: str) -> Any:
+        """The value of a node's field. Raises KeyError where it has none of this name."""
+        position = self.field(node, name)
+        if position is None:
+            raise KeyError(f"{self.kind(node)} has no {name}")
+        return node.productElement(position)
+
+    def optional(self, option: Any) -> Any:
+        """What a Scala Option holds, or None."""
+        return option.get() if option.isDefined() else None
+
+    def outermost_alias(self, plan: Node) -> Node | None:
+        """The name that a table or a subquery has for those who read it."""
+        while self.kind(plan) == "WithCTE":
+            plan = self.children(plan)[-1]
+        return plan if self.kind(plan) == "SubqueryAlias" else None
+
+    def snapshot(self, plan: Node) -> str:
+        """What tells the state of the table that a plan reads from a later one; of a table of files, its version."""
+        if self.kind(plan) == "LogicalRelation":
+            relation = plan.relation()
+            return str(relation.location().toString()) if hasattr(relation, "location") else ""
+        children = self.children(plan)
+        return self.snapshot(children[0]) if len(children) == 1 else ""
+
     def conjuncts(self, condition: Node) -> list[Node]:
         """The conditions that an AND, however nested, is made of."""
         if self.kind(condition) != "And":
@@ -105,6 +130,16 @@ class Catalyst:
         """Whether a Python function is called in a plan, at any depth."""
         pattern = self._jvm.org.apache.spark.sql.catalyst.trees.TreePattern
         return bool(plan.containsPattern(pattern.EVAL_PYTHON_UDF()))
+
+    def calls_python(self, plan: Node) -> bool:
+        """Whether a plan that is not optimized yet, or a subquery of it, calls a Python function."""
+        pattern = self._jvm.org.apache.spark.sql.catalyst.trees.TreePattern
+        return bool(plan.containsPattern(pattern.PYTHON_UDF()))
+
+    def has_subquery(self, plan: Node) -> bool:
+        """Whether expressions of a plan hold a query of their own."""
+        pattern = self._jvm.org.apache.spark.sql.catalyst.trees.TreePattern
+        return bool(plan.containsPattern(pattern.PLAN_EXPRESSION()))
 
     def unaliased(self, item: Node) -> Node:
         """What a named expression computes."""
@@ -131,6 +166,15 @@ class Catalyst:
 
     # Building
 
+    def some(self, value: Any) -> Any:
+        """A Scala Option that holds a value."""
+        return self._jvm.scala.Some(value)
+
+    def when(self, condition: Node, expression: Node) -> Node:
+        """`CASE WHEN condition THEN expression END`, whose type is looked up later."""
+        pair = self._jvm.scala.Tuple2(condition, expression)
+        return self._expressions.CaseWhen(self.seq([pair]), self._jvm.scala.Option.empty())
+
     def seq(self, items: Iterable[Any]) -> Any:
         """A Scala sequence."""
         return self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(list(items))
@@ -144,6 +188,18 @@ class Catalyst:
         for i in range(node.productArity()):
             values.add(fields.get(i, node.productElement(i)))
         return node.makeCopy(values.toArray())
+
+    def with_named(self, node: Node, **fields: Any) -> Node:
+        """A copy of a node with some of its fields replaced, by their names."""
+        positions = {self.field(node, name): value for name, value in fields.items()}
+        assert None not in positions
+        return self.with_fields(
+            node, {position: value for position, value in positions.items() if position is not None}
+        )
+
+    def expression(self, text: str) -> Node:
+        """An expression as it is written, with nothing looked up."""
+        return self._session.sessionState().sqlParser().parseExpression(text)
 
     def with_condition(self, join: Node, condition: Node | None) -> Node:
         """A join by another condition."""
@@ -305,6 +361,18 @@ class Catalyst:
 
         session = spark or self.spark
         return DataFrame(self._classic.Dataset.ofRows(session._jsparkSession, plan), session)
+
+    def check(self, plan: Node, spark: SparkSession, *, planned: bool = True) -> None:
+        """Raises what Spark finds wrong with a plan, command or query, until it would run it.
+
+        Without `planned` until it would choose how.
+        """
+        modes = getattr(getattr(self._jvm.org.apache.spark.sql.execution, "CommandExecutionMode$"), "MODULE$")
+        execution = spark._jsparkSession.sessionState().executePlan(plan, modes.SKIP())
+        if planned:
+            execution.sparkPlan()
+        else:
+            execution.assertAnalyzed()
 
     def plan(self, frame: DataFrame) -> Node:
         """The plan of a data frame, resolved but not optimized."""

@@ -5,7 +5,7 @@ Knows Spark's columns; must never know a provider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiq.engines.spark.job import FILES, REQUEST
@@ -44,6 +44,17 @@ def key_of(arguments: Mapping[str, tuple[Column, DataType]]) -> Column:
     if FILES in arguments:
         key = f.sha2(f.concat(f.lit("files "), key, _digests(*arguments[FILES])).cast("binary"), 256)
     return f.unhex(f.substring(key, 1, 32))
+
+
+def row_key(columns: Sequence[tuple[str, str]]) -> str:
+    """The key of some columns of a row, as SQL, of their names and the names of their types.
+
+    Alike only where all of them are: text goes as bytes, because a collation makes one text of two.
+    """
+    plain = [f"CAST({name} AS BINARY)" if kind == "string" else name for name, kind in columns]
+    fields = ", ".join(f"'c{i}', {column}" for i, column in enumerate(plain or ["0"]))
+    exact = ", ".join(f"'{name}', '{value.replace(chr(39), chr(92) + chr(39))}'" for name, value in _EXACT.items())
+    return f"unhex(substring(sha2(CAST(to_json(named_struct({fields}), map({exact})) AS BINARY), 256), 1, 32))"
 
 
 def _digest(column: Column, kind: DataType) -> Column:

@@ -24,10 +24,12 @@ from aiq.engines.spark.answers import Files, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
 from aiq.engines.spark.catalyst import Catalyst, Node
+from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.failures import explained
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
+from aiq.engines.spark.merging import change_of
 from aiq.engines.spark.parameters import Parameters, with_values
 from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
 from aiq.engines.spark.register import classic_context, origin_of, register
@@ -51,8 +53,6 @@ _COMMANDS = {
 }
 """The commands that write the rows of a query, and the field that holds it."""
 _VIEWS = ("CreateViewCommand", "CreateView", "CacheTableAsSelect")
-_UNLIFTED = ("MergeIntoTable", "UpdateTable", "DeleteFromTable")
-"""Commands that Spark evaluates calls of as it likes, each distinct request once."""
 _OF_OWN_STATEMENT = {
     # What is found while a plan is taken apart must be all there is.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
@@ -159,7 +159,7 @@ class Session:
             return self.spark.sql(text)
         prepared = prepare(text, self.spark, self.gateway)
         frame = None
-        if not prepared.sites:
+        if not prepared.sites and not _change_asks(catalyst, prepared.text):
             frame = self.spark.sql(prepared.text)
             if not catalyst.has_python(catalyst.optimized(frame)):
                 return frame  # also of a command, which has run by now
@@ -269,11 +269,11 @@ class _Run:
         if frame is not None:
             return rows(frame)
         command = catalyst.parsed(self._prepared.text)
+        if (change := change_of(catalyst, command)) is not None:
+            return change.run(Answered(rows, self._answering.kept), spark)
         writing = _query_of(catalyst, command)
-        if writing is None and catalyst.kind(command) not in _UNLIFTED:
-            return rows(catalyst.spark.sql(self._prepared.text))
         if writing is None:
-            return catalyst.frame(command)
+            return rows(catalyst.spark.sql(self._prepared.text))
         inner, position, query = writing
         answered = catalyst.plan(rows(catalyst.frame(query)))
         return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
@@ -283,12 +283,16 @@ class _Run:
         catalyst = self._catalyst
         counting = Counting(catalyst, self._answering, self._prepared.sites)
         command = catalyst.parsed(self._prepared.text)
-        writing = _query_of(catalyst, command)
-        if writing is None and catalyst.is_command(command):
+        if (change := change_of(catalyst, command)) is not None:
+            queries = change.queries()
+        elif (writing := _query_of(catalyst, command)) is not None:
+            queries = [catalyst.frame(writing[2])]
+        elif catalyst.is_command(command):
             return []
-        query = catalyst.spark.sql(self._prepared.text) if writing is None else catalyst.frame(writing[2])
-        plan = catalyst.optimized(query)
-        Blocks(catalyst, self._sites.of, counting.settle).answered(plan)
+        else:
+            queries = [catalyst.spark.sql(self._prepared.text)]
+        for query in queries:
+            Blocks(catalyst, self._sites.of, counting.settle).answered(catalyst.optimized(query))
         return counting.counts
 
     def _left_usd(self) -> float | None:
@@ -306,6 +310,15 @@ class _Run:
         """US dollars of a typical request: what orders AI conditions whose answers nobody has seen yet."""
         tag = price_of(made.site.endpoint.entities[0], self._session.gateway.config.settings.prices)
         return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
+
+
+def _change_asks(catalyst: Catalyst, text: str) -> bool:
+    """Whether a statement without calls of its own changes rows by those of a view, or by another Python function."""
+    try:
+        change = change_of(catalyst, catalyst.parsed(text))
+    except (PySparkException, StatementError):  # Spark has its own words for it, or takes it as it is
+        return False
+    return change is not None and change.asks
 
 
 def _query_of(catalyst: Catalyst, command: Node) -> tuple[Node, int, Node] | None:

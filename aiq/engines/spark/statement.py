@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiq.answers.shared import Shared, scope_of_statement
 from aiq.batch.budget import Budget
@@ -22,7 +23,7 @@ from aiq.batch.shared import SharedStatement
 from aiq.batch.statement import Statement
 from aiq.config.reuse import Reuse
 from aiq.engines.spark.job import Origin
-from aiq.errors import LedgerError
+from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
 from aiq.runtime import shared_answers
 
@@ -36,6 +37,7 @@ class _Settled(NamedTuple):
     statement: str
 
 
+_CHANGE = re.compile(r"^Delta:.*\b(DELETE|UPDATE|MERGE) operation")
 _settled: list[_Settled] = []
 _lock = threading.Lock()
 
@@ -43,8 +45,10 @@ _lock = threading.Lock()
 def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None) -> Statement:
     """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all.
 
-    Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too.
+    Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too. Raises
+    StatementError where answers would change the wrong rows.
     """
+    _refuse_change()
     run = f"{origin.application}/{_execution()}"
     statement = statement or run
     reuse = partial(reuse_of, gateway, origin.caller, asked=origin.reuse)
@@ -73,12 +77,33 @@ def shared(origin: Origin, statement: str, *, run: str = "", session: bool = Fal
     return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run)
 
 
-def _execution() -> str:
+def _refuse_change() -> None:
+    """Refuses to answer while Delta looks for the rows to change, as the description of its job says.
+
+    It reads the name of their file over operators that read ahead for Python, and gets that of a later one.
+    """
+    context = _task()
+    found = _CHANGE.search((context and context.getLocalProperty("spark.job.description")) or "")
+    if found is not None and "materialize source" not in found.string:
+        command = found.group(1)
+        raise StatementError(
+            f"{command} with an AI call would change the wrong rows of a Delta table here, because Delta loses the "
+            "files of rows that a Python function has read; nothing was changed. Run the statement with session.sql: "
+            f"aiq.connect(spark).sql('{command} ...')"
+        )
+
+
+def _task() -> Any:
+    """The task that this process works on; None on the driver, and without Spark."""
     try:
         from pyspark import TaskContext
     except ImportError:
-        return "no-spark"
-    context = TaskContext.get()
+        return None
+    return TaskContext.get()
+
+
+def _execution() -> str:
+    context = _task()
     if context is None:  # Spark evaluates it on the driver
         return f"driver-{os.getpid()}"
     for name in ("spark.sql.execution.root.id", "spark.sql.execution.id"):
