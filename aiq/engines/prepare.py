@@ -185,8 +185,14 @@ def _with_placeholder(call: calls.Call) -> str:
 class Preparation:
     """Prepares the statements of one session."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, gateway: Gateway) -> None:
-        self.con, self.gateway = con, gateway
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        gateway: Gateway,
+        expanded: Callable[[str, str], str] = lambda text, _: text,
+    ) -> None:
+        """`expanded` spells out the kept functions and views of a text in a dialect."""
+        self.con, self.gateway, self._expanded = con, gateway, expanded
 
     def read(self, text: str, params: Parameters, dialect: str) -> Read:
         """A statement as DuckDB reads it, its AI calls still as written. Raises StatementError; no call is made."""
@@ -194,12 +200,15 @@ class Preparation:
         if dialect not in ("duckdb", "databricks"):
             raise StatementError(f"dialect must be 'duckdb' or 'databricks', not '{dialect}'")
         # Databricks' strings escape with a backslash, so its text is translated before anything reads it as DuckDB's.
+        as_given = text
         if dialect == "databricks":
-            text = to_duckdb(text)
+            text = to_duckdb(spelled := self._expanded(text, dialect))
         tokens = calls.tokenize(text)
         if calls.has_backticks(tokens):
-            text = to_duckdb(text)
+            text = to_duckdb(spelled := self._expanded(text, "databricks"))
             tokens = calls.tokenize(text)
+        elif dialect == "duckdb" and (spelled := self._expanded(text, dialect)) != text:
+            text, tokens = spelled, calls.tokenize(spelled)
         if calls.statements(text, tokens) > 1:
             raise StatementError("session.sql runs one statement; run the statements one by one")
         names = calls.identifiers(tokens)
@@ -225,7 +234,7 @@ class Preparation:
         reason = reason_not_to(" ".join([text, *definitions]), engine.volatile_functions(duckdb.__version__))
         if once := read_once(variables):
             reason = f"the variable {once} gives its rows only once"
-        again = None if named or values is not None else names
+        again = None if named or values is not None or spelled != as_given else names
         return Read(text, values, variables, True, by_name, reason, again, definitions, written)
 
     def prepare(

@@ -22,6 +22,7 @@ from aiq.batch.kept import KeptAnswers, reuse_of
 from aiq.batch.statement import Statement
 from aiq.batch.texts import SessionTexts
 from aiq.engines import duckdb as engine
+from aiq.engines.definitions import KeptDefinitions
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
 from aiq.engines.frames import call_seeing
 from aiq.engines.has_rows import has_rows
@@ -65,7 +66,8 @@ class Session:
         self._results = Results(con)
         self._plain = register_plain(con, gateway, caller)
         self._runner = Runner(con, self._plain, self._results)
-        self._preparation = Preparation(con, gateway)
+        self._definitions = KeptDefinitions(self)
+        self._preparation = Preparation(con, gateway, self._definitions.expanded)
         self._recall = Recall(con, self._preparation, self._results)
         self._answers: dict[bytes, Any] = {}
         self._texts = SessionTexts()
@@ -93,6 +95,9 @@ class Session:
             return self.explain(asked.text, params, dialect=dialect)
         if (table := shown(text, self.settings)) is not None:
             return self.con.from_arrow(table)
+        if (done := self._definitions.carry_out(text, params, dialect or self._dialect)) is not None:
+            result: duckdb.DuckDBPyRelation | None = done.result
+            return result
         check_budget(self, text, params, dialect or self._dialect)
         return self._run_statement(text, params, dialect or self._dialect, self._statement_for(text))
 

@@ -26,6 +26,7 @@ from aiq.engines.spark.calls import Sites, register_calls
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.counting import Counting
+from aiq.engines.spark.definitions import KeptDefinitions
 from aiq.engines.spark.failures import explained
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
@@ -77,6 +78,7 @@ class Session:
         self._handing_over = 0
         """Streams whose rows are not all with the caller."""
         register(spark, gateway, caller)
+        self._definitions = KeptDefinitions(self)
 
     def sql(self, text: str, params: Parameters = None) -> DataFrame:
         """Runs one statement and returns a data frame over its finished answers, as `spark.sql` would.
@@ -93,6 +95,9 @@ class Session:
             return self._analyze(asked.text, params) if asked.analyze else self.explain(asked.text, params)
         if (table := shown(text, self.settings)) is not None:
             return self.spark.createDataFrame(table)
+        if (done := self._definitions.carry_out(text, params)) is not None:
+            result: DataFrame = done.result
+            return result
         return self._sql(text, params, str(uuid.uuid4()))
 
     def explain(self, text: str, params: Parameters = None) -> DataFrame:
@@ -155,6 +160,7 @@ class Session:
         if is_empty(text):
             return self._nothing()
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
+        text = self._definitions.expanded(text)
         if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
             return self.spark.sql(text)
         prepared = prepare(text, self.spark, self.gateway)
@@ -202,6 +208,7 @@ class Session:
         if is_empty(text):
             raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
+        text = self._definitions.expanded(text)
         prepared = prepare(text, self.spark, self.gateway)
         run = _Run(self, prepared, "", StatementSettings())
         try:
@@ -226,6 +233,14 @@ class Session:
             for row in explanation.calls
         ]
         return self.spark.createDataFrame(beside(explanation, [*taken, ledger.get(None, NOTHING)], seconds))
+
+    def _check(self, text: str) -> None:
+        """Has Spark look at a query without running it. Raises Spark's errors, FunctionError and StatementError."""
+        prepared = prepare(text, self.spark, self.gateway)
+        try:
+            _Run(self, prepared, "", StatementSettings()).look()
+        except PySparkException as error:
+            raise explained(error, prepared.sites) from None
 
     def _nothing(self) -> DataFrame:
         return self.spark.sql("SELECT 1 AS nothing WHERE false")
@@ -277,6 +292,10 @@ class _Run:
         inner, position, query = writing
         answered = catalyst.plan(rows(catalyst.frame(query)))
         return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
+
+    def look(self) -> None:
+        """Has Spark analyse the statement."""
+        self._catalyst.spark.sql(self._prepared.text)
 
     def counts(self) -> list[Counted]:
         """What the calls would ask, without asking."""

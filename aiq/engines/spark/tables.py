@@ -56,7 +56,7 @@ def with_ledger_tables(spark: SparkSession, gateway: Gateway, text: str) -> str:
 
 
 def _spelled(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> str:
-    if _has_delta(spark):
+    if has_delta(spark):
         return f"delta.`{_path(gateway, tables, name)}`"
     view = f"__aiq_{name.replace('.', '_')}"
     _read(spark, gateway, tables, name).createOrReplaceTempView(f"`{view}`")
@@ -65,7 +65,7 @@ def _spelled(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -
 
 def _read(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> DataFrame:
     path = _path(gateway, tables, name)
-    if _has_delta(spark):
+    if has_delta(spark):
         return spark.read.format("delta").load(path)
     files = tables.parquet_files(name)
     if files is None:
@@ -87,7 +87,8 @@ def _path(gateway: Gateway, tables: Tables, name: str) -> str:
     return f"s3a{path[2:]}" if path.startswith("s3:") else path  # Hadoop's name for it
 
 
-def _has_delta(spark: SparkSession) -> bool:
+def has_delta(spark: SparkSession) -> bool:
+    """Whether a session reads and writes Delta tables."""
     return "delta" in (spark.conf.get(_CATALOG, None) or "").lower()
 
 

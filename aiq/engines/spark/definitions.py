@@ -1,0 +1,133 @@
+"""What a Spark session does for functions and views that the home keeps: the `Host` of aiq/statements/commands.py.
+
+Spark keeps what needs no AI call itself, as its own are right by definition; the home has it too, for later sessions.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+
+from aiq.engines.definitions import HEADS, KEPT
+from aiq.engines.settings import hints, without_hints
+from aiq.engines.spark.tables import has_delta
+from aiq.errors import StatementError
+from aiq.functions.signature import FUNCTION
+from aiq.statements.commands import Commands, Done
+from aiq.statements.create import Create, Name, read
+from aiq.statements.definitions import Definitions
+from aiq.statements.expand import Expansion, Surroundings
+from aiq.statements.tables import KeptTables
+from aiq.statements.words import DATABRICKS, quoted
+
+if TYPE_CHECKING:
+    from aiq.engines.spark.session import Session
+
+
+class KeptDefinitions:
+    """Functions and views of one Spark session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.owner = session.caller.user
+        self.definitions = Definitions(session.gateway.ledger.home)
+        self.expansion = Expansion(
+            self.definitions,
+            Surroundings(
+                self._place,
+                self.has_relation,
+                self.has_function,
+                self.is_built_in,
+                str,
+                frozenset({"spark_catalog", "hive_metastore"}),
+            ),
+        )
+        self._commands = Commands(self)
+
+    def carry_out(self, text: str, params: Any) -> Done | None:
+        """The result of a statement about definitions; None for any other."""
+        if text.lstrip()[:2].upper() not in HEADS:
+            return None
+        bare = without_hints(text)
+        if params:
+            if isinstance(read(bare, DATABRICKS), Create):
+                raise StatementError("a definition takes no parameters of the session; write the values into its text")
+            return None
+        settings = self._session.settings
+        try:
+            self._session.settings = settings.with_values(hints(text))
+            return self._commands.carry_out(bare, DATABRICKS)
+        finally:
+            self._session.settings = settings
+
+    def expanded(self, text: str) -> str:
+        """A statement with kept functions and views spelled out."""
+        return self.expansion.expanded(text, DATABRICKS)
+
+    def run(self, text: str, dialect: str, *, keep: bool = False) -> Any:
+        session, settings = self._session, self._session.settings
+        try:
+            if keep and settings.reuse is None:
+                session.settings = settings._replace(reuse=KEPT)
+            return session._sql(text, None, str(uuid.uuid4()))
+        finally:
+            session.settings = settings
+
+    def check(self, query: str, dialect: str) -> None:
+        self._session._check(self.expanded(query))
+
+    def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
+        if asks and not (created.kind == "VIEW" and created.temporary and own):
+            return False
+        try:
+            self._session.spark.sql(text)
+        except PySparkException:
+            if own and not asks:
+                raise
+            return False  # it has calls of other types, or names what only the home has
+        return True
+
+    def has_relation(self, name: Name) -> bool:
+        try:
+            return bool(self._session.spark.catalog.tableExists(_written(name)))
+        except PySparkException:  # no such catalog
+            return False
+
+    def has_function(self, name: Name) -> bool:
+        try:
+            return bool(self._session.spark.catalog.functionExists(_written(name)))
+        except PySparkException:
+            return False
+
+    def is_built_in(self, name: str) -> bool:
+        catalyst: Any = self._session.spark._jvm.org.apache.spark.sql.catalyst  # type: ignore[union-attr]
+        identifier = catalyst.FunctionIdentifier(name.lower())
+        registries = (catalyst.analysis.FunctionRegistry, catalyst.analysis.TableFunctionRegistry)
+        return name.lower() == FUNCTION or any(one.builtin().functionExists(identifier) for one in registries)
+
+    def functions(self, which: str) -> list[str]:
+        return [row[0] for row in self._session.spark.sql(f"SHOW {which} FUNCTIONS").collect() if row[0] != FUNCTION]
+
+    def drop(self, kind: str, name: Name) -> None:
+        self._session.spark.sql(f"DROP {kind} IF EXISTS {_written(name)}")
+
+    def made_tables(self) -> KeptTables:
+        using = "USING delta" if has_delta(self._session.spark) else ""
+        return KeptTables(self.run, self.check, using=using, overwrites=True)
+
+    def rows(self, table: pa.Table) -> Any:
+        return self._session.spark.createDataFrame(table)
+
+    def nothing(self) -> Any:
+        return self._session._nothing()
+
+    def _place(self) -> tuple[str, str]:
+        catalog = self._session.spark.catalog
+        return catalog.currentCatalog(), catalog.currentDatabase()
+
+
+def _written(name: Name) -> str:
+    return ".".join(quoted(part, DATABRICKS) for part in name)
