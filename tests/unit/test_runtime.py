@@ -26,4 +26,5 @@ def test_an_import_installs_nothing_and_connect_does_once(tmp_path: Path) -> Non
     folder.mkdir(parents=True)
     code = CODE.format(conf=str(folder.parent), home=str(tmp_path / "home"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["True 0", "False 1"]
+    said = [line for line in done.stdout.splitlines() if line.startswith(("True", "False"))]  # DuckDB may show a bar
+    assert said == ["True 0", "False 1"]
