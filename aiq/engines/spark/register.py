@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import arrow_udf
 
 from aiq.config.reuse import Reuse
+from aiq.engines.spark.builder import build_by_arguments
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.plain import plain_function
 from aiq.engines.spark.watch import watch
@@ -36,7 +37,10 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     origin = origin_of(spark, gateway, caller, reuse=reuse)
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     vectorized: Any = arrow_udf  # its overloads know no function of any number of arguments
-    spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
+    if classic_context(spark) is None:
+        spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
+    else:
+        build_by_arguments(spark, gateway, lambda kind: plain_function(origin, kind))
     name = spark.conf.get(_NAME, None) if spark in _registered else None
     name = name or str(uuid.uuid4())
     spark.conf.set(_NAME, name)

@@ -156,7 +156,10 @@ class Session:
             return self._nothing()
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
         if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
-            return self.spark.sql(text)
+            try:
+                return self.spark.sql(text)
+            except PySparkException as error:
+                raise explained(error, {}) from None
         prepared = prepare(text, self.spark, self.gateway)
         frame = None
         if not prepared.sites and not _change_asks(catalyst, prepared.text):
