@@ -252,5 +252,29 @@ def test_a_call_in_a_view_has_the_type_of_its_arguments(t: Engine) -> None:
     assert t.requests() == 4  # one for all that is embedded
 
 
+@pytest.mark.parametrize(("rows", "tasks"), [(300, 2), (4, 1)])
+def test_short_requests_are_asked_by_as_many_tasks_as_run_at_once(
+    engine: Engine, home: Path, rows: int, tasks: int
+) -> None:
+    engine.load("t", p=[f"Row {i}." for i in range(rows)])
+    engine.sql("SELECT ai_query('chat', p) AS r FROM t")
+    written = [len(list(folder.glob("part-*"))) for folder in (home / "spark").glob("*/*")]
+    assert written == [tasks]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "ai_query('chat', p)",
+        "id, upper(ai_query('chat', p || '!', failOnError => false).result)",
+        "ai_query('chat', w) AS a",
+    ],
+)
+def test_columns_have_the_names_that_spark_gives_them(t: Engine, items: str) -> None:
+    plain = t.session.spark.sql(f"SELECT {items} FROM t").columns
+    assert t.session.sql(f"SELECT {items} FROM t WHERE id < 2").columns == plain
+    assert not any("__aiq" in name for name in plain)
+
+
 def test_a_session_says_whose_it_is(engine: Engine) -> None:
     assert "ann@example.com on Spark" in repr(engine.session)

@@ -1,4 +1,4 @@
-"""`ai_query` as a plain Spark function: in `spark.sql`, views, `expr`, SQL files and Spark Connect. Results are STRING.
+"""`ai_query` as a plain Spark function: in `spark.sql`, views, `expr`, SQL files and Spark Connect (there STRING).
 
 Spark lets named arguments only through to functions of one batch at a time, so this one waits for each Arrow batch;
 `session.sql`, `aiq.functions.ai_query` and `aiq.enrich` do not. Evaluating a row again costs nothing: all tasks of a

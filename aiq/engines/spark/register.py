@@ -30,7 +30,7 @@ _NAME = "spark.aiq.registration"
 
 
 def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
-    """Makes `ai_query` callable in `spark.sql` and `expr`, with STRING results; see aiq/engines/spark/plain.py.
+    """Makes `ai_query` callable in `spark.sql` and `expr`, typed by its arguments; on Connect with STRING results.
 
     Returns what `ask` and other jobs of the session take. Raises ConfigError and LedgerError.
     """
