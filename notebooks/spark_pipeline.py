@@ -20,15 +20,19 @@ from pyspark.sql import functions as F
 import aiq
 
 ENDPOINT = "chat"
-PROMPT: Column = F.concat(F.lit("Summarise in one sentence: "), F.col("body"))
+
+
+def prompt() -> Column:
+    """What a row is asked. A function, because a column needs the session that `main` starts."""
+    return F.concat(F.lit("Summarise in one sentence: "), F.col("body"))
 
 
 def upsert(reviews: DataFrame, target: str) -> None:
     """Asks for the rows (`id`, `body`, one row an id) that `target` has no answer for, and merges them into it."""
-    hashed = reviews.select("id", "body", F.sha2(F.coalesce(PROMPT, F.lit("")), 256).alias("prompt_hash"))
+    hashed = reviews.select("id", "body", F.sha2(F.coalesce(prompt(), F.lit("")), 256).alias("prompt_hash"))
     known = DeltaTable.forPath(reviews.sparkSession, target).toDF().where("error IS NULL").select("id", "prompt_hash")
     changed = hashed.join(known, ["id", "prompt_hash"], "left_anti")
-    asked = aiq.enrich(changed, "answer", ENDPOINT, PROMPT, fail_on_error=False)
+    asked = aiq.enrich(changed, "answer", ENDPOINT, prompt(), fail_on_error=False)
     rows = asked.select("id", "prompt_hash", F.col("answer.result").alias("summary"), "answer.errorMessage")
     merge = DeltaTable.forPath(reviews.sparkSession, target).alias("t")
     merge = merge.merge(rows.withColumnRenamed("errorMessage", "error").alias("s"), "t.id = s.id")

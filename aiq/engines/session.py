@@ -372,7 +372,8 @@ def register(
 ) -> None:
     """Makes `ai_query` callable on a connection or SparkSession that somebody keeps for himself. Results are STRING.
 
-    What a plain function cannot do (types that depend on arguments) raises an error that names `session.sql`.
+    What a plain function cannot do (types that depend on arguments) raises an error that names `session.sql`. A classic
+    SparkSession gives each call the type of its arguments.
     """
     gateway = open_gateway(conf, home)
     caller = _caller(gateway, user, groups, usage_context)

@@ -32,13 +32,16 @@ frames = [
 ]
 for frame in frames:
     assert sum(row.a is not None for row in frame.collect()) == 20
+assert {"system_aiq_calls", "system_serving_endpoint_usage", "main_ai_chat_payload"} <= set(aiq.ledger_views(spark))
+assert spark.table("system_aiq_calls").where("status = 'ok'").count() == 60
+assert spark.table("main_ai_chat_payload").count() == 60
 spark.stop()
 """
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)")
 @pytest.mark.timeout(400)
-def test_every_way_works_over_connect_and_pays_once(
+def test_every_way_works_over_connect_pays_once_and_is_in_the_ledger(
     conf: ConfFolder, home: Path, tmp_path: Path, simulator: SimulatorProcess
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(conf.path), str(home)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from delta.tables import DeltaTable
+from pyspark.errors import IllegalArgumentException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -36,8 +37,8 @@ def test_positional_arguments(registered: SparkSession, simulator: SimulatorProc
 def test_named_arguments(registered: SparkSession, simulator: SimulatorProcess) -> None:
     text = """SELECT ai_query('chat', p, modelParameters => named_struct('max_tokens', 7, 'temperature', 0.5),
                               failOnError => false) AS a FROM t WHERE id < 3"""
-    answers = [json.loads(row.a) for row in registered.sql(text).collect()]
-    assert [answer["errorMessage"] for answer in answers] == [None] * 3
+    answers = [row.a for row in registered.sql(text).collect()]
+    assert [(answer.errorMessage, bool(answer.result)) for answer in answers] == [(None, True)] * 3
     assert all(attempt["completion_tokens"] <= 7 for attempt in simulator.attempts())
 
 
@@ -54,9 +55,26 @@ def test_two_calls_in_one_row(registered: SparkSession, simulator: SimulatorProc
     assert simulator.stats()["requests"] == 20
 
 
-def test_types_that_depend_on_arguments_name_the_way_that_has_them(registered: SparkSession) -> None:
-    with pytest.raises(Exception, match=r"session\.sql"):
-        registered.sql("SELECT ai_query('chat', p, returnType => 'INT') FROM t").collect()
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("ai_query('emb', p)", "array<float>"),
+        ("ai_query('chat', p || ' Answer with exactly one of: 1', returnType => 'INT')", "int"),
+        ("ai_query('chat', p, failOnError => false)", "struct<result:string,errorMessage:string>"),
+        ("ai_query('chat', p, 'STRUCT<a: INT>', false)", "struct<result:struct<a:int>,errorMessage:string>"),
+    ],
+)
+def test_a_call_has_the_type_of_its_arguments(registered: SparkSession, call: str, kind: str) -> None:
+    frame = registered.sql(f"SELECT {call} AS a FROM t WHERE id < 2")
+    assert frame.dtypes == [("a", kind)]
+    assert all(row.a is not None for row in frame.collect())
+    assert registered.table("t").selectExpr(f"{call} AS a").where("id < 0").collect() == []
+
+
+def test_a_column_without_a_name_is_called_as_spark_calls_it(registered: SparkSession) -> None:
+    registered.udf.register("other", lambda a, b: a, "string")
+    ours, others = (registered.sql(f"SELECT {name}('chat', p || '!') FROM t").columns for name in ("ai_query", "other"))
+    assert [name.replace("other", "ai_query") for name in others] == ours
 
 
 @pytest.mark.parametrize(
@@ -70,14 +88,59 @@ def test_types_that_depend_on_arguments_name_the_way_that_has_them(registered: S
 def test_an_option_that_is_wrong_is_refused_in_the_words_of_a_session(
     registered: SparkSession, simulator: SimulatorProcess, option: str, words: str
 ) -> None:
-    with pytest.raises(Exception, match=words):
-        registered.sql(f"SELECT ai_query('chat', p, {option}) FROM t").collect()
+    with pytest.raises(IllegalArgumentException, match=words) as refused:
+        registered.sql(f"SELECT ai_query('chat', p, {option}) FROM t")  # not one row is looked at
+    assert "\n" not in str(refused.value)
     assert simulator.stats()["requests"] == 0
 
 
 def test_a_failing_row_fails_the_query_with_the_providers_words(registered: SparkSession) -> None:
-    with pytest.raises(Exception, match="nowhere"):
-        registered.sql("SELECT ai_query('nowhere', p) FROM t").collect()
+    with pytest.raises(Exception, match="400"):
+        registered.sql("SELECT ai_query('chat', p || ' [[fault:400]]') FROM t").collect()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("ai_query('nowhere', p)", "nowhere"),
+        ("ai_query(p, p)", "endpoint of ai_query must be a constant"),
+        ("ai_query('chat', id)", "request must be a STRING"),
+        ("ai_query('chat', p, returnTyp => 'INT')", "Did you mean returnType"),
+    ],
+)
+def test_a_wrong_call_is_refused_when_it_is_analysed(registered: SparkSession, call: str, words: str) -> None:
+    with pytest.raises(IllegalArgumentException, match=words):
+        registered.sql(f"SELECT {call} FROM t")
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_what_would_change_the_wrong_rows_is_refused(
+    registered: SparkSession, simulator: SimulatorProcess, vectors: bool
+) -> None:
+    registered.sql(
+        f"CREATE TABLE d USING delta TBLPROPERTIES ('delta.enableDeletionVectors'='{vectors}') AS SELECT * FROM t"
+    )
+    table = DeltaTable.forName(registered, "d")
+    joined = table.alias("d").merge(registered.table("t").alias("t"), "d.id = t.id")
+    changes: list[Callable[[], object]] = [
+        lambda: registered.sql("DELETE FROM d WHERE ai_query('chat', p) = 'x'"),
+        lambda: registered.sql("UPDATE d SET p = ai_query('chat', p)"),
+        lambda: registered.sql(
+            "MERGE INTO d USING t ON d.id = t.id AND ai_query('chat', d.p) = 'x' WHEN MATCHED THEN DELETE"
+        ),
+        lambda: table.delete("ai_query('chat', p) = 'x'"),
+        lambda: table.update(set={"p": "ai_query('chat', p)"}),
+        lambda: joined.whenMatchedDelete("ai_query('chat', d.p) = 'x'").execute(),
+    ]
+    try:
+        for change in changes:
+            with pytest.raises(IllegalArgumentException, match=r"session\.sql"):
+                change()
+        source = "(SELECT id, ai_query('chat', p) AS a FROM t WHERE id < 4)"
+        registered.sql(f"MERGE INTO d USING {source} s ON d.id = s.id WHEN MATCHED THEN UPDATE SET p = s.a")
+        assert simulator.stats()["requests"] == 4 and registered.table("d").count() == 40
+    finally:
+        registered.sql("DROP TABLE d")
 
 
 @pytest.mark.parametrize(

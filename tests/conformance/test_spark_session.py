@@ -11,7 +11,7 @@ import pytest
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
-from aiq.errors import BudgetExceeded, FunctionError, ProviderError, StatementError
+from aiq.errors import BudgetExceeded, FunctionError, ProviderError
 
 if TYPE_CHECKING:
     from aiq.simulator.process import SimulatorProcess
@@ -223,9 +223,8 @@ def test_an_option_of_a_view_is_checked_beside_one_that_prints_alike(t: Engine) 
     calls = ", ".join(
         f"ai_query('chat', w, failOnError => {value}) AS c{i}" for i, value in enumerate(("true", "'true'"))
     )
-    t.sql(f"CREATE TEMPORARY VIEW v AS SELECT {calls} FROM t")
     with pytest.raises(FunctionError, match="failOnError must be a BOOLEAN, not 'true'"):
-        t.sql("SELECT c0, c1 FROM v")
+        t.sql(f"CREATE TEMPORARY VIEW v AS SELECT {calls} FROM t")
     assert t.requests() == 0
 
 
@@ -249,11 +248,37 @@ def test_the_counting_tells_texts_from_structs(t: Engine) -> None:
     assert t.requests() == total.requests == 24
 
 
-def test_a_call_in_a_view_gives_string_or_is_refused(t: Engine) -> None:
-    with pytest.raises(StatementError, match="STRING"):
-        t.sql("CREATE TEMPORARY VIEW e AS SELECT ai_query('emb', p) AS r FROM t")
-        t.sql("SELECT r FROM e")
-    assert t.requests() == 0
+def test_a_call_in_a_view_has_the_type_of_its_arguments(t: Engine) -> None:
+    t.sql(
+        "CREATE TEMPORARY VIEW e AS "
+        "SELECT ai_query('emb', w) AS r, ai_query('chat', w, failOnError => false) AS s FROM t"
+    )
+    assert all(size == 64 and text for size, text in t.sql("SELECT size(r), s.result FROM e"))
+    assert t.requests() == 4  # one for all that is embedded
+
+
+@pytest.mark.parametrize(("rows", "tasks"), [(300, 2), (4, 1)])
+def test_short_requests_are_asked_by_as_many_tasks_as_run_at_once(
+    engine: Engine, home: Path, rows: int, tasks: int
+) -> None:
+    engine.load("t", p=[f"Row {i}." for i in range(rows)])
+    engine.sql("SELECT ai_query('chat', p) AS r FROM t")
+    written = [len(list(folder.glob("part-*"))) for folder in (home / "spark").glob("*/*")]
+    assert written == [tasks]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "ai_query('chat', p)",
+        "id, upper(ai_query('chat', p || '!', failOnError => false).result)",
+        "ai_query('chat', w) AS a",
+    ],
+)
+def test_columns_have_the_names_that_spark_gives_them(t: Engine, items: str) -> None:
+    plain = t.session.spark.sql(f"SELECT {items} FROM t").columns
+    assert t.session.sql(f"SELECT {items} FROM t WHERE id < 2").columns == plain
+    assert not any("__aiq" in name for name in plain)
 
 
 def test_a_session_says_whose_it_is(engine: Engine) -> None:

@@ -14,6 +14,8 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import arrow_udf
+from pyspark.sql.pandas.types import from_arrow_type
+from pyspark.sql.types import DataType
 
 from aiq.engines.sites import PER_ROW, Compiled, compiled, not_constant
 from aiq.engines.spark.catalyst import Catalyst, Node
@@ -52,10 +54,10 @@ class Sites:
         words = repr((own, len(requests)))
         if words not in self._same:
             self._same[words] = len(self.found) + 1
-            self.found[self._same[words]] = self._of_view(bound)
+            self.found[self._same[words]] = self._of_view(bound, catalyst.type(function))
         return self._same[words], requests
 
-    def _of_view(self, bound: dict[str, Node]) -> Compiled:
+    def _of_view(self, bound: dict[str, Node], kind: DataType) -> Compiled:
         def constant(expression: Node, name: str) -> Any:
             try:
                 return self._catalyst.value(expression)
@@ -63,10 +65,10 @@ class Sites:
                 raise not_constant(name, "it is not the same for all rows") from None
 
         made = compiled(bound, f"{FUNCTION}(...)", constant, self._gateway)
-        if not pa.types.is_string(made.site.type):
+        if kind != from_arrow_type(made.site.type):  # not so when the view was made
             raise StatementError(
-                f"a call in a view gives STRING, but this one returns {ddl(made.site.type)}. Leave the call out of the "
-                "view, and write it into the statement."
+                f"a call in a view gives {kind.simpleString()}, but it returns {ddl(made.site.type)} by now. Make the "
+                "view again."
             )
         return made
 

@@ -374,6 +374,12 @@ class Catalyst:
         else:
             execution.assertAnalyzed()
 
+    def columns_of(self, text: str) -> list[str]:
+        """The names of the columns of a query, as Spark gives them. Runs nothing; raises Spark's errors."""
+        modes = getattr(getattr(self._jvm.org.apache.spark.sql.execution, "CommandExecutionMode$"), "MODULE$")
+        execution = self._session.sessionState().executePlan(self.parsed(text), modes.SKIP())
+        return [str(column.name()) for column in self.output(execution.analyzed())]
+
     def plan(self, frame: DataFrame) -> Node:
         """The plan of a data frame, resolved but not optimized."""
         return frame._jdf.queryExecution().analyzed()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyspark.errors import PySparkException
 
 _WRITTEN = re.compile(r"^.*\baiq\.failed (\[.*\])$", re.MULTILINE)
+_noted: dict[str, AiqError] = {}
+_MOST_NOTED = 100
 _KEPT = (str, int, float, bool, type(None))
 
 
@@ -38,8 +40,19 @@ def asked(batches: Iterable[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatc
         raise FailedOnWorker(f"{error}\naiq.failed {_written(error)}") from None
 
 
+def noted(error: AiqError) -> str:
+    """The words of an error that goes through the JVM of this process; `explained` gives the error back for them."""
+    words = str(error)
+    if len(_noted) >= _MOST_NOTED:
+        _noted.clear()
+    _noted[words] = error
+    return words
+
+
 def explained(error: PySparkException, sites: Mapping[int, Compiled]) -> BaseException:
     """Our own error, where Spark only passes on its words; else Spark's, with the calls as they were written."""
+    if (ours := _noted.get(str(error))) is not None:
+        return ours
     found = _WRITTEN.search(str(error))
     if found is not None:
         return _read(found.group(1))

@@ -15,6 +15,10 @@ from typing import Any
 from aiq.errors import StatementError
 from aiq.plan import calls
 
+_BEFORE_VALUES = frozenset(
+    {"ALL", "AND", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "HAVING", "ILIKE", "IN", "INTERVAL", "IS"}
+    | {"LIKE", "LIMIT", "NOT", "OFFSET", "ON", "OR", "RLIKE", "SELECT", "SET", "THEN", "VALUES", "WHEN", "WHERE"}
+)
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
@@ -37,7 +41,10 @@ def with_values(text: str, params: Parameters, dialect: str) -> str:
         raise StatementError(f"no value for parameter {', '.join(missing)}; params has {len(values)}")
     if extra := sorted(values.keys() - wanted):
         raise StatementError(f"params has a value for {', '.join(extra)}, which the statement does not use")
-    return calls.replace(text, [(start, end, literal(values[name])) for start, end, name in found])
+    written = [(start, end, literal(values[name])) for start, end, name in found]
+    # `LIMIT:n` is two words, which the value must not make one
+    apart = [(start, end, f" {words}" if text[:start][-1:].isidentifier() else words) for start, end, words in written]
+    return calls.replace(text, apart)
 
 
 def literal(value: Any) -> str:
@@ -67,6 +74,11 @@ def literal(value: Any) -> str:
     raise StatementError(f"a parameter cannot be of type {type(value).__name__}; give text, a number, a date or a list")
 
 
+def _ends_value(word: str) -> bool:
+    """Whether a token may be the end of what has fields: a name or a closing bracket, and no word before a value."""
+    return word in (")", "]") or (word[:1].isidentifier() and word.upper() not in _BEFORE_VALUES)
+
+
 def _places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str]]:
     """Where parameters stand: start, end, name; `?` are numbered from 1."""
     from sqlglot import TokenType
@@ -77,7 +89,9 @@ def _places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str
         return [(mark.start, mark.end + 1, str(number)) for number, mark in enumerate(marks, 1)]
     found = []
     for i, (colon, name) in enumerate(pairwise(tokens)):
-        before = tokens[i - 1].end + 1 if i else -1  # `column:field` is a path into JSON
-        if colon.token_type == TokenType.COLON and name.start == colon.end + 1 and before != colon.start:
+        if colon.token_type != TokenType.COLON or name.start != colon.end + 1 or not name.text.isidentifier():
+            continue
+        is_path = i > 0 and tokens[i - 1].end + 1 == colon.start and _ends_value(tokens[i - 1].text)
+        if not is_path:  # as in `column:field`, which leads into JSON
             found.append((colon.start, name.end + 1, name.text))
     return found

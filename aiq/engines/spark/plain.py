@@ -1,4 +1,4 @@
-"""`ai_query` as a plain Spark function: in `spark.sql`, views, `expr`, SQL files and Spark Connect. Results are STRING.
+"""`ai_query` as a plain Spark function: in `spark.sql`, views, `expr`, SQL files and Spark Connect (there STRING).
 
 Spark lets named arguments only through to functions of one batch at a time, so this one waits for each Arrow batch;
 `session.sql`, `aiq.functions.ai_query` and `aiq.enrich` do not. Evaluating a row again costs nothing: all tasks of a
@@ -31,28 +31,34 @@ def _check_returns_text(site: CallSite) -> None:
         )
 
 
-_sites = PlainSites(_check_returns_text)
+_texts, _typed = PlainSites(_check_returns_text), PlainSites(lambda site: None)
 
 
-def plain_function(origin: Origin) -> Callable[..., pa.Array]:
-    """The function that Spark sends to its workers: Arrow arrays in, an array of STRING out."""
+def plain_function(origin: Origin, kind: pa.DataType | None = None) -> Callable[..., pa.Array]:
+    """The function that Spark sends to its workers: Arrow arrays in, an array of STRING out.
+
+    With a `kind`, the type that a call has by its arguments, an array of that.
+    """
 
     def ai_query(*arguments: pa.Array, **named: pa.Array) -> pa.Array:
-        return evaluate(origin, arguments, named)
+        return evaluate(origin, arguments, named, kind)
 
     return ai_query
 
 
-def evaluate(origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, pa.Array]) -> pa.Array:
+def evaluate(
+    origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, pa.Array], kind: pa.DataType | None = None
+) -> pa.Array:
     """The answers to one Arrow batch. Raises as `Statement.ask` does, and FunctionError for wrong arguments."""
     columns = bind([*((None, column) for column in arguments), *named.items()])
     if not len(columns["endpoint"]):
-        return pa.array([], pa.string())
+        return pa.array([], kind or pa.string())
     gateway = opened(origin)
-    site = _sites.of(gateway, columns)
+    site = (_texts if kind is None else _typed).of(gateway, columns)
     statement = part_of(gateway, origin)
     with ended(statement):
-        return _as_text(site, site.evaluate(statement, columns["request"], columns.get("files")))
+        answers = site.evaluate(statement, columns["request"], columns.get("files"))
+        return _as_text(site, answers) if kind is None else answers
 
 
 def _as_text(site: CallSite, answers: pa.Array) -> pa.Array:

@@ -27,10 +27,11 @@ _WRITTEN = re.compile(rf"{PREFIX}(\d+)\((\d+, )?")
 
 
 class Prepared(NamedTuple):
-    """A statement as Spark runs it, and the sites of its calls by number."""
+    """A statement as Spark runs it, the sites of its calls by number, and the statement as it was written."""
 
     text: str
     sites: dict[int, Compiled]
+    written: str
 
 
 def is_empty(text: str) -> bool:
@@ -62,7 +63,7 @@ def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
             same[words] = f"{PREFIX}{number}({', '.join([str(number), *sites[number].arguments])})"
         return f"{same[words]} AS {_quoted(call.text)}" if call.is_column else same[words]
 
-    return Prepared(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites)
+    return Prepared(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites, text)
 
 
 def result_type(made: Compiled) -> str:

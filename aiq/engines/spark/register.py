@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import arrow_udf
 
 from aiq.config.reuse import Reuse
+from aiq.engines.spark.builder import build_by_arguments
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.plain import plain_function
 from aiq.engines.spark.watch import watch
@@ -29,14 +30,17 @@ _NAME = "spark.aiq.registration"
 
 
 def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
-    """Makes `ai_query` callable in `spark.sql` and `expr`, with STRING results; see aiq/engines/spark/plain.py.
+    """Makes `ai_query` callable in `spark.sql` and `expr`, typed by its arguments; on Connect with STRING results.
 
     Returns what `ask` and other jobs of the session take. Raises ConfigError and LedgerError.
     """
     origin = origin_of(spark, gateway, caller, reuse=reuse)
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     vectorized: Any = arrow_udf  # its overloads know no function of any number of arguments
-    spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
+    if classic_context(spark) is None:
+        spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
+    else:
+        build_by_arguments(spark, gateway, lambda kind: plain_function(origin, kind))
     name = spark.conf.get(_NAME, None) if spark in _registered else None
     name = name or str(uuid.uuid4())
     spark.conf.set(_NAME, name)

@@ -32,11 +32,12 @@ from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.merging import change_of
 from aiq.engines.spark.parameters import Parameters, with_values
-from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
+from aiq.engines.spark.prepare import DIALECT, PREFIX, Prepared, is_empty, prepare
 from aiq.engines.spark.register import classic_context, origin_of, register
 from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import LedgerError, StatementError
+from aiq.functions.signature import FUNCTION
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.plan.estimate import Counted, estimate, total
@@ -58,8 +59,8 @@ _OF_OWN_STATEMENT = {
     # What is found while a plan is taken apart must be all there is.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
     "spark.sql.optimizer.runtime.bloomFilter.enabled": "false",
-    # A partition of few requests takes as long as one of many rows.
-    "spark.sql.adaptive.coalescePartitions.minPartitionSize": "16k",
+    # Some tens of short requests make a task of their own: what they wait for is the provider, not the processor.
+    "spark.sql.adaptive.coalescePartitions.minPartitionSize": "1k",
 }
 
 
@@ -162,7 +163,10 @@ class Session:
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
         text = self._definitions.expanded(text)
         if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
-            return self.spark.sql(text)
+            try:
+                return self.spark.sql(text)
+            except PySparkException as error:
+                raise explained(error, {}) from None
         prepared = prepare(text, self.spark, self.gateway)
         frame = None
         if not prepared.sites and not _change_asks(catalyst, prepared.text):
@@ -288,7 +292,7 @@ class _Run:
             return change.run(Answered(rows, self._answering.kept), spark)
         writing = _query_of(catalyst, command)
         if writing is None:
-            return rows(catalyst.spark.sql(self._prepared.text))
+            return self._named(rows(catalyst.spark.sql(self._prepared.text)))
         inner, position, query = writing
         answered = catalyst.plan(rows(catalyst.frame(query)))
         return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
@@ -296,6 +300,16 @@ class _Run:
     def look(self) -> None:
         """Has Spark analyse the statement."""
         self._catalyst.spark.sql(self._prepared.text)
+
+    def _named(self, frame: DataFrame) -> DataFrame:
+        """A frame whose columns have the names that Spark gives them: `ai_query(chat, p)` where the text has none."""
+        if not any(FUNCTION in name or PREFIX in name for name in frame.columns):
+            return frame
+        try:
+            names = self._catalyst.columns_of(self._prepared.written)
+        except PySparkException:  # a call that plain Spark does not take
+            return frame
+        return frame.toDF(*names) if len(names) == len(frame.columns) else frame
 
     def counts(self) -> list[Counted]:
         """What the calls would ask, without asking."""

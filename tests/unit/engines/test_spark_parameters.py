@@ -41,6 +41,23 @@ def test_names_are_replaced_and_text_and_paths_are_not() -> None:
     assert with_values(text, {"x": "v", "y": 2}, "databricks") == "SELECT ':x', j:x, a::INT, 'v' || 2 -- :x"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("SELECT f(:x), g(1,:x)", "SELECT f(7), g(1,7)"),
+        ("SELECT a FROM t WHERE a IN (:x,:x) AND a=:x AND b>:x LIMIT :x", None),
+        ("SELECT a FROM t LIMIT:x OFFSET:x", "SELECT a FROM t LIMIT 7 OFFSET 7"),
+        ("SELECT INTERVAL :x DAY, array(:x)[:x], -:x, [:x]", "SELECT INTERVAL 7 DAY, array(7)[7], -7, [7]"),
+        ("SELECT (a):x, a[0]:x, `a b`:x, f(a):x, a:x.y", "SELECT (a):x, a[0]:x, `a b`:x, f(a):x, a:x.y"),
+        ("SELECT a::x, /* (:x) */ '(:x)', (:x)", "SELECT a::x, /* (:x) */ '(:x)', (7)"),
+    ],
+)
+def test_a_name_is_a_parameter_wherever_a_value_may_stand(text: str, found: str | None) -> None:
+    expected = text.replace(":x", "7") if found is None else found
+    params = {"x": 7} if expected != text else {}
+    assert with_values(text, params, "databricks") == expected
+
+
 def test_question_marks_are_replaced_in_order() -> None:
     assert with_values("SELECT ?, '?', ?", [1, "b"], "databricks") == "SELECT 1, '?', 'b'"
 

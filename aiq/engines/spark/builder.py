@@ -1,0 +1,159 @@
+"""`ai_query` as Spark's analyzer builds it from the arguments of a call: checked, and of the type that they imply.
+
+Spark has one type for a Python function. Here it asks, for each call that it analyses, a function of Python which one
+the call is. Classic sessions only: Spark Connect has no JVM to be asked by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.functions import arrow_udf
+from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.udf import UserDefinedFunction
+
+from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of
+from aiq.engines.spark.catalyst import Catalyst, Node
+from aiq.engines.spark.failures import noted
+from aiq.errors import AiqError, StatementError
+from aiq.functions.call_site import CallSite
+from aiq.functions.signature import FUNCTION, bind
+from aiq.functions.types import ddl
+from aiq.gateway import Gateway
+
+_CHANGES = {"DeleteFromTable": "DELETE", "UpdateTable": "UPDATE", "MergeIntoTable": "MERGE"}
+_DELTA_API = ("io.delta.tables.DeltaTable", "io.delta.tables.DeltaMergeBuilder")
+
+
+def build_by_arguments(
+    spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+) -> None:
+    """Has `ai_query` of a session built call by call. `function(type)` gives what workers evaluate.
+
+    Wrong arguments are an IllegalArgumentException when a statement is analysed.
+    """
+    from pyspark.java_gateway import ensure_callback_server_started
+
+    start: Any = ensure_callback_server_started
+    start(spark.sparkContext._gateway)
+    builder = _Builder(spark, gateway, function)
+    registry: Any = spark._jsparkSession.sessionState().functionRegistry()
+    registry.createOrReplaceTempFunction(FUNCTION, builder.in_jvm(), "python_udf")
+
+
+class _Builder:
+    """A `scala.Function1` of the arguments of a call, which gives its expression, or why there is none."""
+
+    class Java:
+        implements = ("scala.Function1",)
+
+    def __init__(
+        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+    ) -> None:
+        self._catalyst, self._gateway = Catalyst(spark), gateway
+        self._jvm: Any = spark._jvm
+        self._changes = lru_cache(maxsize=64)(self._change)
+
+        @cache
+        def judf(kind: pa.DataType) -> Any:
+            vectorized: Any = arrow_udf
+            made = vectorized(function(kind), ddl(kind))
+            return UserDefinedFunction(made.func, made.returnType, FUNCTION, made.evalType)._judf
+
+        self._judf = judf
+
+    def in_jvm(self) -> Any:
+        """The builder for the function registry. What `apply` finds wrong is thrown by the JVM, in its own words."""
+        invoke, loader = self._jvm.java.lang.invoke, self._jvm.java.lang.Thread.currentThread().getContextClassLoader()
+
+        def named(name: str) -> Any:
+            return self._jvm.java.lang.Class.forName(name, False, loader)
+
+        function, attempt, anything = named("scala.Function1"), named("scala.util.Try"), named("java.lang.Object")
+        lookup, types = invoke.MethodHandles.publicLookup(), invoke.MethodType
+        apply = lookup.findVirtual(function, "apply", types.genericMethodType(1)).bindTo(self)
+        get = lookup.findVirtual(attempt, "get", types.methodType(anything))
+        both = invoke.MethodHandles.filterReturnValue(apply.asType(types.methodType(attempt, anything)), get)
+        return invoke.MethodHandleProxies.asInterfaceInstance(function, both)
+
+    def apply(self, children: Any) -> Any:
+        """The expression of a call with these arguments, as a `scala.util.Try`."""
+        outcome = self._jvm.scala.util
+        try:
+            self._refuse_change()
+            return outcome.Success(self._judf(self._type(self._catalyst.items(children))).builder(children))
+        except AiqError as error:
+            return outcome.Failure(self._jvm.java.lang.IllegalArgumentException(noted(error)))
+
+    def toString(self) -> str:
+        return FUNCTION
+
+    def _type(self, children: list[Node]) -> pa.DataType:
+        """The type of a call's answers. Raises FunctionError for arguments that are wrong, or no constants."""
+        catalyst = self._catalyst
+        bound = bind([catalyst.named(child) for child in children])
+        constants = {name: argument for name, argument in bound.items() if name not in PER_ROW}
+        for name, argument in constants.items():
+            if not argument.foldable():
+                raise not_constant(name, f"it is {argument.sql()}")
+        values = self._values(constants)
+        name, options = endpoint_of(values), options_of(values)
+        self._gateway.refresh()
+        config = self._gateway.config
+        site = CallSite(self._gateway.endpoint(name), options, error_field=config.settings.error_field)
+        request, *files = (to_arrow_type(catalyst.type(bound[name])) for name in PER_ROW if name in bound)
+        site.check(request, files[0] if files else None)
+        return site.type
+
+    def _values(self, constants: Mapping[str, Node]) -> dict[str, Any]:
+        """The values of constant arguments; those of a STRUCT or MAP are looked at when rows are asked for."""
+        values: dict[str, Any] = {}
+        for name, argument in constants.items():
+            kind = str(argument.dataType().typeName())
+            if kind in ("struct", "map"):
+                values[name] = {}
+                continue
+            value = argument.eval(None)
+            values[name] = value if value is None or isinstance(value, bool | int | float) else str(value.toString())
+        return values
+
+    def _refuse_change(self) -> None:
+        """Refuses a call in what DELETE, UPDATE or MERGE decide by: Delta changes the wrong rows (see changing.py)."""
+        trees = self._jvm.org.apache.spark.sql.catalyst.trees
+        text = getattr(getattr(trees, "CurrentOrigin$"), "MODULE$").get().sqlText()
+        command = self._changes(str(text.get())) if text.isDefined() else None
+        if command is None:
+            return
+        raise StatementError(
+            f"{command} with an AI call would change the wrong rows of a Delta table in plain spark.sql, because Delta "
+            "loses the files of rows that a Python function has read; nothing was asked or changed. Run the statement "
+            f"with session.sql: aiq.connect(spark).sql('{command} ...')"
+        )
+
+    def _change(self, text: str) -> str | None:
+        """The name of the command that a text is, if it decides on rows by a call."""
+        catalyst = self._catalyst
+        try:
+            plan = catalyst.parsed(text)
+        except PySparkException:  # an expression, as data frames and DeltaTable have them
+            return self._change_of_api()
+        if catalyst.kind(plan) == "UnresolvedWith":
+            plan = catalyst.children(plan)[0]
+        command = _CHANGES.get(catalyst.kind(plan))
+        own = catalyst.items(plan.expressions()) if command is not None else []
+        return command if any(catalyst.any(expression, self._is_call) for expression in own) else None
+
+    def _change_of_api(self) -> str | None:
+        """DeltaTable's methods are told by who has Spark analyse the expression."""
+        stack = self._jvm.org.apache.spark.util.Utils.exceptionString(self._jvm.java.lang.Throwable())
+        return "DELETE, UPDATE or MERGE" if any(name in stack for name in _DELTA_API) else None
+
+    def _is_call(self, expression: Node) -> bool:
+        if self._catalyst.kind(expression) != "UnresolvedFunction":
+            return False
+        return str(expression.nameParts().last()).lower() == FUNCTION
