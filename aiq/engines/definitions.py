@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
+from aiq.engines.explain import check_budget
 from aiq.engines.settings import hints, without_hints
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
@@ -70,13 +71,12 @@ class KeptDefinitions:
         return self.expansion.expanded(text, dialect)
 
     def run(self, text: str, dialect: str, *, keep: bool = False) -> Any:
-        session = self._session
-        if not keep or session.settings.reuse is not None:
-            return session.sql(text, dialect=dialect)
-        settings = session.settings
+        session, settings = self._session, self._session.settings
         try:
-            session.settings = settings._replace(reuse=KEPT)
-            return session.sql(text, dialect=dialect)
+            if keep and settings.reuse is None:
+                session.settings = settings._replace(reuse=KEPT)
+            check_budget(session, text, None, dialect)
+            return session._run_statement(text, None, dialect, session._statement_for(text))
         finally:
             session.settings = settings
 
@@ -101,7 +101,7 @@ class KeptDefinitions:
             return False
         if not own or dialect != DUCKDB:
             return False
-        self._session._run_statement(text, None, dialect, self._session._statement_for(""))
+        self.run(text, dialect)
         return True
 
     def has_relation(self, name: Name) -> bool:
@@ -132,7 +132,7 @@ class KeptDefinitions:
         self._session.con.execute(f"DROP {kind} IF EXISTS {written}")
 
     def made_tables(self) -> KeptTables:
-        return KeptTables(self.run, self.check)
+        return KeptTables(self)
 
     def rows(self, table: pa.Table) -> Any:
         return self._session.con.from_arrow(table)

@@ -134,7 +134,9 @@ class Commands:
         if table:
             if created.unless_there and host.has_relation(created.name):
                 return Done(host.nothing())
-            host.made_tables().check(created, body, dialect)
+            if earlier is None and host.has_relation(created.name):
+                raise StatementError(f"there is a table or view {'.'.join(created.name)} already; drop it first")
+            host.made_tables().check(created, dialect)
             host.made_tables().fill(created, dialect, again=earlier is not None)
             self._warn_of_schedule(created)
             host.definitions.add(definition, replace=True)
@@ -200,7 +202,9 @@ class Commands:
             raise StatementError(f"{found} is a {found.kind.lower()}; write DROP {found.kind} {found}")
         if not found.temporary:
             if table:
-                host.drop("TABLE", drop.name)
+                created = read(found.text, found.dialect)
+                assert isinstance(created, Create)
+                host.made_tables().drop(created._replace(name=drop.name), found.dialect)
             elif (host.has_function if family == "function" else host.has_relation)(drop.name):
                 host.drop(drop.kind, drop.name)
         host.definitions.remove(found)
@@ -227,8 +231,8 @@ class Commands:
         created = read(found.text, found.dialect)
         assert isinstance(created, Create)
         created = created._replace(name=refresh.name)
-        body = host.expansion.expanded(created.body, found.dialect, within=(found,))
-        host.made_tables().check(created, body, found.dialect)
+        host.expansion.expanded(created.body, found.dialect, within=(found,))  # it must not read itself
+        host.made_tables().check(created, found.dialect)
         if host.has_relation(refresh.name):
             host.made_tables().refresh(created, found.dialect, full=refresh.full)
         else:

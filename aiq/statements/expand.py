@@ -101,6 +101,8 @@ class Expansion:
             return None
         whole = folded(*self.whole(name))
         found = next((one for one in within if one.family == family and one.place == whole), None)
+        if found is not None and found.kind in ("MATERIALIZED VIEW", "STREAMING TABLE"):
+            raise StatementError(f"the definition of {found} reads itself; define it anew without that")
         found = found or self.find(family, name, within[-1] if within else None)
         if found is None or found.kind in ("MATERIALIZED VIEW", "STREAMING TABLE"):
             return None

@@ -115,8 +115,8 @@ class KeptDefinitions:
         self._session.spark.sql(f"DROP {kind} IF EXISTS {_written(name)}")
 
     def made_tables(self) -> KeptTables:
-        using = "USING delta" if has_delta(self._session.spark) else ""
-        return KeptTables(self.run, self.check, using=using, overwrites=True)
+        delta = has_delta(self._session.spark)
+        return KeptTables(self, using="USING delta" if delta else "", replaces=delta, overwrites=True)
 
     def rows(self, table: pa.Table) -> Any:
         return self._session.spark.createDataFrame(table)
