@@ -13,6 +13,7 @@ import duckdb
 
 from aiq.config.endpoint import Settings
 from aiq.engines.explain import question
+from aiq.engines.frames import variables_of_caller
 from aiq.engines.read_files import query
 from aiq.errors import StatementError
 from aiq.plan import calls
@@ -27,6 +28,8 @@ from aiq.statements.session_variables import Assignment, Variable, assignment, w
 
 class Reading:
     """What one session knows of its texts: variables of its caller and of its SQL, and the files it has read."""
+
+    understands_use = False
 
     def __init__(self, con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any] | None) -> None:
         self._con = con
@@ -101,8 +104,12 @@ class Reading:
         found = self._con.execute(
             "SELECT DISTINCT lower(table_name) FROM duckdb_columns() WHERE lower(column_name) = ?", [name]
         ).fetchall()
-        words = {token.text.lower() for token in calls.tokenize(text, "databricks")}
-        return any(table in words for (table,) in found)
+        words = {token.text for token in calls.tokenize(text, "databricks")}
+        lower = {word.lower() for word in words}
+        frames = variables_of_caller(words).values()  # data frames that the statement may read by their names
+        return any(table in lower for (table,) in found) or any(
+            name == str(column).lower() for frame in frames for column in _columns_of(frame)
+        )
 
     # --- what the text asks of this engine ---
 
@@ -142,6 +149,15 @@ def has_backticks(text: str) -> bool:
     if "`" not in text:
         return False
     return any("`" in text[part.start : part.end] for part in pieces(text, databricks=False) if part.kind == "code")
+
+
+def _columns_of(value: Any) -> list[Any]:
+    """The names of a data frame's columns; none of anything else."""
+    names = getattr(value, "column_names", None) or getattr(value, "columns", None)
+    try:
+        return [] if names is None or callable(names) else list(names)
+    except TypeError:
+        return []
 
 
 def _escaped(kind: Kind, part: str) -> str:

@@ -47,7 +47,9 @@ _NOT_NAMES = {
 
 
 class Databases(Protocol):
-    """What an engine has."""
+    """What an engine has. `understands_use`: whether it knows Databricks' USE of what is not in the map."""
+
+    understands_use: bool
 
     def current(self) -> str:
         """The name of the database that stands for a catalog without a name of its own."""
@@ -98,7 +100,9 @@ def with_catalogs(text: str, catalogs: Mapping[str, str | None], databases: Data
                 raise unknown(parts[0])
             new: tuple[str, ...] = (database, databases.schema(database, parts[1]), *parts[2:])
         elif len(parts) == 2 and not name.of_schema:
-            new = (databases.schema(databases.current(), parts[0]), parts[1])
+            database = databases.current()
+            schema = databases.schema(database, parts[0])
+            new = parts if schema == parts[0] else (database, schema, parts[1])
         else:
             continue
         if new != parts:
@@ -137,7 +141,10 @@ def with_use(text: str, catalogs: Mapping[str, str | None], databases: Databases
     if len(rest) != 2 * len(parts) - 1 or not 1 <= len(parts) <= 2 or (kind == "catalog" and len(parts) > 1):
         return text
     by_name = {name.lower(): database for name, database in catalogs.items()}
-    if kind != "catalog" and len(parts) == 1:
+    is_catalog = kind == "catalog" or len(parts) == 2
+    if databases.understands_use and not (is_catalog and parts[0].lower() in by_name):
+        return text
+    if not is_catalog:
         database = databases.current()
         return f"USE {spelled((database, databases.schema(database, parts[0])))}"
     if parts[0].lower() in by_name:
@@ -252,7 +259,7 @@ def _dotted(tokens: Sequence[Token]) -> Iterator[Name]:
 def _names(tokens: Sequence[Token]) -> Iterator[Name]:
     """The names of tables, functions and schemas."""
     dotted = {name.first: name for name in _dotted(tokens)}
-    in_from = [False]
+    in_from: list[bool | None] = [False]  # None in parentheses that are no query: EXTRACT(day FROM x) names no table
     before = ""
     for i, token in enumerate(tokens):
         word = token.text.lower() if token.token_type.name not in ("STRING", "IDENTIFIER", "RAW_STRING") else ""
@@ -269,12 +276,15 @@ def _names(tokens: Sequence[Token]) -> Iterator[Name]:
             ):
                 yield name
         if token.token_type.name in ("L_PAREN", "L_BRACKET", "L_BRACE"):
-            in_from.append(False)
+            in_from.append(None)
         elif token.token_type.name in ("R_PAREN", "R_BRACKET", "R_BRACE"):
             in_from = in_from[:-1] or [False]
         elif word in ("from", "join"):
-            in_from[-1] = True
-        elif word in _ENDS_FROM:
+            if in_from[-1] is None or before == "distinct":
+                word = ""
+            else:
+                in_from[-1] = True
+        elif word in _ENDS_FROM and (word == "select" or in_from[-1] is not None):
             in_from[-1] = False
         if word not in _NOT_NAMES:
             before = "," if token.token_type.name == "COMMA" else word if word != "(" or before != "stream" else before

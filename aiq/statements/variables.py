@@ -43,7 +43,7 @@ def with_variables(text: str, value: Value, *, databricks: bool) -> str:
             try:
                 known = value(name)
             except KeyError:
-                if kind == "code" or _ONLY_NAMES.fullmatch(part[1:-1]):
+                if kind == "code" or (databricks and _ONLY_NAMES.fullmatch(part[1:-1])):
                     missing.append(name)
                 return found.group()
             if kind == "code":

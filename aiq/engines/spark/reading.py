@@ -20,6 +20,8 @@ from aiq.statements.pieces import Kind, changed
 class Reading:
     """What one session knows of its texts. Session variables are Spark's own."""
 
+    understands_use = True
+
     def __init__(self, spark: SparkSession, variables: Mapping[str, Any] | None) -> None:
         self._spark = spark
         self._variables = dict(variables or {})
