@@ -52,6 +52,10 @@ def sql(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    var: Annotated[
+        list[str] | None,
+        typer.Option(help="The value of ${name}, {{ name }} or :name; may be repeated.", metavar="NAME=VALUE"),
+    ] = None,
 ) -> None:
     """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
 
@@ -64,19 +68,33 @@ def sql(
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):  # found out before anything is paid
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
+    variables = _variables(var or [])
     from aiq.engines.script import split
     from aiq.engines.session import connect
 
     statements = split(script, dialect.value)
     if not statements:
         raise typer.BadParameter("there is no statement", param_hint="SQL")
-    with connect(db, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value) as session:
+    groups = group or None
+    with connect(
+        db, conf=conf, home=home, user=user, groups=groups, dialect=dialect.value, variables=variables
+    ) as session:
         results = (rows for rows in map(session.sql, statements) if rows is not None)
         if kind is Format.table and out is None:
             for rows in results:
                 _print_table(rows)
         else:
             _write_last(results, kind, out)
+
+
+def _variables(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"give a name and a value, such as catalog=main, not '{each}'", param_hint="--var")
+        found[name] = value
+    return found
 
 
 def _read(text: str | None, file: Path | None) -> str:

@@ -329,6 +329,8 @@ class EndpointSettings:
     embedding_batch_rows: int | None = None
     reuse: Reuse | None = None
     """Answers of this endpoint; `off` also overrules what a session says."""
+    return_type: str | None = None
+    """What a custom model answers, as DDL: the returnType of calls that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +385,10 @@ class Settings:
     prices: dict[str, Price] = field(default_factory=dict)
     """By model name."""
     endpoints: dict[str, EndpointSettings] = field(default_factory=dict)
+    catalogs: dict[str, str | None] = field(default_factory=dict)
+    """Catalogs of Databricks texts by name: a database of the engine; None: the current one."""
+    volumes: dict[str, str] = field(default_factory=dict)
+    """Folders by the prefix of a volume, such as /Volumes/main/docs/raw."""
 
 
 @dataclass(frozen=True, slots=True)

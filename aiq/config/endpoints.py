@@ -21,7 +21,8 @@ from aiq.config.secrets import SecretStore
 from aiq.config.served_entities import read_served_entities, stable_id
 from aiq.config.variables import Variables
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_NAME = re.compile(r"(?=.{1,63}$)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){0,2}")
+"""With dots as of a model service: `system.ai.claude-haiku`."""
 _ENDPOINT = (
     "name",
     "config",
@@ -113,7 +114,7 @@ def _read_endpoint(node: Node, store: SecretStore, model_servers: Mapping[str, M
     name_node = node.required(members, "name", "the endpoint's name")
     name = name_node.text()
     if not _NAME.fullmatch(name):
-        name_node.fail(f"{name!r} is no endpoint name: 1 to 63 letters, digits, - and _")
+        name_node.fail(f"{name!r} is no endpoint name: 1 to 63 letters, digits, -, _, and dots between them")
     for field in _ONLY_OFF:
         if field in members and not members[field].is_off():
             members[field].refuse("is not supported; leave it out")

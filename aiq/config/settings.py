@@ -84,6 +84,8 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     endpoints = {name: _read_endpoint_settings(node, store) for name, node in sections.items()}
     prices = members["prices"].mapping() if "prices" in members else {}
     options = members["storage_options"].mapping() if "storage_options" in members else {}
+    catalogs = members["catalogs"].mapping() if "catalogs" in members else {}
+    volumes = members["volumes"].mapping() if "volumes" in members else {}
     settings = Settings(
         concurrency=whole("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
         transport=cast(
@@ -119,6 +121,8 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         storage_options={name: _read_option(name, node, store) for name, node in options.items()},
         prices={model: _read_price(node) for model, node in prices.items()},
         endpoints={name: own for name, (own, _) in endpoints.items()},
+        catalogs={name: None if node.value is None else node.text() for name, node in catalogs.items()},
+        volumes={prefix: _read_volume(prefix, node, os.path.dirname(path)) for prefix, node in volumes.items()},
     )
     servers = {name: server for name, (_, server) in endpoints.items() if server is not None}
     return SettingsFile(settings, servers, sections)
@@ -127,15 +131,16 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
 def _read_endpoint_settings(node: Node, store: SecretStore) -> tuple[EndpointSettings, ModelServerConfig | None]:
     if node.value is None:
         return EndpointSettings(), None
-    members = node.fields(("concurrency", "timeout_s", "embedding_batch_rows", "reuse", "model_server"))
+    members = node.fields(("concurrency", "timeout_s", "embedding_batch_rows", "reuse", "model_server", "return_type"))
     concurrency, timeout = members.get("concurrency"), members.get("timeout_s")
     rows, server = members.get("embedding_batch_rows"), members.get("model_server")
-    reuse = members.get("reuse")
+    reuse, kind = members.get("reuse"), members.get("return_type")
     own = EndpointSettings(
         concurrency=concurrency.integer(1, MAX_CONCURRENCY) if concurrency else None,
         timeout_s=timeout.number("a number of seconds") if timeout else None,
         embedding_batch_rows=rows.integer(1, MAX_EMBEDDING_BATCH_ROWS) if rows else None,
         reuse=_read_reuse(reuse) if reuse else None,
+        return_type=kind.text() if kind else None,
     )
     return own, read_model_server(server, store) if server else None
 
@@ -220,6 +225,13 @@ def _read_option(name: str, node: Node, store: SecretStore) -> str | Secret:
     if isinstance(node.value, bool):
         return "true" if node.value else "false"
     return read_reference(node, store, node.field) if "{{" in node.raw else node.raw
+
+
+def _read_volume(prefix: str, node: Node, folder: str) -> str:
+    """Relative paths start at the folder of `aiq.yml`."""
+    if not prefix.startswith("/"):
+        node.fail("expected a volume such as /Volumes/main/docs/raw before the colon, and a folder behind it")
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(node.text())))
 
 
 def _read_ca_file(node: Node, folder: str) -> str:

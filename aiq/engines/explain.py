@@ -79,6 +79,10 @@ class Question(NamedTuple):
     text: str
     analyze: bool
 
+    def around(self, text: str) -> str:
+        """The same question about another text."""
+        return f"EXPLAIN AI {'ANALYZE ' if self.analyze else ''}{text}"
+
 
 def question(text: str) -> Question | None:
     """The statement that `EXPLAIN AI [ANALYZE]` asks about; None for any other text."""

@@ -25,7 +25,7 @@ from aiq.engines.views import with_views
 from aiq.engines.words import REQUEST, error_in_users_words, name_of_call
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.call_site import CallSite
-from aiq.functions.signature import FUNCTION, PARAMETERS, bind
+from aiq.functions.signature import FUNCTION, PARAMETERS, bind, in_pairs
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
@@ -354,7 +354,8 @@ class Preparation:
 
     def _compile(self, call: calls.Call, values: dict[str, Any]) -> tuple[CallSite, str]:
         """The call site of one call, and the SQL of its request and files."""
-        bound = bind([(a.name, expression_to_duckdb(a.text, calls.tokenize(a.text))) for a in call.arguments])
+        written = [(a.name, expression_to_duckdb(a.text, calls.tokenize(a.text))) for a in call.arguments]
+        bound = bind(in_pairs(written))
 
         def constant(expression: str, name: str) -> Any:
             return engine.constant(self.con, expression, values, name)

@@ -18,6 +18,9 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
     """
     from sqlglot import TokenType
 
+    from aiq.statements.text import clean
+
+    text = clean(text, databricks=dialect == "databricks")
     statements: list[str] = []
     start, inside, quoted = 0, False, False
     for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):

@@ -21,6 +21,7 @@ from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers, reuse_of
 from aiq.batch.statement import Statement
 from aiq.batch.texts import SessionTexts
+from aiq.config.endpoint import Settings
 from aiq.engines import duckdb as engine
 from aiq.engines.definitions import KeptDefinitions
 from aiq.engines.explain import Question, analyze, check_budget, explain, question
@@ -30,6 +31,7 @@ from aiq.engines.interrupt import running, stopped_by_ctrl_c, wrap_interrupt
 from aiq.engines.plain import register_plain
 from aiq.engines.prepare import Numbering, Parameters, Preparation, Prepared, Read, used
 from aiq.engines.progress import shown_progress
+from aiq.engines.reading import Reading
 from aiq.engines.recall import Recall
 from aiq.engines.results import Results
 from aiq.engines.run import Runner
@@ -60,9 +62,11 @@ class Session:
         *,
         owns_connection: bool = False,
         dialect: str = "duckdb",
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self.con, self.gateway, self.caller = con, gateway, caller
         self._owns, self._dialect = owns_connection, dialect
+        self._reading = Reading(con, variables)
         self._results = Results(con)
         self._plain = register_plain(con, gateway, caller)
         self._runner = Runner(con, self._plain, self._results)
@@ -76,30 +80,47 @@ class Session:
         """Streams of finished statements whose rows are not all with the caller."""
 
     def sql(
-        self, text: str, params: Parameters = None, *, dialect: str | None = None
+        self,
+        text: str,
+        params: Parameters = None,
+        *,
+        dialect: str | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> duckdb.DuckDBPyRelation | None:
         """Runs one statement at once and returns a relation over its finished rows, or None where it has none.
 
         `params` fill `?`, `$1` or `$name`. `dialect` "databricks" reads the whole text as Databricks SQL; text with
-        backticks is read so in any case. Raises StatementError or FunctionError before any call, RequestFailed where
+        backticks is read so in any case. `variables` are the values of `${name}`, `{{ name }}` and, in Databricks SQL,
+        `:name`. Raises StatementError or FunctionError before any call, RequestFailed where
         a row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice,
         StatementCancelled when stopped, and DuckDB's own errors.
         """
         self.gateway.refresh()
+        return self._sql(*self._reading.read(text, params, dialect or self._dialect, self._configured, variables))
+
+    def _sql(self, said: str, params: Parameters, dialect: str) -> duckdb.DuckDBPyRelation | None:
+        """Runs a statement that has been read."""
+        text = self._reading.assigned(said, dialect, lambda query: self._sql(query, None, "databricks"))
+        if text is None:
+            return None
         if (changed := set_statement(text)) is not None:
             self.settings = self.settings.with_values(changed)
             return None
         if (asked := question(text)) is not None:
             if asked.analyze:
-                return self.con.from_arrow(analyze(self, asked.text, params, dialect or self._dialect))
-            return self.explain(asked.text, params, dialect=dialect)
+                return self.con.from_arrow(analyze(self, asked.text, params, dialect))
+            return self.con.from_arrow(explain(self, asked.text, params, dialect).table())
         if (table := shown(text, self.settings)) is not None:
             return self.con.from_arrow(table)
-        if (done := self._definitions.carry_out(text, params, dialect or self._dialect)) is not None:
+        if (done := self._definitions.carry_out(text, params, dialect)) is not None:
             result: duckdb.DuckDBPyRelation | None = done.result
             return result
-        check_budget(self, text, params, dialect or self._dialect)
-        return self._run_statement(text, params, dialect or self._dialect, self._statement_for(text))
+        check_budget(self, text, params, dialect)
+        return self._run_statement(text, params, dialect, self._statement_for(text))
+
+    @property
+    def _configured(self) -> Settings:
+        return self.gateway.config.settings
 
     def explain(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> duckdb.DuckDBPyRelation:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
@@ -108,8 +129,9 @@ class Session:
         `sql` raises before any call.
         """
         self.gateway.refresh()
+        text, params, dialect = self._reading.read(text, params, dialect or self._dialect, self._configured, None)
         asked = question(text) or Question(text, False)
-        return self.con.from_arrow(explain(self, asked.text, params, dialect or self._dialect).table())
+        return self.con.from_arrow(explain(self, asked.text, params, dialect).table())
 
     def stream(
         self, text: str, params: Parameters = None, *, dialect: str | None = None, batch_rows: int = 1024
@@ -129,16 +151,17 @@ class Session:
         self, text: str, params: Parameters, dialect: str | None, batch_rows: int
     ) -> Generator[pa.RecordBatch, None, None]:
         self.gateway.refresh()
+        text, params, dialect = self._reading.read(text, params, dialect or self._dialect, self._configured, None)
         statement = self._statement_for(text)
         well = False
         with engine.numbered_sites() as number:
             try:
                 prepared = self._preparation.prepare(
-                    without_hints(text), params, dialect or self._dialect, statement, number, apart=True
+                    without_hints(text), params, dialect, statement, number, apart=True
                 )
                 plan = prepared.plan
                 if not isinstance(plan, Lifted) or not plan.in_windows or prepared.by_name:
-                    relation = self.sql(text, params, dialect=dialect)
+                    relation = self._sql(text, params, dialect)
                     self._handing_over += 1
                     try:
                         if relation is not None:
@@ -146,7 +169,7 @@ class Session:
                     finally:
                         self._handing_over -= 1
                 else:
-                    check_budget(self, text, params, dialect or self._dialect)
+                    check_budget(self, text, params, dialect)
                     self._finish_earlier()
                     self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
                     with running(self.con, statement):
@@ -317,6 +340,7 @@ def connect(
     user: str | None = None,
     groups: Sequence[str] | None = None,
     usage_context: Mapping[str, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> OnSpark: ...
 
 
@@ -330,6 +354,7 @@ def connect(
     groups: Sequence[str] | None = None,
     usage_context: Mapping[str, str] | None = None,
     dialect: str = "duckdb",
+    variables: Mapping[str, Any] | None = None,
 ) -> Session: ...
 
 
@@ -342,23 +367,26 @@ def connect(
     groups: Sequence[str] | None = None,
     usage_context: Mapping[str, str] | None = None,
     dialect: str = "duckdb",
+    variables: Mapping[str, Any] | None = None,
 ) -> Session | OnSpark:
     """A session on a DuckDB file, a DuckDB connection, a SparkSession, or (None) a database in memory.
 
     `conf` and `home` default to `$AIQ_CONF`, `$AIQ_HOME`, then ./conf, ./.aiq. `user` and `groups` are the identity
     that limits, permissions and the ledger see; without them those of conf/aiq.yml, `$AIQ_USER`, or the login name.
+    `variables` are the values of widgets in the session's texts: `${name}`, `{{ name }}`, `:name`.
     Raises ConfigError, LedgerError and DuckDB's own errors.
     """
     gateway = open_gateway(conf, home)
     if is_spark(target):
         from aiq.engines.spark.session import Session as OnSpark
 
-        return OnSpark(target, gateway, _caller(gateway, user, groups, usage_context))
+        return OnSpark(target, gateway, _caller(gateway, user, groups, usage_context), variables)
     wrap_interrupt()
     own = not isinstance(target, duckdb.DuckDBPyConnection)
     con = duckdb.connect(os.fspath(target) if target is not None else ":memory:") if own else target  # type: ignore[arg-type]
     assert isinstance(con, duckdb.DuckDBPyConnection)
-    return Session(con, gateway, _caller(gateway, user, groups, usage_context), owns_connection=own, dialect=dialect)
+    caller = _caller(gateway, user, groups, usage_context)
+    return Session(con, gateway, caller, owns_connection=own, dialect=dialect, variables=variables)
 
 
 def register(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError
 from aiq.functions.call_site import CallSite, Options
 from aiq.functions.signature import FUNCTION
@@ -46,7 +47,9 @@ def compiled(bound: Mapping[str, Any], text: str, constant: Constant, gateway: G
         if name not in PER_ROW and expression is not None
     }
     name, options = endpoint_of(values), options_of(values)
-    site = CallSite(gateway.open_endpoint(name), options, error_field=gateway.config.settings.error_field)
+    endpoint = gateway.open_endpoint(name)
+    options = _with_return_type(options, endpoint, gateway)
+    site = CallSite(endpoint, options, error_field=gateway.config.settings.error_field)
     site.text = text
     return Compiled(site, options, [bound[name] for name in PER_ROW if name in bound])
 
@@ -78,6 +81,14 @@ def options_of(values: Mapping[str, Any]) -> Options:
         if not isinstance(value, str | None):
             raise FunctionError("DATATYPE_MISMATCH", f"{name} must be a STRING, not {value!r}.")
     return Options(texts["returnType"], fail_on_error is not False, parameters, texts["responseFormat"])
+
+
+def _with_return_type(options: Options, endpoint: Endpoint, gateway: Gateway) -> Options:
+    """Options with the returnType that the configuration gives a custom model, where the call gives none."""
+    own = gateway.config.settings.endpoints.get(endpoint.name)
+    if options.return_type is not None or endpoint.task != "custom" or own is None or own.return_type is None:
+        return options
+    return options._replace(return_type=own.return_type)
 
 
 def constants_of(columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> dict[str, Any]:
@@ -124,7 +135,8 @@ class PlainSites:
         values = constants_of(columns)
         name, options = endpoint_of(values), options_of(values)
         endpoint = gateway.open_endpoint(name)
-        key = (id(gateway), repr(values))
+        options = _with_return_type(options, endpoint, gateway)
+        key = (id(gateway), repr((values, options.return_type)))
         with self._lock:
             site = self._sites.get(key)
         if site is not None and site.endpoint is endpoint:

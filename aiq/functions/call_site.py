@@ -310,7 +310,8 @@ class CallSite:
             raise FunctionError(
                 "AI_FUNCTION_MODEL_SCHEMA_PARSE_ERROR",
                 f"the schema of the custom model behind '{self.endpoint.name}' is not known here; set returnType, "
-                "for example returnType => 'STRING'.",
+                f"for example returnType => 'STRING', or in conf/aiq.yml endpoints: {{{self.endpoint.name}: "
+                "{return_type: STRING}}.",
             )
         return pa.list_(pa.float32()) if self.task == "llm/v1/embeddings" else pa.string()
 

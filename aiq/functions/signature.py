@@ -27,6 +27,18 @@ REQUIRED = PARAMETERS[:2]
 _BY_LOWER = {name.lower(): name for name in PARAMETERS} | {"return_type": "returnType"}
 
 
+def in_pairs(arguments: Sequence[tuple[str | None, str]]) -> Sequence[tuple[str | None, str]]:
+    """Arguments as written, those of 2023 by name: `ai_query(e, x, 'returnType', 'STRING')`.
+
+    From the third on they come in pairs there, each with its name as a text before it.
+    """
+    rest = arguments[2:]
+    names = [_BY_LOWER.get(text.strip().strip("'\"").lower()) for _, text in rest[::2]]
+    if not rest or len(rest) % 2 or None in names or any(name is not None for name, _ in arguments):
+        return arguments
+    return [*arguments[:2], *((name, text) for name, (_, text) in zip(names, rest[1::2], strict=True))]
+
+
 def bind(arguments: Sequence[tuple[str | None, T]]) -> dict[str, T]:
     """Arguments by parameter name. `arguments` are (name or None, value) in the order they were written.
 

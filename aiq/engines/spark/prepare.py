@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiq.engines.sites import Compiled, compiled, not_constant
 from aiq.errors import FunctionError, StatementError
-from aiq.functions.signature import bind
+from aiq.functions.signature import bind, in_pairs
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
 from aiq.plan import calls
@@ -57,7 +57,7 @@ def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
         tokens = calls.tokenize(call.text, DIALECT)
         words = " ".join(call.text[token.start : token.end + 1] for token in tokens)  # 'body' is not body
         if words not in same:
-            bound = bind([(argument.name, argument.text) for argument in call.arguments])
+            bound = bind(in_pairs([(argument.name, argument.text) for argument in call.arguments]))
             number = len(sites) + 1
             sites[number] = compiled(bound, call.text, constant, gateway)
             same[words] = f"{PREFIX}{number}({', '.join([str(number), *sites[number].arguments])})"

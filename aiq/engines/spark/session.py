@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -31,8 +31,8 @@ from aiq.engines.spark.failures import explained
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.merging import change_of
-from aiq.engines.spark.parameters import Parameters, with_values
 from aiq.engines.spark.prepare import DIALECT, PREFIX, Prepared, is_empty, prepare
+from aiq.engines.spark.reading import Reading, share_variables
 from aiq.engines.spark.register import classic_context, origin_of, register
 from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
@@ -42,6 +42,7 @@ from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.plan.estimate import Counted, estimate, total
 from aiq.request import Caller, Request
+from aiq.statements.literals import Parameters, with_values
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -67,7 +68,9 @@ _OF_OWN_STATEMENT = {
 class Session:
     """Runs SQL with `ai_query` on a SparkSession. Not for use by several threads at once: open one for each."""
 
-    def __init__(self, spark: SparkSession, gateway: Gateway, caller: Caller) -> None:
+    def __init__(
+        self, spark: SparkSession, gateway: Gateway, caller: Caller, variables: Mapping[str, Any] | None = None
+    ) -> None:
         if classic_context(spark) is None:
             raise StatementError(
                 "session.sql needs a classic SparkSession, because Spark Connect shows nobody its plans; there use "
@@ -75,25 +78,29 @@ class Session:
             )
         self.spark, self.gateway, self.caller = spark, gateway, caller
         self.settings = StatementSettings()
+        self._reading = Reading(spark, variables)
         self._files = Files(gateway.ledger.home)
         self._handing_over = 0
         """Streams whose rows are not all with the caller."""
         register(spark, gateway, caller)
         self._definitions = KeptDefinitions(self)
 
-    def sql(self, text: str, params: Parameters = None) -> DataFrame:
+    def sql(self, text: str, params: Parameters = None, *, variables: Mapping[str, Any] | None = None) -> DataFrame:
         """Runs one statement and returns a data frame over its finished answers, as `spark.sql` would.
 
-        `params` fill `:name` or `?`. Raises StatementError or FunctionError before any call, RequestFailed where a
-        row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice, and Spark's own
-        errors.
+        `params` fill `:name` or `?`, `variables` `${name}`, `{{ name }}` and `:name`. Raises StatementError or
+        FunctionError before any call, RequestFailed where a row failed under failOnError => true, BudgetExceeded where
+        aiq_max_cost_usd does not suffice, and Spark's own errors.
         """
         self.gateway.refresh()
+        text, params = self._reading.read(text, params, self.gateway.config.settings, variables)
         if (changed := set_statement(text)) is not None:
             self.settings = self.settings.with_values(changed)
             return self._nothing()
         if (asked := question(text)) is not None:
-            return self._analyze(asked.text, params) if asked.analyze else self.explain(asked.text, params)
+            if asked.analyze:
+                return self._analyze(asked.text, params)
+            return self.spark.createDataFrame(self._explanation(asked.text, params).table())
         if (table := shown(text, self.settings)) is not None:
             return self.spark.createDataFrame(table)
         if (done := self._definitions.carry_out(text, params)) is not None:
@@ -107,6 +114,7 @@ class Session:
         Columns as on DuckDB (aiq/engines/explain.py). Counts with Spark's workers; makes no call and changes nothing.
         """
         self.gateway.refresh()
+        text, params = self._reading.read(text, params, self.gateway.config.settings, None)
         asked = question(text) or Question(text, False)
         return self.spark.createDataFrame(self._explanation(asked.text, params).table())
 
@@ -265,6 +273,7 @@ class _Run:
         own = SparkSession(session.spark.sparkContext, session.spark._jsparkSession.cloneSession())
         for name, value in _OF_OWN_STATEMENT.items():
             own.conf.set(name, value)
+        share_variables(session.spark, own)
         self._catalyst = Catalyst(own)
         self.origin = origin_of(session.spark, session.gateway, session.caller, reuse=settings.reuse)
         self._sites = Sites(prepared.sites, self._catalyst, session.gateway)

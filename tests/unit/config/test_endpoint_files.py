@@ -237,7 +237,7 @@ def test_wrong_traffic_names_line_and_field(load, endpoint_yaml, conf, traffic, 
 MODEL = "config.served_entities[0].external_model"
 WRONG = [
     # what is replaced, by what, line, field, words of the message
-    ("name: chat", "name: my chat", 1, "name", "letters, digits, - and _"),
+    ("name: chat", "name: my chat", 1, "name", "letters, digits, -, _"),
     ("name: chat", f"name: {'x' * 64}", 1, "name", "1 to 63"),
     ("name: chat", "description: chat", 1, "name", "is required"),
     ("name: chat", "name: chat\nconfigg: {}", 2, "configg", "Did you mean 'config'"),

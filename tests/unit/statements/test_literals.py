@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aiq.engines.spark.parameters import literal, with_values
 from aiq.errors import StatementError
+from aiq.statements.literals import literal, with_values
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ import decimal
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiq.errors import StatementError
 from aiq.plan import calls
+
+if TYPE_CHECKING:
+    from sqlglot import Token
 
 _BEFORE_VALUES = frozenset(
     {"ALL", "AND", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "HAVING", "ILIKE", "IN", "INTERVAL", "IS"}
@@ -30,7 +33,7 @@ def with_values(text: str, params: Parameters, dialect: str) -> str:
     """
     if params is None:
         return text
-    found = _places(text, dialect, named=isinstance(params, Mapping))
+    found = places(text, dialect, named=isinstance(params, Mapping))
     values: dict[str, Any]
     if isinstance(params, Mapping):
         values = {str(name): value for name, value in params.items()}
@@ -74,12 +77,7 @@ def literal(value: Any) -> str:
     raise StatementError(f"a parameter cannot be of type {type(value).__name__}; give text, a number, a date or a list")
 
 
-def _ends_value(word: str) -> bool:
-    """Whether a token may be the end of what has fields: a name or a closing bracket, and no word before a value."""
-    return word in (")", "]") or (word[:1].isidentifier() and word.upper() not in _BEFORE_VALUES)
-
-
-def _places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str]]:
+def places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str]]:
     """Where parameters stand: start, end, name; `?` are numbered from 1."""
     from sqlglot import TokenType
 
@@ -89,9 +87,18 @@ def _places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str
         return [(mark.start, mark.end + 1, str(number)) for number, mark in enumerate(marks, 1)]
     found = []
     for i, (colon, name) in enumerate(pairwise(tokens)):
-        if colon.token_type != TokenType.COLON or name.start != colon.end + 1 or not name.text.isidentifier():
-            continue
-        is_path = i > 0 and tokens[i - 1].end + 1 == colon.start and _ends_value(tokens[i - 1].text)
-        if not is_path:  # as in `column:field`, which leads into JSON
+        is_name = name.start == colon.end + 1 and name.text.isidentifier()
+        if colon.token_type == TokenType.COLON and is_name and not _is_path(tokens, i):
             found.append((colon.start, name.end + 1, name.text))
     return found
+
+
+def _is_path(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a colon leads into JSON, as in `column:field`, `f(x):field`, `items[0]:field`."""
+    from sqlglot import TokenType
+
+    if not i or tokens[i - 1].end + 1 != tokens[i].start:
+        return False
+    before = tokens[i - 1]
+    closing = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.IDENTIFIER, TokenType.STRING)
+    return before.token_type in closing or (before.text.isidentifier() and before.text.upper() not in _BEFORE_VALUES)
