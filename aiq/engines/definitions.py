@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from aiq.batch.slots import Pass
 from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import check_budget
@@ -23,7 +24,7 @@ from aiq.statements.create import Create, Name
 from aiq.statements.definitions import Definitions
 from aiq.statements.expand import Expansion, Surroundings
 from aiq.statements.tables import KeptTables
-from aiq.statements.words import DATABRICKS, DUCKDB, quoted, words
+from aiq.statements.words import DATABRICKS, DUCKDB, listed, quoted, words
 
 if TYPE_CHECKING:
     from aiq.engines.session import Session
@@ -81,14 +82,30 @@ class KeptDefinitions:
             session.settings = settings
 
     def check(self, query: str, dialect: str) -> None:
+        self._looked_at(query, dialect, "EXPLAIN")
+
+    def check_fields(self, body: str, cast: str) -> None:
+        types = [self._looked_at(query, DATABRICKS, "DESCRIBE")[0][1] for query in (body, cast)]
+        given, wanted = (
+            [word.text.lower() for word in words(text, DUCKDB) if word.may_name and word.text not in _TYPES]
+            for text in types
+        )
+        if given != wanted:
+            raise StatementError(
+                f"RETURNS names other fields than the body has, and DuckDB matches fields by name: the body gives "
+                f"{types[0]}, RETURNS says {types[1]}. Use the same names in the same order"
+            )
+
+    def _looked_at(self, query: str, dialect: str, verb: str) -> list[Any]:
         session = self._session
         statement = session._statement_for("")
         try:
             with engine.numbered_sites() as number:
                 prepared = session._preparation.prepare(query, None, dialect, statement, number)
-                if prepared.plan is None:
-                    prepared.execute(session.con, f"EXPLAIN\n{prepared.text}").fetchall()
+                statement.running = Pass(-1)  # what is constant is looked up while DuckDB plans
+                return prepared.execute(session.con, f"{verb}\n{prepared.text}").fetchall()
         finally:
+            statement.running = None
             session._end(statement, well=True, commit=False)
 
     def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
@@ -106,6 +123,9 @@ class KeptDefinitions:
 
     def has_relation(self, name: Name) -> bool:
         return engine.table_exists(self._session.con, name)
+
+    def has_view(self, name: Name) -> bool:
+        return engine.table_exists(self._session.con, name, view=True)
 
     def has_function(self, name: Name) -> bool:
         found = self._session.con.execute(
@@ -153,6 +173,10 @@ class KeptDefinitions:
         return str(catalog), str(schema)
 
 
+_TYPES = listed(
+    "STRUCT MAP UNION VARCHAR INTEGER BIGINT DOUBLE FLOAT BOOLEAN DATE TIMESTAMP TIME SMALLINT TINYINT HUGEINT DECIMAL "
+    "BLOB JSON UUID INTERVAL WITH ZONE"
+)
 HEADS = ("CR", "DR", "AL", "RE", "DE", "SH", "--", "/*")
 
 

@@ -35,11 +35,17 @@ class Host(Protocol):
     def check(self, query: str, dialect: str) -> None:
         """Has the engine look at a query without running it. Raises its errors and StatementError."""
 
+    def check_fields(self, body: str, cast: str) -> None:
+        """Raises StatementError where a cast of a STRUCT would not go by the order of its fields, as Spark's does."""
+
     def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
         """Lets the engine itself keep a definition, where it can; `own` says that it names nothing kept here."""
 
     def has_relation(self, name: Name) -> bool:
         """Whether the engine itself has a table or view."""
+
+    def has_view(self, name: Name) -> bool:
+        """Whether the engine itself has a view."""
 
     def has_function(self, name: Name) -> bool:
         """Whether the engine itself has a function that a person has made."""
@@ -152,9 +158,11 @@ class Commands:
             if created.temporary:
                 return Done(host.nothing())
         elif created.kind == "VIEW":
-            if host.has_relation(created.name) and not created.temporary:
-                raise StatementError(f"there is a table or view {'.'.join(created.name)} already; drop it first")
             host.check(created.body, dialect)
+            if host.has_relation(created.name) and not created.temporary:
+                if not created.replaces or not host.has_view(created.name):
+                    raise StatementError(f"there is a table or view {'.'.join(created.name)} already; drop it first")
+                host.drop("VIEW", created.name)
         host.definitions.add(definition, replace=True)
         return Done(host.nothing())
 
@@ -169,6 +177,12 @@ class Commands:
                 parameters_in(expression, spelled, definition)
         try:
             self._host.check(self._host.expansion.sample(created, body, definition), DATABRICKS)
+            if created.returns is not None and "STRUCT" in created.returns.upper():
+                written = created._replace(returns=None)
+                self._host.check_fields(
+                    self._host.expansion.sample(written, body, definition),
+                    self._host.expansion.sample(created, body, definition),
+                )
         except FunctionError as error:
             if error.condition not in _OF_PARAMETERS:
                 raise

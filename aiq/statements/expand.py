@@ -18,6 +18,7 @@ from aiq.statements.words import DATABRICKS, Word, quoted, words
 
 MAX_CHARACTERS = 2_000_000
 MAX_DEPTH = 32
+MAX_SPELLED = 1000
 Place = tuple[str, str]
 
 
@@ -42,9 +43,12 @@ class Expansion:
 
     def __init__(self, definitions: Definitions, around: Surroundings) -> None:
         self._definitions, self._around = definitions, around
+        self._spelled_out = 0
 
     def expanded(self, text: str, dialect: str, *, within: Sequence[Definition] = ()) -> str:
         """A statement with every kept function and view that it reads spelled out. Raises StatementError."""
+        if not within:
+            self._spelled_out = 0
         names = self._definitions.names() | {one.place[2] for one in within}
         lower = text.lower()
         if not any(name in lower for name in names):
@@ -158,11 +162,20 @@ class Expansion:
             raise StatementError(f"the definition of {definition} reads itself ({chain}); define it anew without that")
         if len(within) >= MAX_DEPTH:
             raise StatementError(f"definitions read each other more than {MAX_DEPTH} deep, from {within[0]} on")
+        self._spelled_out += 1
+        if self._spelled_out > MAX_SPELLED:
+            raise StatementError(
+                f"the statement reads functions and views {MAX_SPELLED:,} times, counting those in others; that is the "
+                "most possible. Call fewer functions in others, or run it in parts"
+            )
         created = read(definition.text, definition.dialect)
         assert isinstance(created, Create)
         inner = (*within, definition)
         body = self.expanded(created.body, definition.dialect, within=inner)
         if not reference.is_call:
+            if reference.alone:
+                here = reference._replace(alone=False)
+                return f" SELECT * FROM {self._one(text, here, definition, dialect, within)}"
             query = translated(body, definition, dialect, self._around.to_duckdb)
             columns = ", ".join(quoted(name, dialect) for name, _ in created.columns)
             if not columns and reference.aliased:

@@ -32,7 +32,8 @@ def spelled_call(
     """A call of a function with one value, as an expression."""
     given = _bound(created, arguments, definition)
     simple = expression_of(created)
-    if simple is not None and not _captures(simple, given):
+    nested = dialect == DUCKDB and any(one.type.upper().startswith(("STRUCT", "MAP")) for one in created.parameters)
+    if simple is not None and not nested and not _captures(simple, given):
         places = parameters_in(simple, created, definition)
         _check_once(created, given, places, definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
@@ -53,7 +54,7 @@ def spelled_call(
     if not found[0].says("SELECT") or found[-1].text.lower() != _VALUE:
         raise StatementError(f"the body of {definition} cannot be written in DuckDB's SQL")
     last = found[-2] if found[-2].says("AS") else found[-1]
-    return _filled(spelled[found[0].end : last.start].strip(), given, dialect)
+    return _filled(spelled[found[0].end : last.start].strip(), created, given)
 
 
 def spelled_rows(
@@ -80,7 +81,7 @@ def spelled_rows(
     start = next((word for word in found if word.says("(")), None)
     if start is None:
         raise StatementError(f"the body of {definition} cannot be written in DuckDB's SQL")
-    return _filled(spelled[start.start : _closing(spelled, start.start)], given, dialect)
+    return _filled(spelled[start.start : _closing(spelled, start.start)], created, given)
 
 
 def _closing(text: str, start: int) -> int:
@@ -253,14 +254,36 @@ def _stand_ins(created: Create, given: Sequence[str], definition: Definition, di
     return [f"(CAST({value(i, one)} AS {one.type}))" for i, one in enumerate(created.parameters)]
 
 
-def _filled(text: str, given: Sequence[str], dialect: str) -> str:
-    markers = {_marker(i): argument for i, argument in enumerate(given)}
+def _filled(text: str, created: Create, given: Sequence[str]) -> str:
+    """A translated body with the arguments, in DuckDB's words, in the places of their stand-ins."""
+    values = [_checked(one, f"({value})") for one, value in zip(created.parameters, given, strict=True)]
+    markers = {_marker(i): value for i, value in enumerate(values)}
     places = [
-        (word.start, word.end, f"({markers[word.text.lower()]})")
-        for word in words(text, dialect)
+        (word.start, word.end, markers[word.text.lower()])
+        for word in words(text, DUCKDB)
         if word.may_name and word.text.lower() in markers
     ]
     return _replaced(text, places)
+
+
+def _checked(parameter: Parameter, value: str) -> str:
+    """A value that ends the statement where its fields are not those of a STRUCT parameter, in their order.
+
+    DuckDB casts a STRUCT by the names of fields, and Spark by their order: where both are the same, so is the result.
+    """
+    found = words(parameter.type, DATABRICKS)
+    if not found[0].says("STRUCT"):
+        return value
+    depth, names = 0, []
+    for i, word in enumerate(found[:-1]):
+        depth += word.says("<", "(") - word.says(">", ")")
+        if depth == 1 and word.says("<", ",") and found[i + 1].may_name:
+            names.append(found[i + 1].text.lower())
+    listed_names = ", ".join(f"'{name}'" for name in names)
+    keys = f"list_transform(struct_keys({value}), lambda k: lower(k))"
+    said = f"the parameter {parameter.name} takes a STRUCT with the fields {', '.join(names)}, in this order"
+    wrong = f"error('{said.replace(chr(39), chr(39) * 2)}')"
+    return f"(CASE WHEN {keys} <> [{listed_names}] THEN {wrong} ELSE {value} END)"
 
 
 def _one_row(created: Create, stand_ins: Sequence[str]) -> str:

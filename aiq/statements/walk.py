@@ -13,10 +13,8 @@ from aiq.errors import StatementError
 from aiq.statements.words import Word, at_commas, behind_group, listed, name_at
 
 Argument = tuple[str | None, str]
-_ENDS_FROM = (
-    *("WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY", "WINDOW", "OFFSET", "SET", "VALUES", "DISTRIBUTE"),
-    *("CLUSTER", "SORT", "RETURNING", "WHEN", "FETCH"),
-)
+_ENDS_SELECT = ("WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY", "WINDOW", "OFFSET")
+_ENDS_FROM = (*_ENDS_SELECT, "SET", "VALUES", "DISTRIBUTE", "CLUSTER", "SORT", "RETURNING", "WHEN", "FETCH")
 _COMBINES = ("UNION", "EXCEPT", "INTERSECT", "MINUS")
 _BEFORE_NO_CALL = ("FUNCTION", "INTO", "TABLE", "AS", "MACRO", "VIEW", "UPDATE", "DATABASE", "SCHEMA", ".", "::")
 _NO_ALIAS = listed(
@@ -34,7 +32,8 @@ class Reference(NamedTuple):
     """A name that is called, or read in FROM: its parts as written, its place with the arguments.
 
     `arguments` are those of a call. `in_from` says that it stands where FROM reads; `aliased` that an alias follows
-    there. `item` are the first and last word, exclusive, of the column of a SELECT that it stands in.
+    there; `alone` that there is no FROM: TABLE v, DESCRIBE v.
+    `item` are the first and last word, exclusive, of the column of a SELECT that it stands in.
     """
 
     name: tuple[str, ...]
@@ -45,6 +44,7 @@ class Reference(NamedTuple):
     aliased: bool = False
     arguments: tuple[Argument, ...] = ()
     item: tuple[int, int] | None = None
+    alone: bool = False
 
 
 class Walked(NamedTuple):
@@ -62,6 +62,7 @@ class _Level:
     expecting: bool = False
     first: bool = True
     item: int = -1
+    alone: int = -1
     waiting: list[int] = field(default_factory=list)
 
 
@@ -132,14 +133,16 @@ class _Walk:
         elif said in ("JOIN", "APPLY") and level.clause == "FROM":
             level.expecting = True
         elif (said == "USING" and len(self._levels) == 1 and self._kind in ("MERGE", "DELETE")) or (
-            said in ("TABLE", "PIVOT", "UNPIVOT", "SUMMARIZE") and first
+            said in ("PIVOT", "UNPIVOT") and first
         ):
             level.clause, level.expecting = "FROM", True
+        elif said in ("TABLE", "SUMMARIZE", "DESCRIBE", "DESC") and first:
+            level.expecting, level.alone = True, self._words[i].start if said == "TABLE" else self._words[i].end
         elif said in ("LATERAL", "STREAM", "TABLE") and level.expecting:
             pass
         elif said in ("VIEW", "OUTER") and level.expecting:
             level.expecting = False
-        elif said in _ENDS_FROM:
+        elif said in (_ENDS_SELECT if level.clause == "SELECT" else _ENDS_FROM):
             self._end_item(i)
             level.clause, level.expecting = said, False
         elif said in _COMBINES:
@@ -161,7 +164,9 @@ class _Walk:
             return behind
         start, end = self._words[i].start, self._words[behind - 1].end
         if not called:
-            self.made.append(Reference(name, start, end, False, True, self._aliased(behind)))
+            alone = level.alone >= 0 and self._words[i - 1].says("TABLE", "SUMMARIZE", "DESCRIBE", "DESC")
+            start = level.alone if alone else start
+            self.made.append(Reference(name, start, end, False, True, not alone and self._aliased(behind), alone=alone))
             return behind
         if i and self._words[i - 1].says(*_BEFORE_NO_CALL) and not in_from:
             return behind
@@ -232,8 +237,12 @@ def alias_of(text: str, found: Sequence[Word], start: int, end: int) -> str | No
     """What an engine would call the column of a SELECT between two words, None where it has a name already."""
     if start >= end or (end - start > 1 and found[start].may_name and found[start + 1].says(":")):
         return None
+    if found[start].says("*") or (end - start > 2 and found[start + 1].says(".") and found[start + 2].says("*")):
+        return None
     depth = 0
     for word in found[start:end]:
+        if word.says("COLUMNS", "EXCLUDE", "REPLACE", "EXCEPT", "RENAME") and depth == 0:
+            return None
         depth += word.says("(", "[", "{") - word.says(")", "]", "}")
         if depth == 0 and word.says("AS"):
             return None

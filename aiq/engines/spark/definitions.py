@@ -79,6 +79,9 @@ class KeptDefinitions:
     def check(self, query: str, dialect: str) -> None:
         self._session._check(self.expanded(query))
 
+    def check_fields(self, body: str, cast: str) -> None:
+        """Spark's own casts go by the order of fields."""
+
     def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
         if asks and not (created.kind == "VIEW" and created.temporary and own):
             return False
@@ -94,6 +97,12 @@ class KeptDefinitions:
         try:
             return bool(self._session.spark.catalog.tableExists(_written(name)))
         except PySparkException:  # no such catalog
+            return False
+
+    def has_view(self, name: Name) -> bool:
+        try:
+            return self._session.spark.catalog.getTable(_written(name)).tableType == "VIEW"
+        except PySparkException:
             return False
 
     def has_function(self, name: Name) -> bool:
