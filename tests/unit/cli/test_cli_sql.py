@@ -149,6 +149,21 @@ def test_databricks_spelling_runs_as_it_is_written(run: Run) -> None:
     assert json.loads(done.stdout) == [{"a b": {"a": [1]}}], done.stderr
 
 
+def test_a_notebook_runs_cell_by_cell_with_the_values_of_its_widgets(run: Run, tmp_path: Path) -> None:
+    cells = [
+        "CREATE TABLE t AS SELECT '${who}' AS w\n",
+        "-- MAGIC %md Hello; there\n",
+        "%sql\nSELECT w, :n AS n FROM t\n",
+    ]
+    file = tmp_path / "notebook.sql"
+    file.write_text("-- Databricks notebook source\n" + "-- COMMAND ----------\n".join(cells))
+    given = ["--dialect", "databricks", "--format", "json", "--var", "n=2"]
+    done = run("sql", "--file", str(file), *given, "--var", "who=it's me")
+    assert json.loads(done.stdout) == [{"w": "it's me", "n": "2"}], done.stderr
+    missing = run("sql", "--file", str(file), *given)
+    assert missing.returncode != 0 and "no value for who" in missing.stderr and "--var who=" in missing.stderr
+
+
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
