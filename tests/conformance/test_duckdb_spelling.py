@@ -161,7 +161,7 @@ def test_an_unknown_dialect_is_told(session: aiq.Session) -> None:
         "CALL pragma_version()",
         "CREATE TABLE made (a INT) USING DELTA TBLPROPERTIES ('a' = 'b')",
         "SELECT /*+ BROADCAST(t) */ ai_query('chat', 'x') AS `a b` FROM t",
-        "SELECT get_json_object('{}', 'a[') AS `a b`",
+        "SELECT get_json_object('{}', '$.a') AS `a b`",
     ],
 )
 def test_a_translation_writes_to_nobodys_log(engine: Engine, caplog: pytest.LogCaptureFixture, text: str) -> None:
