@@ -16,9 +16,9 @@ from aiq.config.reuse import Reuse
 from aiq.engines import duckdb as engine
 from aiq.engines.explain import check_budget
 from aiq.engines.settings import hints, without_hints
+from aiq.engines.spark_values import translated
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
-from aiq.plan.dialect import to_duckdb
 from aiq.statements.commands import Commands, Done
 from aiq.statements.create import Create, Name
 from aiq.statements.definitions import Definitions
@@ -47,7 +47,7 @@ class KeptDefinitions:
                 self.has_relation,
                 lambda name: False,
                 self.is_built_in,
-                to_duckdb,
+                partial(translated, session.con),
                 frozenset({"memory", "temp", "system", self._database()}),
             ),
         )

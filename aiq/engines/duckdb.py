@@ -160,7 +160,8 @@ def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
     if called - _own_functions(duckdb.__version__):  # listing the macros takes ten milliseconds
         found += con.execute(
             "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
-            "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query'"
+            "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query' "
+            "AND database_name <> 'aiq_spark'"
         ).fetchall()
     used, reached = [], text.lower()
     while more := [(name, sql) for name, sql in found if name in reached]:

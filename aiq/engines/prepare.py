@@ -21,6 +21,7 @@ from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, reads_pipe, variables_of_caller
 from aiq.engines.sites import compiled
+from aiq.engines.spark_values import needs_values, provide, translated
 from aiq.engines.views import with_views
 from aiq.engines.words import REQUEST, error_in_users_words, name_of_call
 from aiq.errors import LedgerError, StatementError
@@ -30,7 +31,7 @@ from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.plan import calls, tree
-from aiq.plan.dialect import expression_to_duckdb, to_duckdb
+from aiq.plan.dialect import expression_to_duckdb
 from aiq.plan.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
 from aiq.plan.numbered import PREFIX, TYPE
 from aiq.plan.parts import Span, parts, without_conflict
@@ -202,10 +203,10 @@ class Preparation:
         # Databricks' strings escape with a backslash, so its text is translated before anything reads it as DuckDB's.
         as_given = text
         if dialect == "databricks":
-            text = to_duckdb(spelled := self._expanded(text, dialect))
+            text = translated(self.con, spelled := self._expanded(text, dialect))
         tokens = calls.tokenize(text)
         if calls.has_backticks(tokens):
-            text = to_duckdb(spelled := self._expanded(text, "databricks"))
+            text = translated(self.con, spelled := self._expanded(text, "databricks"))
             tokens = calls.tokenize(text)
         elif dialect == "duckdb" and (spelled := self._expanded(text, dialect)) != text:
             text, tokens = spelled, calls.tokenize(spelled)
@@ -225,6 +226,8 @@ class Preparation:
             return Read(text, values, variables)  # what is kept for later keeps its text; it runs where it is used
         written, inlined = text, frozenset[str]()
         definitions = engine.definitions_used(self.con, text)
+        if any(map(needs_values, definitions)):
+            provide(self.con)
         if any(FUNCTION in sql for sql in definitions):
             text, inlined = with_views(self.con, text)
         found = bool(calls.find_calls(text, tokens if text == original else calls.tokenize(text)))

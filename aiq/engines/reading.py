@@ -15,9 +15,9 @@ from aiq.config.endpoint import Settings
 from aiq.engines.explain import question
 from aiq.engines.frames import variables_of_caller
 from aiq.engines.read_files import query
+from aiq.engines.spark_values import translated
 from aiq.errors import StatementError
 from aiq.plan import calls
-from aiq.plan.dialect import to_duckdb
 from aiq.statements import notebook
 from aiq.statements.files import Files
 from aiq.statements.names import spelled
@@ -88,7 +88,13 @@ class Reading:
         for i, name in enumerate(made.names):
             one = table.select([i]).rename_columns(["value"])
             kind = declared[name].type
-            value = "value" if kind is None else to_duckdb(f"SELECT CAST(value AS {kind})").removeprefix("SELECT ")
+            value = (
+                "value"
+                if kind is None
+                else translated(self._con, f"SELECT CAST(value AS {kind}) AS value")
+                .removeprefix("SELECT ")
+                .removesuffix(" AS value")
+            )
             with self._con.cursor() as beside:
                 beside.register("one", one)
                 bound = beside.sql(f"SELECT {value} AS value FROM one").to_arrow_table()

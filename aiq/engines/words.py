@@ -9,6 +9,7 @@ from functools import lru_cache
 import duckdb
 
 from aiq.plan import tree
+from aiq.sql.databricks.macros import without_macros
 
 _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
 _EXPLAINED = 'statement of type "EXPLAIN"'
@@ -74,7 +75,7 @@ def error_in_users_words(
 
     The place in the text is kept where it is one in the text as written.
     """
-    message = str(error)
+    message = without_macros(str(error))
     if _EXPLAINED in message:  # a read-only database names what it refuses
         message = message.replace(_EXPLAINED, f'statement of type "{tree.kind_of(written)}"')
     said = in_users_words(_PLACE.sub("", message), calls)

@@ -1,6 +1,6 @@
-"""Databricks' SQL in DuckDB's words: whole statements on request, and the spelling of an AI call's arguments always.
+"""The spelling of an AI call's arguments: Databricks' named_struct, array, map and 0.0D in DuckDB's words.
 
-sqlglot does the translation; what it leaves behind (from_json with a DDL schema) is finished here.
+Whole statements of Databricks are translated in `aiq.sql.databricks`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 _SUFFIXES = {"D", "L", "S", "Y", "F", "BD"}
 
 
-def to_duckdb(text: str) -> str:
-    """A Databricks statement as DuckDB reads it.
+def _spelled(text: str) -> str:
+    """A query of one argument as DuckDB reads it.
 
     Raises StatementError where sqlglot cannot read it, or says that a part of it would be lost.
     """
@@ -80,7 +80,7 @@ def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
     )
     if not spelled and not suffixed:
         return text
-    translated = to_duckdb(f"SELECT {text}")
+    translated = _spelled(f"SELECT {text}")
     return translated.removeprefix("SELECT ")
 
 

@@ -19,9 +19,10 @@ import pytest
 
 import aiq
 from aiq import runtime
+from aiq.engines.spark_values import translated
 from aiq.errors import FunctionError, StatementError
 from aiq.plan import calls
-from aiq.plan.dialect import expression_to_duckdb, to_duckdb
+from aiq.plan.dialect import expression_to_duckdb
 from aiq.simulator.answers import choices
 from aiq.simulator.exchange import Asked
 from aiq.simulator.process import SimulatorProcess
@@ -86,11 +87,11 @@ class RegisteredEngine(DuckDBEngine):
     @property
     def session(self) -> Any:
         """What of a session such a connection has."""
-        return SimpleNamespace(con=self._con, sql=lambda text: self._con.sql(_for_duckdb(text)))
+        return SimpleNamespace(con=self._con, sql=lambda text: self._con.sql(_for_duckdb(self._con, text)))
 
     def sql(self, text: str, params: Any = None) -> list[tuple[Any, ...]]:
         try:
-            found = self._con.execute(_for_duckdb(text), params)
+            found = self._con.execute(_for_duckdb(self._con, text), params)
             return found.fetchall() if found is not None and found.description else []
         except duckdb.Error as error:
             raise _our_own(error) from None
@@ -98,10 +99,10 @@ class RegisteredEngine(DuckDBEngine):
             self._gateway.ledger.commit()
 
 
-def _for_duckdb(text: str) -> str:
+def _for_duckdb(con: duckdb.DuckDBPyConnection, text: str) -> str:
     """A statement in DuckDB's spelling."""
     if calls.has_backticks(calls.tokenize(text)):
-        text = to_duckdb(text)
+        text = translated(con, text)
 
     def spelled(call: calls.Call) -> str:
         arguments = [

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 import aiq
@@ -161,7 +162,7 @@ def test_an_unknown_dialect_is_told(session: aiq.Session) -> None:
         "CALL pragma_version()",
         "CREATE TABLE made (a INT) USING DELTA TBLPROPERTIES ('a' = 'b')",
         "SELECT /*+ BROADCAST(t) */ ai_query('chat', 'x') AS `a b` FROM t",
-        "SELECT get_json_object('{}', 'a[') AS `a b`",
+        "SELECT get_json_object('{}', '$.a') AS `a b`",
     ],
 )
 def test_a_translation_writes_to_nobodys_log(engine: Engine, caplog: pytest.LogCaptureFixture, text: str) -> None:
@@ -177,3 +178,27 @@ def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, c
     with pytest.raises(StatementError, match="cannot be translated"):
         engine.session.sql(f"SELECT {call} AS a, ai_query('chat', 'x') AS b", dialect="databricks")
     assert engine.requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("xyz(1)", "xyz has no exact counterpart"),
+        ("price / 3", "operator / of these types has no exact counterpart"),
+        ("sum(price) * 2", "compute that in a subquery first"),
+    ],
+)
+def test_what_has_another_value_on_spark_is_refused_in_the_users_words(engine: Engine, call: str, words: str) -> None:
+    engine.sql("CREATE TABLE priced AS SELECT 1.50 AS price")
+    with pytest.raises((StatementError, duckdb.BinderException), match=words) as refused:
+        engine.session.sql(f"SELECT ai_query('chat', 'costs ' || {call}) AS a FROM priced", dialect="databricks")
+    assert "aiq_spark" not in str(refused.value) and engine.requests() == 0
+
+
+def test_a_prompt_has_the_text_that_spark_gives_its_values(engine: Engine) -> None:
+    engine.sql("CREATE TABLE timed AS SELECT DATE '2024-01-31' AS day, 1e10 AS size, 3 AS n")
+    result = engine.session.sql(
+        "SELECT ai_query('chat', concat('on ', day + INTERVAL 1 MONTH, ' size ', size, ' n ', n)) AS a FROM timed",
+        dialect="databricks",
+    )
+    assert result is not None and result.fetchall()[0][0].endswith("on 2024-02-29 size 1.0E10 n 3")

@@ -8,9 +8,9 @@ SELECT "a b" FROM "main"."s"."t"
 -- case: from_json takes a DDL schema in Databricks and a JSON structure in DuckDB
 SELECT from_json(x, 'a INT, b ARRAY<STRING>') AS y FROM t
 -- becomes
-SELECT FROM_JSON(x, '{"a": "INTEGER", "b": ["VARCHAR"]}') AS y FROM t
+SELECT json_transform(CAST(aiq_spark_from_json(aiq_spark.joined(x), 'a INT, b ARRAY<STRING>') AS VARCHAR), '{"a": "INTEGER", "b": ["VARCHAR"]}') AS y FROM t
 
 -- case: an AI call passes through
 SELECT ai_query('chat', concat('a', b)) AS y FROM t LIMIT 3
 -- becomes
-SELECT AI_QUERY('chat', 'a' || b) AS y FROM t LIMIT 3
+SELECT ai_query('chat', ('a' || aiq_spark.joined(b))) AS y FROM t LIMIT 3

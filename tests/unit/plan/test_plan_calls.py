@@ -6,7 +6,8 @@ import pytest
 
 from aiq.errors import StatementError
 from aiq.plan import calls
-from aiq.plan.dialect import expression_to_duckdb, to_duckdb
+from aiq.plan.dialect import expression_to_duckdb
+from aiq.sql.databricks.statements import to_duckdb
 
 TABLES = ["system.aiq.calls", "main.ai.chat_payload"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiq.plan import calls
-from aiq.plan.dialect import to_duckdb
+from aiq.sql.databricks.statements import to_duckdb
 from tests.unit.plan.cases import params
 
 

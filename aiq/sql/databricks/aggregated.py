@@ -1,0 +1,71 @@
+"""Texts of aggregates and windows: macros cannot see their types, so a function that looks at values prints them."""
+
+from __future__ import annotations
+
+from sqlglot import Token, TokenType
+from sqlglot.dialects.duckdb import DuckDB
+
+from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+
+_AGGREGATES = frozenset(
+    {
+        "sum",
+        "count",
+        "avg",
+        "min",
+        "max",
+        "first",
+        "last",
+        "any_value",
+        "median",
+        "list",
+        "string_agg",
+        "max_by",
+        "min_by",
+        "stddev",
+        "stddev_samp",
+        "stddev_pop",
+        "variance",
+        "var_samp",
+        "var_pop",
+        "bool_or",
+        "bool_and",
+        "count_if",
+        "quantile_cont",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "over",
+        "select",
+        "sum_of",
+    }
+)
+
+
+def with_texts_of_aggregates(text: str) -> str:
+    """A translated text in which `joined(count(*))` is `text(count(*))` of `values.py`: it has a text for any type."""
+    if SCHEMA not in text:
+        return text
+    tokens = DuckDB().tokenize(text)
+    places = [
+        (tokens[i].start, tokens[i + 2].end + 1)
+        for i in range(len(tokens) - 3)
+        if tokens[i].text == SCHEMA and tokens[i + 2].text in ("joined", "text") and _asks_rows(tokens, i + 3)
+    ]
+    for start, end in reversed(places):
+        text = f"{text[:start]}{FUNCTION}text{text[end:]}"
+    return text
+
+
+def _asks_rows(tokens: list[Token], opening: int) -> bool:
+    """Whether there is an aggregate, a window or a subquery within a parenthesis."""
+    depth = 0
+    for i in range(opening, len(tokens)):
+        kind = tokens[i].token_type
+        depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
+        if depth == 0:
+            return False
+        name = tokens[i].text.lower()
+        if name in _AGGREGATES and kind not in (TokenType.STRING, TokenType.IDENTIFIER):
+            return True
+    return False

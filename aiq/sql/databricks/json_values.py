@@ -1,0 +1,146 @@
+"""from_json and to_json as Spark does them: Arrow columns in, Arrow columns of text out."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from aiq.errors import FunctionError, StatementError
+from aiq.functions.types import duckdb_type, parse_type
+
+_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
+_NUMBERS_AS_TEXT = ("NaN", "Infinity", "-Infinity", "+INF", "INF", "-INF")
+
+
+class _Number(str):
+    """A number of a JSON text, as it stands there."""
+
+
+class _MisfitError(ValueError):
+    """A value that is none of its type."""
+
+
+def json_structure(kind: pa.DataType) -> Any:
+    """DuckDB's JSON structure of a type: names as text, lists in brackets, structs as objects.
+
+    Raises FunctionError for types that JSON has no exact form for.
+    """
+    if pa.types.is_struct(kind):
+        return {field.name: json_structure(field.type) for field in kind}
+    if pa.types.is_list(kind):
+        return [json_structure(kind.value_type)]
+    if str(kind) in _BITS or pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_float64(kind):
+        return duckdb_type(kind)
+    raise FunctionError("AI_FUNCTION_UNSUPPORTED_RETURN_TYPE", f"{kind} has no exact form in JSON")
+
+
+def from_json(texts: pa.ChunkedArray, schemas: pa.ChunkedArray) -> pa.Array:
+    """Each text as JSON that fits the schema (the same in all rows); NULL where it is none."""
+    if len(texts) == 0:
+        return pa.array([], pa.string())
+    kind = _type(schemas[0].as_py())
+    return pa.array([None if text is None else _fitted(text, kind) for text in texts.to_pylist()], pa.string())
+
+
+@lru_cache(64)
+def _type(schema: str) -> pa.DataType:
+    return parse_type(schema)
+
+
+def _fitted(text: str, kind: pa.DataType) -> str | None:
+    try:
+        value, _ = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number).raw_decode(
+            text.lstrip()
+        )
+    except (ValueError, RecursionError):
+        return None if not pa.types.is_struct(kind) or not text.strip() else _empty(kind)
+    try:
+        return json.dumps(_fit(value, kind, top=True))
+    except _MisfitError:
+        return _empty(kind) if pa.types.is_struct(kind) else None
+
+
+def _empty(kind: pa.DataType) -> str:
+    return json.dumps({field.name: None for field in kind})
+
+
+def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        return {field.name: _or_null(value.get(field.name), field.type) for field in kind}
+    if pa.types.is_list(kind) and isinstance(value, list):
+        return [_fit(each, kind.value_type) for each in value]
+    if pa.types.is_string(kind):
+        return str(value) if isinstance(value, str) else _compact(value)
+    if pa.types.is_boolean(kind) and isinstance(value, bool):
+        return value
+    if pa.types.is_float64(kind) and isinstance(value, _Number):
+        return float(value)
+    bits = _BITS.get(str(kind))
+    if (
+        bits
+        and isinstance(value, _Number)
+        and value.lstrip("-").isdigit()
+        and -(2 ** (bits - 1)) <= int(value) < 2 ** (bits - 1)
+    ):
+        return int(value)
+    raise _MisfitError
+
+
+def _or_null(value: Any, kind: pa.DataType) -> Any:
+    try:
+        return _fit(value, kind)
+    except _MisfitError:
+        return None
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_compact(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_compact, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def to_json(*columns: pa.ChunkedArray) -> pa.Array:
+    """The JSON text of a struct, an array or a map; a field that is NULL is left out."""
+    (column,) = columns
+    if not pa.types.is_nested(column.type):
+        raise StatementError("to_json takes a STRUCT, an ARRAY or a MAP")
+    kind = column.type
+    return pa.array([None if each is None else _text(each, kind) for each in column.to_pylist()], pa.string())
+
+
+def _text(value: Any, kind: pa.DataType) -> str:
+    from aiq.sql.databricks.values import printer
+
+    if value is None:
+        return "null"
+    if pa.types.is_struct(kind):
+        fields = [(field, value[field.name]) for field in kind if value[field.name] is not None]
+        return "{" + ",".join(f"{_quoted(field.name)}:{_text(each, field.type)}" for field, each in fields) + "}"
+    if pa.types.is_map(kind):
+        if pa.types.is_nested(kind.key_type):
+            raise StatementError("to_json of a MAP with such keys has no exact counterpart on DuckDB")
+        text_of = printer(kind.key_type)
+        return "{" + ",".join(f"{_quoted(text_of(k))}:{_text(v, kind.item_type)}" for k, v in value) + "}"
+    if pa.types.is_list(kind):
+        return "[" + ",".join(_text(each, kind.value_type) for each in value) + "]"
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return printer(kind)(value)
+    if pa.types.is_float64(kind):
+        text = printer(kind)(value)
+        return _quoted(text) if text[-1] in "yN" else text
+    if pa.types.is_string(kind) or pa.types.is_date(kind):
+        return _quoted(printer(kind)(value))
+    raise StatementError(f"to_json of {kind} has no exact counterpart on DuckDB; write a CAST to STRING")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,187 @@
+# ruff: noqa: E501 -- one line an overload
+"""Macros of DuckDB that decide by the types of their arguments what Spark would do. A session creates them once.
+
+A line is one overload: `name(a TYPE) AS body`; `@f(..)` is another macro, `#f(..)` a function of `values.py`. An overload that
+asks a struct for the key `m`, a message, refuses its types when the statement is bound.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+SCHEMA = "aiq_spark"
+FUNCTION = "aiq_spark_"
+
+_REFUSED = re.compile(r'Could not find key "aiq: ([^"]*)" in struct')
+_AMBIGUOUS = re.compile(r'Macro "?\w+"?\(\)')
+_TYPED = re.compile(r"\(a [A-Z]")
+_NO = "struct_extract({'x': 1}, m)"
+_INTEGER = r"'\s*[+-]?\d+\s*'"
+_FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
+_STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,6})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
+_LINES = rf"""
+text(a) AS #text(a)
+text(a VARCHAR) AS CAST(a AS VARCHAR)
+text(a BIGINT) AS CAST(a AS VARCHAR)
+text(a BOOLEAN) AS CAST(a AS VARCHAR)
+text(a DATE) AS CAST(a AS VARCHAR)
+joined(a) AS #text(a)
+joined(a VARCHAR) AS CAST(a AS VARCHAR)
+joined(a BIGINT) AS CAST(a AS VARCHAR)
+joined(a BOOLEAN) AS CAST(a AS VARCHAR)
+joined(a DATE) AS CAST(a AS VARCHAR)
+joined(a VARCHAR[]) AS a
+joined(a INTEGER[]) AS a
+joined(a BLOB) AS a
+date(a DATE) AS a
+date(a TIMESTAMP) AS CAST(a AS DATE)
+date(a TIMESTAMPTZ) AS CAST(a AS DATE)
+date(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
+timestamp(a TIMESTAMPTZ) AS a
+timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
+timestamp(a TIMESTAMP) AS CAST(a AS TIMESTAMPTZ)
+timestamp(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), {_STAMP}) THEN trim(a) ELSE 'no TIMESTAMP: ' || a END AS TIMESTAMPTZ)
+timestamp(a BIGINT) AS to_timestamp(a)
+timestamp_ntz(a TIMESTAMP) AS a
+timestamp_ntz(a DATE) AS CAST(a AS TIMESTAMP)
+timestamp_ntz(a TIMESTAMPTZ) AS CAST(a AS TIMESTAMP)
+timestamp_ntz(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), {_STAMP}) THEN regexp_replace(trim(a), '\s*(Z|UTC|[+-]\d{{2}}:\d{{2}})$', '') ELSE 'no TIMESTAMP: ' || a END AS TIMESTAMP)
+moment(a TIMESTAMPTZ) AS a
+moment(a TIMESTAMP) AS a
+moment(a DATE) AS CAST(a AS TIMESTAMPTZ)
+moment(a VARCHAR) AS @timestamp(a)
+to_double(a) AS CAST(a AS DOUBLE)
+to_double(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_FLOAT}) THEN rtrim(trim(a), 'dDfF') WHEN lower(trim(a)) IN ('nan', 'infinity', '-infinity', 'inf', '-inf') THEN trim(a) ELSE 'no DOUBLE: ' || a END AS DOUBLE)
+to_float(a) AS CAST(a AS FLOAT)
+to_float(a VARCHAR) AS CAST(@to_double(a) AS FLOAT)
+to_boolean(a) AS CAST(a AS BOOLEAN)
+to_boolean(a VARCHAR) AS CAST(CASE WHEN lower(trim(a)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' WHEN lower(trim(a)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'no BOOLEAN: ' || a END AS BOOLEAN)
+to_binary(a BLOB) AS a
+to_binary(a VARCHAR) AS encode(a)
+decimal_text(a) AS a
+decimal_text(a VARCHAR) AS CASE WHEN regexp_full_match(a, {_FLOAT}) THEN trim(a) ELSE 'no DECIMAL: ' || a END
+number(a, m) AS a
+number(a VARCHAR, m) AS {_NO}
+number(a BOOLEAN, m) AS {_NO}
+minus(a, b, m) AS a - b
+minus(a DATE, b DATE, m) AS {_NO}
+minus(a TIMESTAMP, b TIMESTAMP, m) AS {_NO}
+minus(a TIMESTAMPTZ, b TIMESTAMPTZ, m) AS {_NO}
+double(a DOUBLE, m) AS a
+double(a INTEGER, m) AS CAST(a AS DOUBLE)
+double(a BIGINT, m) AS CAST(a AS DOUBLE)
+double(a DECIMAL(38,10), m) AS {_NO}
+double(a VARCHAR, m) AS {_NO}
+double(a BOOLEAN, m) AS {_NO}
+zero_fails(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS DOUBLE) ELSE a END
+integer(a BIGINT, m) AS a
+integer(a DOUBLE, m) AS {_NO}
+integer(a DECIMAL(38,10), m) AS {_NO}
+integer(a VARCHAR, m) AS {_NO}
+integer(a BOOLEAN, m) AS {_NO}
+modulo(a INTEGER, b INTEGER, m) AS a % b
+modulo(a BIGINT, b BIGINT, m) AS a % b
+modulo(a DOUBLE, b DOUBLE, m) AS {_NO}
+modulo(a DECIMAL(38,10), b DECIMAL(38,10), m) AS {_NO}
+sum_of(a) AS sum(a)
+sum_of(a BIGINT) AS CAST(sum(a) AS BIGINT)
+months_apart(a, b) AS CAST(trunc(@month_days(CAST(b AS DATE) + CASE WHEN b > a AND CAST(b AS TIME) < CAST(a AS TIME) THEN -1 WHEN b < a AND CAST(b AS TIME) > CAST(a AS TIME) THEN 1 ELSE 0 END, CAST(a AS DATE)) / 32) AS BIGINT)
+month_days(b, a) AS (year(b) * 12 + month(b)) * 32 + day(b) - (year(a) * 12 + month(a)) * 32 - day(a)
+hex(a VARCHAR) AS hex(a)
+hex(a BLOB) AS hex(a)
+hex(a BIGINT) AS to_hex(a)
+counted(a) AS len(map_keys(a))
+counted(a VARCHAR[]) AS len(a)
+counted(a INTEGER[]) AS len(a)
+counted(a BIGINT[]) AS len(a)
+counted(a DOUBLE[]) AS len(a)
+counted(a DATE[]) AS len(a)
+counted(a BOOLEAN[]) AS len(a)
+by_days(a DATE, b, m) AS CAST(a + b AS DATE)
+by_days(a TIMESTAMP, b, m) AS a + b
+by_days(a TIMESTAMPTZ, b, m) AS a + b
+by_days(a VARCHAR, b, m) AS {_NO}
+by_time(a DATE, b, m) AS CAST(a AS TIMESTAMPTZ) + b
+by_time(a TIMESTAMP, b, m) AS a + b
+by_time(a TIMESTAMPTZ, b, m) AS a + b
+by_time(a VARCHAR, b, m) AS {_NO}
+json_text(a, p) AS CASE WHEN json_valid(a) THEN a ->> p END
+item(a, k) AS a[k]
+item(a VARCHAR[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+item(a INTEGER[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+item(a BIGINT[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+item(a DOUBLE[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+pmod(a, b) AS ((a % b) + b) % b
+part_of_dow(a) AS CAST(dayofweek(a) + 1 AS INTEGER)
+index_of(a, b) AS CAST(strpos(a, b) AS INTEGER)
+substr(a, p, n) AS CASE WHEN n <= 0 THEN CASE WHEN a IS NULL THEN NULL ELSE '' END WHEN p > 0 THEN substring(a, p, n) WHEN p = 0 THEN substring(a, 1, n) WHEN length(a) + p >= 0 THEN substring(a, length(a) + p + 1, n) ELSE substring(a, 1, greatest(n + length(a) + p, 0)) END
+substr_rest(a, p) AS CASE WHEN p > 0 THEN substring(a, p) WHEN p = 0 OR length(a) + p < 0 THEN a ELSE substring(a, length(a) + p + 1) END
+substring_index(a, d, n) AS CASE WHEN d = '' OR n = 0 THEN CASE WHEN a IS NULL OR d IS NULL THEN NULL ELSE '' END WHEN n > 0 THEN array_to_string(list_slice(string_split(a, d), 1, n), d) ELSE array_to_string(list_slice(string_split(a, d), greatest(len(string_split(a, d)) + n + 1, 1), len(string_split(a, d))), d) END
+datediff(a, b) AS CAST(date_diff('day', b, a) AS INTEGER)
+months(a, n) AS CAST(a + to_months(CAST(n AS INTEGER)) AS DATE)
+size(a) AS CAST(len(a) AS INTEGER)
+texts(a) AS [#text(a)]
+texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
+texts(a VARCHAR[]) AS a
+exploded(a) AS unnest(a)
+""".strip()
+
+
+def _integer_casts() -> list[str]:
+    lines = []
+    for name, kind in {"tinyint": "TINYINT", "smallint": "SMALLINT", "int": "INTEGER", "bigint": "BIGINT"}.items():
+        lines += [
+            f"to_{name}(a) AS CAST(trunc(a) AS {kind})",
+            f"to_{name}(a BOOLEAN) AS CAST(a AS {kind})",
+            f"to_{name}(a TIMESTAMPTZ) AS CAST(floor(epoch(a)) AS {kind})",
+            f"to_{name}(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_INTEGER}) THEN trim(a) "
+            f"ELSE 'no {kind}: ' || a END AS {kind})",
+        ]
+    return lines
+
+
+def _spelled(text: str) -> str:
+    return text.replace("@", f"{SCHEMA}.").replace("#", FUNCTION)
+
+
+@cache
+def statements() -> tuple[str, ...]:
+    """What creates the macros in a database that is attached as `SCHEMA`, in order."""
+    overloads: dict[str, list[str]] = {}
+    for line in [*_integer_casts(), *_LINES.splitlines()]:
+        head, body = line.split(" AS ", 1)
+        name, parameters = head.split("(", 1)
+        overloads.setdefault(name, []).append(f"({parameters} AS {_spelled(body)}")
+    for made in overloads.values():
+        if (
+            sum(_TYPED.match(each) is not None for each in made) == 1
+        ):  # else what has no type yet would be taken for that one
+            untyped = next(
+                (each for each in made if _TYPED.match(each) is None), made[0].replace("(a ", "(a, aiq_was ")
+            )
+            made.append(untyped.split(") AS ")[0].replace("(a", "(a UUID", 1) + ") AS a")
+    last = [name for name in overloads if any(f"{SCHEMA}." in each for each in overloads[name])]
+    order = [name for name in overloads if name not in last]
+    waiting = list(last)
+    while waiting:
+        name = next(
+            each for each in waiting
+            if not any(f"{SCHEMA}.{other}(" in text for other in waiting if other != each for text in overloads[each])
+        )  # fmt: skip
+        order.append(name)
+        waiting.remove(name)
+    return tuple(f"CREATE OR REPLACE MACRO {SCHEMA}.main.{name}{', '.join(overloads[name])}" for name in order)
+
+
+def without_macros(text: str) -> str:
+    """An error of DuckDB's in the user's words: a refusal as a sentence, macros by the names of what they stand for."""
+    if (refused := _REFUSED.search(text)) is not None:
+        return f"Binder Error: {refused.group(1)}"
+    if "has multiple overloads that match" in text and _AMBIGUOUS.search(text) is not None:
+        return (
+            "Binder Error: this part of the statement has no type before its rows are computed (an aggregate, a window "
+            "function or a subquery in a function or an operator); compute that in a subquery first: "
+            "SELECT .. FROM (SELECT .. AS x FROM ..)"
+        )
+    return text.replace(f"{SCHEMA}.", "").replace(FUNCTION, "")

@@ -1,0 +1,50 @@
+# ruff: noqa: RUF012 -- tables of one line an entry, and class attributes as sqlglot wants them
+"""Parses Databricks' SQL with every function call as it was written: name and arguments, nothing interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from sqlglot import Token, TokenType, exp
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.parsers.databricks import DatabricksParser
+
+_SPECIAL = {"CAST", "TRY_CAST", "EXTRACT", "POSITION", "TRIM", "OVERLAY", "SUBSTRING", "SUBSTR"}
+_CONSTRUCTORS = {"ARRAY", "MAP", "STRUCT"}
+
+
+class _Dialect(Databricks):
+    STRICT_JSON_PATH_SYNTAX = False  # where it would warn of a path
+    UNESCAPED_SEQUENCES: dict[str, str] = {}
+
+    class Tokenizer(Databricks.Tokenizer):
+        QUOTES = ["'"]
+        STRING_ESCAPES = ["'"]
+        RAW_STRINGS: ClassVar[list[str | tuple[str, str]]] = []
+
+
+class _Parser(DatabricksParser):
+    """A call is an Anonymous node, except for calls with words of their own between their parentheses."""
+
+    FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
+    FUNCTION_PARSERS = {name: parse for name, parse in DatabricksParser.FUNCTION_PARSERS.items() if name in _SPECIAL}
+    NO_PAREN_FUNCTION_PARSERS = {
+        name: parse
+        for name, parse in DatabricksParser.NO_PAREN_FUNCTION_PARSERS.items()
+        if name in ("ANY", "CASE", "IF")
+    }
+
+    def _warn_unsupported(self) -> None:
+        """A statement that sqlglot does not know goes to DuckDB as it is written, which has its own words on it."""
+
+
+def trees(text: str) -> list[exp.Expr | None]:
+    """The statements of a text of plain literals. Raises SqlglotError."""
+    dialect = _Dialect()
+    found: list[Token] = dialect.tokenize(text)
+    for token, following in pairwise(found):
+        if token.text.upper() in _CONSTRUCTORS and following.token_type == TokenType.L_PAREN:
+            token.token_type = TokenType.VAR  # a call, not a type: sqlglot loses the elements of `array(1)[0]`
+    return list(_Parser(dialect=dialect).parse(found, text))

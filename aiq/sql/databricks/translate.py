@@ -1,0 +1,456 @@
+# ruff: noqa: E501, RUF012 -- tables of one line an entry, and class attributes as sqlglot wants them
+"""Databricks' SQL in DuckDB's words, by an allow list: what is not on it is refused by name before anything runs.
+
+A node of the parse tree that is not in `_AS_IS` needs a method here; a function needs an entry in `functions.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container
+from typing import Any
+
+from sqlglot import ErrorLevel, exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.generators.duckdb import DuckDBGenerator
+
+from aiq.errors import StatementError
+from aiq.sql.databricks import functions
+from aiq.sql.databricks.aggregated import with_texts_of_aggregates
+from aiq.sql.databricks.casts import cast
+from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.templates import AGGREGATES
+
+_LEFT_OUT = ("Hints are not supported", "Unsupported property")
+"""What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
+_AS_IS: tuple[type[exp.Expr], ...] = (
+    exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Qualify, exp.Order, exp.Ordered, exp.Limit,
+    exp.Offset, exp.Fetch, exp.With, exp.CTE, exp.Subquery, exp.Union, exp.Intersect, exp.Except, exp.Window,
+    exp.WindowSpec, exp.Table, exp.TableAlias, exp.Column, exp.Identifier, exp.Star, exp.Alias, exp.Literal,
+    exp.Boolean, exp.Null, exp.And, exp.Or, exp.Not, exp.Paren, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE,
+    exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In, exp.Is, exp.Case, exp.If, exp.Cast, exp.TryCast,
+    exp.DataType, exp.ColumnDef, exp.Interval, exp.Var, exp.Anonymous, exp.Lambda, exp.Kwarg, exp.Dot, exp.Bracket,
+    exp.JSONExtract, exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.Values, exp.Tuple,
+    exp.Insert, exp.Create, exp.Schema, exp.Merge, exp.Whens, exp.When, exp.Update, exp.Delete, exp.Drop,
+    exp.Describe, exp.Command, exp.Use, exp.Set, exp.Distinct, exp.Exists, exp.Filter, exp.WithinGroup,
+    exp.IgnoreNulls, exp.RespectNulls, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg, exp.DPipe,
+    exp.Like, exp.ILike, exp.RegexpLike, exp.CurrentDate, exp.CurrentTimestamp, exp.Extract, exp.Substring, exp.Trim,
+    exp.Lateral, exp.Aliases, exp.Placeholder, exp.Parameter, exp.HexString, exp.Hint, exp.JoinHint, exp.Properties, exp.Property,
+    exp.TableSample, exp.Pivot, exp.PivotAlias, exp.Truncate if hasattr(exp, "Truncate") else exp.TruncateTable,
+    exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
+    exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
+    if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
+    exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All,
+)  # fmt: skip
+_WORDS = {
+    "ArrayType": "an array",
+    "Array": "a list in brackets",
+    "StartsWith": "startswith",
+}
+_READ: dict[type[exp.Expr], set[str]] = {  # parts of a node that a method below reads; another part would be lost
+    exp.Like: {"this", "expression", "negate"},
+    exp.ILike: {"this", "expression", "negate"},
+    exp.RegexpLike: {"this", "expression"},
+    exp.Cast: {"this", "to"},
+    exp.TryCast: {"this", "to", "safe"},
+    exp.Extract: {"this", "expression"},
+    exp.Substring: {"this", "start", "length"},
+    exp.Trim: {"this", "position", "expression"},
+    exp.Lateral: {"this", "view", "outer", "alias"},
+    exp.Bracket: {"this", "expressions", "offset"},
+    exp.Aliases: {"this", "expressions"},
+}
+Known = Container[str]
+
+
+def refusal(what: str, advice: str = "") -> StatementError:
+    """The error for what DuckDB cannot do exactly as Databricks does."""
+    rest = advice or "write that part in DuckDB's SQL, or run the statement on Spark"
+    return StatementError(f"the statement cannot be translated from Databricks SQL: {what}; {rest}")
+
+
+def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
+    """One statement as DuckDB's text. `known` are functions of the user's own, in lower case. Raises StatementError."""
+    for node in tree.walk():
+        if type(node) not in _AS_IS and not isinstance(node, exp.Property):
+            name = _WORDS.get(type(node).__name__, type(node).__name__)
+            raise refusal(f"{name} ({node.sql('databricks')[:60]}) has no exact counterpart on DuckDB")
+        known_parts = _READ.get(type(node))
+        if known_parts is not None and (more := {k for k, v in node.args.items() if v} - known_parts):
+            raise refusal(
+                f"{node.sql('databricks')[:60]} has no exact counterpart on DuckDB ({', '.join(sorted(more))})"
+            )
+    _name_columns(tree)
+    generator = _Generator(known)
+    text = with_texts_of_aggregates(generator.generate(tree, copy=False))
+    if lost := [words for words in generator.unsupported_messages if not words.startswith(_LEFT_OUT)]:
+        raise refusal(lost[0].strip().rstrip("."))
+    return text
+
+
+def _name_columns(tree: exp.Expr) -> None:
+    """Gives expressions in the columns of the outer SELECT their words as a name, as translated they have others."""
+    for select in [tree, *tree.find_all(exp.Select)]:
+        if not isinstance(select, exp.Select):
+            continue
+        for item in list(select.expressions):
+            plain = (exp.Column, exp.Star, exp.Alias, exp.Aliases, exp.Literal, exp.Dot, exp.Null, exp.Boolean)
+            if isinstance(item, plain) or _name(item) in ("ai_query", *functions.GENERATORS):
+                continue
+            quoted = exp.to_identifier(item.sql("databricks", normalize_functions=False), quoted=True)
+            item.replace(exp.alias_(item.copy(), quoted))
+
+
+def _name(node: exp.Expr) -> str:
+    return node.name.lower() if isinstance(node, exp.Anonymous) else ""
+
+
+class _Generator(DuckDBGenerator):
+    """Prints a tree for DuckDB; calls and operators that differ become macros of the schema `SCHEMA`."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(dialect=DuckDB(), unsupported_level=ErrorLevel.IGNORE)
+        self._own, self._laterals = known, 0
+
+    def _next_lateral(self) -> int:
+        self._laterals += 1
+        return self._laterals
+
+    # -- calls
+
+    def anonymous_sql(self, expression: exp.Anonymous) -> str:
+        name, arguments = expression.name, expression.expressions
+        lower = name.lower()
+        if lower == "ai_query" or lower.startswith("ai_") or lower in self._own:
+            return f"{name}({', '.join(self.sql(each) for each in arguments)})"
+        if any(isinstance(each, exp.Kwarg) for each in arguments):
+            raise refusal(f"{name} with named arguments has no exact counterpart on DuckDB")
+        if isinstance(expression.parent, (exp.Table, exp.Lateral)) and lower == "range":
+            return f"(SELECT range AS id FROM range({', '.join(self.sql(each) for each in arguments)}))"
+        if lower in AGGREGATES and isinstance(expression.parent, exp.Pivot):
+            inner, outer = functions.aggregate(lower, arguments, self.sql)
+            if outer != "%" and lower != "sum":
+                raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
+            return inner
+        return functions.call(lower, arguments, self.sql)
+
+    def kwarg_sql(self, expression: exp.Kwarg) -> str:
+        return f"{expression.this.name} := {self.sql(expression, 'expression')}"
+
+    def aliases_sql(self, expression: exp.Aliases) -> str:
+        call = expression.this
+        names = [self.sql(each) for each in expression.expressions]
+        columns = functions.generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
+        if columns is None or len(columns) != len(names):
+            raise refusal("several names for one column are understood for explode, posexplode and stack only")
+        return ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
+
+    # -- operators
+
+    def _macro(self, name: str, *arguments: str) -> str:
+        return f"{SCHEMA}.{name}({', '.join(arguments)})"
+
+    def _number(self, node: exp.Expr) -> str:
+        if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit() and len(node.name) < 10:
+            return f"CAST({node.name} AS INTEGER)"  # DuckDB would take the type of the other side
+        return self.sql(node)
+
+    def _arithmetic(self, name: str, expression: exp.Expr) -> str:
+        left, right = expression.this, expression.expression
+        if isinstance(left, exp.Interval) or isinstance(right, exp.Interval):
+            date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
+            if isinstance(date, exp.Interval) or name not in ("plus", "minus"):
+                raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
+            spelled = self.sql(interval)
+            by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
+            sign = "-" if name == "minus" else ""
+            return self._macro("by_days" if by_day else "by_time", self.sql(date), f"{sign}{spelled}", _no_text("+"))
+        return functions.arithmetic(_SIGNS[name], self._number(left), self._number(right))
+
+    def add_sql(self, expression: exp.Add) -> str:
+        return self._arithmetic("plus", expression)
+
+    def sub_sql(self, expression: exp.Sub) -> str:
+        return self._arithmetic("minus", expression)
+
+    def mul_sql(self, expression: exp.Mul) -> str:
+        return self._arithmetic("times", expression)
+
+    def div_sql(self, expression: exp.Div) -> str:
+        return self._arithmetic("divided", expression)
+
+    def intdiv_sql(self, expression: exp.IntDiv) -> str:
+        return self._arithmetic("whole", expression)
+
+    def mod_sql(self, expression: exp.Mod) -> str:
+        return self._arithmetic("modulo", expression)
+
+    def interval_sql(self, expression: exp.Interval) -> str:
+        unit = _unit(expression)
+        if not isinstance(expression.parent, (exp.Add, exp.Sub)):
+            raise refusal("an INTERVAL that is not added to a date has no exact counterpart on DuckDB")
+        if unit not in ("YEAR", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"):
+            raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
+        made = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
+                "MINUTE": "to_minutes", "SECOND": "to_seconds"}[unit]  # fmt: skip
+        value = expression.this
+        if isinstance(value, exp.Literal) and re.fullmatch(r"[+-]?\d+", value.name.strip()):
+            number = value.name.strip()
+        elif isinstance(value, exp.Literal):
+            raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
+        else:
+            number = self.sql(value)
+        return f"{made}({number})"
+
+    def dpipe_sql(self, expression: exp.DPipe) -> str:
+        sides: list[exp.Expr] = []
+        node: exp.Expr = expression
+        while isinstance(node, exp.DPipe):
+            sides.append(node.expression)
+            node = node.this
+        texts = [self._text(each) for each in (node, *reversed(sides))]
+        return (
+            " || ".join(texts)
+            if not isinstance(expression.parent, (exp.Binary, exp.Cast))
+            else f"({' || '.join(texts)})"
+        )
+
+    def _text(self, node: exp.Expr) -> str:
+        text = self.sql(node)
+        plain = (isinstance(node, exp.Literal) and node.is_string) or _name(node) == "ai_query"
+        return text if plain else self._macro("joined", text)
+
+    def nullsafeeq_sql(self, expression: exp.NullSafeEQ) -> str:
+        return f"{self.sql(expression, 'this')} IS NOT DISTINCT FROM {self.sql(expression, 'expression')}"
+
+    def nullsafeneq_sql(self, expression: exp.NullSafeNEQ) -> str:
+        return f"{self.sql(expression, 'this')} IS DISTINCT FROM {self.sql(expression, 'expression')}"
+
+    def like_sql(self, expression: exp.Like) -> str:
+        return self._like(expression, "LIKE")
+
+    def ilike_sql(self, expression: exp.ILike) -> str:
+        return self._like(expression, "ILIKE")
+
+    def _like(self, expression: exp.Binary, word: str) -> str:
+        this, pattern, escape = expression.this, expression.expression, "\\"
+        parent = expression.parent
+        if isinstance(parent, exp.Escape):
+            raise refusal("ESCAPE has no exact counterpart on DuckDB", "escape with a backslash, as is the default")
+        left = self.sql(this)
+        if expression.args.get("negate"):
+            word = f"NOT {word}"
+        if isinstance(pattern, (exp.Any, exp.All)):
+            each = pattern.this.expressions if isinstance(pattern.this, exp.Tuple) else [pattern.this.unnest()]
+            if expression.args.get("negate"):
+                raise refusal(f"NOT LIKE {pattern.key.upper()} has no exact counterpart on DuckDB")
+            joined = " OR " if isinstance(pattern, exp.Any) else " AND "
+            return "(" + joined.join(f"{left} {word} {self.sql(one)} ESCAPE '{escape}'" for one in each) + ")"
+        return f"({left} {word} {self.sql(pattern)} ESCAPE '{escape}')"
+
+    def regexplike_sql(self, expression: exp.RegexpLike) -> str:
+        made = functions.call("rlike", [expression.this, expression.expression], self.sql)
+        return f"(NOT {made})" if expression.args.get("negate") else made
+
+    def bitwisexor_sql(self, expression: exp.BitwiseXor) -> str:
+        return f"xor({self.sql(expression, 'this')}, {self.sql(expression, 'expression')})"
+
+    # -- casts, types, parts
+
+    def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+        value, kind = expression.this, expression.to
+        if isinstance(value, exp.Literal) and not value.is_string and kind.this in (exp.DType.BIGINT, exp.DType.DOUBLE):
+            return f"CAST({value.name} AS {self.sql(kind)})"
+        shown = self.sql(value)
+        if isinstance(value, exp.Literal) and value.is_string:
+            shown = f"CAST({shown} AS VARCHAR)"
+        return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
+
+    def trycast_sql(self, expression: exp.TryCast) -> str:
+        return self.cast_sql(expression)
+
+    def currentdate_sql(self, expression: exp.CurrentDate) -> str:
+        return "CAST(now() AS DATE)"
+
+    def currenttimestamp_sql(self, expression: exp.CurrentTimestamp) -> str:
+        return "now()"
+
+    def extract_sql(self, expression: exp.Extract) -> str:
+        return functions.part(expression.this.name, self.sql(expression, "expression"))
+
+    def substring_sql(self, expression: exp.Substring) -> str:
+        return functions.call("substring", [a for a in (expression.this, expression.args.get("start"),
+                                                        expression.args.get("length")) if a is not None], self.sql)  # fmt: skip
+
+    def trim_sql(self, expression: exp.Trim, default_trim_type: str = "") -> str:
+        where = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(expression.args.get("position") or ""), "trim")
+        value = self._macro("joined", self.sql(expression, "this"))
+        letters = self.sql(expression, "expression") or "' '"
+        return f"{where}({value}, {letters})"
+
+    def jsonextract_sql(self, expression: exp.JSONExtract) -> str:
+        path = expression.expression
+        parts = path.expressions if isinstance(path, exp.JSONPath) else [None]
+        written = "$"
+        for part in parts:
+            if isinstance(part, exp.JSONPathRoot):
+                continue
+            if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str) and '"' not in part.this:
+                written += f'."{part.this}"'
+            elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, int) and part.this >= 0:
+                written += f"[{part.this}]"
+            else:
+                raise refusal(f"the path {expression.sql('databricks')} has no exact counterpart on DuckDB")
+        return self._macro("json_text", self.sql(expression, "this"), "'" + written.replace("'", "''") + "'")
+
+    def bracket_sql(self, expression: exp.Bracket) -> str:
+        keys = expression.expressions
+        if len(keys) != 1 or isinstance(keys[0], exp.Slice):
+            raise refusal(f"{expression.sql('databricks')[:60]} has no exact counterpart on DuckDB")
+        key = keys[0]
+        offset = expression.args.get("offset")
+        text = self.sql(key)
+        if isinstance(key, exp.Literal) and not key.is_string and offset:
+            text = str(int(key.name) - int(offset))
+        if isinstance(key, exp.Literal) and key.is_string:
+            return f"{self.sql(expression, 'this')}[{text}]"
+        return self._macro("item", self.sql(expression, "this"), text)
+
+    def hexstring_sql(self, expression: exp.HexString, binary_function_repr: str | None = None) -> str:
+        return f"unhex('{expression.name}')"
+
+    def window_sql(self, expression: exp.Window) -> str:
+        return self._around(expression) or super().window_sql(expression)
+
+    def filter_sql(self, expression: exp.Filter) -> str:
+        return self._around(expression) or super().filter_sql(expression)
+
+    def ignorenulls_sql(self, expression: exp.IgnoreNulls) -> str:
+        if isinstance(expression.parent, exp.Window):
+            return super().ignorenulls_sql(expression)
+        call = expression.this
+        if _name(call) in ("first", "any_value", "first_value") and len(call.expressions) == 1:
+            return f"any_value({self.sql(call.expressions[0])})"
+        raise refusal(f"{_name(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
+
+    def withingroup_sql(self, expression: exp.WithinGroup) -> str:
+        raise refusal("WITHIN GROUP has no exact counterpart on DuckDB")
+
+    def any_sql(self, expression: exp.Any) -> str:
+        raise refusal("any(..) has no exact counterpart on DuckDB", "write bool_or")
+
+    def _around(self, expression: exp.Window | exp.Filter) -> str | None:
+        """`f(x) OVER (..)`, where what is made of the result of f stands around all of it."""
+        call: exp.Expr = expression
+        while isinstance(call, (exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
+            call = call.this
+        if isinstance(call, _Raw):
+            return None
+        name = _name(call)
+        if name not in AGGREGATES:
+            raise refusal(
+                f"{name or call.sql('databricks')[:40]} with OVER or FILTER has no exact counterpart on DuckDB"
+            )
+        inner, outer = functions.aggregate(name, call.expressions, self.sql)
+        if outer == "%" and inner.split("(")[0] == name:
+            call.replace(_Raw(this=inner))
+            return None
+        call.replace(_Raw(this=inner))
+        return outer.replace("%", self._plain(expression))
+
+    def _plain(self, expression: exp.Window | exp.Filter) -> str:
+        if isinstance(expression, exp.Window):
+            return super().window_sql(expression)
+        return super().filter_sql(expression)
+
+    # -- rows
+
+    def select_sql(self, expression: exp.Select) -> str:
+        laterals = expression.args.get("laterals") or []
+        from_ = expression.args.get("from_")
+        if laterals and from_ is not None and not expression.args.get("joins"):
+            expression.set("laterals", None)
+            joins = [self._lateral(each) for each in laterals]
+            source = self.sql(from_.this) + "".join(joins)
+            from_.set("this", exp.Table(this=_Raw(this=source)))
+        elif laterals:
+            raise refusal("LATERAL VIEW beside a JOIN has no exact counterpart on DuckDB", "put the JOIN in a subquery")
+        return super().select_sql(expression)
+
+    def _lateral(self, lateral: exp.Lateral) -> str:
+        call, alias = lateral.this, lateral.args.get("alias")
+        names = [self.sql(each) for each in alias.columns] if alias is not None else []
+        columns = functions.generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
+        if columns is None:
+            raise refusal(f"LATERAL VIEW of {call.sql('databricks')[:40]} has no exact counterpart on DuckDB")
+        if not names:
+            names = functions.generated_names(_name(call), len(columns))
+        if len(names) != len(columns):
+            raise refusal(f"LATERAL VIEW {_name(call)} gives {len(columns)} columns, and {len(names)} are named")
+        outer = lateral.args.get("outer") or _name(call).endswith("_outer")
+        table = self.sql(alias.this) if alias is not None and alias.this else f"aiq_lateral_{self._next_lateral()}"
+        made = ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
+        query = f"LATERAL (SELECT {made}) AS {table}"
+        return f" LEFT JOIN {query} ON TRUE" if outer else f" CROSS JOIN {query}"
+
+    def _raw_sql(self, expression: exp.Expr) -> str:
+        return str(expression.this)
+
+    def tablesample_sql(self, expression: exp.TableSample, tablesample_keyword: str | None = None) -> str:
+        raise refusal("TABLESAMPLE picks other rows on DuckDB", "use LIMIT")
+
+    def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
+        alias = expression.args.get("alias")
+        if alias is None and not isinstance(expression.parent, exp.Insert):
+            count = (
+                len(expression.expressions[0].expressions) if isinstance(expression.expressions[0], exp.Tuple) else 1
+            )
+            expression.set("alias", exp.TableAlias(this=exp.to_identifier("aiq_values"),
+                                                   columns=[exp.to_identifier(f"col{i + 1}") for i in range(count)]))  # fmt: skip
+        return super().values_sql(expression, values_as_table)
+
+    def insert_sql(self, expression: exp.Insert) -> str:
+        if expression.args.get("overwrite"):
+            raise refusal("INSERT OVERWRITE is two statements on DuckDB",
+                          "run DELETE FROM and INSERT INTO, or CREATE OR REPLACE TABLE .. AS")  # fmt: skip
+        return super().insert_sql(expression)
+
+    def when_sql(self, expression: exp.When) -> str:
+        then = expression.args.get("then")
+        if isinstance(then, exp.Update) and then.expressions:
+            for each in then.expressions:
+                if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+                    each.this.set("table", None)
+        return super().when_sql(expression)
+
+    def command_sql(self, expression: exp.Command) -> str:
+        return super().command_sql(expression)
+
+
+class _Raw(exp.Expression):
+    arg_types = {"this": True}
+
+
+_Generator.TRANSFORMS = {
+    **{kind: how for kind, how in DuckDBGenerator.TRANSFORMS.items() if kind not in {
+        getattr(exp, name) for name in ("IntDiv", "RegexpLike", "DPipe", "CurrentDate", "CurrentTimestamp", "Cast",
+        "TryCast", "JSONExtract", "Bracket", "Interval", "Extract", "Like", "ILike", "Lateral", "Mod", "Div", "BitwiseXor",
+        "Substring", "Trim", "NullSafeEQ", "NullSafeNEQ", "Select", "HexString", "TableSample")
+    }},
+    _Raw: lambda self, node: self._raw_sql(node),
+}  # fmt: skip
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided": "/", "whole": "div", "modulo": "%"}
+
+
+def _no_text(sign: str) -> str:
+    """What a macro says in an error where the types of an operator are none that have an exact counterpart."""
+    return functions.message(f"the operator {sign} of these types")
+
+
+def _unit(interval: exp.Interval) -> str:
+    unit = interval.args.get("unit")
+    name = unit.name.upper() if isinstance(unit, exp.Var) else ""
+    return name.removesuffix("S")
+
+
+Printer = Callable[[Any], str]

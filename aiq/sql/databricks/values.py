@@ -1,0 +1,152 @@
+"""Values as Spark prints them: Arrow columns in, Arrow columns out. Where SQL cannot say it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiq.errors import StatementError
+from aiq.sql.databricks.json_values import from_json, to_json
+
+
+def double_text(value: float) -> str:
+    """Java's text of a DOUBLE: 1.0, 1.0E10, 1.0E-5, NaN, Infinity."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value == 0:
+        return "-0.0" if math.copysign(1, value) < 0 else "0.0"
+    return _java(repr(value), abs(value))
+
+
+def _java(digits: str, size: float) -> str:
+    if 1e-3 <= size < 1e7:
+        text = f"{decimal.Decimal(digits):f}"
+        return text if "." in text else f"{text}.0"
+    sign, numbers, exponent = decimal.Decimal(digits).as_tuple()
+    assert isinstance(exponent, int)
+    whole = "".join(map(str, numbers))
+    power = len(whole) - 1 + exponent
+    rest = whole[1:].rstrip("0") or "0"
+    return f"{'-' if sign else ''}{whole[0]}.{rest}E{power}"
+
+
+def float_text(value: float) -> str:
+    """Java's text of a FLOAT."""
+    if math.isnan(value) or math.isinf(value) or value == 0:
+        return double_text(value)
+    import numpy as np
+
+    return _java(
+        str(np.float32(value).item() if False else np.format_float_positional(np.float32(value), trim="0")), abs(value)
+    )
+
+
+def decimal_text(value: decimal.Decimal) -> str:
+    return f"{value:f}"
+
+
+def stamp_text(value: dt.datetime) -> str:
+    text = value.strftime("%Y-%m-%d %H:%M:%S") if value.year >= 1000 else value.isoformat(" ", "seconds")[:19]
+    return text + (f".{value.microsecond:06d}".rstrip("0") if value.microsecond else "")
+
+
+def _nested(value: Any, kind: pa.DataType) -> str:
+    """A value within an array, a map or a struct; NULL is `null` there."""
+    if value is None:
+        return "null"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"[{', '.join(_nested(each, kind.value_type) for each in value)}]"
+    if pa.types.is_map(kind):
+        items = (f"{_nested(k, kind.key_type)} -> {_nested(v, kind.item_type)}" for k, v in value)
+        return "{" + ", ".join(items) + "}"
+    if pa.types.is_struct(kind):
+        return "{" + ", ".join(_nested(value[field.name], field.type) for field in kind) + "}"
+    return printer(kind)(value)
+
+
+def printer(kind: pa.DataType) -> Callable[[Any], str]:
+    """How Spark prints a value of a type that is no NULL. Raises StatementError for types that Spark does not have."""
+    if pa.types.is_boolean(kind):
+        return lambda value: "true" if value else "false"
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return str
+    if pa.types.is_float32(kind):
+        return float_text
+    if pa.types.is_float64(kind):
+        return double_text
+    if pa.types.is_decimal(kind):
+        return decimal_text
+    if pa.types.is_date(kind):
+        return lambda value: str(value.isoformat())
+    if pa.types.is_timestamp(kind):
+        return stamp_text
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return lambda value: bytes(value).decode("utf-8", "replace")
+    if pa.types.is_null(kind):
+        return str
+    if pa.types.is_nested(kind):
+        return lambda value: _nested(value, kind)
+    raise StatementError(f"a value of this type has no text in Databricks SQL: {kind}; write a CAST to STRING")
+
+
+def text(*columns: pa.ChunkedArray) -> pa.Array:
+    """The text of one column, NULL for NULL."""
+    (column,) = columns
+    kind = column.type
+    if pa.types.is_string(kind):
+        return _one(column)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        column = pc.local_timestamp(column)
+    print_one = printer(kind)
+    return pa.array([None if each is None else print_one(each) for each in column.to_pylist()], pa.string())
+
+
+def _one(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _rows(function: Callable[..., Any], kind: pa.DataType) -> Callable[..., pa.Array]:
+    """A function of values over rows; NULL where an argument is NULL."""
+
+    def over(*columns: pa.ChunkedArray) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([None if any(v is None for v in row) else function(*row) for row in rows], kind)
+
+    return over
+
+
+def initcap(value: str) -> str:
+    return re.sub(r"[^ ]+", lambda word: word.group()[0].upper() + word.group()[1:].lower(), value)
+
+
+def find_in_set(value: str, within: str) -> int:
+    return 0 if "," in value else ([*within.split(","), value].index(value) + 1) % (within.count(",") + 2)
+
+
+def translate(value: str, old: str, new: str) -> str:
+    table: dict[int, str | None] = {}
+    for i, letter in enumerate(old):
+        table.setdefault(ord(letter), new[i] if i < len(new) else None)
+    return value.translate(table)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
+    "text": (text, "VARCHAR"),
+    "from_json": (from_json, "VARCHAR"),
+    "to_json": (to_json, "VARCHAR"),
+    "initcap": (_rows(initcap, pa.string()), "VARCHAR"),
+    "find_in_set": (_rows(find_in_set, pa.int32()), "INTEGER"),
+    "translate": (_rows(translate, pa.string()), "VARCHAR"),
+    "crc32": (_rows(lambda value: zlib.crc32(value.encode()), pa.int64()), "BIGINT"),
+}
+"""By name: the function, and DuckDB's word for the type of its result."""

@@ -1,0 +1,52 @@
+"""Whole statements of Databricks on DuckDB: their rows are those that Spark's rules give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+
+from aiq.engines.spark_values import translated
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "CREATE TABLE t AS FROM (VALUES (1, 3, [10, 20], DATE '2024-01-31'), (2, 5, [], NULL)) v(id, x, a, d)"
+        )
+        connection.execute("CREATE TABLE s AS SELECT 1 AS id, 9 AS x UNION ALL SELECT 7, 8")
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("SELECT id, e FROM t LATERAL VIEW explode(a) AS e ORDER BY e", [(1, 10), (1, 20)]),
+        ("SELECT id, e.v FROM t LATERAL VIEW OUTER explode(a) e AS v ORDER BY id, v", [(1, 10), (1, 20), (2, None)]),
+        ("SELECT id, p, v FROM t LATERAL VIEW posexplode(a) AS p, v ORDER BY p", [(1, 0, 10), (1, 1, 20)]),
+        ("SELECT id FROM t ORDER BY d", [(2,), (1,)]),
+        ("SELECT id FROM t ORDER BY d DESC", [(1,), (2,)]),
+        ("SELECT 'n ' || count(*) AS c FROM t", [("n 2",)]),
+        ("SELECT * FROM (SELECT id, x FROM t) PIVOT (sum(x) FOR id IN (1 AS one, 2 AS two))", [(3, 5)]),
+        ("SELECT id, row_number() OVER (ORDER BY d) AS n FROM t QUALIFY n = 1", [(2, 1)]),
+        ("SELECT x > 3 AS g, count(*) FROM t GROUP BY ALL ORDER BY 1", [(False, 1), (True, 1)]),
+        ("SELECT stack(2, 1, 'a', 2, 'b') AS (n, s)", [(1, "a"), (2, "b")]),
+        ("SELECT a.id FROM t a LEFT ANTI JOIN s ON a.id = s.id", [(2,)]),
+        ("SELECT id FROM t WHERE string(d) NOT LIKE '2025%'", [(1,)]),
+    ],
+)
+def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str, rows: list[Any]) -> None:
+    assert con.execute(translated(con, text)).fetchall() == rows
+
+
+def test_merge_may_name_the_columns_that_it_sets_with_their_table(con: duckdb.DuckDBPyConnection) -> None:
+    text = (
+        "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET t.x = s.x "
+        "WHEN NOT MATCHED THEN INSERT (id, x) VALUES (s.id, s.x)"
+    )
+    con.execute(translated(con, text))
+    assert con.execute("SELECT id, x FROM t ORDER BY id").fetchall() == [(1, 9), (2, 5), (7, 8)]

@@ -1,0 +1,154 @@
+# ruff: noqa: E501 -- lines of the page
+"""Databricks' expressions on DuckDB have the value, the type and the text that Spark gives them, or they are refused.
+
+`dialect/spark_4_1.jsonl` is what Spark 4.1 gave: group, expression, [type, a text for each row] in UTC and, where it
+differs, in America/New_York. A sample is asked of Spark again; `docs/dialect.md` is made of the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from aiq.engines.spark_values import provide, translated
+from aiq.errors import StatementError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FOLDER = Path(__file__).parent / "dialect"
+PAGE = Path(__file__).parents[2] / "docs" / "dialect.md"
+ZONES = ("UTC", "America/New_York")
+_TYPES = {
+    "INTEGER": "int", "BIGINT": "bigint", "VARCHAR": "string", "DOUBLE": "double", "FLOAT": "float",
+    "TINYINT": "tinyint", "SMALLINT": "smallint", "BOOLEAN": "boolean", "DATE": "date", "BLOB": "binary",
+    "TIMESTAMP WITH TIME ZONE": "timestamp", "TIMESTAMP": "timestamp_ntz", "JSON": "variant", '"NULL"': "void",
+    "HUGEINT": "bigint",
+}  # fmt: skip
+
+
+def cases() -> list[tuple[str, str, list[Any]]]:
+    rows = [json.loads(line) for line in (FOLDER / "spark_4_1.jsonl").read_text().splitlines()]
+    return [(group, expression, results) for group, expression, *results in rows]
+
+
+def statement(group: str, expression: str) -> str:
+    rows = (FOLDER / "typed.sql").read_text()
+    order = "" if group == "aggregates" else " ORDER BY id"
+    return f"SELECT {'' if group == 'aggregates' else 'id, '}{expression} AS v FROM {rows}{order}"
+
+
+def kind_of(duckdb_type: str) -> str:
+    """Spark's name of a type. Digits of decimals and fields of structs are left out."""
+    if duckdb_type.endswith("[]"):
+        return f"array<{kind_of(duckdb_type[:-2])}>"
+    if found := re.match(r"DECIMAL\(\d+,(\d+)\)", duckdb_type):
+        return f"decimal .{found.group(1)}"
+    if duckdb_type.startswith("MAP("):
+        return "map<" + ",".join(map(kind_of, duckdb_type[4:-1].split(", ", 1))) + ">"
+    return "struct" if duckdb_type.startswith("STRUCT(") else _TYPES.get(duckdb_type, duckdb_type)
+
+
+def plain(spark_type: str) -> str:
+    return re.sub(
+        r"decimal\(\d+,(\d+)\)", r"decimal .\1", re.sub(r"struct<[^<>]*(<[^<>]*>)?[^<>]*>", "struct", spark_type)
+    )
+
+
+def outcome(con: duckdb.DuckDBPyConnection, group: str, expression: str, expected: Any) -> str:
+    """same, refused, or what DuckDB gave in place of Spark's value."""
+    try:
+        text = translated(con, statement(group, expression))
+        cursor = con.execute(text)
+        kind = kind_of(str(cursor.description[-1][1]))
+        names = "v" if group == "aggregates" else "id, v"
+        rows = con.execute(f"SELECT aiq_spark_text(v) FROM ({text}) AS q({names})").fetchall()
+    except StatementError:
+        return "refused"
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        return "refused"
+    except duckdb.Error as error:
+        return "same" if expected == "error" else f"refused ({str(error).splitlines()[0][:80]})"
+    if expected == "error":
+        return f"a value where Spark has an error: {rows}"
+    wanted, texts = expected
+    nothing = kind == "void" and not any(texts)
+    if [row[0] for row in rows] != texts or (kind != plain(wanted) and not nothing):
+        return f"{kind} {[row[0] for row in rows]} for {plain(wanted)} {texts}"
+    return "same"
+
+
+_BY_ZONE = {"text of values", "casts", "dates"}
+
+
+@cache
+def outcomes(zone: str) -> dict[str, tuple[str, str]]:
+    """Group and outcome by expression; in other zones than UTC only of the groups that have times."""
+    with duckdb.connect() as con:
+        con.execute(f"SET TimeZone = '{zone}'")
+        provide(con)
+        return {
+            expression: (group, outcome(con, group, expression, results[0 if zone == "UTC" else -1]))
+            for group, expression, results in cases()
+            if zone == "UTC" or group in _BY_ZONE
+        }
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_each_expression_is_the_same_or_refused(zone: str) -> None:
+    said = {expression: result for expression, (_, result) in outcomes(zone).items()}
+    assert {each: result for each, result in said.items() if not result.startswith(("same", "refused"))} == {}
+
+
+def page() -> str:
+    counts: dict[str, Counter[str]] = {}
+    refused: dict[str, list[str]] = {}
+    for expression, (group, result) in outcomes("UTC").items():
+        said = "same" if result == "same" else "refused"
+        counts.setdefault(group, Counter())[said] += 1
+        if said == "refused":
+            refused.setdefault(group, []).append(expression)
+    total = sum(counts.values(), Counter())
+    lines = [
+        "# Databricks' SQL on DuckDB: what is the same, what is refused",
+        "",
+        '`session.sql(text, dialect="databricks")`, and any text with back-ticks, gives on DuckDB the value, the type and the',
+        "text in a prompt that Spark 4.1 gives, or refuses the statement by name before any call. This page is made by",
+        f"`tests/conformance/test_dialect_values.py` of {total.total()} expressions run on both engines: {total['same']} are the same,",
+        f"{total['refused']} are refused (a cast, a simpler expression or DuckDB's own SQL does it), none has another value.",
+        "",
+        "| Group | same | refused |",
+        "|---|---|---|",
+        *(f"| {group} | {count['same']} | {count['refused']} |" for group, count in counts.items()),
+        "",
+        "Refused:",
+        "",
+        *(f"* {group}: " + ", ".join(f"`{each}`" for each in names) for group, names in refused.items()),
+        "",
+        "A sum of integers with OVER, FILTER or DISTINCT has the type HUGEINT. An aggregate or window within a function that",
+        "depends on its type is refused: compute it in a subquery first.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_of_the_dialect_is_what_the_engines_say() -> None:
+    made = page()
+    if os.environ.get("AIQ_WRITE_DOCS"):
+        PAGE.write_text(made)
+    assert PAGE.read_text() == made
+
+
+def test_spark_still_gives_what_was_recorded(spark: SparkSession) -> None:
+    for group, expression, (expected, *_) in cases()[::60]:
+        if expected != "error":
+            frame = spark.sql(statement(group, expression))
+            rows = frame.selectExpr("CAST(v AS STRING) AS v").collect()
+            assert [row.v for row in rows] == expected[1], expression
