@@ -5,7 +5,7 @@ DuckDB keeps its own views as well, as it always did; functions in Databricks' w
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
