@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aiq.errors import StatementError
+from aiq.functions.types import duckdb_type, parse_type
 from aiq.statements.create import Create, Parameter
 from aiq.statements.definitions import Definition
 from aiq.statements.words import DATABRICKS, DUCKDB, listed, quoted, words
@@ -38,15 +39,14 @@ def spelled_call(
         _check_once(created, given, places, definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
         text = _replaced(simple, [(start, end, stand_ins[i]) for start, end, i in places])
-        value = f"CAST({text} AS {created.returns})" if created.returns else f"({text})"
+        value = _cast(text, created.returns, dialect)
     else:
         _check_once(created, given, (), definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
         value = f"({created.body}\n)"
         if stand_ins:
             value = f"(SELECT {value} FROM {_one_row(created, stand_ins)})"
-        if created.returns:
-            value = f"CAST({value} AS {created.returns})"
+        value = _cast(value, created.returns, dialect)
     if dialect == DATABRICKS:
         return value
     spelled = to_duckdb(f"SELECT {value} AS {_VALUE}")
@@ -54,7 +54,10 @@ def spelled_call(
     if not found[0].says("SELECT") or found[-1].text.lower() != _VALUE:
         raise StatementError(f"the body of {definition} cannot be written in DuckDB's SQL")
     last = found[-2] if found[-2].says("AS") else found[-1]
-    return _filled(spelled[found[0].end : last.start].strip(), created, given)
+    filled = _filled(spelled[found[0].end : last.start].strip(), created, given)
+    if created.returns is None or not _is_struct(created.returns):
+        return filled
+    return f"CAST({filled} AS {_duckdb(created.returns)})"
 
 
 def spelled_rows(
@@ -251,7 +254,22 @@ def _stand_ins(created: Create, given: Sequence[str], definition: Definition, di
             return parameter.default or "NULL"
         return given[i] if dialect == DATABRICKS else _marker(i)
 
-    return [f"(CAST({value(i, one)} AS {one.type}))" for i, one in enumerate(created.parameters)]
+    return [f"({_cast(value(i, one), one.type, dialect)})" for i, one in enumerate(created.parameters)]
+
+
+def _cast(value: str, kind: str | None, dialect: str) -> str:
+    """A value as Spark casts it. DuckDB casts a STRUCT itself, when the text is its own."""
+    if not kind or (dialect == DUCKDB and _is_struct(kind)):
+        return f"({value})"
+    return f"CAST({value} AS {kind})"
+
+
+def _is_struct(kind: str) -> bool:
+    return kind.strip().upper().startswith("STRUCT")
+
+
+def _duckdb(kind: str) -> str:
+    return duckdb_type(parse_type(kind))
 
 
 def _filled(text: str, created: Create, given: Sequence[str]) -> str:
@@ -279,6 +297,7 @@ def _checked(parameter: Parameter, value: str) -> str:
         depth += word.says("<", "(") - word.says(">", ")")
         if depth == 1 and word.says("<", ",") and found[i + 1].may_name:
             names.append(found[i + 1].text.lower())
+    value = f"CAST({value} AS {_duckdb(parameter.type)})"
     listed_names = ", ".join(f"'{name}'" for name in names)
     keys = f"list_transform(struct_keys({value}), lambda k: lower(k))"
     said = f"the parameter {parameter.name} takes a STRUCT with the fields {', '.join(names)}, in this order"
@@ -288,7 +307,11 @@ def _checked(parameter: Parameter, value: str) -> str:
 
 def _one_row(created: Create, stand_ins: Sequence[str]) -> str:
     names = ", ".join(quoted(one.name, DATABRICKS) for one in created.parameters)
-    return f"(SELECT {', '.join(stand_ins)}) AS {quoted(created.name[-1], DATABRICKS)}({names})"
+    given = [i for i, one in enumerate(stand_ins) if _marker(i) in one]
+    inner = ", ".join(f"{_marker(i)} AS given_value_{i}" for i in given)  # DuckDB casts no column of a query around
+    values = ", ".join(one.replace(_marker(i), f"given_value_{i}") for i, one in enumerate(stand_ins))
+    rows = f" FROM (SELECT {inner}) AS given_values" if given else ""
+    return f"(SELECT {values}{rows}) AS {quoted(created.name[-1], DATABRICKS)}({names})"
 
 
 def _check_once(

@@ -8,7 +8,7 @@ a refusal; `@f(` is a macro, `#f(` a function of `values.py`. A function of seve
 from __future__ import annotations
 
 # fmt: off
-SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "nullif", "unhex"]
+SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "nullif", "unhex", "getvariable"]
 TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "upper": "upper({s0})", "ucase": "upper({s0})", "lower": "lower({s0})", "lcase": "lower({s0})",
     "length": "CAST(length({s0}) AS INTEGER)", "len": "CAST(length({s0}) AS INTEGER)",

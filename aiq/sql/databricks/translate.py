@@ -262,6 +262,9 @@ class _Generator(DuckDBGenerator):
         if isinstance(value, exp.Literal) and not value.is_string and kind.this in (exp.DType.BIGINT, exp.DType.DOUBLE):
             return f"CAST({value.name} AS {self.sql(kind)})"
         shown = self.sql(value)
+        answers = value.unnest()
+        if kind.this == exp.DType.STRUCT and isinstance(answers, exp.Anonymous) and answers.name.lower() == "ai_query":
+            return f"CAST({shown} AS {self.sql(kind)})"  # its fields have their names and types by its arguments
         if isinstance(value, exp.Literal) and value.is_string:
             shown = f"CAST({shown} AS VARCHAR)"
         return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
