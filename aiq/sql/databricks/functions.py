@@ -191,6 +191,11 @@ def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
             raise refused(f"{name} with the group {group}")
         made = f"regexp_extract({value}, {shown}, {group})"
         return f"nullif({made}, '')" if name == "regexp_substr" else made
+    if name == "regexp_extract_all" and len(arguments) in (2, 3):
+        group = arguments[2].sql() if len(arguments) == 3 else "1"
+        if not group.isdigit() or int(group) > len(re.findall(r"(?<!\\)\((?!\?)", pattern)):
+            raise refused(f"{name} with the group {group}")
+        return f"regexp_extract_all({value}, {shown}, {group})"
     if name == "regexp_count" and len(arguments) == 2:
         return f"CAST(len(regexp_extract_all({value}, {shown})) AS INTEGER)"
     if name == "split" and len(arguments) == 2:
@@ -364,11 +369,101 @@ def _operator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return arithmetic({"mod": "%", "try_divide": "try /"}[name], show(arguments[0]), show(arguments[1]), name)
 
 
+def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`variant_get(parse_json(text), path, type)`: a cast of the text of the value."""
+    value, *rest = arguments
+    if (
+        len(rest) != 2
+        or not isinstance(value, exp.Anonymous)
+        or value.name.lower() not in ("parse_json", "try_parse_json")
+    ):
+        raise refused(f"{name} of what is not parse_json(..)")
+    path, kind = _literal(rest[0], name, "path"), _literal(rest[1], name, "type")
+    if kind.lower() not in _CASTS or re.fullmatch(r"\$(\.\w+|\[\d+\])*", path) is None:
+        raise refused(f"{name} with the path {path} and the type {kind}")
+    found = f"{SCHEMA}.json_text({show(value.expressions[0])}, {_quoted(path)})"
+    return cast(found, exp.DataType.build(_CASTS[kind.lower()], dialect="databricks"), safe=name.startswith("try_"))
+
+
+def _from_unixtime(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    pattern = date_pattern(_literal(arguments[1], name, "pattern") if len(arguments) == 2 else "yyyy-MM-dd HH:mm:ss")
+    if pattern is None or len(arguments) > 2:
+        raise refused(f"{name} with this pattern")
+    moment = f"CAST(to_timestamp(CAST({show(arguments[0])} AS DOUBLE)) AS TIMESTAMP)"
+    return f"strftime({moment}, {_quoted(pattern.format)})"
+
+
+def _next_day(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    day = _literal(arguments[1], name, "day of the week").upper()
+    found = next((at for at, known in enumerate(_WEEK, 1) if day in (known, known[:3], known[:2])), None)
+    if found is None:
+        raise refused(f"{name} with the day {arguments[1].sql()}")
+    return f"{SCHEMA}.next_day({SCHEMA}.date({_typed(arguments[0], show)}), {found})"
+
+
+def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Without a comparison of its own; the direction is a constant."""
+    values, *rest = arguments
+    if any(isinstance(each, exp.Lambda) for each in rest) or len(rest) > (name == "sort_array"):
+        raise refused(f"{name} with a comparison")
+    if rest and not isinstance(rest[0], exp.Boolean):
+        raise refused(f"{name} with a direction that is no constant")
+    if rest and not rest[0].this:
+        return f"list_sort({show(values)}, 'DESC', 'NULLS LAST')"
+    return _filled(str(TEMPLATES[name]), name, arguments[:1], show)
+
+
+def _format_string(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`%s` and `%d`, each with the text that its value has."""
+    form, *values = arguments
+    pieces = re.findall(r"%[^a-zA-Z%]*[a-zA-Z%]|[^%]+|%", _literal(form, name, "format"))
+    signs = [piece for piece in pieces if piece.startswith("%") and piece not in ("%%", "%n")]
+    if any(sign not in ("%s", "%d") for sign in signs) or len(signs) != len(values):
+        raise refused(f"{name} with the format {form.sql()}")
+    given = iter(values)
+    shown = [
+        f"coalesce({SCHEMA}.formatted{'_integer' * (piece == '%d')}({_typed(next(given), show)}, {message(name)}), 'null')"
+        if piece in ("%s", "%d")
+        else _quoted({"%%": "%", "%n": "\n"}.get(piece, piece))
+        for piece in pieces
+    ]
+    return "(" + " || ".join(shown or ["''"]) + ")"
+
+
+def _code(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`encode(text, 'UTF-8')`, `decode(bytes, 'UTF-8')`, and `decode(value, key, result, .., default)`."""
+    if len(arguments) == 2:
+        if _literal(arguments[1], name, "character set").upper() not in ("UTF-8", "UTF8"):
+            raise refused(f"{name} with the character set {arguments[1].sql()}")
+        return (
+            f"{SCHEMA}.to_binary({_typed(arguments[0], show)})" if name == "encode" else f"decode({show(arguments[0])})"
+        )
+    if name == "encode" or len(arguments) < 3:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    value, *rest = map(show, arguments)
+    default = f" ELSE {rest.pop()}" if len(rest) % 2 else ""
+    whens = " ".join(
+        f"WHEN {value} IS NOT DISTINCT FROM {key} THEN {result}"
+        for key, result in zip(rest[::2], rest[1::2], strict=True)
+    )
+    return f"CASE {whens}{default} END"
+
+
+def _sha2(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 2 or arguments[1].sql() not in ("0", "256"):
+        raise refused(f"{name} with other than 256 bits")
+    return f"sha256({_filled('{s0}', name, arguments[:1], show)})"
+
+
+_WEEK = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 _SPECIAL: dict[str, Callable[[str, Sequence[exp.Expr], Print], str]] = {
+    "variant_get": _variant_get, "try_variant_get": _variant_get, "from_unixtime": _from_unixtime,
+    "next_day": _next_day, "array_sort": _sort_array, "sort_array": _sort_array, "format_string": _format_string,
+    "printf": _format_string, "encode": _code, "decode": _code, "sha2": _sha2,
     "mod": _operator, "try_divide": _operator, "concat": _concat, "concat_ws": _concat_ws, "date_format": _date_format, "to_date": _to_date,
     "to_timestamp": _to_date, "try_to_date": _to_date, "try_to_timestamp": _to_date,
     **dict.fromkeys(("rlike", "regexp", "regexp_like", "regexp_replace", "regexp_extract", "regexp_substr",
-                     "regexp_count", "split"), _regex),
+                     "regexp_count", "regexp_extract_all", "split"), _regex),
     "from_json": _from_json, "get_json_object": _get_json_object, "struct": _struct, "named_struct": _struct, "map": _map,
     **dict.fromkeys(("date_add", "dateadd", "timestampadd"), _date_add),
     **dict.fromkeys(("datediff", "date_diff", "timestampdiff"), _date_diff),

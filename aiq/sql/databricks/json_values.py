@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
+from aiq.sql.databricks.number_text import double_text
 
 _BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 _NUMBERS_AS_TEXT = ("NaN", "Infinity", "-Infinity", "+INF", "INF", "-INF")
@@ -75,7 +76,7 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
     if pa.types.is_list(kind) and isinstance(value, list):
         return [_fit(each, kind.value_type) for each in value]
     if pa.types.is_string(kind):
-        return str(value) if isinstance(value, str) else _compact(value)
+        return _compact(value) if isinstance(value, _Number) or not isinstance(value, str) else str(value)
     if pa.types.is_boolean(kind) and isinstance(value, bool):
         return value
     if pa.types.is_float64(kind) and isinstance(value, _Number):
@@ -99,8 +100,8 @@ def _or_null(value: Any, kind: pa.DataType) -> Any:
 
 
 def _compact(value: Any) -> str:
-    if isinstance(value, _Number):
-        return str(value)
+    if isinstance(value, _Number):  # Spark reads it before it writes it: 1.50 becomes 1.5
+        return str(value) if value.lstrip("-").isdigit() or value in _NUMBERS_AS_TEXT else double_text(float(value))
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_compact(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):

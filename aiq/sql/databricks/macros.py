@@ -107,11 +107,55 @@ by_time(a TIMESTAMP, b, m) AS a + b
 by_time(a TIMESTAMPTZ, b, m) AS a + b
 by_time(a VARCHAR, b, m) AS {_NO}
 json_text(a, p) AS CASE WHEN json_valid(a) THEN a ->> p END
-item(a, k) AS a[k]
-item(a VARCHAR[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
-item(a INTEGER[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
-item(a BIGINT[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
-item(a DOUBLE[], k) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+item(a, k VARCHAR) AS a[k]
+item(a, k BIGINT) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
+element(a, k VARCHAR) AS a[k]
+element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 OR abs(k) > len(a) THEN 'no element ' || k || ' in an array of ' || len(a) ELSE CAST(k AS VARCHAR) END AS BIGINT)]
+try_element(a, k VARCHAR) AS a[k]
+try_element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 THEN 'elements are counted from 1' ELSE CAST(k AS VARCHAR) END AS BIGINT)]
+up(a DOUBLE, m) AS CAST(ceil(a) AS BIGINT)
+up(a BIGINT, m) AS a
+up(a INTEGER, m) AS CAST(a AS BIGINT)
+up(a DECIMAL(38,10), m) AS ceil(a)
+up(a VARCHAR, m) AS {_NO}
+down(a DOUBLE, m) AS CAST(floor(a) AS BIGINT)
+down(a BIGINT, m) AS a
+down(a INTEGER, m) AS CAST(a AS BIGINT)
+down(a DECIMAL(38,10), m) AS floor(a)
+down(a VARCHAR, m) AS {_NO}
+rounded(a DOUBLE, m) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), 0) AS DOUBLE) ELSE a END
+rounded(a BIGINT, m) AS a
+rounded(a INTEGER, m) AS a
+rounded(a DECIMAL(38,10), m) AS round(a, 0)
+rounded(a VARCHAR, m) AS {_NO}
+rounded_to(a DOUBLE, n, m) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
+rounded_to(a DECIMAL(38,10), n, m) AS {_NO}
+rounded_to(a BIGINT, n, m) AS {_NO}
+rounded_to(a VARCHAR, n, m) AS {_NO}
+pmodulo(a INTEGER, b INTEGER, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
+pmodulo(a BIGINT, b BIGINT, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
+pmodulo(a DOUBLE, b DOUBLE, m) AS {_NO}
+pmodulo(a DECIMAL(38,10), b DECIMAL(38,10), m) AS {_NO}
+formatted(a VARCHAR, m) AS a
+formatted(a BIGINT, m) AS CAST(a AS VARCHAR)
+formatted(a BOOLEAN, m) AS CAST(a AS VARCHAR)
+formatted(a DOUBLE, m) AS #text(a)
+formatted(a DECIMAL(38,10), m) AS {_NO}
+formatted(a DATE, m) AS {_NO}
+formatted(a TIMESTAMP, m) AS {_NO}
+formatted_integer(a BIGINT, m) AS CAST(a AS VARCHAR)
+formatted_integer(a DOUBLE, m) AS {_NO}
+formatted_integer(a VARCHAR, m) AS {_NO}
+has_null(a) AS len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0
+has(a, v) AS CASE WHEN v IS NULL THEN len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0 ELSE list_contains(a, v) END
+distinct(a) AS list_filter(a, lambda aiq_e, aiq_i: list_position(a, aiq_e) = aiq_i)
+slice(a, s, n) AS CASE WHEN a IS NULL OR s IS NULL OR n IS NULL THEN NULL WHEN s > 0 AND n >= 0 THEN list_slice(a, s, s + n - 1) WHEN s < 0 AND n >= 0 AND len(a) + s < 0 THEN list_slice(a, 2, 1) WHEN s < 0 AND n >= 0 THEN list_slice(a, len(a) + s + 1, len(a) + s + n) ELSE list_slice(a, CAST('no slice from ' || s || ' of ' || n AS BIGINT), 1) END
+sequence(a INTEGER, b INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]) END
+sequence(a BIGINT, b BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) END
+sequence_by(a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) AS INTEGER[]) END
+sequence_by(a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) END
+months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + epoch(CAST(a AS TIME)) - epoch(CAST(b AS TIME)) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
+next_day(a, k) AS a + CAST((k - isodow(a) + 6) % 7 + 1 AS INTEGER)
 pmod(a, b) AS ((a % b) + b) % b
 part_of_dow(a) AS CAST(dayofweek(a) + 1 AS INTEGER)
 index_of(a, b) AS CAST(strpos(a, b) AS INTEGER)
