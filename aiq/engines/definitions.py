@@ -5,8 +5,9 @@ DuckDB keeps its own views as well, as it always did; functions in Databricks' w
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import duckdb
 import pyarrow as pa
@@ -37,7 +38,7 @@ class KeptDefinitions:
     """Functions and views of one DuckDB session."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._of = ref(session)  # a circle would keep the connection for the collector, which a forked child may run
         self.owner = session.caller.user
         self.definitions = Definitions(session.gateway.ledger.home)
         self.expansion = Expansion(
@@ -47,11 +48,20 @@ class KeptDefinitions:
                 self.has_relation,
                 lambda name: False,
                 self.is_built_in,
-                partial(translated, session.con),
+                self._translated,
                 frozenset({"memory", "temp", "system", self._database()}),
             ),
         )
         self._commands = Commands(self)
+
+    @property
+    def _session(self) -> Session:
+        session = self._of()
+        assert session is not None
+        return session
+
+    def _translated(self, text: str) -> str:
+        return translated(self._session.con, text)
 
     def carry_out(self, text: str, params: Any, dialect: str) -> Done | None:
         """The result of a statement about definitions; None for any other."""

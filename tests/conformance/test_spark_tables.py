@@ -56,7 +56,7 @@ def test_views_show_what_was_committed_last(registered: SparkSession) -> None:
 def test_without_delta_the_data_files_are_read(
     registered: SparkSession, conf: ConfFolder, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiq.engines.spark.tables._has_delta", lambda spark: False)
+    monkeypatch.setattr("aiq.engines.spark.tables.has_delta", lambda spark: False)
     registered.sql("SELECT ai_query('chat', 'One') FROM range(1)").collect()
     text = with_ledger_tables(registered, open_gateway(conf.path, home), "SELECT requester FROM system.aiq.calls")
     assert [row[0] for row in registered.sql(text).collect()] == ["ann@example.com"]
