@@ -5,7 +5,6 @@ DuckDB keeps its own views as well, as it always did; functions in Databricks' w
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -146,7 +145,7 @@ class KeptDefinitions:
         return bool(found.fetchall())
 
     def is_built_in(self, name: str) -> bool:
-        return name.lower() in _built_in(duckdb.__version__)
+        return name.lower() == FUNCTION or name.lower() in engine.built_in_functions(duckdb.__version__)
 
     def functions(self, which: str) -> list[str]:
         found = self._session.con.execute(
@@ -197,10 +196,3 @@ def dialect_of(text: str, dialect: str) -> str:
     except StatementError:  # it escapes a quote as only Databricks' do
         written = True
     return DATABRICKS if written else dialect
-
-
-@cache
-def _built_in(version: str) -> frozenset[str]:
-    with duckdb.connect() as con:
-        names = con.execute("SELECT DISTINCT lower(function_name) FROM duckdb_functions()").fetchall()
-    return frozenset(name for (name,) in names) | {FUNCTION}

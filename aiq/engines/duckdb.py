@@ -26,6 +26,7 @@ from aiq.errors import AiqError, FunctionError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.types import duckdb_type
 from aiq.ledger.tables import Tables
+from aiq.sql.databricks.macros import SCHEMA
 
 _CALLED = re.compile(r"(\w+)\s*\(")
 _LITERAL = re.compile(r"'([^'\0]*)'")
@@ -161,7 +162,8 @@ def definitions_used(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
         found += con.execute(
             "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
             "WHERE macro_definition IS NOT NULL AND NOT internal AND function_name <> 'ai_query' "
-            "AND database_name <> 'aiq_spark'"
+            "AND database_name <> $1",
+            [SCHEMA],
         ).fetchall()
     used, reached = [], text.lower()
     while more := [(name, sql) for name, sql in found if name in reached]:
@@ -228,13 +230,21 @@ def volatile_functions(version: str) -> frozenset[str]:
 
 
 @cache
+def built_in_functions(version: str) -> frozenset[str]:
+    """The functions of this version of DuckDB, in lower case."""
+    return _listed("SELECT lower(function_name) FROM duckdb_functions()")
+
+
+@cache
 def _own_functions(version: str) -> frozenset[str]:
     """What stands before a parenthesis in this version of DuckDB and is no macro of anybody."""
+    keywords = _listed("SELECT keyword_name FROM duckdb_keywords()")
+    return built_in_functions(version) | keywords | {"ai_query", "aiq_reuse", "aiq_max_cost_usd"}
+
+
+def _listed(query: str) -> frozenset[str]:
     with duckdb.connect() as con:
-        names = con.execute(
-            "SELECT lower(function_name) FROM duckdb_functions() UNION ALL SELECT keyword_name FROM duckdb_keywords()"
-        ).fetchall()
-    return frozenset(name for (name,) in names) | {"ai_query", "aiq_reuse", "aiq_max_cost_usd"}
+        return frozenset(name for (name,) in con.execute(query).fetchall())
 
 
 def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa.Table) -> str:

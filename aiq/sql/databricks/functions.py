@@ -26,7 +26,7 @@ _CASTS = {"string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBL
           "timestamp": "TIMESTAMP", "float": "FLOAT", "smallint": "SMALLINT", "tinyint": "TINYINT", "binary": "BINARY"}  # fmt: skip
 _PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
           "minute": "minute", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
-_UNITS = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
+UNITS = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
           "MINUTE": "to_minutes", "SECOND": "to_seconds"}  # fmt: skip
 _PLACE = re.compile(r"\{([sdt]?)(\d+|\*|m)\}")
 GENERATORS = (
@@ -252,9 +252,9 @@ def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
         return f"({SCHEMA}.date({_typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
     unit = arguments[0].name.upper().removesuffix("S")
-    if len(arguments) != 3 or unit not in _UNITS:
+    if len(arguments) != 3 or unit not in UNITS:
         raise refused(f"{name} in {arguments[0].sql()}")
-    interval = f"{_UNITS[unit]}(CAST({show(arguments[1])} AS INTEGER))"
+    interval = f"{UNITS[unit]}(CAST({show(arguments[1])} AS INTEGER))"
     return f"({SCHEMA}.timestamp({_typed(arguments[2], show)}) + {interval})"
 
 
@@ -268,7 +268,7 @@ def _date_diff(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
         return f"{SCHEMA}.datediff({SCHEMA}.date({_typed(arguments[0], show)}), {SCHEMA}.date({_typed(arguments[1], show)}))"
     unit = arguments[0].name.lower().removesuffix("s")
-    if len(arguments) != 3 or unit.upper() not in _UNITS:
+    if len(arguments) != 3 or unit.upper() not in UNITS:
         raise refused(f"{name} in {arguments[0].sql()}")
     first, last = (f"{SCHEMA}.timestamp({_typed(each, show)})" for each in arguments[1:])
     if unit in ("month", "year"):
@@ -408,9 +408,9 @@ def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with a comparison")
     if rest and not isinstance(rest[0], exp.Boolean):
         raise refused(f"{name} with a direction that is no constant")
-    if rest and not rest[0].this:
-        return f"list_sort({show(values)}, 'DESC', 'NULLS LAST')"
-    return _filled(str(TEMPLATES[name]), name, arguments[:1], show)
+    first = name == "sort_array" and (not rest or rest[0].this)
+    order = "'DESC', 'NULLS LAST'" if rest and not rest[0].this else f"'ASC', 'NULLS {'FIRST' if first else 'LAST'}'"
+    return f"list_sort({show(values)}, {order})"
 
 
 def _format_string(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

@@ -156,8 +156,6 @@ sequence_by(a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN a IS NOT NULL AND b IS
 sequence_by(a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) END
 months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + epoch(CAST(a AS TIME)) - epoch(CAST(b AS TIME)) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
 next_day(a, k) AS a + CAST((k - isodow(a) + 6) % 7 + 1 AS INTEGER)
-pmod(a, b) AS ((a % b) + b) % b
-part_of_dow(a) AS CAST(dayofweek(a) + 1 AS INTEGER)
 index_of(a, b) AS CAST(strpos(a, b) AS INTEGER)
 substr(a, p, n) AS CASE WHEN n <= 0 THEN CASE WHEN a IS NULL THEN NULL ELSE '' END WHEN p > 0 THEN substring(a, p, n) WHEN p = 0 THEN substring(a, 1, n) WHEN length(a) + p >= 0 THEN substring(a, length(a) + p + 1, n) ELSE substring(a, 1, greatest(n + length(a) + p, 0)) END
 substr_rest(a, p) AS CASE WHEN p > 0 THEN substring(a, p) WHEN p = 0 OR length(a) + p < 0 THEN a ELSE substring(a, length(a) + p + 1) END

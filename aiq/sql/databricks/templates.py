@@ -8,7 +8,7 @@ a refusal; `@f(` is a macro, `#f(` a function of `values.py`. A function of seve
 from __future__ import annotations
 
 # fmt: off
-SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "nullif", "unhex", "getvariable"]
+SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "unhex", "getvariable"]
 TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "upper": "upper({s0})", "ucase": "upper({s0})", "lower": "lower({s0})", "lcase": "lower({s0})",
     "length": "CAST(length({s0}) AS INTEGER)", "len": "CAST(length({s0}) AS INTEGER)",
@@ -76,7 +76,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "timestamp_millis": "make_timestamptz(CAST({0} AS BIGINT) * 1000)", "timestamp_micros": "make_timestamptz(CAST({0} AS BIGINT))",
     "from_utc_timestamp": "CAST(timezone({1}, timezone('UTC', CAST({t0} AS TIMESTAMP))) AS TIMESTAMPTZ)",
     "to_utc_timestamp": "CAST(timezone('UTC', timezone({1}, CAST({t0} AS TIMESTAMP))) AS TIMESTAMPTZ)",
-    "to_date": "@date({0})", "to_timestamp": "@timestamp({0})", "date": "@date({0})",
+    "date": "@date({0})",
     "array": "[{*}]", "size": "CAST(@counted({0}) AS INTEGER)",
     "cardinality": "CAST(@counted({0}) AS INTEGER)", "array_size": "CAST(len({0}) AS INTEGER)",
     "array_contains": "CASE WHEN {0} IS NULL THEN NULL WHEN list_contains({0}, {1}) THEN true "
@@ -85,12 +85,10 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "array_max": "list_max({0})", "array_min": "list_min({0})",
     "flatten": "flatten({0})", "array_append": "CASE WHEN {0} IS NOT NULL THEN list_append({0}, {1}) END",
     "array_compact": "list_filter({0}, lambda aiq_e: aiq_e IS NOT NULL)",
-    "transform": "list_transform({0}, {1})", "filter": "list_filter({0}, {1})",
-    "array_distinct": "list_filter({0}, lambda aiq_e, aiq_i: list_position({0}, aiq_e) = aiq_i)",
+    "array_distinct": "@distinct({0})",
     "element_at": "@element({0}, {1})", "try_element_at": "@try_element({0}, {1})",
     "get": "CASE WHEN {1} >= 0 THEN {0}[{1} + 1] END", "slice": "@slice({0}, {1}, {2})",
     "sequence": ("@sequence({0}, {1})", "@sequence_by({0}, {1}, {2})"),
-    "array_sort": "list_sort({0}, 'ASC', 'NULLS LAST')", "sort_array": "list_sort({0}, 'ASC', 'NULLS FIRST')",
     "array_repeat": "CASE WHEN {1} IS NOT NULL THEN list_transform(range(greatest({1}, 0)), lambda aiq_i: {0}) END",
     "array_prepend": "CASE WHEN {0} IS NOT NULL THEN list_prepend({1}, {0}) END",
     "array_remove": "CASE WHEN {1} IS NOT NULL THEN list_filter({0}, lambda aiq_e: aiq_e IS NULL OR aiq_e <> {1}) END",

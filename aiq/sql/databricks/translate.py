@@ -7,8 +7,7 @@ A node of the parse tree that is not in `_AS_IS` needs a method here; a function
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Container
 
 from sqlglot import ErrorLevel, exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -155,44 +154,46 @@ class _Generator(DuckDBGenerator):
             return f"CAST({node.name} AS INTEGER)"  # DuckDB would take the type of the other side
         return self.sql(node)
 
-    def _arithmetic(self, name: str, expression: exp.Expr) -> str:
+    def _arithmetic(self, sign: str, expression: exp.Expr) -> str:
         left, right = expression.this, expression.expression
         if isinstance(left, exp.Interval) or isinstance(right, exp.Interval):
             date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
-            if isinstance(date, exp.Interval) or name not in ("plus", "minus"):
+            if isinstance(date, exp.Interval) or sign not in ("+", "-"):
                 raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
             spelled = self.sql(interval)
             by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
-            sign = "-" if name == "minus" else ""
-            return self._macro("by_days" if by_day else "by_time", self.sql(date), f"{sign}{spelled}", _no_text("+"))
-        return functions.arithmetic(_SIGNS[name], self._number(left), self._number(right))
+            return self._macro(
+                "by_days" if by_day else "by_time",
+                self.sql(date),
+                f"-{spelled}" if sign == "-" else spelled,
+                _no_text("+"),
+            )
+        return functions.arithmetic(sign, self._number(left), self._number(right))
 
     def add_sql(self, expression: exp.Add) -> str:
-        return self._arithmetic("plus", expression)
+        return self._arithmetic("+", expression)
 
     def sub_sql(self, expression: exp.Sub) -> str:
-        return self._arithmetic("minus", expression)
+        return self._arithmetic("-", expression)
 
     def mul_sql(self, expression: exp.Mul) -> str:
-        return self._arithmetic("times", expression)
+        return self._arithmetic("*", expression)
 
     def div_sql(self, expression: exp.Div) -> str:
-        return self._arithmetic("divided", expression)
+        return self._arithmetic("/", expression)
 
     def intdiv_sql(self, expression: exp.IntDiv) -> str:
-        return self._arithmetic("whole", expression)
+        return self._arithmetic("div", expression)
 
     def mod_sql(self, expression: exp.Mod) -> str:
-        return self._arithmetic("modulo", expression)
+        return self._arithmetic("%", expression)
 
     def interval_sql(self, expression: exp.Interval) -> str:
         unit = _unit(expression)
         if not isinstance(expression.parent, (exp.Add, exp.Sub)):
             raise refusal("an INTERVAL that is not added to a date has no exact counterpart on DuckDB")
-        if unit not in ("YEAR", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"):
+        if unit not in functions.UNITS:
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
-        made = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
-                "MINUTE": "to_minutes", "SECOND": "to_seconds"}[unit]  # fmt: skip
         value = expression.this
         if isinstance(value, exp.Literal) and re.fullmatch(r"[+-]?\d+", value.name.strip()):
             number = value.name.strip()
@@ -200,7 +201,7 @@ class _Generator(DuckDBGenerator):
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
         else:
             number = self.sql(value)
-        return f"{made}({number})"
+        return f"{functions.UNITS[unit]}({number})"
 
     def dpipe_sql(self, expression: exp.DPipe) -> str:
         sides: list[exp.Expr] = []
@@ -426,9 +427,6 @@ class _Generator(DuckDBGenerator):
                     each.this.set("table", None)
         return super().when_sql(expression)
 
-    def command_sql(self, expression: exp.Command) -> str:
-        return super().command_sql(expression)
-
 
 class _Raw(exp.Expression):
     arg_types = {"this": True}
@@ -442,7 +440,6 @@ _Generator.TRANSFORMS = {
     }},
     _Raw: lambda self, node: self._raw_sql(node),
 }  # fmt: skip
-_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided": "/", "whole": "div", "modulo": "%"}
 
 
 def _no_text(sign: str) -> str:
@@ -454,6 +451,3 @@ def _unit(interval: exp.Interval) -> str:
     unit = interval.args.get("unit")
     name = unit.name.upper() if isinstance(unit, exp.Var) else ""
     return name.removesuffix("S")
-
-
-Printer = Callable[[Any], str]
