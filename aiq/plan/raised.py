@@ -67,8 +67,10 @@ def picks_rows(node: Node) -> bool:
     if node["type"] != "SELECT_NODE":
         return False
     where = node["where_clause"]
-    searches = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
-    return searches or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
+    late = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
+    # Through a join, DuckDB would evaluate such a condition on one side, before the other has dropped its rows.
+    late |= has_call(where) and all(part["type"] != "JOIN" for part in nodes(node["from_table"]))
+    return late or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
 
 
 def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[str]) -> None:
@@ -225,10 +227,10 @@ def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[No
             found.append(item)
             continue
         star = stars[0]
+        of_this = star["relation_name"].lower() == alias.lower() or (not star["relation_name"] and alone)
         plain = same(star, {**expression("*"), "relation_name": star["relation_name"]}) and star is item
-        of_this = star["relation_name"].lower() == alias.lower()
-        if plain and (of_this or (not star["relation_name"] and alone)):
-            found += [aliased(column(alias, name), name) for name in names]
+        if star is item and of_this and not star["columns"] and star["expr"] is None:
+            found += _starred(star, alias, names)
         elif plain and star["relation_name"]:
             found.append(item)
         elif plain and (tables := _names_of_tables(select["from_table"])) is not None:
@@ -240,6 +242,19 @@ def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[No
         else:
             return None
     return found
+
+
+def _starred(star: Node, alias: str, names: list[str]) -> list[Node]:
+    """The columns of a table's `*`, one by one, as its EXCLUDE, REPLACE and RENAME say."""
+    left_out = [*star["exclude_list"], *(name["column"] for name in star["qualified_exclude_list"])]
+    without = {name.lower() for name in left_out}
+    put = {entry["key"].lower(): entry["value"] for entry in star["replace_list"]}
+    called = {entry["key"]["column"].lower(): entry["value"] for entry in star["rename_list"]}
+    return [
+        aliased(put.get(name.lower(), column(alias, name)), called.get(name.lower(), name))
+        for name in names
+        if name.lower() not in without
+    ]
 
 
 def _names_of_tables(source: Node) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""A query in two: rows that need no answer, computed once, and over them what is made of the answers.
+"""A query in two: its rows, computed once, and over them what is made of the answers that do not decide on rows.
 
 `SELECT id, ai(x) AS a FROM t ORDER BY price LIMIT 5` -> `SELECT id, NULL, x AS r1 FROM t ORDER BY price LIMIT 5`, and
 over those five rows, whose columns are called c1 to c3, `SELECT c1 AS id, ai(c3) AS a`. So a call is evaluated for the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from aiq.plan.numbered import has_call, is_call, requests_of, with_requests
+from aiq.plan.numbered import has_call, is_call, numbers_in, requests_of, with_requests
 from aiq.plan.tree import (
     Node,
     Query,
@@ -24,6 +24,7 @@ from aiq.plan.tree import (
     is_scalar,
     modifier,
     name_of,
+    name_of_item,
     nodes,
     places,
     same,
@@ -122,6 +123,7 @@ def split(query: Query, columns: Columns, describe: Describe, volatile: frozense
     except _NotApart:
         return None
     starts = [sum(widths[:i]) + 1 for i in range(len(items))]
+    _sort_by_calls(node, starts)
     asking = [i for i, item in enumerate(above) if item is not None]
     if not asking or not _decides_nothing(
         query, [items[i] for i in asking], [starts[i] for i in asking], apart, describe
@@ -212,6 +214,25 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
     return holder["items"]
 
 
+def _sort_by_calls(select: Node, starts: list[int]) -> None:
+    """Puts calls where ORDER BY names or numbers their items, if others ask, too: `ORDER BY a` -> `ORDER BY ai(x)`."""
+    order, items = modifier(select, "ORDER"), select["select_list"]
+    named = {item["alias"].lower() for item in items if item["alias"] and item["alias"].lower() != _own_name(item)}
+    for key in order["orders"] if order is not None else []:
+        name, number = bare_name(key["expression"]), whole_number(key["expression"])
+        meant = [
+            item
+            for item, start in zip(items, starts, strict=True)
+            if has_call(item) and (start == number or (name is not None and item["alias"].lower() == name))
+        ]
+        if len(meant) == 1 and not named & bare_names(meant[0]):
+            key["expression"] = unaliased(copied(meant[0]))
+
+
+def _own_name(item: Node) -> str:
+    return name_of_item(unaliased(item))
+
+
 def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apart: _Apart, describe: Describe) -> bool:
     """Whether no item with a call decides on which rows there are, and in what order."""
     node = query.node
@@ -221,7 +242,9 @@ def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apa
     keys = [key["expression"] for key in order["orders"]] if order is not None else []
     keys += distinct["distinct_on_targets"] if distinct is not None else []
     groups = node["group_expressions"]
-    if any(map(has_call, [*keys, *groups])) or any(key["type"] == "STAR" for key in keys):
+    if any(map(has_call, groups)) or any(key["type"] == "STAR" for key in keys):
+        return False
+    if set(numbers_in(asking)) <= set(numbers_in(keys)):  # what is asked is what decides
         return False
     named = {item["alias"].lower() for item in asking if item["alias"]}
     if any(whole_number(key) in positions for key in [*keys, *groups]):

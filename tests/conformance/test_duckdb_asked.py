@@ -141,6 +141,26 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     ),
     "star of a join": Case(f"SELECT *, {DESCRIBED} FROM {{p}} JOIN reviews USING (id) ORDER BY price LIMIT 60"),
     "semi join": Case(f"SELECT {DESCRIBED} FROM {{p}} SEMI JOIN reviews USING (id) ORDER BY price LIMIT 60"),
+    "filtered by another call, derived": Case(
+        "SELECT id, answer FROM (SELECT id, grp, ai_query('chat', descr) AS answer FROM {p} WHERE id < 500) AS d "
+        "WHERE ai_query('chat', 'grp ' || grp) = 'yes'",
+        needed=97 + sum(answer_to(f"grp {n % 97}") == "yes" for n in range(500)),
+    ),
+    "ordered by another call": Case(
+        f"SELECT id, {DESCRIBED} FROM {{p}} ORDER BY ai_query('chat', 'grp ' || grp), price LIMIT 60", 97 + 60
+    ),
+    "ordered by another call, by its name": Case(
+        f"SELECT ai_query('chat', 'grp ' || grp) AS x, {DESCRIBED} FROM {{p}} ORDER BY x DESC, price LIMIT 60", 97 + 60
+    ),
+    "ordered by another call, derived": Case(
+        f"SELECT * EXCLUDE (v) FROM (SELECT *, {DESCRIBED} FROM {{p}}) AS d "
+        "ORDER BY ai_query('chat', 'grp ' || grp), price LIMIT 60",
+        97 + 60,
+    ),
+    "star of a derived table, replaced": Case(
+        f"SELECT d.* EXCLUDE (v) REPLACE (upper(name) AS name) FROM (SELECT *, {DESCRIBED} FROM {{p}}) AS d "
+        "ORDER BY price LIMIT 60"
+    ),
     "range": Case(
         "SELECT ai_query('chat', 'n ' || i) AS answer FROM range(20000) AS r(i) ORDER BY i * 7 % 20011 LIMIT 60"
     ),

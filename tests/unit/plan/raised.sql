@@ -142,7 +142,14 @@ WITH w AS (SELECT id, ai1(body) AS a FROM t) SELECT id, a FROM w WHERE id IN (SE
 
 -- case: a star without some columns
 SELECT * EXCLUDE (a) FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 3
--- stays
+-- becomes
+SELECT q.id AS id, q.k AS k FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIMIT 3
+
+-- case: a star with other values and names
+SELECT q.* REPLACE (a || '!' AS a) RENAME (k AS z) FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 3
+-- becomes
+SELECT q.id AS id, q.k AS z, (ai1(q.c4) || '!') AS a
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIMIT 3
 
 -- case: a derived table with distinct rows
 SELECT id, a FROM (SELECT DISTINCT id, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 4

@@ -199,6 +199,28 @@ SELECT id, ai1(body) AS a FROM t ORDER BY ALL LIMIT 5
 
 -- case: sorted by another call
 SELECT id, ai1(body) AS a FROM t ORDER BY ai2(body), id LIMIT 5
+-- becomes
+SELECT c1 AS id, ai1(c3) AS a
+FROM (SELECT id, NULL, body AS r1 FROM t ORDER BY ai2(body), id LIMIT 5) AS picked(c1, c2, c3)
+
+-- case: sorted by the answer of one of two calls
+SELECT ai1(body) AS a, ai2(body) AS b FROM t ORDER BY b DESC, id LIMIT 5
+-- becomes
+SELECT ai1(c3) AS a, ai2(c3) AS b
+FROM (SELECT NULL, NULL, body AS r1 FROM t ORDER BY ai2(body) DESC, id LIMIT 5) AS picked(c1, c2, c3)
+
+-- case: sorted by the position of one of two calls
+SELECT ai1(body) AS a, ai2(body) AS b FROM t ORDER BY 2, id LIMIT 5
+-- becomes
+SELECT ai1(c3) AS a, ai2(c3) AS b
+FROM (SELECT NULL, NULL, body AS r1 FROM t ORDER BY ai2(body), id LIMIT 5) AS picked(c1, c2, c3)
+
+-- case: sorted by both of two answers
+SELECT ai1(body) AS a, ai2(body) AS b FROM t ORDER BY b, a LIMIT 5
+-- stays
+
+-- case: sorted by an answer whose request has another item's name
+SELECT id || 'x' AS body, ai1(t.body) AS a, ai2(body) AS b FROM t ORDER BY b, id LIMIT 5
 -- stays
 
 -- case: filtered by the answer, by its alias
