@@ -179,9 +179,17 @@ def nodes(root: Any, *, into_queries: bool = True) -> Iterator[Node]:
     """Every node below `root`, and `root` where it is one."""
     if isinstance(root, dict) and "type" in root:
         yield root
-    if isinstance(root, dict | list):
-        for place in places(root, into_queries=into_queries):
-            yield place.node
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(reversed(value))
+        elif isinstance(value, dict):
+            if value is not root and _is_node(value):
+                if "modifiers" in value and not into_queries:
+                    continue
+                yield value
+            waiting.extend(part for part in reversed(value.values()) if isinstance(part, dict | list))
 
 
 def copied(root: T) -> T:
