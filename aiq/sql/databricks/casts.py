@@ -19,6 +19,12 @@ _NAMES = {
     _T.BIGINT: "BIGINT", _T.FLOAT: "FLOAT", _T.DOUBLE: "DOUBLE", _T.DATE: "DATE", _T.TIMESTAMPTZ: "TIMESTAMPTZ",
     _T.TIMESTAMP: "TIMESTAMPTZ", _T.TIMESTAMPLTZ: "TIMESTAMPTZ", _T.TIMESTAMPNTZ: "TIMESTAMP",
 }  # fmt: skip
+CASTS = {
+    "string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",
+    "timestamp": "TIMESTAMP", "float": "FLOAT", "smallint": "SMALLINT", "tinyint": "TINYINT", "binary": "BINARY",
+    "decimal": "DECIMAL(10,0)",
+}  # fmt: skip
+"""Functions that cast: by name, the type."""
 
 
 def cast(value: str, kind: exp.DataType, *, safe: bool = False) -> str:

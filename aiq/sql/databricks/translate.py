@@ -16,9 +16,13 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from aiq.errors import StatementError
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
+from aiq.sql.databricks.aggregates import aggregate
 from aiq.sql.databricks.casts import cast
+from aiq.sql.databricks.date_calls import UNITS, part
 from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
 from aiq.sql.databricks.templates import AGGREGATES
+from aiq.sql.databricks.words import message
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 """What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
@@ -94,7 +98,7 @@ def _name_columns(tree: exp.Expr) -> None:
             continue
         for item in list(select.expressions):
             plain = (exp.Column, exp.Star, exp.Alias, exp.Aliases, exp.Literal, exp.Dot, exp.Null, exp.Boolean)
-            if isinstance(item, plain) or _name(item) in ("ai_query", *functions.GENERATORS):
+            if isinstance(item, plain) or _name(item) in ("ai_query", *GENERATORS):
                 continue
             quoted = exp.to_identifier(item.sql("databricks", normalize_functions=False), quoted=True)
             item.replace(exp.alias_(item.copy(), quoted))
@@ -127,7 +131,7 @@ class _Generator(DuckDBGenerator):
         if isinstance(expression.parent, (exp.Table, exp.Lateral)) and lower == "range":
             return f"(SELECT range AS id FROM range({', '.join(self.sql(each) for each in arguments)}))"
         if lower in AGGREGATES and isinstance(expression.parent, exp.Pivot):
-            inner, outer = functions.aggregate(lower, arguments, self.sql)
+            inner, outer = aggregate(lower, arguments, self.sql)
             if outer != "%" and lower != "sum":
                 raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
             return inner
@@ -139,7 +143,7 @@ class _Generator(DuckDBGenerator):
     def aliases_sql(self, expression: exp.Aliases) -> str:
         call = expression.this
         names = [self.sql(each) for each in expression.expressions]
-        columns = functions.generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
+        columns = generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
         if columns is None or len(columns) != len(names):
             raise refusal("several names for one column are understood for explode, posexplode and stack only")
         return ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
@@ -192,7 +196,7 @@ class _Generator(DuckDBGenerator):
         unit = _unit(expression)
         if not isinstance(expression.parent, (exp.Add, exp.Sub)):
             raise refusal("an INTERVAL that is not added to a date has no exact counterpart on DuckDB")
-        if unit not in functions.UNITS:
+        if unit not in UNITS:
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
         value = expression.this
         if isinstance(value, exp.Literal) and re.fullmatch(r"[+-]?\d+", value.name.strip()):
@@ -201,7 +205,7 @@ class _Generator(DuckDBGenerator):
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
         else:
             number = self.sql(value)
-        return f"{functions.UNITS[unit]}({number})"
+        return f"{UNITS[unit]}({number})"
 
     def dpipe_sql(self, expression: exp.DPipe) -> str:
         sides: list[exp.Expr] = []
@@ -280,7 +284,7 @@ class _Generator(DuckDBGenerator):
         return "now()"
 
     def extract_sql(self, expression: exp.Extract) -> str:
-        return functions.part(expression.this.name, self.sql(expression, "expression"))
+        return part(expression.this.name, self.sql(expression, "expression"))
 
     def substring_sql(self, expression: exp.Substring) -> str:
         return functions.call("substring", [a for a in (expression.this, expression.args.get("start"),
@@ -296,13 +300,13 @@ class _Generator(DuckDBGenerator):
         path = expression.expression
         parts = path.expressions if isinstance(path, exp.JSONPath) else [None]
         written = "$"
-        for part in parts:
-            if isinstance(part, exp.JSONPathRoot):
+        for step in parts:
+            if isinstance(step, exp.JSONPathRoot):
                 continue
-            if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str) and '"' not in part.this:
-                written += f'."{part.this}"'
-            elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, int) and part.this >= 0:
-                written += f"[{part.this}]"
+            if isinstance(step, exp.JSONPathKey) and isinstance(step.this, str) and '"' not in step.this:
+                written += f'."{step.this}"'
+            elif isinstance(step, exp.JSONPathSubscript) and isinstance(step.this, int) and step.this >= 0:
+                written += f"[{step.this}]"
             else:
                 raise refusal(f"the path {expression.sql('databricks')} has no exact counterpart on DuckDB")
         return self._macro("json_text", self.sql(expression, "this"), "'" + written.replace("'", "''") + "'")
@@ -355,7 +359,7 @@ class _Generator(DuckDBGenerator):
             raise refusal(
                 f"{name or call.sql('databricks')[:40]} with OVER or FILTER has no exact counterpart on DuckDB"
             )
-        inner, outer = functions.aggregate(name, call.expressions, self.sql)
+        inner, outer = aggregate(name, call.expressions, self.sql)
         if outer == "%" and inner.split("(")[0] == name:
             call.replace(_Raw(this=inner))
             return None
@@ -384,11 +388,11 @@ class _Generator(DuckDBGenerator):
     def _lateral(self, lateral: exp.Lateral) -> str:
         call, alias = lateral.this, lateral.args.get("alias")
         names = [self.sql(each) for each in alias.columns] if alias is not None else []
-        columns = functions.generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
+        columns = generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
         if columns is None:
             raise refusal(f"LATERAL VIEW of {call.sql('databricks')[:40]} has no exact counterpart on DuckDB")
         if not names:
-            names = functions.generated_names(_name(call), len(columns))
+            names = generated_names(_name(call), len(columns))
         if len(names) != len(columns):
             raise refusal(f"LATERAL VIEW {_name(call)} gives {len(columns)} columns, and {len(names)} are named")
         outer = lateral.args.get("outer") or _name(call).endswith("_outer")
@@ -444,7 +448,7 @@ _Generator.TRANSFORMS = {
 
 def _no_text(sign: str) -> str:
     """What a macro says in an error where the types of an operator are none that have an exact counterpart."""
-    return functions.message(f"the operator {sign} of these types")
+    return message(f"the operator {sign} of these types")
 
 
 def _unit(interval: exp.Interval) -> str:

@@ -1,0 +1,118 @@
+# ruff: noqa: E501 -- one line an entry
+"""Calls over dates and times whose translation depends on literals among their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.patterns import date_pattern
+from aiq.sql.databricks.words import Print, literal, quoted, refused, typed
+
+_PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
+          "minute": "minute", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
+UNITS = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
+          "MINUTE": "to_minutes", "SECOND": "to_seconds"}  # fmt: skip
+_WEEK = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+
+
+def part(field: str, value: str) -> str:
+    """EXTRACT(field FROM value)."""
+    name = _PARTS.get(field.lower())
+    if name is None:
+        raise refused(f"EXTRACT({field.upper()} FROM ..)")
+    if name in ("hour", "minute"):
+        return f"CAST({name}({SCHEMA}.moment({value})) AS INTEGER)"
+    plus = " + 1" if name == "dayofweek" else ""
+    return f"CAST({name}({SCHEMA}.date({value})){plus} AS INTEGER)"
+
+
+def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    pattern = date_pattern(literal(arguments[1], name, "pattern"))
+    if pattern is None:
+        raise refused(f"{name} with the pattern {arguments[1].sql()}")
+    return f"strftime({SCHEMA}.moment({typed(arguments[0], show)}), {quoted(pattern.format)})"
+
+
+def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    kind = "date" if "date" in name else "timestamp"
+    value = typed(arguments[0], show)
+    if len(arguments) == 1:
+        made = f"{SCHEMA}.{kind}({value})"
+        return f"TRY({made})" if name.startswith("try_") else made
+    pattern = date_pattern(literal(arguments[1], name, "pattern"))
+    if pattern is None or pattern.regex is None:
+        raise refused(f"{name} with the pattern {arguments[1].sql()}")
+    fitting = f"CASE WHEN regexp_full_match({value}, {quoted(pattern.regex)}) THEN {value} ELSE 'not like the pattern: ' || {value} END"
+    target = "DATE" if kind == "date" else "TIMESTAMPTZ"
+    made = f"CAST(strptime({fitting}, {quoted(pattern.format.replace('%-', '%'))}) AS {target})"
+    return f"TRY({made})" if name.startswith("try_") else made
+
+
+def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) == 2:
+        return f"({SCHEMA}.date({typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
+    unit = arguments[0].name.upper().removesuffix("S")
+    if len(arguments) != 3 or unit not in UNITS:
+        raise refused(f"{name} in {arguments[0].sql()}")
+    interval = f"{UNITS[unit]}(CAST({show(arguments[1])} AS INTEGER))"
+    return f"({SCHEMA}.timestamp({typed(arguments[2], show)}) + {interval})"
+
+
+def _date_diff(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) == 2:
+        return (
+            f"{SCHEMA}.datediff({SCHEMA}.date({typed(arguments[0], show)}), {SCHEMA}.date({typed(arguments[1], show)}))"
+        )
+    unit = arguments[0].name.lower().removesuffix("s")
+    if len(arguments) != 3 or unit.upper() not in UNITS:
+        raise refused(f"{name} in {arguments[0].sql()}")
+    first, last = (f"{SCHEMA}.timestamp({typed(each, show)})" for each in arguments[1:])
+    if unit in ("month", "year"):
+        months = f"{SCHEMA}.months_apart(CAST({first} AS TIMESTAMP), CAST({last} AS TIMESTAMP))"
+        return months if unit == "month" else f"({months} // 12)"
+    return f"date_sub('{unit}', CAST({first} AS TIMESTAMP), CAST({last} AS TIMESTAMP))"
+
+
+def _date_trunc(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    unit, value = (arguments[0], arguments[1]) if name == "date_trunc" else (arguments[1], arguments[0])
+    word = literal(unit, name, "unit").lower()
+    word = {"mon": "month", "mm": "month", "yyyy": "year", "yy": "year", "dd": "day"}.get(word, word)
+    allowed = ("year", "quarter", "month", "week") if name == "trunc" else (
+        "year", "quarter", "month", "week", "day", "hour", "minute", "second")  # fmt: skip
+    if word not in allowed:
+        raise refused(f"{name} to {unit.sql()}")
+    if name == "trunc":
+        return f"CAST(date_trunc('{word}', {SCHEMA}.date({typed(value, show)})) AS DATE)"
+    return f"CAST(date_trunc('{word}', {SCHEMA}.timestamp({typed(value, show)})) AS TIMESTAMPTZ)"
+
+
+def _part(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    return part(literal(arguments[0], name, "field"), typed(arguments[1], show))
+
+
+def _from_unixtime(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    pattern = date_pattern(literal(arguments[1], name, "pattern") if len(arguments) == 2 else "yyyy-MM-dd HH:mm:ss")
+    if pattern is None or len(arguments) > 2:
+        raise refused(f"{name} with this pattern")
+    moment = f"CAST(to_timestamp(CAST({show(arguments[0])} AS DOUBLE)) AS TIMESTAMP)"
+    return f"strftime({moment}, {quoted(pattern.format)})"
+
+
+def _next_day(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    day = literal(arguments[1], name, "day of the week").upper()
+    found = next((at for at, known in enumerate(_WEEK, 1) if day in (known, known[:3], known[:2])), None)
+    if found is None:
+        raise refused(f"{name} with the day {arguments[1].sql()}")
+    return f"{SCHEMA}.next_day({SCHEMA}.date({typed(arguments[0], show)}), {found})"
+
+
+CALLS = {
+    "from_unixtime": _from_unixtime, "next_day": _next_day, "date_format": _date_format,
+    **dict.fromkeys(("to_date", "to_timestamp", "try_to_date", "try_to_timestamp"), _to_date),
+    **dict.fromkeys(("date_add", "dateadd", "timestampadd"), _date_add),
+    **dict.fromkeys(("datediff", "date_diff", "timestampdiff"), _date_diff),
+    "date_trunc": _date_trunc, "trunc": _date_trunc, "date_part": _part, "datepart": _part,
+}  # fmt: skip

@@ -1,0 +1,169 @@
+# ruff: noqa: E501 -- one line an entry
+"""Calls that make and read arrays, maps, structs and JSON, and the rows that generators make."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from aiq.errors import FunctionError
+from aiq.functions.types import parse_type
+from aiq.sql.databricks.casts import CASTS, cast
+from aiq.sql.databricks.json_values import json_structure
+from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.words import Print, literal, quoted, refused
+
+GENERATORS = (
+    "explode",
+    "explode_outer",
+    "posexplode",
+    "posexplode_outer",
+    "stack",
+    "json_tuple",
+    "inline",
+    "inline_outer",
+)
+
+
+def _get_json_object(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    path = literal(arguments[1], name, "path")
+    if re.fullmatch(r"\$(\.\w+|\[\d+\]|\['[^'\"]*'\])*", path) is None:
+        raise refused(f"{name} with the path {path}")
+    spelled = re.sub(r"\['([^']*)'\]", r'."\1"', path)
+    return f"{SCHEMA}.json_text({show(arguments[0])}, {quoted(spelled)})"
+
+
+def _from_json(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """The text is made to fit its schema as Spark does it, so that DuckDB only reads it: `json_transform(fitted, ..)`."""
+    if len(arguments) != 2:
+        raise refused(f"{name} with options")
+    schema = literal(arguments[1], name, "schema")
+    try:
+        structure = json_structure(parse_type(schema))
+    except FunctionError:
+        raise refused(f"{name} with the schema '{schema}'") from None
+    fitted = f"{FUNCTION}from_json({SCHEMA}.joined({show(arguments[0])}), {quoted(schema)})"
+    return f"json_transform(CAST({fitted} AS VARCHAR), {quoted(json.dumps(structure))})"
+
+
+def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if name == "named_struct":
+        keys, values = [literal(each, name, "name") for each in arguments[::2]], list(arguments[1::2])
+    else:
+        keys = [each.alias_or_name or f"col{i}" for i, each in enumerate(arguments, 1)]
+        keys = [
+            key if isinstance(each, (exp.Alias, exp.Column, exp.Dot)) else f"col{i}"
+            for i, (key, each) in enumerate(zip(keys, arguments, strict=True), 1)
+        ]
+        values = [each.this if isinstance(each, exp.Alias) else each for each in arguments]
+    if not keys or len(keys) != len(values):
+        raise refused(f"{name} with {len(arguments)} arguments")
+    return "{" + ", ".join(f"{quoted(key)}: {show(value)}" for key, value in zip(keys, values, strict=True)) + "}"
+
+
+def _map(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    keys, values = ", ".join(map(show, arguments[::2])), ", ".join(map(show, arguments[1::2]))
+    return f"map([{keys}], [{values}])"
+
+
+def _with_index(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """DuckDB counts the places of a list from 1."""
+    values, function = arguments
+    if not isinstance(function, exp.Lambda) or len(function.expressions) > 2:
+        raise refused(f"{name} with this function")
+    if len(function.expressions) == 2:
+        index = function.expressions[1].name
+        for node in list(function.this.find_all(exp.Identifier)):
+            if node.name == index and not isinstance(node.parent, (exp.Dot, exp.Alias)):
+                target = node.parent if isinstance(node.parent, exp.Column) else node
+                target.replace(exp.Paren(this=exp.Column(this=exp.to_identifier(f"({index} - 1)::INTEGER"))))
+    shown = show(function)
+    if len(function.expressions) == 2:
+        shown = shown.replace(f'"({index} - 1)::INTEGER"', f"({index} - 1)::INTEGER")
+    return f"list_{name}({show(values)}, {shown})"
+
+
+def _exists(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Three-valued: NULL where no element decides and one is unknown."""
+    values, function = arguments
+    if not isinstance(function, exp.Lambda) or len(function.expressions) != 1:
+        raise refused(f"{name} with this function")
+    variable, condition, shown = show(function.expressions[0]), show(function.this), show(values)
+    decides = f"({condition})" if name == "exists" else f"(NOT ({condition}))"
+    found, other = ("true", "false") if name == "exists" else ("false", "true")
+    return (
+        f"CASE WHEN {shown} IS NULL THEN NULL WHEN len(list_filter({shown}, lambda {variable}: {decides})) > 0 THEN {found} "
+        f"WHEN len(list_filter({shown}, lambda {variable}: ({condition}) IS NULL)) > 0 THEN NULL ELSE {other} END"
+    )
+
+
+def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`variant_get(parse_json(text), path, type)`: a cast of the text of the value."""
+    value, *rest = arguments
+    if (
+        len(rest) != 2
+        or not isinstance(value, exp.Anonymous)
+        or value.name.lower() not in ("parse_json", "try_parse_json")
+    ):
+        raise refused(f"{name} of what is not parse_json(..)")
+    path, kind = literal(rest[0], name, "path"), literal(rest[1], name, "type")
+    if kind.lower() not in CASTS or re.fullmatch(r"\$(\.\w+|\[\d+\])*", path) is None:
+        raise refused(f"{name} with the path {path} and the type {kind}")
+    found = f"{SCHEMA}.json_text({show(value.expressions[0])}, {quoted(path)})"
+    return cast(found, exp.DataType.build(CASTS[kind.lower()], dialect="databricks"), safe=name.startswith("try_"))
+
+
+def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Without a comparison of its own; the direction is a constant."""
+    values, *rest = arguments
+    if any(isinstance(each, exp.Lambda) for each in rest) or len(rest) > (name == "sort_array"):
+        raise refused(f"{name} with a comparison")
+    if rest and not isinstance(rest[0], exp.Boolean):
+        raise refused(f"{name} with a direction that is no constant")
+    first = name == "sort_array" and (not rest or rest[0].this)
+    order = "'DESC', 'NULLS LAST'" if rest and not rest[0].this else f"'ASC', 'NULLS {'FIRST' if first else 'LAST'}'"
+    return f"list_sort({show(values)}, {order})"
+
+
+def _generator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if name == "explode" and len(arguments) == 1:
+        return f"{SCHEMA}.exploded({show(arguments[0])})"
+    raise refused(f"{name} without names for its columns")
+
+
+def generated(name: str, arguments: Sequence[exp.Expr], show: Print, count: int = 1) -> list[str] | None:
+    """The columns that a generator makes, `count` of them where that depends on a type; None where it has no counterpart."""
+    base = name.removesuffix("_outer")
+    values = [show(each) for each in arguments]
+    if base in ("explode", "posexplode") and len(values) == 1:
+        (value,) = values
+        places = [f"unnest(range(len({value})))"] if base == "posexplode" else []
+        places = [f"CAST({each} AS INTEGER)" for each in places]
+        if count - len(places) == 2:
+            return [*places, f"unnest(map_keys({value}))", f"unnest(map_values({value}))"]
+        return [*places, f"{SCHEMA}.exploded({value})"]
+    if base == "json_tuple":
+        return [f"{SCHEMA}.json_text({values[0]}, {quoted('$.' + chr(34) + literal(each, name, 'key') + chr(34))})"
+                for each in arguments[1:]]  # fmt: skip
+    if base == "stack" and arguments and arguments[0].sql().isdigit():
+        rows = int(arguments[0].sql())
+        width = -(-(len(values) - 1) // rows)
+        cells = [*values[1:], *["NULL"] * (rows * width - len(values) + 1)]
+        return [f"unnest([{', '.join(cells[i::width])}])" for i in range(width)]
+    return None
+
+
+def generated_names(name: str, count: int) -> list[str]:
+    base = name.removesuffix("_outer")
+    return {"explode": ["col"], "posexplode": ["pos", "col"]}.get(base) or [f"c{i}" for i in range(count)]
+
+
+CALLS = {
+    "variant_get": _variant_get, "try_variant_get": _variant_get, "array_sort": _sort_array, "sort_array": _sort_array,
+    "from_json": _from_json, "get_json_object": _get_json_object, "struct": _struct, "named_struct": _struct, "map": _map,
+    "transform": _with_index, "filter": _with_index, "exists": _exists, "forall": _exists,
+    **dict.fromkeys(GENERATORS, _generator),
+}  # fmt: skip

@@ -1,0 +1,112 @@
+# ruff: noqa: E501 -- one line an entry
+"""Calls over texts whose translation depends on literals among their arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.patterns import is_same_regex
+from aiq.sql.databricks.words import Print, filled, literal, message, quoted, refused, typed
+
+
+def _concat(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if not arguments:
+        return "''"
+    return "(" + " || ".join(filled("{s0}", name, [each], show) for each in arguments) + ")"
+
+
+def _concat_ws(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    separator, *rest = map(show, arguments)
+    lists = ", ".join(f"{SCHEMA}.texts({each})" for each in rest)
+    return f"CASE WHEN {separator} IS NOT NULL THEN array_to_string(list_filter(flatten([{lists}]), lambda aiq_e: aiq_e IS NOT NULL), {separator}) END"
+
+
+def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    pattern = literal(arguments[1], name, "pattern")
+    ended = name in ("rlike", "regexp", "regexp_like") and pattern.endswith("$") and not pattern.endswith("\\$")
+    pattern = pattern[:-1] if ended else pattern
+    if not is_same_regex(pattern) or pattern.endswith("$"):
+        raise refused(f"{name} with the regular expression {arguments[1].sql()}")
+    value, shown = filled("{s0}", name, arguments[:1], show), quoted(pattern + ("\\n?\\z" if ended else ""))
+    if name in ("rlike", "regexp", "regexp_like") and len(arguments) == 2:
+        return f"regexp_matches({value}, {shown})"
+    if name == "regexp_replace" and len(arguments) == 3:
+        new = literal(arguments[2], name, "replacement")
+        if "\\" in new or "$" in re.sub(r"\$\d", "", new):
+            raise refused(f"{name} with the replacement {arguments[2].sql()}")
+        spelled = re.sub(r"\$(\d)", r"\\\1", new)
+        return f"regexp_replace({value}, {shown}, {quoted(spelled)}, 'g')"
+    if name in ("regexp_extract", "regexp_substr") and len(arguments) in (2, 3):
+        group = arguments[2].sql() if len(arguments) == 3 else "1" if name == "regexp_extract" else "0"
+        if not group.isdigit() or int(group) > len(re.findall(r"(?<!\\)\((?!\?)", pattern)):
+            raise refused(f"{name} with the group {group}")
+        made = f"regexp_extract({value}, {shown}, {group})"
+        return f"nullif({made}, '')" if name == "regexp_substr" else made
+    if name == "regexp_extract_all" and len(arguments) in (2, 3):
+        group = arguments[2].sql() if len(arguments) == 3 else "1"
+        if not group.isdigit() or int(group) > len(re.findall(r"(?<!\\)\((?!\?)", pattern)):
+            raise refused(f"{name} with the group {group}")
+        return f"regexp_extract_all({value}, {shown}, {group})"
+    if name == "regexp_count" and len(arguments) == 2:
+        return f"CAST(len(regexp_extract_all({value}, {shown})) AS INTEGER)"
+    if name == "split" and len(arguments) == 2:
+        return f"regexp_split_to_array({value}, {shown})" if pattern else _never(name)
+    raise refused(f"{name} with {len(arguments)} arguments")
+
+
+def _never(name: str) -> str:
+    raise refused(f"{name} at an empty pattern")
+
+
+def _format_string(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`%s` and `%d`, each with the text that its value has."""
+    form, *values = arguments
+    pieces = re.findall(r"%[^a-zA-Z%]*[a-zA-Z%]|[^%]+|%", literal(form, name, "format"))
+    signs = [piece for piece in pieces if piece.startswith("%") and piece not in ("%%", "%n")]
+    if any(sign not in ("%s", "%d") for sign in signs) or len(signs) != len(values):
+        raise refused(f"{name} with the format {form.sql()}")
+    given = iter(values)
+    shown = [
+        f"coalesce({SCHEMA}.formatted{'_integer' * (piece == '%d')}({typed(next(given), show)}, {message(name)}), 'null')"
+        if piece in ("%s", "%d")
+        else quoted({"%%": "%", "%n": "\n"}.get(piece, piece))
+        for piece in pieces
+    ]
+    return "(" + " || ".join(shown or ["''"]) + ")"
+
+
+def _code(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """`encode(text, 'UTF-8')`, `decode(bytes, 'UTF-8')`, and `decode(value, key, result, .., default)`."""
+    if len(arguments) == 2:
+        if literal(arguments[1], name, "character set").upper() not in ("UTF-8", "UTF8"):
+            raise refused(f"{name} with the character set {arguments[1].sql()}")
+        return (
+            f"{SCHEMA}.to_binary({typed(arguments[0], show)})" if name == "encode" else f"decode({show(arguments[0])})"
+        )
+    if name == "encode" or len(arguments) < 3:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    value, *rest = map(show, arguments)
+    default = f" ELSE {rest.pop()}" if len(rest) % 2 else ""
+    whens = " ".join(
+        f"WHEN {value} IS NOT DISTINCT FROM {key} THEN {result}"
+        for key, result in zip(rest[::2], rest[1::2], strict=True)
+    )
+    return f"CASE {whens}{default} END"
+
+
+def _sha2(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 2 or arguments[1].sql() not in ("0", "256"):
+        raise refused(f"{name} with other than 256 bits")
+    return f"sha256({filled('{s0}', name, arguments[:1], show)})"
+
+
+CALLS = {
+    "format_string": _format_string, "printf": _format_string, "encode": _code, "decode": _code, "sha2": _sha2,
+    "concat": _concat, "concat_ws": _concat_ws,
+    **dict.fromkeys(("rlike", "regexp", "regexp_like", "regexp_replace", "regexp_extract", "regexp_substr",
+                     "regexp_count", "regexp_extract_all", "split"), _regex),
+}  # fmt: skip

@@ -1,0 +1,65 @@
+# ruff: noqa: E501 -- one line an entry
+"""What calls of Spark functions are made of: templates filled in, literals, refusals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from sqlglot import exp
+
+from aiq.errors import StatementError
+from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+
+Print = Callable[[exp.Expr], str]
+
+PLACE = re.compile(r"\{([sdt]?)(\d+|\*|m)\}")
+
+
+def message(what: str) -> str:
+    """A refusal as a literal that DuckDB shows when it binds; `in_users_words` takes it out again."""
+    text = f"aiq: {what} has no exact counterpart on DuckDB; CAST its values to the types you mean"
+    return "'" + text.replace("'", "''") + "'"
+
+
+def refused(name: str, why: str = "has no exact counterpart on DuckDB") -> StatementError:
+    return StatementError(
+        f"the statement cannot be translated from Databricks SQL: {name} {why}; write that part in DuckDB's SQL, or run "
+        "the statement on Spark"
+    )
+
+
+def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    def value(found: re.Match[str]) -> str:
+        kind, place = found.groups()
+        if place == "m":
+            return message(name)
+        if place == "*":
+            return ", ".join(map(show, arguments))
+        node = arguments[int(place)]
+        text = show(node)
+        if kind in ("d", "t") and isinstance(node, exp.Literal) and node.is_string:
+            text = f"CAST({text} AS VARCHAR)"  # DuckDB reads a literal as any type that a macro takes
+        if kind == "s":
+            plain = isinstance(node, exp.Literal) and node.is_string
+            return text if plain else f"{SCHEMA}.joined({text})"
+        return f"{SCHEMA}.{'date' if kind == 'd' else 'moment'}({text})" if kind else text
+
+    made = PLACE.sub(value, template.replace("@", f"{SCHEMA}.").replace("#", FUNCTION))
+    return made
+
+
+def literal(node: exp.Expr, name: str, what: str) -> str:
+    if not (isinstance(node, exp.Literal) and node.is_string):
+        raise refused(f"{name} with a {what} that is no literal")
+    return str(node.this)
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def typed(node: exp.Expr, show: Print) -> str:
+    """An argument of a macro; DuckDB reads a literal as any type that a macro takes."""
+    text = show(node)
+    return f"CAST({text} AS VARCHAR)" if isinstance(node, exp.Literal) and node.is_string else text
