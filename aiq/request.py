@@ -51,9 +51,10 @@ class Request(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Tokens of one call. `cached_tokens` is a part of `input_tokens`, `reasoning_tokens` of `output_tokens`.
+    """What one call is billed by. `cached_tokens` is a part of `input_tokens`, `reasoning_tokens` of `output_tokens`.
 
-    `cache_write_tokens` is the part of `input_tokens` that was put into the provider's cache, where that costs more.
+    `cache_write_tokens` is the part of `input_tokens` that was put into the provider's cache, where that costs more;
+    `cache_write_1h_tokens` the part of those that stay an hour, `cached_audio_tokens` a part of `cached_tokens`.
     `estimated` is true where the provider sent no usage and (text length + 1) / 4 stands in.
     """
 
@@ -63,6 +64,25 @@ class Usage(NamedTuple):
     reasoning_tokens: int = 0
     estimated: bool = False
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    cached_audio_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    service_tier: str | None = None
+    """Of the answer, `standard` where it is the usual one; None where the provider does not say."""
+    stated_usd: float | None = None
+    """US dollars, where the provider itself says what the call costs."""
+    surcharge: str | None = None
+    """What is billed beside tokens, or tokens by another price list: `2 web searches`, `speed fast`."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing in it but tokens of text at the usual prices."""
+        return self[6:] == _PLAIN or (self[6:11] == _PLAIN[:5] and self[11] == "standard" and self[12:] == _PLAIN[6:])
+
+
+_PLAIN = (0, 0, 0, 0, 0, None, None, None)
 
 
 class Answer(NamedTuple):

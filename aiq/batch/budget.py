@@ -13,45 +13,54 @@ from aiq.errors import BudgetExceeded
 
 
 class Budget:
-    """At most `limit_usd`, reservations included. Who does not fit yet waits in line."""
+    """At most `limit_usd`, reservations included. Who does not fit yet waits in line.
 
-    def __init__(self, limit_usd: float) -> None:
+    A provider may bill more than a call can cost by its limits: reasoning beyond `max_tokens`. A call that cost more
+    than was reserved for it raises all later reservations by as much; `first_alone` so that there is one to learn from.
+    """
+
+    def __init__(self, limit_usd: float, *, first_alone: bool = False) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = 0.0
         self.reserved_usd = 0.0
+        self._factor = 1.0
+        self._tried = not first_alone
         self._under_way = 0
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[float]]] = deque()
 
     def reservation(self, most_usd: float) -> Reservation:
         """What one request holds while it is asked: `async with budget.reservation(most_usd) as held`."""
         return Reservation(self, most_usd)
 
-    async def reserve(self, most_usd: float) -> None:
+    async def reserve(self, most_usd: float) -> float:
         """Waits until a call that costs at most this much fits; one that costs nothing never waits.
 
-        Raises BudgetExceeded when it cannot, because nothing that is under way will give anything back.
+        Returns what is reserved, which `settle` is told. Raises BudgetExceeded when it cannot, because nothing that is
+        under way will give anything back.
         """
         if not most_usd or (not self._waiting and self._fits(most_usd)):
-            self._take(most_usd)
-            return
+            return self._take(most_usd)
         if not self._under_way:
             raise self._exceeded(most_usd)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append((most_usd, turn))
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:  # its turn came just before
-                self.settle(most_usd, 0.0)
+                self.settle(turn.result(), 0.0)
             else:
                 self._go_on()  # whoever is behind it may be smaller
             raise
 
-    def settle(self, most_usd: float, cost_usd: float) -> None:
+    def settle(self, reserved_usd: float, cost_usd: float) -> None:
         """Turns a reservation into what the call cost."""
         self._under_way -= 1
-        self.reserved_usd = max(0.0, self.reserved_usd - most_usd) if self._under_way else 0.0
+        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd) if self._under_way else 0.0
         self.spent_usd += cost_usd
+        self._tried = self._tried or reserved_usd > 0
+        if cost_usd > reserved_usd > 0:
+            self._factor *= cost_usd / reserved_usd
         self._go_on()
 
     def _go_on(self) -> None:
@@ -60,8 +69,7 @@ class Budget:
             most_usd, turn = self._waiting[0]
             if not turn.done():
                 if self._fits(most_usd):
-                    self._take(most_usd)
-                    turn.set_result(None)
+                    turn.set_result(self._take(most_usd))
                 elif self._under_way:
                     return
                 else:
@@ -69,13 +77,17 @@ class Budget:
             self._waiting.popleft()
 
     def _fits(self, most_usd: float) -> bool:
-        return self.spent_usd + self.reserved_usd + most_usd <= self.limit_usd
+        if not self._tried and self.reserved_usd:
+            return False
+        return self.spent_usd + self.reserved_usd + most_usd * self._factor <= self.limit_usd
 
-    def _take(self, most_usd: float) -> None:
+    def _take(self, most_usd: float) -> float:
         self._under_way += 1
-        self.reserved_usd += most_usd
+        self.reserved_usd += most_usd * self._factor
+        return most_usd * self._factor
 
     def _exceeded(self, most_usd: float) -> BudgetExceeded:
+        most_usd *= self._factor
         left = max(0.0, self.limit_usd - self.spent_usd)
         return BudgetExceeded(
             f"the next request may cost ${most_usd:.6f}, but of aiq_max_cost_usd = {self.limit_usd:g} only "
@@ -96,7 +108,7 @@ class Reservation:
         self._held = False
 
     async def __aenter__(self) -> Reservation:
-        await self._budget.reserve(self.most_usd)
+        self.most_usd = self.cost_usd = await self._budget.reserve(self.most_usd)
         self._held = True
         return self
 
@@ -107,11 +119,10 @@ class Reservation:
         """
         if cost_usd is None:
             cost_usd = self.most_usd
-        if not cost_usd and most_usd == self.most_usd:
+        if not cost_usd and most_usd <= self.most_usd:
             return
         self._settle(cost_usd)
-        self.most_usd = self.cost_usd = most_usd
-        await self._budget.reserve(self.most_usd)
+        self.most_usd = self.cost_usd = await self._budget.reserve(most_usd)
         self._held = True
 
     async def __aexit__(

@@ -406,7 +406,8 @@ class Statement:
             except RequestFailed as error:
                 held.cost_usd = self.gateway.cost_of_failure(error, held.most_usd)
                 raise
-            held.cost_usd = answer.cost_usd or 0.0
+            if answer.cost_usd is not None:  # else it may have cost all that was reserved
+                held.cost_usd = answer.cost_usd
             return answer
 
     def _finish(self, slot: Slot, value: Any) -> None:

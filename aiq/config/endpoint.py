@@ -335,9 +335,11 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """An own price of a model, in US dollars per million tokens. What is None costs what input does.
+    """An own price of a model, in US dollars per million tokens.
 
-    `tiers` are those of longer prompts, shortest first; in one, `above_input_tokens` is what a prompt must exceed.
+    Cached tokens and cache writes cost what input does where they are None; hours in the cache, audio and images then
+    have no known price. `tiers` are those of longer prompts, shortest first; in one, `above_input_tokens` is what a
+    prompt must exceed. `service_tiers` are what all of it is multiplied by for an answer of such a tier (`flex`: 0.5).
     """
 
     input_per_mtok: float
@@ -346,6 +348,12 @@ class Price:
     cache_write_per_mtok: float | None = None
     above_input_tokens: int = 0
     tiers: tuple[Price, ...] = ()
+    cache_write_1h_per_mtok: float | None = None
+    audio_input_per_mtok: float | None = None
+    cached_audio_per_mtok: float | None = None
+    audio_output_per_mtok: float | None = None
+    image_output_per_mtok: float | None = None
+    service_tiers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

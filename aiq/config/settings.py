@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from aiq.config.document import Node, read_documents
@@ -153,26 +153,31 @@ def _read_reuse(node: Node) -> Reuse:
         node.fail(str(error))
 
 
+_PRICES = (
+    "input_per_mtok", "output_per_mtok", "cached_input_per_mtok", "cache_write_per_mtok", "cache_write_1h_per_mtok",
+    "audio_input_per_mtok", "cached_audio_per_mtok", "audio_output_per_mtok", "image_output_per_mtok",
+)  # fmt: skip
+
+
 def _read_price(node: Node, *, tier: bool = False) -> Price:
-    names = ("input_per_mtok", "output_per_mtok", "cached_input_per_mtok", "cache_write_per_mtok")
-    members = node.fields((*names, "above_input_tokens" if tier else "tiers"))
+    members = node.fields((*_PRICES, "above_input_tokens") if tier else (*_PRICES, "tiers", "service_tiers"))
     expected = "US dollars per million tokens, a number"
     node.required(members, "input_per_mtok", expected)
     node.required(members, "output_per_mtok", expected)
-    given = {name: members[name].number(expected, zero=True) for name in names if name in members}
+    given: dict[str, Any] = {name: members[name].number(expected, zero=True) for name in _PRICES if name in members}
+    price = Price(**given)
     if tier:
         above = node.required(members, "above_input_tokens", "the tokens that a prompt must exceed")
-        return replace(_price(given), above_input_tokens=above.integer(1, 10**9))
+        return replace(price, above_input_tokens=above.integer(1, 10**9))
     tiers = [_read_price(item, tier=True) for item in members["tiers"].items()] if "tiers" in members else []
-    return replace(_price(given), tiers=tuple(sorted(tiers, key=lambda price: price.above_input_tokens)))
-
-
-def _price(given: dict[str, float]) -> Price:
-    return Price(
-        given["input_per_mtok"],
-        given["output_per_mtok"],
-        given.get("cached_input_per_mtok"),
-        given.get("cache_write_per_mtok"),
+    factors = members["service_tiers"].mapping() if "service_tiers" in members else {}
+    return replace(
+        price,
+        tiers=tuple(sorted(tiers, key=lambda price: price.above_input_tokens)),
+        service_tiers=tuple(
+            (name.lower(), factor.number("what the price is multiplied by, such as 0.5", zero=True))
+            for name, factor in factors.items()
+        ),
     )
 
 

@@ -277,7 +277,7 @@ class Session:
             if store is None
             else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
         )
-        budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd)
+        budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd, first_alone=True)
         return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def close(self) -> None:

@@ -85,7 +85,7 @@ class Admission:
             return
         if not trace.attempt:
             route.limiter.release(trace.grant)
-        elif trace.unknown and not trace.billed_usd and trace.billed == NOTHING:
+        elif trace.unknown and trace.billed == NOTHING:
             route.limiter.settle(trace.grant, None, None)
         else:
             route.limiter.settle(trace.grant, trace.billed, trace.billed_usd, keep=trace.unknown)

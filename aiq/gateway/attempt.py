@@ -15,6 +15,7 @@ from aiq.gateway.access_token import AccessToken
 from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import MAY_BE_BILLED, Route, Target
 from aiq.gateway.trace import Attempt, Trace
+from aiq.ledger.prices import cost_of
 from aiq.policy.quota import Slot
 from aiq.policy.structured_output import Mismatch, StructuredOutput
 from aiq.providers.base import Chunk, HttpResponse
@@ -120,6 +121,8 @@ class Attempts:
                     break
                 for chunk in chunks:
                     if chunk.token:
+                        if attempt.first_token is None:
+                            attempt.first_token = clock()
                         silent_at, waited_for = clock() + route.idle_s, "idle_timeout_s"
                     yield chunk
                 if decoder.ended:
@@ -214,8 +217,8 @@ class Attempts:
     @staticmethod
     def _bill(target: Target, trace: Trace, usage: Usage) -> float | None:
         """Adds what an attempt was billed to its request. The attempt's US dollars, None if unknown."""
-        cost = None if target.price is None else target.price.cost_usd(usage)
-        trace.add_bill(usage, cost)
+        cost = cost_of(target.price, usage)
+        trace.add_bill(usage, 0.0 if cost is None and not target.unpriced and target.price is None else cost)
         return cost
 
 

@@ -14,6 +14,7 @@ from aiq.errors import ProviderError, RequestFailed
 from aiq.gateway.routes import Route
 from aiq.gateway.trace import Attempt, Trace
 from aiq.ledger.ledger import Ledger
+from aiq.ledger.prices import STATED, cost_of
 from aiq.ledger.records import Intent, Outcome
 from aiq.request import Caller, Request, Usage, new_request_ids, text_characters
 
@@ -99,6 +100,7 @@ class Recorder:
             cache_hit=True,
             fallback_from=None,
             final=True,
+            usage_context=dict(caller.usage_context) if caller.usage_context else None,
         )
         self._ledger.record_alike(hit, new_request_ids(count))
 
@@ -140,7 +142,13 @@ class Recorder:
             reason, fallback_reason = _route_reason(route, attempt), attempt.fallback_reason
             latency_ms = (self._clock() - attempt.sent) * 1000
             queue_ms = max(0.0, (attempt.sent - attempt.ready) * 1000)
-        cost = answer.cost_usd if answer is not None else price.cost_usd(usage) if usage and price else None
+        cost = answer.cost_usd if answer is not None else cost_of(price, usage) if usage else None
+        unpriced = None
+        if usage is not None and cost is None and (target is None or price is not None or target.unpriced):
+            unpriced = f"no price of model {model}" if price is None else price.unpriced(usage)
+        first_token_ms = None
+        if attempt is not None and attempt.first_token is not None:
+            first_token_ms = (attempt.first_token - attempt.sent) * 1000
         log = final and endpoint.inference_table is not None
         if final and trace.request_json is None:
             trace.characters = text_characters(request.body)
@@ -173,7 +181,7 @@ class Recorder:
                 reasoning_tokens=usage.reasoning_tokens if usage else None,
                 tokens_estimated=usage.estimated if usage else False,
                 cost_usd=cost,
-                price_version=price.version if price else None,
+                price_version=STATED if usage and usage.stated_usd is not None else price.version if price else None,
                 rows=request.rows,
                 finish_reason=finish_reason,
                 cache_hit=False,
@@ -192,6 +200,10 @@ class Recorder:
                 guards=",".join(trace.guards) or None,
                 route=reason,
                 fallback_reason=fallback_reason,
+                cache_write_tokens=usage.cache_write_tokens if usage else None,
+                service_tier=usage.service_tier if usage else None,
+                time_to_first_token_ms=first_token_ms,
+                unpriced=unpriced,
             )
         )
 

@@ -346,7 +346,9 @@ def cost_of_failure(error: RequestFailed, prices: Iterable[PriceTag | None]) -> 
     """US dollars of an attempt that failed, at the highest of `prices`; None where it may have been billed or not."""
     usage = getattr(error, "usage", None)
     if isinstance(usage, Usage):
-        return max((price.cost_usd(usage) for price in prices if price is not None), default=0.0)
+        costs = [price.cost_usd(usage) for price in prices if price is not None]
+        known = [cost for cost in costs if cost is not None]
+        return None if len(known) < len(costs) else max(known, default=0.0)
     return None if isinstance(error, ProviderError) and error.kind in MAY_BE_BILLED else 0.0
 
 

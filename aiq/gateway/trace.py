@@ -80,7 +80,7 @@ class Trace:
                 estimated=before.estimated or usage.estimated,
             )
         if self.billed_usd is not None:
-            self.billed_usd += cost_usd or 0.0
+            self.billed_usd = None if cost_usd is None else self.billed_usd + cost_usd
 
 
 class Attempt:
@@ -92,6 +92,7 @@ class Attempt:
         "error",
         "fallback_from",
         "fallback_reason",
+        "first_token",
         "hedge",
         "lacking",
         "number",
@@ -124,3 +125,4 @@ class Attempt:
         self.answer: Answer | None = None
         self.error: ProviderError | None = None
         self.decoder: StreamDecoder | None = None
+        self.first_token: float | None = None  # when it came, of a streamed answer

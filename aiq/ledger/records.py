@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
     cache_hit: bool
     fallback_from: str | None
     final: bool
-    # the rest only where final
+    # the rest only where final, but for who asked
     track_usage: bool = False
     payload_table: str | None = None
     client_request_id: str | None = None
@@ -82,6 +82,13 @@ class Outcome(NamedTuple):
     """Why this entity was asked: traffic, sticky, fallback, hedge, probe, repair."""
     fallback_reason: str | None = None
     """The error class that moved the request on to this entity."""
+    cache_write_tokens: int | None = None
+    service_tier: str | None = None
+    """Of the answer: `standard`, or what the provider calls another one."""
+    time_to_first_token_ms: float | None = None
+    """From the call's start to the first part of its answer, where the answer came as a stream."""
+    unpriced: str | None = None
+    """Why `cost_usd` is not known though the provider bills it."""
 
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -188,11 +195,17 @@ CALLS_SCHEMA = pa.schema(
         ("guards", pa.string()),
         ("route", pa.string()),
         ("fallback_reason", pa.string()),
+        ("cache_write_tokens", pa.int64()),
+        ("service_tier", pa.string()),
+        ("time_to_first_token_ms", pa.float64()),
+        ("unpriced", pa.string()),
+        ("client_request_id", pa.string()),
+        ("usage_context", pa.map_(pa.string(), pa.string())),
     ]
 )
 """`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers.
 
-The last four say what policy decided: see Outcome.
+A table that an earlier version made gets the columns it lacks with the next commit. What the columns say: see Outcome.
 """
 
 CALLS_TABLE = "system.aiq.calls"

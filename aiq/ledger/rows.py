@@ -32,7 +32,9 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
     values = outcomes.columns
     seq = pa.array(outcomes.seq, pa.int64())
     start = pa.array(values["start_us"], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-    columns = {"start_us": start}
+    contexts = [None if context is None else list(context.items()) for context in values["usage_context"]]
+    context = _array(contexts, USAGE_SCHEMA.field("usage_context").type)
+    columns = {"start_us": start, "usage_context": context}
 
     def column(name: str, kind: pa.DataType) -> pa.Array:
         if name not in columns:
@@ -44,7 +46,6 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
     final = column("final", pa.bool_())
     usage_rows = pc.and_(final, column("track_usage", pa.bool_()))
     if pc.any(usage_rows).as_py():
-        contexts = [None if context is None else list(context.items()) for context in values["usage_context"]]
         usage = {
             "account_id": pa.repeat(pa.scalar(account_id, pa.string()), count),
             "workspace_id": pa.repeat(pa.scalar(workspace_id, pa.string()), count),
@@ -54,7 +55,6 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
             "output_token_count": columns["output_tokens"],
             "input_character_count": column("request_characters", pa.int64()),
             "output_character_count": column("response_characters", pa.int64()),
-            "usage_context": _array(contexts, USAGE_SCHEMA.field("usage_context").type),
             "request_streaming": column("streaming", pa.bool_()),
         }
         arrays = [seq, *(usage.get(field.name) or column(field.name, field.type) for field in USAGE_SCHEMA)]

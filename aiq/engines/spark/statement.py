@@ -63,7 +63,7 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
         return says if says.mode == "durable" else Reuse("off")
 
     kept = None if gateway.answers is None else KeptAnswers(gateway.answers, origin.caller, durable, {})
-    budget = None if budget_usd is None else Budget(budget_usd)
+    budget = None if budget_usd is None else Budget(budget_usd, first_alone=True)
     return SharedStatement(
         gateway, origin.caller, shared_answers(gateway), shared_for, statement, kept=kept, budget=budget
     )

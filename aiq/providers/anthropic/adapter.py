@@ -22,11 +22,11 @@ from aiq.providers.anthropic.schema import native_schema
 from aiq.providers.anthropic.stream import AnthropicStream
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimit, StatedLimits, StreamDecoder
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import completion, count, tool_call
 from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.usage import known_or_estimated, tier_of
 from aiq.request import Answer, Request, Usage
 
 API_BASE = "https://api.anthropic.com"
@@ -156,10 +156,8 @@ class AnthropicAdapter(ExternalAdapter):
                 thoughts.append(block["thinking"])
         text = "".join(texts) if texts else None
         model = str(data.get("model") or self._entity.model)
-        usage = usage_of(data.get("usage"))
-        if usage is None:
-            characters = sum(map(len, texts)) + sum(len(call["function"]["arguments"]) for call in calls)
-            usage = estimate_usage(request, characters)
+        characters = sum(map(len, (*texts, *thoughts))) + sum(len(call["function"]["arguments"]) for call in calls)
+        usage = known_or_estimated(usage_of(data.get("usage")), request, characters)
         finish_reason = _REASONS.get(reason)
         raw = orjson.dumps(
             completion(
@@ -254,9 +252,36 @@ def usage_of(usage: Any) -> Usage | None:
     read, written = (count(usage.get(name) or 0) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
     if fresh is None or tokens_out is None or read is None or written is None:
         return None
+    by_life = usage.get("cache_creation")
+    lives = by_life if isinstance(by_life, dict) else {}
+    hour, minutes = (count(lives.get(f"ephemeral_{life}_input_tokens")) or 0 for life in ("1h", "5m"))
+    written = max(written, hour + minutes)
     details = usage.get("output_tokens_details")
     thoughts = count(details.get("thinking_tokens"), tokens_out) if isinstance(details, dict) else 0
-    return Usage(fresh + read + written, tokens_out, read, thoughts or 0, cache_write_tokens=written)
+    return Usage(
+        fresh + read + written,
+        tokens_out,
+        read,
+        thoughts or 0,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=hour,
+        service_tier=tier_of(usage.get("service_tier")),
+        surcharge=_surcharge(usage),
+    )
+
+
+def _surcharge(usage: dict[str, Any]) -> str | None:
+    """What is billed beside tokens, or by another price list: searches, the fast mode, one country alone."""
+    told = []
+    tools = usage.get("server_tool_use")
+    searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else None
+    if searches:
+        told.append(f"{searches} web searches")
+    if usage.get("speed") not in (None, "standard"):
+        told.append(f"speed {str(usage['speed'])[:40]}")
+    if usage.get("inference_geo") not in (None, "global", "not_available"):
+        told.append(f"inference in {str(usage['inference_geo'])[:40]}")
+    return ", ".join(told) or None
 
 
 def _no_schema(schema: dict[str, Any]) -> None:

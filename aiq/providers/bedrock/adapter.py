@@ -29,6 +29,7 @@ from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import retry_after_s
 from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.usage import known_or_estimated
 from aiq.request import Answer, Request, Usage
 
 SERVICE = "bedrock"
@@ -116,10 +117,10 @@ class BedrockAdapter(ExternalAdapter):
         """The answer that a body of Converse holds. Raises ProviderError where it is not usable."""
         usage = None
         try:
-            usage = usage_of(data.get("usage"))
+            usage = usage_of(data)
             reason = str(data["stopReason"])
             said = content_of(data["output"]["message"]["content"], reason)
-            usage = usage or estimate_usage(request, said.characters)
+            usage = known_or_estimated(usage, request, said.characters)
             if reason in MALFORMED:
                 raise unusable(f"the model's answer is malformed, says Bedrock ({shorten(reason)})", response)
             finish = finish_reason(reason, calls=bool(said.calls), answered=said.answered)

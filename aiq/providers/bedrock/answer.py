@@ -11,6 +11,7 @@ import orjson
 
 from aiq.providers.bedrock.request import ANSWER_TOOL
 from aiq.providers.wire.openai_form import count, tool_call
+from aiq.providers.wire.usage import tier_of
 from aiq.request import Usage
 
 MALFORMED = frozenset({"malformed_model_output", "malformed_tool_use"})
@@ -81,12 +82,30 @@ def _text(value: Any) -> str:
     return value
 
 
-def usage_of(usage: Any) -> Usage | None:
-    """Bedrock's own count, or None where it is missing or absurd. Its input tokens are those beside the cache."""
+def usage_of(body: Any) -> Usage | None:
+    """Bedrock's own count, or None where it is missing or absurd. Its input tokens are those beside the cache.
+
+    `body` is the whole answer: the tier, and whether it was answered faster for more money, stand beside the usage.
+    """
+    usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
         return None
     fresh, out = count(usage.get("inputTokens")), count(usage.get("outputTokens"))
     if fresh is None or out is None:
         return None
     read, written = count(usage.get("cacheReadInputTokens")) or 0, count(usage.get("cacheWriteInputTokens")) or 0
-    return Usage(fresh + read + written, out, read, cache_write_tokens=written)
+    hour = 0
+    for detail in usage["cacheDetails"] if isinstance(usage.get("cacheDetails"), list) else ():
+        if isinstance(detail, dict) and detail.get("ttl") == "1h":
+            hour += count(detail.get("inputTokens")) or 0
+    tier, speed = body.get("serviceTier"), body.get("performanceConfig")
+    optimized = isinstance(speed, dict) and speed.get("latency") not in (None, "standard")
+    return Usage(
+        fresh + read + written,
+        out,
+        read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=min(hour, written),
+        service_tier=tier_of(tier.get("type")) if isinstance(tier, dict) else None,
+        surcharge="latency optimized" if optimized else None,
+    )

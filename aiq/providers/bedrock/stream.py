@@ -67,6 +67,7 @@ class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
         self._answered = False
         self._reason: str | None = None
         self._usage: Any = None
+        self._terms: dict[str, Any] = {}
 
     def _body(self) -> dict[str, Any]:
         content = [block for index in sorted(self._blocks) for block in _joined(self._blocks[index])]
@@ -74,6 +75,7 @@ class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
             "output": {"message": {"role": "assistant", "content": content}},
             "stopReason": self._reason,
             "usage": self._usage,
+            **self._terms,
         }
 
     def _read(self, event: EventMessage) -> Chunk | None:
@@ -92,7 +94,9 @@ class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
         if kind == "messageStop":
             return self._stop(orjson.loads(payload))
         if kind == "metadata":
-            self._usage = orjson.loads(payload).get("usage") or self._usage
+            data = orjson.loads(payload)
+            self._usage = data.get("usage") or self._usage
+            self._terms = {name: data[name] for name in ("serviceTier", "performanceConfig") if name in data}
             self.ended = self.complete
         return None
 

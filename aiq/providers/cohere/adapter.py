@@ -21,11 +21,11 @@ from aiq.providers.cohere.request import HONOURED, MOST_TEXTS, OWN, chat_body, e
 from aiq.providers.cohere.stream import CohereStream
 from aiq.providers.openai.adapter import vector
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import completion, tool_call
 from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.usage import known_or_estimated
 from aiq.request import Answer, Request, Usage
 
 ADDRESS = "https://api.cohere.com"
@@ -116,7 +116,7 @@ class CohereAdapter(ExternalAdapter):
                 for call in data["message"].get("tool_calls") or ()
             ]
             text = "".join(texts) if texts else None
-            usage = usage or estimate_usage(request, sum(map(len, texts)) + sum(map(len, thoughts)))
+            usage = known_or_estimated(usage, request, sum(map(len, texts)) + sum(map(len, thoughts)))
             finish = finish_reason(reason)
             id, created, model = data.get("id"), int(self._clock()), self._entity.model
             whole = completion(
@@ -138,7 +138,7 @@ class CohereAdapter(ExternalAdapter):
                 raise ValueError("not one vector per input")
         except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError, OverflowError):
             raise self._unusable("/v2/embed", response, usage) from None
-        return Answer(vectors, usage or estimate_usage(request, 0), self._entity.model, None, self._body(response))
+        return Answer(vectors, known_or_estimated(usage, request, 0), self._entity.model, None, self._body(response))
 
     def failed(self, reason: str, words: Any, usage: Usage | None) -> ProviderError:
         """What a finish reason that is an error means."""

@@ -40,7 +40,9 @@ def usage_of(usage: Any) -> Usage | None:
             tokens_in, tokens_out = count(units["input_tokens"]), count(units.get("output_tokens") or 0)
             if tokens_in is None or tokens_out is None:
                 return None
-            return Usage(tokens_in, tokens_out, min(count(usage.get("cached_tokens") or 0) or 0, tokens_in))
+            searches = count(units.get("search_units")) or 0
+            cached = min(count(usage.get("cached_tokens") or 0) or 0, tokens_in)
+            return Usage(tokens_in, tokens_out, cached, surcharge=f"{searches} search units" if searches else None)
     return None
 
 

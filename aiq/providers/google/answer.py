@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aiq.providers.google.request import OWN_CALL
 from aiq.providers.wire.openai_form import count, tool_call
+from aiq.providers.wire.usage import tier_of
 from aiq.request import Usage
 
 FINISH_REASONS = {
@@ -94,15 +95,63 @@ def finish_reason(reason: Any, calls: bool) -> str | None:
     return "tool_calls" if calls and finished == "stop" else finished
 
 
-def usage_of(counts: Any) -> Usage | None:
-    """Tokens as Google counts them; None where there is no count, or none that can be."""
+def usage_of(body: Any) -> Usage | None:
+    """Tokens as Google counts them; None where there is no count, or none that can be.
+
+    `body` is the whole answer: searches of the web, which are billed by their number, stand in its candidates.
+    """
+    counts = body.get("usageMetadata") if isinstance(body, dict) else None
     if not isinstance(counts, dict):
         return None
     prompt, said = count(counts.get("promptTokenCount")), count(counts.get("candidatesTokenCount") or 0)
     thoughts, tools = count(counts.get("thoughtsTokenCount") or 0), count(counts.get("toolUsePromptTokenCount") or 0)
     if prompt is None or said is None or thoughts is None or tools is None:
         return None
-    return Usage(prompt + tools, said + thoughts, count(counts.get("cachedContentTokenCount"), prompt) or 0, thoughts)
+    total = count(counts.get("totalTokenCount")) or 0
+    beside = total - prompt - tools - said - thoughts
+    if beside > 0:  # older versions count thoughts in the total alone
+        thoughts += beside
+    cached = count(counts.get("cachedContentTokenCount"), prompt) or 0
+    audio = min(_of_modality(counts, "promptTokensDetails", "AUDIO"), prompt)
+    return Usage(
+        prompt + tools,
+        said + thoughts,
+        cached,
+        thoughts,
+        audio_input_tokens=audio + min(_of_modality(counts, "toolUsePromptTokensDetails", "AUDIO"), tools),
+        cached_audio_tokens=min(_of_modality(counts, "cacheTokensDetails", "AUDIO"), cached, audio),
+        audio_output_tokens=min(_of_modality(counts, "candidatesTokensDetails", "AUDIO"), said),
+        image_output_tokens=min(_of_modality(counts, "candidatesTokensDetails", "IMAGE"), said),
+        service_tier=_tier(counts),
+        surcharge=_searches(body.get("candidates")),
+    )
+
+
+def _of_modality(counts: dict[str, Any], name: str, modality: str) -> int:
+    details = counts.get(name)
+    return sum(
+        count(detail.get("tokenCount")) or 0
+        for detail in (details if isinstance(details, list) else ())
+        if isinstance(detail, dict) and detail.get("modality") == modality
+    )
+
+
+def _tier(counts: dict[str, Any]) -> str | None:
+    """The Gemini API's `serviceTier`, or Vertex's `trafficType`: ON_DEMAND_PRIORITY is `priority`."""
+    word = counts.get("serviceTier") or counts.get("trafficType")
+    if not isinstance(word, str):
+        return None
+    word = word.lower().removeprefix("service_tier_")
+    return None if word.endswith("unspecified") else tier_of(word.removeprefix("on_demand_"))
+
+
+def _searches(candidates: Any) -> str | None:
+    queries = 0
+    for candidate in candidates if isinstance(candidates, list) else ():
+        grounding = candidate.get("groundingMetadata") if isinstance(candidate, dict) else None
+        asked = grounding.get("webSearchQueries") if isinstance(grounding, dict) else None
+        queries += len(asked) if isinstance(asked, list) else 0
+    return f"{queries} web searches" if queries else None
 
 
 def log_probabilities(result: Any) -> dict[str, Any] | None:

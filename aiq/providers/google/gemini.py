@@ -23,6 +23,7 @@ from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.openai_form import usage_body
 from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.usage import known_or_estimated
 from aiq.request import Answer, Request, Usage
 
 
@@ -84,14 +85,14 @@ class GeminiAdapter(ExternalAdapter):
                 response,
                 body=body,
             )
-            error.usage = usage_of(data.get("usageMetadata")) if isinstance(data, dict) else None
+            error.usage = usage_of(data)
             raise error from None
 
     def _embed(self, body: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
     def _completion(self, request: Request, data: dict[str, Any], response: HttpResponse) -> Answer:
-        usage = usage_of(data.get("usageMetadata"))
+        usage = usage_of(data)
         candidates = data.get("candidates")
         if not candidates:
             raise self._nothing(data, usage, response)
@@ -118,8 +119,7 @@ class GeminiAdapter(ExternalAdapter):
             if candidate.get("logprobsResult"):
                 choice["logprobs"] = log_probabilities(candidate["logprobsResult"])
             choices.append(choice)
-        if usage is None:
-            usage = estimate_usage(request, characters)
+        usage = known_or_estimated(usage, request, characters)
         model = str(data.get("modelVersion") or self.model)
         whole = {
             "id": identity,

@@ -123,7 +123,7 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
     def partial(self) -> Usage | None:
         if not self._characters:
             return None
-        return usage_of(self._envelope.get("usageMetadata")) or estimate_usage(self._request, self._characters)
+        return usage_of(self._envelope) or estimate_usage(self._request, self._characters)
 
     def _add(self, candidate: _Candidate, part: dict[str, Any]) -> Message:
         parts = (part.get("content") or {}).get("parts") or ()
@@ -139,6 +139,8 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
             for name, items in part["logprobsResult"].items():
                 if isinstance(items, list):
                     candidate.rest.setdefault("logprobsResult", {}).setdefault(name, []).extend(items)
+        if part.get("groundingMetadata"):
+            candidate.rest["groundingMetadata"] = part["groundingMetadata"]
         self._characters += message.characters
         return message
 

@@ -15,13 +15,12 @@ from aiq.config.endpoint import ServedEntity
 from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.mlflow.agent_stream import ChatAgentStream
 from aiq.providers.mlflow.model_server import ModelServerAdapter
-from aiq.providers.openai.adapter import openai_usage
 from aiq.providers.openai.responses import responses_answer, responses_body
 from aiq.providers.openai.responses_stream import ResponsesStream
 from aiq.providers.wire.errors import shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.usage import known_or_estimated, stated_usage
 from aiq.request import Answer, Request
 
 
@@ -70,7 +69,7 @@ class AgentAdapter(ModelServerAdapter):
         content = said[-1].get("content")
         if content is not None and not isinstance(content, str):
             raise TypeError("content is not text")
-        usage = openai_usage(data.get("usage")) or estimate_usage(request, len(content or ""))
+        usage = known_or_estimated(stated_usage(data), request, len(content or ""))
         reason = data.get("finish_reason")
         reason = reason if isinstance(reason, str) else "stop"
         whole = completion(

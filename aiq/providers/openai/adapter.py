@@ -22,13 +22,12 @@ from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.azure import azure_url, deployment_of, entra_request
 from aiq.providers.openai.stream import OpenAIStream
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
-from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import kind_of_status, retry_after_s
 from aiq.providers.wire.oauth import granted_token
-from aiq.providers.wire.openai_form import count
 from aiq.providers.wire.streams import WholeBody, is_stream
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.request import Answer, Request
 
 _PATHS = {
     "llm/v1/chat": "/chat/completions",
@@ -152,9 +151,7 @@ class OpenAIAdapter(ExternalAdapter):
                 response,
                 body=raw,
             )
-            error.usage = (
-                openai_usage(data.get("usage")) if isinstance(data, dict) else None
-            )  # it is billed all the same
+            error.usage = stated_usage(data)  # it is billed all the same
             raise error from None
 
     def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
@@ -169,9 +166,7 @@ class OpenAIAdapter(ExternalAdapter):
             raise TypeError("content is not text")
         if not isinstance(finish_reason, str):
             finish_reason = None
-        usage = openai_usage(data.get("usage"))
-        if usage is None:
-            usage = estimate_usage(request, len(text or ""))
+        usage = known_or_estimated(stated_usage(data), request, len(text or ""))
         if refusal or (finish_reason == "content_filter" and not text):
             reason = "the provider's content filter removed it"
             if refusal:
@@ -190,7 +185,7 @@ class OpenAIAdapter(ExternalAdapter):
             vectors[index] = vector(item["embedding"])
         if None in vectors or len(items) != expected:
             raise ValueError("not one vector per input")
-        usage = openai_usage(data.get("usage")) or estimate_usage(request, 0)
+        usage = known_or_estimated(stated_usage(data), request, 0)
         return Answer(vectors, usage, str(data.get("model") or self._entity.model), None, raw)
 
     def error(self, response: HttpResponse) -> ProviderError:
@@ -273,26 +268,6 @@ def _credential(config: object) -> tuple[str, Secret | None]:
         return "authorization", config.bearer
     assert isinstance(config, OpenAIConfig)
     return ("api-key" if config.api_type == "azure" else "authorization"), config.api_key
-
-
-def openai_usage(usage: Any) -> Usage | None:
-    """The provider's own count, or None where it is missing or absurd (negative, astronomic, not whole numbers)."""
-    if not isinstance(usage, dict):
-        return None
-    tokens_in, tokens_out = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
-    if tokens_in is None or tokens_out is None:
-        return None
-    return Usage(
-        tokens_in,
-        tokens_out,
-        _part(usage.get("prompt_tokens_details"), "cached_tokens", tokens_in),
-        _part(usage.get("completion_tokens_details"), "reasoning_tokens", tokens_out),
-    )
-
-
-def _part(details: Any, name: str, whole: int) -> int:
-    """A part of a count, or 0 where the provider does not say it or says more than the whole."""
-    return count(details.get(name), whole) or 0 if isinstance(details, dict) else 0
 
 
 def vector(embedding: Any) -> list[float]:

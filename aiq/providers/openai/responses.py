@@ -17,10 +17,10 @@ from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.openai.responses_stream import ResponsesStream
 from aiq.providers.wire.errors import shorten
-from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.openai_form import completion, count, tool_call
+from aiq.providers.wire.openai_form import completion, tool_call
 from aiq.providers.wire.streams import WholeBody, is_stream
-from aiq.request import Answer, Request, Usage
+from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.request import Answer, Request
 
 _SAME: tuple[str, ...] = (
     "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "service_tier", "safety_identifier",
@@ -138,7 +138,7 @@ def responses_answer(
     request: Request, data: dict[str, Any], raw: str, model: str, redact: Callable[[str], str]
 ) -> Answer:
     """The answer that a response object holds. Raises ProviderError, or what a malformed object raises."""
-    usage = responses_usage(data.get("usage"))
+    usage = stated_usage(data)
     if data.get("status") == "failed":
         error = data.get("error") or {}
         kind = _KIND_OF_CODE.get(str(error.get("code")), "bad_answer")
@@ -163,8 +163,8 @@ def responses_answer(
         elif kind_of_item == "reasoning":
             reasoning += [part.get("text") or "" for part in item.get("summary") or ()]
     content = "".join(texts) if texts else None
-    if usage is None:
-        usage = estimate_usage(request, len(content or ""))
+    said = len(content or "") + sum(map(len, reasoning)) + sum(len(call["function"]["arguments"]) for call in calls)
+    usage = known_or_estimated(usage, request, said)
     why = (data.get("incomplete_details") or {}).get("reason")
     finish_reason = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(why or "")
     finish_reason = finish_reason or ("tool_calls" if calls else "stop")
@@ -184,16 +184,3 @@ def responses_answer(
         reasoning="".join(reasoning),
     )
     return Answer(content, usage, named, finish_reason, redact(orjson.dumps(whole).decode()))
-
-
-def responses_usage(usage: Any) -> Usage | None:
-    """The provider's own count, None where it is missing or absurd."""
-    if not isinstance(usage, dict):
-        return None
-    tokens_in, tokens_out = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
-    if tokens_in is None or tokens_out is None:
-        return None
-    read, thought = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    cached = count(read.get("cached_tokens"), tokens_in) if isinstance(read, dict) else None
-    reasoning = count(thought.get("reasoning_tokens"), tokens_out) if isinstance(thought, dict) else None
-    return Usage(tokens_in, tokens_out, cached or 0, reasoning or 0)

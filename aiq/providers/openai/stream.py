@@ -29,6 +29,7 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
         self.complete = self._open <= 0
         self._envelope: dict[str, Any] = {}
         self._usage: Any = None
+        self._tier: dict[str, Any] = {}
 
     def _is_over(self, event: bytes) -> bool:
         self.ended = self.ended or is_done(event)
@@ -36,7 +37,12 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
 
     def _body(self) -> dict[str, Any]:
         choices = [self._choices[index] for index in sorted(self._choices)]
-        return {**self._envelope, "choices": [_joined(choice) for choice in choices], "usage": self._usage}
+        return {
+            **self._envelope,
+            **self._tier,
+            "choices": [_joined(choice) for choice in choices],
+            "usage": self._usage,
+        }
 
     def _is_error(self, data: Any) -> bool:
         """Whether an event tells an error."""
@@ -46,8 +52,13 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
         data = orjson.loads(event)
         if self._is_error(data):
             raise self._adapter.error(self._response._replace(body=event))
-        if data.get("usage") is not None:
-            self._usage = data["usage"]
+        usage = data.get("usage")
+        if usage is None and isinstance(data.get("x_groq"), dict):
+            usage = data["x_groq"].get("usage")
+        if usage is not None:
+            self._usage = usage
+        if data.get("service_tier"):
+            self._tier["service_tier"] = data["service_tier"]
         if not self._envelope:
             kind = "chat.completion" if self._request.task == "llm/v1/chat" else "text_completion"
             self._envelope = {"id": data.get("id"), "object": kind, "created": data.get("created")}
@@ -55,7 +66,7 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
             self._envelope["model"] = data["model"]
         choices = data.get("choices")
         if not choices:  # the usage, or Azure's word on the prompt
-            self.ended = self.complete and data.get("usage") is not None
+            self.ended = self.complete and usage is not None
             return None
         text, token = "", False
         for part in choices:

@@ -13,4 +13,5 @@ def estimate_tokens(characters: int) -> int:
 def estimate_usage(request: Request, answer_characters: int) -> Usage:
     """A stand-in for the usage that a provider did not send, or sent absurdly."""
     characters = text_characters(request.body)
-    return Usage(estimate_tokens(characters), estimate_tokens(answer_characters), estimated=True)
+    tokens_out = estimate_tokens(answer_characters) or (answer_characters > 0)  # no answer costs nothing
+    return Usage(estimate_tokens(characters), int(tokens_out), estimated=True)

@@ -111,7 +111,7 @@ def test_thoughts_are_no_part_of_the_value(make: Any) -> None:
         ({"promptTokenCount": 9, "candidatesTokenCount": 4, "cachedContentTokenCount": 6}, Usage(9, 4, 6)),
         ({"promptTokenCount": 9, "candidatesTokenCount": 4, "cachedContentTokenCount": 60}, Usage(9, 4, 0)),
         ({"promptTokenCount": 9, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 4}, Usage(11, 4)),
-        ({"promptTokenCount": 9}, Usage(9, 0)),
+        ({"promptTokenCount": 9}, Usage(9, 1, estimated=True)),
     ],
 )
 def test_tokens_are_googles_arithmetic(make: Any, counts: Any, usage: Usage) -> None:

@@ -241,7 +241,7 @@ def test_a_completion_is_an_answer(make: Any) -> None:
     body = {"choices": [{"text": "done", "finish_reason": "length"}], "usage": {"prompt_tokens": 1}}
     request = make.request(task="llm/v1/completions", body={"prompt": "x"})
     answer = opened(make, task="llm/v1/completions").decode(request, make.response(body))
-    assert answer[:4] == ("done", Usage(1, 0), "gpt-4o-mini", "length")
+    assert answer[:4] == ("done", Usage(1, 1, estimated=True), "gpt-4o-mini", "length")
 
 
 def test_an_answer_without_content_is_null(make: Any) -> None:
