@@ -47,6 +47,22 @@ def test_masked_text_is_what_the_provider_sees_and_what_is_logged(
     assert ledger_rows("system.aiq.calls")[0]["guards"] == "input:pii:EMAIL_ADDRESS"
 
 
+def test_parameters_of_a_call_are_read_as_its_prompt_is(
+    conf: ConfFolder, home: Path, simulator: SimulatorProcess, ledger_rows: Rows
+) -> None:
+    guarded(conf, input={"pii": {"behavior": "MASK"}})
+    call = "SELECT ai_query('chat', 'hello', modelParameters => {}, failOnError => false) AS r"
+    with aiq.connect(conf=conf.path, home=home) as session:
+        masked = session.sql(call.format("{'user': 'jane.doe@corp.com'}"))
+        refused = session.sql(call.format("{'stop': ['jane.doe@corp.com']}"))
+        assert masked is not None and masked.fetchall()[0][0]["errorMessage"] is None
+        assert refused is not None and "`stop`" in refused.fetchall()[0][0]["errorMessage"]
+    assert simulator.stats()["requests"] == 1
+    logged = ledger_rows(PAYLOAD)
+    assert [json.loads(row["request"])["user"] for row in logged if row["request"]] == ["<EMAIL_ADDRESS>"]
+    assert "jane.doe" not in json.dumps(logged, default=str)
+
+
 def test_a_blocked_request_is_a_row_error_and_never_leaves(
     conf: ConfFolder, home: Path, simulator: SimulatorProcess, ledger_rows: Rows
 ) -> None:

@@ -20,17 +20,19 @@ from aiq.policy.guardrails.custom import Decision, custom_body, read_decision
 from aiq.policy.guardrails.keywords import Keywords
 from aiq.policy.guardrails.masking import mask
 from aiq.policy.guardrails.pii import Finding, PiiDetector
+from aiq.policy.guardrails.places import Piece
 from aiq.policy.guardrails.report import Findings
 from aiq.policy.guardrails.safety import Verdict, read_verdict, safety_body
 from aiq.policy.guardrails.texts import (
     Unreadable,
+    answer_pieces,
     answer_text,
-    answer_texts,
     choices_of,
     edit_answer,
     edit_request,
     messages_of,
-    request_texts,
+    request_pieces,
+    request_text,
 )
 from aiq.policy.guardrails.topics import is_off_topic, topics_body
 from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
@@ -41,13 +43,18 @@ INLINE_CHARACTERS = 1000
 GATED_CHARACTERS = 20_000
 """Text up to which the loop looks whether anything is suspicious, which takes a millisecond at the most."""
 
+_SHARED = ("response_format", "tools")
+"""Members that all rows of a statement have in common, as one object."""
+
 _TOO_DEEP = "what is nested so deeply cannot be read"
 
 Ask = Callable[[Request, str, Task, dict[str, Any]], Awaitable[Answer]]
 """Asks an endpoint, in the name of whoever made the guarded request: request, endpoint, its task, body."""
 _T = TypeVar("_T")
-_Found = dict[str, list[Finding]]
-"""Findings by text; texts without any are left out."""
+_Found = dict[Piece, list[Finding]]
+"""Findings by piece; pieces without any are left out."""
+_SURE = 0.4
+"""In ids and links, findings of a higher score count: phone numbers and bank accounts are any digits in a row."""
 
 
 class RunOffLoop(Protocol):
@@ -98,6 +105,9 @@ class Guards:
             "output": Keywords(guardrails.output.invalid_keywords),
         }
 
+        self._clean: dict[str, Any] = {}
+        """Of _SHARED, the objects that were read last and hold nothing."""
+
     def prepare(self) -> None:
         """Loads what finds personal data, which takes seconds once in a process. Any thread but the event loop's."""
         if self._guardrails.input.pii != "NONE" or self._guardrails.output.pii != "NONE":
@@ -109,29 +119,29 @@ class Guards:
             return Checked(request)
         findings = Findings("input", self._guardrails)
         try:
-            texts = request_texts(request)
+            pieces = request_pieces(request, self._clean)
         except (Unreadable, RecursionError) as error:
             tokens = isinstance(error, Unreadable)
             findings.failed["input"] = "token numbers cannot be read; send text" if tokens else _TOO_DEEP
             if findings.blocked:
                 raise self._error(findings, request, None) from None
             return Checked(request, None, findings.acted, _report(findings, None))
-        found = await self._local(findings, texts)
-        masked = request
-        if found:
-            masked = edit_request(request, functools.partial(_masked, found))
+        found = await self._local(findings, pieces)
+        findings.fixed = tuple(dict.fromkeys(piece.place for piece in found if piece.fixed))
+        masked = edit_request(request, functools.partial(_masked, found)) if found else request
         anonymized = messages_of(masked) if found else None
         if not findings.blocked and _asks(findings):
-            asked = "\n\n".join(texts if masked is request else request_texts(masked))
-            await self._endpoints(findings, request, asked, None, messages_of(masked))
+            await self._endpoints(findings, request, request_text(masked), None, messages_of(masked))
         if findings.blocked:
             raise self._error(findings, request, _plain(anonymized))
+        if not findings.acted:
+            self._clean = {name: request.body[name] for name in _SHARED if name in request.body}
         return Checked(masked, None, findings.acted, _report(findings, _plain(anonymized)))
 
     async def check_output(self, request: Request, answer: Answer) -> Checked:
         """The answer as it may be seen. Raises GuardrailBlocked, with what the answer cost.
 
-        Chat and completions only: the text and the arguments of tool calls. Embeddings and predictions pass.
+        Chat and completions only, their whole body. Embeddings and predictions pass.
         """
         if not self.output_active or not (request.task in CHAT_TASKS or request.task == "llm/v1/completions"):
             return Checked(request, answer)
@@ -145,7 +155,7 @@ class Guards:
         return Checked(request, answer, findings.acted, _report(findings, None))
 
     async def _checked_output(self, findings: Findings, request: Request, answer: Answer) -> Checked:
-        found = await self._local(findings, answer_texts(request, answer))
+        found = await self._local(findings, answer_pieces(request, answer))
         masked = answer
         if found:
             masked = edit_answer(request, answer, functools.partial(_masked, found), [])
@@ -184,23 +194,24 @@ class Guards:
                 content = orjson.dumps(request.body).decode()
         return findings.error(request.endpoint, anonymized, None, content)
 
-    async def _local(self, findings: Findings, texts: Sequence[str]) -> _Found:
+    async def _local(self, findings: Findings, pieces: Sequence[Piece]) -> _Found:
         """Keywords and personal data. Off the loop where there is much to read."""
+        size = sum(len(piece.text) for piece in pieces)
         if findings.filters.invalid_keywords:
-            find = functools.partial(self._keywords[findings.side].find, texts)
+            find = functools.partial(self._keywords[findings.side].find, [piece.text for piece in pieces])
             try:
-                findings.keyword = await self._run(find, sum(map(len, texts)) <= INLINE_CHARACTERS)
+                findings.keyword = await self._run(find, size <= INLINE_CHARACTERS)
             except Exception as error:
                 findings.failed["invalid_keywords"] = _why(error, self._guardrails.timeout_s)
         if findings.filters.pii == "NONE":
             return {}
         try:
-            suspects = texts
-            if sum(map(len, texts)) <= GATED_CHARACTERS:
-                suspects = [text for text in texts if self._pii.may_hold(text)]
+            suspects = pieces
+            if size <= GATED_CHARACTERS:
+                suspects = [piece for piece in pieces if self._pii.may_hold(piece.text)]
                 if not suspects:
                     return {}
-            inline = self._pii.inline and sum(map(len, suspects)) <= INLINE_CHARACTERS
+            inline = self._pii.inline and sum(len(piece.text) for piece in suspects) <= INLINE_CHARACTERS
             found = await self._run(functools.partial(self._find, suspects), inline)
         except Exception as error:
             findings.failed["pii"] = _why(error, self._guardrails.timeout_s)
@@ -213,8 +224,15 @@ class Guards:
             return function()
         return await asyncio.wait_for(self._run_off_loop(function), self._guardrails.timeout_s)
 
-    def _find(self, texts: Sequence[str]) -> _Found:
-        return {text: found for text in texts if (found := self._pii.find(text))}
+    def _find(self, pieces: Sequence[Piece]) -> _Found:
+        found: _Found = {}
+        for piece in dict.fromkeys(pieces):
+            each = self._pii.find(piece.text)
+            if piece.opaque:
+                each = [finding for finding in each if finding.score > _SURE]
+            if each:
+                found[piece] = each
+        return found
 
     async def _endpoints(
         self, findings: Findings, request: Request, asked: str, answered: str | None, content: list[Any]
@@ -269,9 +287,9 @@ def _asks(findings: Findings) -> bool:
     return bool(filters.safety or filters.valid_topics or filters.custom)
 
 
-def _masked(found: _Found, text: str) -> str:
-    findings = found.get(text)
-    return mask(text, findings) if findings else text
+def _masked(found: _Found, piece: Piece) -> str:
+    findings = found.get(piece)
+    return mask(piece.text, findings) if findings else piece.text
 
 
 def _report(findings: Findings, anonymized: list[Any] | None) -> list[dict[str, Any]] | None:
@@ -281,7 +299,7 @@ def _report(findings: Findings, anonymized: list[Any] | None) -> list[dict[str, 
 
 def _prompt(request: Request) -> str:
     try:
-        return "\n\n".join(request_texts(request))
+        return request_text(request)
     except Unreadable:
         return ""
 

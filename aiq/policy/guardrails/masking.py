@@ -33,21 +33,26 @@ def edit_json(text: str, edit: Callable[[str], str]) -> str:
         value = json.loads(text)
     except ValueError:
         return edit(text)
-    edited = _edit_value(value, edit)
+    edited = edit_value(value, edit)
     return text if edited is value else json.dumps(edited, ensure_ascii=False)
 
 
-def _edit_value(value: Any, edit: Callable[[str], str]) -> Any:
-    """The very same object where nothing changed."""
+def edit_value(value: Any, edit: Callable[[str], str]) -> Any:
+    """A JSON value with `edit` applied as in `edit_json`; the very same object where nothing changed."""
     if isinstance(value, str):
         edited = edit(value)
         return value if edited == value else edited
     if isinstance(value, dict):
-        members = {edit(key): _edit_value(member, edit) for key, member in value.items()}
+        members: dict[str, Any] = {}
+        for key, member in value.items():
+            label = edited = edit(key)
+            while label in members:  # two names with one label are still two members
+                label = f"{edited} {len(members) + 1}"
+            members[label] = edit_value(member, edit)
         same = len(members) == len(value) and all(key in members and members[key] is value[key] for key in value)
         return value if same else members
     if isinstance(value, list):
-        items = [_edit_value(item, edit) for item in value]
+        items = [edit_value(item, edit) for item in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     if isinstance(value, int | float) and not isinstance(value, bool):
         written = str(value)

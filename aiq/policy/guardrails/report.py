@@ -26,6 +26,8 @@ class Findings:
         self.guardrails = guardrails
         self.filters: SideGuardrails = guardrails.input if side == "input" else guardrails.output
         self.entities: tuple[str, ...] | None = () if self.filters.pii != "NONE" else None
+        self.fixed: tuple[str, ...] = ()
+        """Places of a request with personal data, where no label can stand."""
         self.keyword: str | None = None
         self.verdict: Verdict | None = None
         self.off_topic: bool | None = None
@@ -38,6 +40,7 @@ class Findings:
         """True where the request must not go on."""
         return bool(
             (self.entities and self.filters.pii == "BLOCK")
+            or self.fixed
             or self.keyword is not None
             or (self.verdict is not None and self.verdict.flagged)
             or self.off_topic
@@ -121,6 +124,11 @@ class Findings:
                 f"it holds personal data ({', '.join(self.entities)}); to mask it instead, set {where}.pii.behavior "
                 "to MASK"
             )
+        elif self.fixed:
+            reasons.append(
+                f"it holds personal data ({', '.join(self.entities or ())}) in {', '.join(self.fixed)}, where no label "
+                "can stand in its place; take it out there"
+            )
         if self.keyword is not None:
             reasons.append(f"it holds a word of {where}.invalid_keywords; take the word out")
         if self.verdict is not None and self.verdict.flagged:
@@ -134,6 +142,6 @@ class Findings:
         if self.guardrails.on_error == "block":
             for name, why in self.failed.items():
                 reasons.append(
-                    f"the guard {name} failed ({why}); repair it, or set ai_gateway.aiq.guardrails.on_error to allow"
+                    f"the guard {name} failed ({why}), and what it did not check does not pass; repair it and run again"
                 )
         return f"{what} was blocked by a guardrail: {'; '.join(reasons)}."

@@ -1,111 +1,99 @@
 """The texts of a request and of an answer: what guardrails read, and where masked text is put back.
 
-Never changes what it is given: what is rewritten is a copy as far up as needed. Images, audio and files are not read.
+Never changes what it is given: what is rewritten is a copy as far up as needed. Where text can stand: `places`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from aiq.policy.guardrails.masking import edit_json
+from aiq.policy.guardrails.places import Piece, Visit, walk
 from aiq.request import Answer, Request
-
-Edit = Callable[[str], str]
-_CONTENT = ("messages", "prompt", "suffix", "input", "instructions")
-_CONTROL = frozenset(
-    ("role", "type", "id", "tool_call_id", "call_id", "name", "index", "finish_reason", "detail", "format",
-     "image_url", "input_audio", "file", "data", "logprobs", "cache_control")
-)  # fmt: skip
-"""Members that name or carry things that are not text for the model."""
-_NOTHING: frozenset[str] = frozenset()
-
-
-class _Collect:
-    """An edit that changes nothing and remembers what it was shown."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def __call__(self, text: str) -> str:
-        self.texts.append(text)
-        return text
 
 
 class Unreadable(Exception):
     """The request carries token numbers instead of text, which no guardrail can read."""
 
 
-def request_texts(request: Request) -> list[str]:
-    """All texts of a request, the arguments of tool calls taken apart. Raises Unreadable for token numbers."""
-    collect = _Collect()
-    edit_request(request, collect)
-    return collect.texts
+def request_pieces(request: Request, known: Mapping[str, Any] | None = None) -> list[Piece]:
+    """Every text of a request, the arguments of tool calls taken apart; not the very members that are `known`.
 
-
-def edit_request(request: Request, edit: Edit) -> Request:
-    """The request with `edit` applied to every text; the same one where nothing changed. Raises Unreadable."""
-    body, changed = request.body, {}
-    custom = request.task == "custom"
-    for name in body if custom else _CONTENT:
-        value = body.get(name)
-        if value is None:
-            continue
-        if name in ("input", "prompt") and _holds_tokens(value):
+    Raises Unreadable for token numbers.
+    """
+    for name in ("input", "prompt"):
+        if request.task != "custom" and _holds_tokens(request.body.get(name)):
             raise Unreadable
-        edited = _edit(value, edit, _NOTHING if custom else _CONTROL, json_text=False)
-        if edited is not value:
-            changed[name] = edited
-    return request._replace(body={**body, **changed}) if changed else request
+    pieces: list[Piece] = []
+    body = request.body
+    if known:
+        body = {name: member for name, member in body.items() if name not in known or known[name] is not member}
+    walk(body, _collector(pieces), free=request.task == "custom")
+    return pieces
 
 
-def answer_texts(request: Request, answer: Answer) -> list[str]:
-    """All texts of an answer's choices, the arguments of tool calls and structured output taken apart."""
-    collect = _Collect()
-    data, structured = _choices(answer), is_structured(request)
+def edit_request(request: Request, visit: Visit) -> Request:
+    """The request with every text as `visit` gives it back; the same one where nothing changed."""
+    body = walk(request.body, visit, free=request.task == "custom")
+    return request if body is request.body else request._replace(body=body)
+
+
+def request_text(request: Request) -> str:
+    """What a judge reads of a request: all of its text, but for ids, links and what is no sentence."""
+    return "\n\n".join(piece.text for piece in request_pieces(request) if not (piece.fixed or piece.opaque))
+
+
+def answer_pieces(request: Request, answer: Answer) -> list[Piece]:
+    """Every text of an answer's whole body and value, tool calls and structured output taken apart."""
+    pieces: list[Piece] = []
+    visit, structured = _collector(pieces), is_structured(request)
     if isinstance(answer.value, str):
-        _edit(answer.value, collect, _CONTROL, json_text=structured)
-    if data is not None:
-        _edit(data["choices"], collect, _CONTROL, json_text=structured)
-    return list(dict.fromkeys(collect.texts))
+        walk(answer.value, visit, json_text=structured)
+    body = _body(answer)
+    if body is None:
+        walk(answer.raw, visit)
+    else:
+        walk(_without_logprobs(body), visit, json_text=structured)
+    return list(dict.fromkeys(pieces))
 
 
-def edit_answer(request: Request, answer: Answer, edit: Edit, report: list[dict[str, Any]]) -> Answer:
-    """The answer with `edit` applied to its value and to its body, which also carries the report then."""
+def edit_answer(request: Request, answer: Answer, visit: Visit, report: list[dict[str, Any]]) -> Answer:
+    """The answer with `visit` applied to its value and to its whole body, which also carries the report then."""
     structured = is_structured(request)
     value = answer.value
     if isinstance(value, str):
-        value = _edit(value, edit, _CONTROL, json_text=structured)
-    data = _choices(answer)
-    if data is None:
+        value = walk(value, visit, json_text=structured)
+    body = _body(answer)
+    if body is None or not _has_choices(body):
         message = {"role": "assistant", "content": value}
-        data = {"choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}]}
+        body = {"choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}]}
     else:
-        choices = _edit(data["choices"], edit, _CONTROL, json_text=structured)
         # The tokens that logprobs repeats are the text that was masked.
-        data["choices"] = [_without(choice, "logprobs") for choice in choices]
-    raw = orjson.dumps({**data, "output_guardrail": report}).decode()
+        body = walk(_without_logprobs(body), visit, json_text=structured)
+    raw = orjson.dumps({**body, "output_guardrail": report}).decode()
     return answer._replace(value=value, raw=raw)
 
 
 def answer_text(answer: Answer) -> str:
     """What the model said, in one text: the content and the arguments of tool calls of every choice."""
-    data = _choices(answer)
-    collect = _Collect()
-    if data is not None:
-        _edit(data["choices"], collect, _CONTROL, json_text=False)
-    elif isinstance(answer.value, str):
-        collect(answer.value)
-    return "\n\n".join(collect.texts)
+    body = _body(answer)
+    if body is None or not _has_choices(body):
+        return answer.value if isinstance(answer.value, str) else ""
+    pieces: list[Piece] = []
+    walk(_without_logprobs(body)["choices"], _collector(pieces))
+    return "\n\n".join(piece.text for piece in pieces if not (piece.fixed or piece.opaque))
 
 
 def choices_of(answer: Answer) -> list[Any]:
     """The answer's choices in OpenAI's shape."""
-    data = _choices(answer)
-    return data["choices"] if data is not None else [{"message": {"role": "assistant", "content": answer.value}}]
+    body = _body(answer)
+    if body is None or not _has_choices(body):
+        return [{"message": {"role": "assistant", "content": answer.value}}]
+    choices: list[Any] = body["choices"]
+    return choices
 
 
 def messages_of(request: Request) -> list[Any]:
@@ -113,7 +101,8 @@ def messages_of(request: Request) -> list[Any]:
     messages = request.body.get("messages")
     if isinstance(messages, list):
         return messages
-    return [{"role": "user", "content": text} for text in request_texts(request)]
+    pieces = request_pieces(request)
+    return [{"role": "user", "content": piece.text} for piece in pieces if not (piece.fixed or piece.opaque)]
 
 
 def is_structured(request: Request) -> bool:
@@ -122,35 +111,27 @@ def is_structured(request: Request) -> bool:
     return isinstance(form, Mapping) and form.get("type") in ("json_object", "json_schema")
 
 
-def _edit(value: Any, edit: Edit, skipped: frozenset[str], *, json_text: bool) -> Any:
-    """The very same object where nothing changed. `json_text`: texts are JSON, but for what is none."""
-    if isinstance(value, str):
-        edited = edit_json(value, edit) if json_text else edit(value)
-        return value if edited == value else edited
-    if isinstance(value, list):
-        items = [_edit(item, edit, skipped, json_text=json_text) for item in value]
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
-    if isinstance(value, dict):
-        changed = {}
-        for name, member in value.items():
-            if name in skipped:
-                continue
-            edited = _edit(member, edit, skipped, json_text=json_text or (name == "arguments" and bool(skipped)))
-            if edited is not member:
-                changed[name] = edited
-        return {**value, **changed} if changed else value
-    return value
+def _collector(pieces: list[Piece]) -> Visit:
+    """Changes nothing and keeps what it is shown."""
+
+    def visit(piece: Piece) -> str:
+        pieces.append(piece)
+        return piece.text
+
+    return visit
 
 
-def _choices(answer: Answer) -> dict[str, Any] | None:
-    """The body of the answer where it has choices."""
+def _body(answer: Answer) -> dict[str, Any] | None:
+    """The body of the answer where it is an object."""
     try:
-        data = orjson.loads(answer.raw)
+        body = orjson.loads(answer.raw)
     except ValueError:
         return None
-    if isinstance(data, dict) and isinstance(data.get("choices"), list) and data["choices"]:
-        return data
-    return None
+    return body if isinstance(body, dict) else None
+
+
+def _has_choices(body: dict[str, Any]) -> bool:
+    return isinstance(body.get("choices"), list) and bool(body["choices"])
 
 
 def _holds_tokens(value: Any) -> bool:
@@ -159,8 +140,14 @@ def _holds_tokens(value: Any) -> bool:
     return any(isinstance(item, int) or (isinstance(item, list) and _holds_tokens(item)) for item in value)
 
 
-def _without(value: Any, name: str) -> Any:
-    return {key: member for key, member in value.items() if key != name} if isinstance(value, dict) else value
+def _without_logprobs(body: dict[str, Any]) -> dict[str, Any]:
+    if not _has_choices(body):
+        return body
+    choices = [
+        {name: member for name, member in choice.items() if name != "logprobs"} if isinstance(choice, dict) else choice
+        for choice in body["choices"]
+    ]
+    return {**body, "choices": choices}
 
 
 def parse_json(text: object) -> Any:
