@@ -48,6 +48,8 @@ class Request(NamedTuple):
     """Monotonic time in seconds after which nobody waits for the answer any more."""
     interactive: bool = False
     """Somebody waits in person: where a batch would wait for a rate limit, it is refused with 429."""
+    id: str | None = None
+    """Its id in the ledger; None for a new one."""
 
 
 class Usage(NamedTuple):
@@ -98,6 +100,8 @@ class Answer(NamedTuple):
     finish_reason: str | None
     raw: str
     cost_usd: float | None = None
+    entity: str = ""
+    """The served entity that answered; the gateway says which."""
 
 
 def text_characters(body: dict[str, Any]) -> int:

@@ -10,9 +10,11 @@ from aiq import __version__
 from aiq.cli.demo import demo
 from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
+from aiq.cli.serve import serve
 from aiq.cli.simulate import simulate
 from aiq.cli.sql import sql
 from aiq.cli.tables import tables
+from aiq.cli.tokens import tokens
 
 app = typer.Typer(
     name="aiq",
@@ -25,6 +27,8 @@ app.command()(sql)
 app.command()(demo)
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(tables, name="tables")
+app.command()(serve)
+app.add_typer(tokens, name="tokens")
 app.command()(simulate)
 app.command()(doctor)
 

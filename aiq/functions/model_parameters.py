@@ -19,19 +19,19 @@ from aiq.providers.abilities import Abilities
 from aiq.request import Task
 
 Check = Callable[[str, Any], Any]
-"""(name, value) -> the value as JSON takes it; raises _Refused."""
+"""(name, value) -> the value as JSON takes it; raises Refused."""
 
 
-class _Refused(Exception):
-    """A parameter is not acceptable: Databricks' sub-condition and a person's reason."""
+class Refused(Exception):
+    """A parameter is not acceptable: Databricks' sub-condition and a person's `reason`, without a full stop."""
 
     def __init__(self, sub_condition: str, reason: str) -> None:
         self.sub_condition, self.reason = sub_condition, reason
 
 
-def _wrong_type(name: str, value: Any, expected: str) -> _Refused:
+def _wrong_type(name: str, value: Any, expected: str) -> Refused:
     reason = f"{_quoted(name)} must be {expected}, but is {shorten(_json(value), 40)}"
-    return _Refused("INVALID_PARAMETER_DATA_TYPE", reason)
+    return Refused("INVALID_PARAMETER_DATA_TYPE", reason)
 
 
 _MAX = 2**63 - 1
@@ -47,7 +47,7 @@ def _number(low: int, high: int = _MAX, *, whole: bool = False, because: str = "
         is_decimal_nan = isinstance(value, Decimal) and value.is_nan()  # which cannot be compared
         if is_decimal_nan or not low <= value <= high:
             reason = f"{_quoted(name)} must be {bounds}, but is {shorten(_json(value), 40)}{because}"
-            raise _Refused("INVALID_NUMERIC_PARAMETER", reason)
+            raise Refused("INVALID_NUMERIC_PARAMETER", reason)
         if not whole:
             return float(value)
         if value != int(value):
@@ -124,7 +124,7 @@ def _plain(name: str, value: Any) -> Any:
 def _plain_number(name: str, value: int | float | Decimal) -> int | float:
     is_finite = value.is_finite() if isinstance(value, Decimal) else -math.inf < value < math.inf
     if not is_finite or not (isinstance(value, float) or -_MAX <= value <= _MAX):
-        raise _Refused("INVALID_NUMERIC_PARAMETER", f"{_quoted(name)} must be a finite number of 64 bits")
+        raise Refused("INVALID_NUMERIC_PARAMETER", f"{_quoted(name)} must be a finite number of 64 bits")
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
     return value
@@ -199,8 +199,8 @@ def check_model_parameters(
     Raises FunctionError AI_FUNCTION_INVALID_MODEL_PARAMETERS with Databricks' sub-condition.
     """
     try:
-        return _checked(params, task, providers)
-    except _Refused as e:
+        return checked_parameters(params, task=task, providers=providers)
+    except Refused as e:
         given = shorten(_json(params), 90)
         raise FunctionError(
             f"AI_FUNCTION_INVALID_MODEL_PARAMETERS.{e.sub_condition}",
@@ -209,19 +209,20 @@ def check_model_parameters(
         ) from None
 
 
-def _checked(params: Mapping[str, Any], task: Task, providers: Mapping[str, Abilities]) -> dict[str, Any]:
+def checked_parameters(params: Mapping[str, Any], *, task: Task, providers: Mapping[str, Abilities]) -> dict[str, Any]:
+    """As `check_model_parameters`, for others than SQL. Raises Refused."""
     known = _KNOWN.get(task)
     if known is None:
         reason = f"task {shorten(task, 30)} takes no modelParameters; a custom model's inputs go into `request`"
-        raise _Refused("UNSUPPORTED_ENDPOINT_TYPE", reason)
+        raise Refused("UNSUPPORTED_ENDPOINT_TYPE", reason)
     given = dict(params)
     extra = given.pop("extra_params", None)
     extra = {} if extra is None else _entries("extra_params", extra, "a MAP or a STRUCT")
     for name in (*given, *extra):
         if name in _RESERVED:
-            raise _Refused("FOUND_RESERVED_PARAMETER_NAME", f"{_quoted(name)} is reserved: {_RESERVED[name]}")
+            raise Refused("FOUND_RESERVED_PARAMETER_NAME", f"{_quoted(name)} is reserved: {_RESERVED[name]}")
         if name in given and name in extra:
-            raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is there again in `extra_params`")
+            raise Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is there again in `extra_params`")
         if name not in extra:
             _check_known(name, known, task, providers)
     return {name: known.get(name, _plain)(name, value) for name, value in (given | extra).items() if value is not None}
@@ -233,10 +234,10 @@ def _check_known(name: str, known: Mapping[str, Check], task: Task, providers: M
             continue
         if name in known:
             reason = f"{_quoted(name)} cannot be honoured by provider {provider}; leave it out"
-            raise _Refused("UNSUPPORTED_MODEL_PARAMETER", reason)
+            raise Refused("UNSUPPORTED_MODEL_PARAMETER", reason)
         near = difflib.get_close_matches(name.lower(), known, 1)
         hint = f"perhaps you mean `{near[0]}`" if near else "what only this model knows goes into `extra_params`"
-        raise _Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is no parameter of {task}; {hint}")
+        raise Refused("UNSUPPORTED_MODEL_PARAMETER", f"{_quoted(name)} is no parameter of {task}; {hint}")
 
 
 def _quoted(name: str) -> str:

@@ -168,8 +168,7 @@ class Attempts:
             if route.hedged:
                 target.latencies.add(self._clock() - attempt.sent)
             cost = self._bill(target, trace, answer.usage)
-            if cost is not None:
-                attempt.answer = answer._replace(cost_usd=cost)
+            attempt.answer = answer._replace(cost_usd=cost, entity=target.entity.name)
             return
         error.endpoint, error.entity, error.attempts = route.endpoint.name, target.entity.name, trace.attempt
         if route.guards is not None:

@@ -90,7 +90,7 @@ class _Passage:
         """Raises PolicyError for an endpoint that is not configured any more."""
         self.pipeline, self.request = pipeline, request
         self.route: Route = pipeline.routes.enter(request.endpoint)
-        self.trace = Trace(pipeline.clock(), streaming=streaming)
+        self.trace = Trace(pipeline.clock(), request.id, streaming=streaming)
         guards = self.route.guards
         if guards is not None and guards.input_active:  # the log shows nothing of it before it was checked
             self.trace.request_json, self.trace.characters = "", text_characters(request.body)

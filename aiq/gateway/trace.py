@@ -47,8 +47,8 @@ class Trace:
         "winner",
     )
 
-    def __init__(self, ready: float, *, streaming: bool = False) -> None:
-        self.request_id = new_request_id()
+    def __init__(self, ready: float, request_id: str | None, *, streaming: bool = False) -> None:
+        self.request_id = request_id or new_request_id()
         self.ready = ready  # for the attempt that comes next
         self.ended = False
         self.attempt = self.in_flight = 0

@@ -11,8 +11,8 @@ import aiq
 
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
-    "cli serve",
-    "demo doctor",
+    "cli",
+    "serve demo doctor",
     "engines",
     "statements",
     "plan sql telemetry",

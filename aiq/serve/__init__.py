@@ -1,0 +1,18 @@
+"""The gateway over HTTP: Databricks' serving REST and OpenAI's, for the clients that people have. docs/serve.md."""
+
+from __future__ import annotations
+
+import os
+
+from aiq.runtime import open_gateway
+from aiq.serve.app import App
+
+__all__ = ["App", "app"]
+
+
+def app(conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None) -> App:
+    """An ASGI application that serves the endpoints of a `conf` folder, with the ledger and tokens of a `home`.
+
+    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. Raises ConfigError and LedgerError.
+    """
+    return App(open_gateway(conf, home))

@@ -1,0 +1,276 @@
+"""The ASGI application: which path is what, who may, and how every request ends in a reply.
+
+A route is a function of an exchange; what it raises becomes the reply. It knows the gateway and no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from aiq.batch.loop import background_loop, submit
+from aiq.config.endpoint import Endpoint
+from aiq.errors import PolicyError, StatementError
+from aiq.gateway import Gateway
+from aiq.providers.base import Chunk
+from aiq.request import Caller, new_request_id
+from aiq.serve import identity
+from aiq.serve.bodies import Asked, asked_of
+from aiq.serve.http import Exchange, Receive, Scope, Send, event
+from aiq.serve.identity import Identity, caller_of
+from aiq.serve.refusals import Refusal, refusal_of
+from aiq.serve.replies import Events, reply_of
+from aiq.serve.tokens import Tokens
+
+T = TypeVar("T")
+log = logging.getLogger("aiq.serve")
+
+_OPENAI = {
+    "/chat/completions": "llm/v1/chat",
+    "/completions": "llm/v1/completions",
+    "/embeddings": "llm/v1/embeddings",
+}
+_BASES = ("/serving-endpoints", "/serving-endpoints/v1", "/v1", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1", "")
+"""Below each of them stand OpenAI's paths."""
+_TASKS = {base + path: task for base in _BASES for path, task in _OPENAI.items()}
+_MODELS = tuple(base + "/models" for base in _BASES)
+_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+_DONE = b"data: [DONE]\n\n"
+
+
+class _Cut(Exception):
+    """Ends a connection in the middle of a reply: the only sign of a broken stream that every client sees."""
+
+
+class App:
+    """Serves the endpoints of a gateway over REST. An ASGI application, for one process and any of its event loops."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Raises LedgerError where the tokens of the home cannot be read."""
+        self._gateway = gateway
+        self.tokens = Tokens(gateway.ledger.home)
+        self._identity = Identity(self.tokens)
+        self._ready: dict[str, Endpoint] = {}
+        self.draining = False
+        """Whether the server is about to end: `/readyz` then says so."""
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The names of what is served."""
+        return sorted(self._gateway.config.endpoints)
+
+    @property
+    def user(self) -> str:
+        """Who owns this server: the user of the settings, else of the process."""
+        return self._gateway.config.settings.user or getpass.getuser()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange, or the start and the end of the server."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send, new_request_id())
+        try:
+            await self._answer(exchange)
+        except _Cut:
+            raise
+        except Exception as error:
+            refused = refusal_of(error)
+            if refused.status >= 500 and refused.code == "INTERNAL_ERROR":
+                log.error("request %s failed", exchange.tag, exc_info=not isinstance(error, Refusal))
+            if exchange.begun:
+                raise _Cut from None
+            await exchange.reply_json(refused.status, refused.body, refused.headers)
+
+    @staticmethod
+    async def _lifespan(receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if (open_to_all := self._open_to_all(exchange)) is not None:
+            await open_to_all
+            return
+        token = self._identity.token_of(exchange)
+        caller = caller_of(token)
+        if path == "/api/2.0/preview/scim/v2/Me":
+            _only(exchange, "GET")
+            headers = identity.workspace_header(self._gateway.config.settings.workspace_id)
+            await exchange.reply_json(200, identity.me(token), headers)
+        elif path in _TASKS:
+            _only(exchange, "POST")
+            body = await exchange.json()
+            name = body.get("model")
+            if not isinstance(name, str) or not name:
+                raise Refusal(400, "INVALID_PARAMETER_VALUE", "model must be the name of an endpoint")
+            await self._serve(exchange, name, body, caller, _TASKS[path])
+        elif (called := _invoked(path)) is not None:
+            _only(exchange, "POST")
+            name, entity = called
+            self._check_entity(name, entity)
+            await self._serve(exchange, name, await exchange.json(), caller, None)
+        elif path.startswith(_MODELS):
+            _only(exchange, "GET")
+            await self._models(exchange, caller)
+        else:
+            raise Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {path[:200]} here; see docs/serve.md for the paths")
+
+    def _open_to_all(self, exchange: Exchange) -> Awaitable[None] | None:
+        """What needs no token: whether the server lives, and how a client gets one."""
+        path = exchange.path
+        if path == "/healthz":
+            return exchange.reply_json(200, {"status": "ok"})
+        if path == "/readyz":
+            return exchange.reply_json(503 if self.draining else 200, {"status": "ending" if self.draining else "ok"})
+        if path == "/.well-known/databricks-config":
+            return exchange.reply_json(200, identity.discovery(exchange, self._gateway.config.settings.workspace_id))
+        if path == "/oidc/.well-known/oauth-authorization-server":
+            return exchange.reply_json(200, identity.authorization_server(exchange))
+        if path == "/oidc/v1/token":
+            _only(exchange, "POST")
+            return self._identity.access_token(exchange)
+        return None
+
+    async def _models(self, exchange: Exchange, caller: Caller) -> None:
+        """OpenAI's list of models: the endpoints that a caller may query."""
+        seen = [endpoint for endpoint in self._gateway.config.endpoints.values() if endpoint.may_query(caller)]
+        listed = [
+            {"id": endpoint.name, "object": "model", "created": 0, "owned_by": "aiq"}
+            for endpoint in sorted(seen, key=lambda endpoint: endpoint.name)
+        ]
+        name = exchange.path.rpartition("/models")[2].strip("/")
+        if not name:
+            await exchange.reply_json(200, {"object": "list", "data": listed})
+            return
+        found = next((model for model in listed if model["id"] == name), None)
+        if found is None:
+            raise _unknown(name)
+        await exchange.reply_json(200, found)
+
+    def _check_entity(self, name: str, entity: str | None) -> None:
+        """Raises Refusal where a served model is named that is not the only one of its endpoint."""
+        endpoint = self._gateway.config.endpoints.get(name)
+        if entity is None or endpoint is None:
+            return
+        names = [each.name for each in endpoint.entities]
+        if entity not in names:
+            raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"endpoint '{name}' has no served model '{entity[:100]}'")
+        if len(names) > 1:
+            raise Refusal(
+                501,
+                "NOT_IMPLEMENTED",
+                f"endpoint '{name}' has several served models, and its traffic_config chooses among them; query "
+                f"/serving-endpoints/{name}/invocations",
+            )
+
+    async def _serve(
+        self, exchange: Exchange, name: str, body: dict[str, Any], caller: Caller, task: str | None
+    ) -> None:
+        """Asks an endpoint, and replies with its answer, whole or as a stream."""
+        endpoint = await self._opened(name, caller)
+        asked = asked_of(endpoint, body, caller, exchange.tag, task=task)
+        if asked.stream:
+            await self._stream(exchange, asked)
+            return
+        answer = await _unless_gone(exchange, _on_loop(self._gateway.answer(asked.request)))
+        served = [(b"served-model-name", answer.entity.encode("latin-1", "replace"))]
+        await exchange.reply_json(200, reply_of(answer, asked.request), served)
+
+    async def _opened(self, name: str, caller: Caller) -> Endpoint:
+        """An endpoint that is ready to be asked. Raises Refusal 404 and 403."""
+        endpoint = self._gateway.config.endpoints.get(name)
+        if endpoint is None:
+            await asyncio.to_thread(self._gateway.refresh)  # it may be a minute old
+            endpoint = self._gateway.config.endpoints.get(name)
+        if endpoint is None:
+            raise _unknown(name)
+        if name not in self._ready or self._ready[name] is not endpoint:
+            try:
+                endpoint = await asyncio.to_thread(self._gateway.open_endpoint, name)
+            except StatementError:
+                raise _unknown(name) from None
+            self._ready[name] = endpoint
+        return endpoint
+
+    async def _stream(self, exchange: Exchange, asked: Asked) -> None:
+        """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
+        events = Events(_stream_on_loop(self._gateway.stream(asked.request)), asked.request)
+        await _unless_gone(exchange, events.begin())
+        await exchange.start(200, _STREAM)
+        await _unless_gone(exchange, self._write(exchange, events))
+
+    @staticmethod
+    async def _write(exchange: Exchange, events: Events) -> None:
+        try:
+            async with aclosing(events.all()) as all_of_them:
+                async for made in all_of_them:
+                    await exchange.write(event(made))
+        except Exception as error:
+            if not isinstance(error, PolicyError | StatementError):
+                log.info("the stream %s broke: %s", exchange.tag, error)
+            await exchange.write(event(refusal_of(error).event))
+            raise _Cut from None
+        await exchange.write(_DONE, last=True)
+
+
+def _unknown(name: str) -> Refusal:
+    return Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
+
+
+def _only(exchange: Exchange, method: str) -> None:
+    if exchange.method != method:
+        raise Refusal(405, "BAD_REQUEST", f"{exchange.path[:200]} takes {method}, not {exchange.method}")
+
+
+def _invoked(path: str) -> tuple[str, str | None] | None:
+    """The endpoint that a path invokes, and the served model where it names one."""
+    parts = path.strip("/").split("/")
+    if parts[0] not in ("serving-endpoints", "endpoints") or parts[-1] != "invocations":
+        return None
+    if len(parts) == 3:
+        return parts[1], None
+    return (parts[1], parts[3]) if len(parts) == 5 and parts[2] == "served-models" else None
+
+
+async def _unless_gone(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that is given up when the client leaves."""
+    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(exchange.gone())
+    try:
+        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise _Cut
+        return doing.result()
+    finally:
+        for task in (doing, leaving):
+            task.cancel()
+        with contextlib.suppress(BaseException):
+            await doing
+
+
+async def _on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits work of the gateway, which runs on the process' own loop."""
+    if asyncio.get_running_loop() is background_loop():
+        return await work
+    return await asyncio.wrap_future(submit(work))
+
+
+async def _stream_on_loop(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """The chunks of the gateway, on whichever loop they are read."""
+    try:
+        while (chunk := await _on_loop(_next(chunks))) is not None:
+            yield chunk
+    finally:
+        await _on_loop(chunks.aclose())
+
+
+async def _next(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
+    return await anext(chunks, None)

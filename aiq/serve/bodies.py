@@ -1,0 +1,240 @@
+"""The body of a REST request as a `Request` of the gateway: read by the endpoint's task, refused by name.
+
+What a client sends to every server (`stream_options`, `store: false`, empty lists) is left out where it changes
+nothing. What cannot be honoured is an error, never dropped. Source: Databricks' serving reference, and "What is sent"
+of its clients in docs/serve.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, NoReturn
+
+from aiq.config.endpoint import Endpoint
+from aiq.functions.model_parameters import Refused, checked_parameters
+from aiq.providers import abilities_of
+from aiq.providers.abilities import Abilities
+from aiq.request import CHAT_TASKS, Caller, Request
+from aiq.serve.refusals import Refusal
+
+_CUSTOM = ("dataframe_split", "dataframe_records", "inputs", "instances")
+_CONTENT: dict[str, tuple[str, ...]] = {
+    "llm/v1/chat": ("messages",),
+    "agent/v1/responses": ("messages",),
+    "agent/v2/chat": ("messages",),
+    "llm/v1/completions": ("prompt",),
+    "llm/v1/embeddings": ("input",),
+    "custom": _CUSTOM,
+}
+"""By task, the member that has what is asked: exactly one of them."""
+_ANY = {"messages", "prompt", "input", *_CUSTOM}
+_UNNEEDED: dict[str, tuple[object, ...]] = {
+    "stream_options": (),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "encoding_format": ("float", "base64"),
+}
+"""Members that change nothing in what is answered, with the values for which that is so; no value stands for any."""
+_WISHES = ("parallel_tool_calls", "metadata", "user", "safety_identifier", "prompt_cache_key", "service_tier")
+"""Parameters without which an answer is as good: left out where a provider has no such thing."""
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+MAX_ANSWERS = 128
+
+
+class Asked(NamedTuple):
+    """What a body asks: the request, and whether its answer is wanted as a stream."""
+
+    request: Request
+    stream: bool
+
+
+def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str, *, task: str | None = None) -> Asked:
+    """Reads a body. `tag` becomes the request's id, `task` is the one that the path is for, None for any.
+
+    Raises Refusal 400, which names the member that is wrong.
+    """
+    if task is not None and task != endpoint.task and not (task == "llm/v1/chat" and endpoint.task in CHAT_TASKS):
+        _refuse(f"endpoint '{endpoint.name}' has task {endpoint.task}; this path is for {task}")
+    given = {name: value for name, value in body.items() if value is not None}
+    given.pop("model", None)
+    stream = _boolean(given, "stream")
+    context = _usage_context(given)
+    client_request_id = _text(given, "client_request_id", 256)
+    for name in ("databricks_options", "custom_inputs"):
+        options = given.pop(name, None) or {}
+        if not isinstance(options, dict):
+            _refuse(f"{name} must be an object")
+        if name == "custom_inputs" and options:
+            _refuse(f"custom_inputs are for agents that take them; endpoint '{endpoint.name}' does not")
+    content = _content(endpoint, given)
+    if endpoint.task == "custom":
+        if stream:
+            _refuse("the predictions of a custom model do not come in pieces; leave stream out")
+        made = {**given, **content}
+    else:
+        made = {**content, **_parameters(endpoint, given)}
+    request = Request(
+        endpoint.name,
+        endpoint.task,
+        made,
+        caller._replace(usage_context=context),
+        statement_id=tag,
+        client_request_id=client_request_id,
+        interactive=True,
+        id=tag,
+    )
+    return Asked(request, stream)
+
+
+def _content(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the content out of a body, and checks it."""
+    wanted = _CONTENT[endpoint.task]
+    found = [name for name in (*wanted, *sorted(_ANY - set(wanted))) if name in given]
+    if len(found) != 1 or found[0] not in wanted:
+        others = ", ".join(found) or "none of them"
+        _refuse(f"endpoint '{endpoint.name}' ({endpoint.task}) takes {_one_of(wanted)}; the request has {others}")
+    value = given.pop(found[0])
+    if found[0] == "messages":
+        _check_messages(value)
+    elif found[0] == "prompt":
+        if not isinstance(value, str):
+            _refuse("prompt must be a text; send several prompts as several requests")
+    elif found[0] == "input":
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+            _refuse(
+                "input must be a text or a list of texts, not tokens: check_embedding_ctx_length=False in LangChain"
+            )
+    return {found[0]: value}
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else "one of " + ", ".join(names)
+
+
+def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a body as the request has them."""
+    extra = given.pop("extra_params", {})
+    if not isinstance(extra, dict):
+        _refuse("extra_params must be an object")
+    for name, values in _UNNEEDED.items():
+        if name in given and (not values or given[name] in values):
+            del given[name]
+    given = {name: value for name, value in given.items() if value not in ([], {})}
+    providers: dict[str, Abilities] = {entity.provider: abilities_of(entity) for entity in endpoint.entities}
+    for name in _WISHES:
+        if name in given and not all(
+            able.honours(endpoint.task, name) or able.has_own(name) for able in providers.values()
+        ):
+            del given[name]
+    made: dict[str, Any] = {}
+    if "n" in given:
+        answers = given.pop("n")
+        if isinstance(answers, bool) or not isinstance(answers, int) or not 1 <= answers <= MAX_ANSWERS:
+            _refuse(f"n must be a whole number between 1 and {MAX_ANSWERS}")
+        if answers > 1:
+            made["n"] = answers
+    if "response_format" in given:
+        made["response_format"] = _response_format(given.pop("response_format"))
+    _check_tools(given.get("tools", []))
+    if extra:
+        given["extra_params"] = extra
+    if endpoint.task not in ("llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"):
+        return {**given, **made}  # an agent's own
+    try:
+        return {**made, **checked_parameters(given, task=endpoint.task, providers=providers)}
+    except Refused as refused:
+        _refuse(refused.reason)
+
+
+def _response_format(value: Any) -> dict[str, Any]:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in ("text", "json_object", "json_schema"):
+        _refuse("response_format must be an object of type text, json_object or json_schema")
+    schema = value.get("json_schema")
+    if kind == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("schema"), dict)):
+        _refuse("response_format of type json_schema needs json_schema: {name, schema}")
+    found: dict[str, Any] = value
+    return found
+
+
+def _check_messages(messages: Any) -> None:
+    """Raises Refusal for what no provider could be told; what a model makes of the rest is for its provider to say."""
+    if not isinstance(messages, list) or not messages:
+        _refuse("messages must be a list with at least one message")
+    for at, message in enumerate(messages):
+        place = f"messages[{at}]"
+        if not isinstance(message, dict):
+            _refuse(f"{place} must be an object with role and content")
+        if str(message.get("role")) not in _ROLES:
+            _refuse(f"{place}.role must be one of {', '.join(sorted(_ROLES))}")
+        content = message.get("content")
+        if isinstance(content, list):
+            for number, part in enumerate(content):
+                _check_part(part, f"{place}.content[{number}]")
+        elif content is not None and not isinstance(content, str):
+            _refuse(f"{place}.content must be a text, a list of parts, or null")
+        if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
+            _refuse(f"{place}.tool_call_id must name the call that is answered")
+        calls = message.get("tool_calls")
+        if calls is not None and not (isinstance(calls, list) and all(map(_is_tool_call, calls))):
+            _refuse(f"{place}.tool_calls must be a list of {{id, type, function: {{name, arguments}}}}")
+
+
+def _check_part(part: Any, place: str) -> None:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        _refuse(f"{place} must be an object with a type")
+    if part["type"] == "text" and not isinstance(part.get("text"), str):
+        _refuse(f"{place}.text must be a text")
+    if part["type"] == "image_url":
+        image = part.get("image_url")
+        if not isinstance(image, dict) or not isinstance(image.get("url"), str):
+            _refuse(f"{place}.image_url must be an object with a url")
+
+
+def _is_tool_call(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    return (
+        isinstance(function, dict)
+        and isinstance(call.get("id"), str)
+        and isinstance(function.get("name"), str)
+        and isinstance(function.get("arguments"), str)
+    )
+
+
+def _check_tools(tools: Any) -> None:
+    def is_tool(tool: Any) -> bool:
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        named = isinstance(function, dict) and isinstance(function.get("name"), str)
+        return named or (isinstance(tool, dict) and isinstance(tool.get("type"), str) and tool["type"] != "function")
+
+    if not isinstance(tools, list) or not all(map(is_tool, tools)):
+        _refuse("tools must be a list of {type: function, function: {name, parameters}}")
+
+
+def _usage_context(given: dict[str, Any]) -> dict[str, str] | None:
+    context = given.pop("usage_context", None)
+    if context is None:
+        return None
+    if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
+        _refuse("usage_context must be an object of texts")
+    found: dict[str, str] = context
+    return found
+
+
+def _boolean(given: dict[str, Any], name: str) -> bool:
+    value = given.pop(name, False)
+    if not isinstance(value, bool):
+        _refuse(f"{name} must be true or false")
+    return value
+
+
+def _text(given: dict[str, Any], name: str, most: int) -> str | None:
+    value = given.pop(name, None)
+    if value is not None and not (isinstance(value, str) and len(value) <= most):
+        _refuse(f"{name} must be a text of at most {most} characters")
+    found: str | None = value
+    return found
+
+
+def _refuse(message: str) -> NoReturn:
+    raise Refusal(400, "INVALID_PARAMETER_VALUE", message)
