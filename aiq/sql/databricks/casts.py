@@ -11,7 +11,7 @@ _T = exp.DType
 _MACROS = {
     _T.TEXT: "text", _T.VARCHAR: "text", _T.BOOLEAN: "to_boolean", _T.TINYINT: "to_tinyint",
     _T.SMALLINT: "to_smallint", _T.INT: "to_int", _T.BIGINT: "to_bigint", _T.FLOAT: "to_float",
-    _T.DOUBLE: "to_double", _T.DATE: "date", _T.TIMESTAMP: "timestamp", _T.TIMESTAMPTZ: "timestamp",
+    _T.DOUBLE: "to_double", _T.DATE: "as_date", _T.TIMESTAMP: "timestamp", _T.TIMESTAMPTZ: "timestamp",
     _T.TIMESTAMPLTZ: "timestamp", _T.TIMESTAMPNTZ: "timestamp_ntz",
 }  # fmt: skip
 _NAMES = {

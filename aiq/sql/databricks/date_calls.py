@@ -9,10 +9,10 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.patterns import date_pattern
-from aiq.sql.databricks.words import Print, literal, quoted, refused, typed
+from aiq.sql.databricks.words import Print, filled, literal, message, quoted, refused, typed
 
 _PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
-          "minute": "minute", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
+          "minute": "minute", "second": "second", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
 UNITS = {"YEAR": "to_years", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days", "HOUR": "to_hours",
           "MINUTE": "to_minutes", "SECOND": "to_seconds"}  # fmt: skip
 _WEEK = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
@@ -25,8 +25,10 @@ def part(field: str, value: str) -> str:
         raise refused(f"EXTRACT({field.upper()} FROM ..)")
     if name in ("hour", "minute"):
         return f"CAST({name}({SCHEMA}.moment({value})) AS INTEGER)"
+    if name == "second":
+        return f"CAST(strftime({SCHEMA}.moment({value}), '%S.%f') AS DECIMAL(8,6))"
     plus = " + 1" if name == "dayofweek" else ""
-    return f"CAST({name}({SCHEMA}.date({value})){plus} AS INTEGER)"
+    return f"CAST({name}({SCHEMA}.as_date({value})){plus} AS INTEGER)"
 
 
 def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -40,7 +42,7 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     kind = "date" if "date" in name else "timestamp"
     value = typed(arguments[0], show)
     if len(arguments) == 1:
-        made = f"{SCHEMA}.{kind}({value})"
+        made = f"{SCHEMA}.{'as_date' if kind == 'date' else kind}({value})"
         return f"TRY({made})" if name.startswith("try_") else made
     pattern = date_pattern(literal(arguments[1], name, "pattern"))
     if pattern is None or pattern.regex is None:
@@ -53,7 +55,7 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
-        return f"({SCHEMA}.date({typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
+        return f"({SCHEMA}.as_date({typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
     unit = arguments[0].name.upper().removesuffix("S")
     if len(arguments) != 3 or unit not in UNITS:
         raise refused(f"{name} in {arguments[0].sql()}")
@@ -63,9 +65,7 @@ def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _date_diff(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
-        return (
-            f"{SCHEMA}.datediff({SCHEMA}.date({typed(arguments[0], show)}), {SCHEMA}.date({typed(arguments[1], show)}))"
-        )
+        return f"{SCHEMA}.datediff({SCHEMA}.as_date({typed(arguments[0], show)}), {SCHEMA}.as_date({typed(arguments[1], show)}))"
     unit = arguments[0].name.lower().removesuffix("s")
     if len(arguments) != 3 or unit.upper() not in UNITS:
         raise refused(f"{name} in {arguments[0].sql()}")
@@ -85,7 +85,7 @@ def _date_trunc(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if word not in allowed:
         raise refused(f"{name} to {unit.sql()}")
     if name == "trunc":
-        return f"CAST(date_trunc('{word}', {SCHEMA}.date({typed(value, show)})) AS DATE)"
+        return f"CAST(date_trunc('{word}', {SCHEMA}.as_date({typed(value, show)})) AS DATE)"
     return f"CAST(date_trunc('{word}', {SCHEMA}.timestamp({typed(value, show)})) AS TIMESTAMPTZ)"
 
 
@@ -106,10 +106,35 @@ def _next_day(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     found = next((at for at, known in enumerate(_WEEK, 1) if day in (known, known[:3], known[:2])), None)
     if found is None:
         raise refused(f"{name} with the day {arguments[1].sql()}")
-    return f"{SCHEMA}.next_day({SCHEMA}.date({typed(arguments[0], show)}), {found})"
+    return f"{SCHEMA}.next_day({SCHEMA}.as_date({typed(arguments[0], show)}), {found})"
+
+
+def _unix_timestamp(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) == 2:
+        moment = _to_date("to_timestamp", arguments, show)
+    elif len(arguments) == 1:
+        moment = filled("{t0}", name, arguments, show)
+    else:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    return f"CAST(floor(epoch({SCHEMA}.timestamp({moment}))) AS BIGINT)"
+
+
+def _sequence(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Of numbers, or of dates by an interval of months, weeks or days: no step is added to another one's result."""
+    step = arguments[2] if len(arguments) == 3 else None
+    if not isinstance(step, exp.Interval):
+        return filled(
+            "@sequence_by({0}, {1}, {2})" if step is not None else "@sequence({0}, {1})", name, arguments, show
+        )
+    unit, count = step.text("unit").upper().removesuffix("S"), step.this.name if step.this else ""
+    if unit not in ("YEAR", "MONTH", "WEEK", "DAY") or not count.isdigit() or count == "0":
+        raise refused(f"{name} by {step.sql('databricks')}")
+    first, last = (typed(each, show) for each in arguments[:2])
+    return f"{SCHEMA}.dates_by({first}, {last}, '{unit.lower()}', {count}, {UNITS[unit]}({count}), {message(name)})"
 
 
 CALLS = {
+    "sequence": _sequence, "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp,
     "from_unixtime": _from_unixtime, "next_day": _next_day, "date_format": _date_format,
     **dict.fromkeys(("to_date", "to_timestamp", "try_to_date", "try_to_timestamp"), _to_date),
     **dict.fromkeys(("date_add", "dateadd", "timestampadd"), _date_add),

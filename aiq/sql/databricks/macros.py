@@ -34,10 +34,10 @@ joined(a DATE) AS CAST(a AS VARCHAR)
 joined(a VARCHAR[]) AS a
 joined(a INTEGER[]) AS a
 joined(a BLOB) AS a
-date(a DATE) AS a
-date(a TIMESTAMP) AS CAST(a AS DATE)
-date(a TIMESTAMPTZ) AS CAST(a AS DATE)
-date(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
+as_date(a DATE) AS a
+as_date(a TIMESTAMP) AS CAST(a AS DATE)
+as_date(a TIMESTAMPTZ) AS CAST(a AS DATE)
+as_date(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
 timestamp(a TIMESTAMPTZ) AS a
 timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
 timestamp(a TIMESTAMP) AS CAST(a AS TIMESTAMPTZ)
@@ -82,12 +82,27 @@ integer(a VARCHAR, m) AS {_NO}
 integer(a BOOLEAN, m) AS {_NO}
 modulo(a INTEGER, b INTEGER, m) AS a % b
 modulo(a BIGINT, b BIGINT, m) AS a % b
-modulo(a DOUBLE, b DOUBLE, m) AS {_NO}
+modulo(a DOUBLE, b DOUBLE, m) AS a % @zero_fails(b)
 modulo(a DECIMAL(38,10), b DECIMAL(38,10), m) AS {_NO}
 sum_of(a) AS sum(a)
 sum_of(a BIGINT) AS CAST(sum(a) AS BIGINT)
 months_apart(a, b) AS CAST(trunc(@month_days(CAST(b AS DATE) + CASE WHEN b > a AND CAST(b AS TIME) < CAST(a AS TIME) THEN -1 WHEN b < a AND CAST(b AS TIME) > CAST(a AS TIME) THEN 1 ELSE 0 END, CAST(a AS DATE)) / 32) AS BIGINT)
 month_days(b, a) AS (year(b) * 12 + month(b)) * 32 + day(b) - (year(a) * 12 + month(a)) * 32 - day(a)
+upper_of(a) AS CASE WHEN strlen(a) = length(a) THEN upper(a) ELSE #upper(a) END
+lower_of(a) AS CASE WHEN strlen(a) = length(a) THEN lower(a) ELSE #lower(a) END
+quoted(a) AS '''' || replace(a, '''', '\''') || ''''
+shifted(a INTEGER, n, l, u, m) AS #shift_int(a, n, l, u)
+shifted(a BIGINT, n, l, u, m) AS #shift_bigint(a, n, l, u)
+shifted(a VARCHAR, n, l, u, m) AS {_NO}
+reversed(a) AS list_reverse(a)
+reversed(a VARCHAR) AS reverse(a)
+reversed(a BIGINT) AS reverse(CAST(a AS VARCHAR))
+reversed(a BOOLEAN) AS reverse(CAST(a AS VARCHAR))
+reversed(a DATE) AS reverse(CAST(a AS VARCHAR))
+reversed(a DOUBLE) AS reverse(#text(a))
+reversed(a DECIMAL(38,10)) AS reverse(#text(a))
+reversed(a TIMESTAMPTZ) AS reverse(#text(a))
+inserted(a, p, v) AS CASE WHEN a IS NULL OR p IS NULL THEN NULL WHEN p > len(a) THEN list_append(list_resize(a, p - 1), v) WHEN p > 0 THEN list_concat(list_slice(a, 1, p - 1), [v], list_slice(a, p, len(a))) WHEN p < 0 AND p >= -len(a) - 1 THEN list_concat(list_slice(a, 1, len(a) + p + 1), [v], list_slice(a, len(a) + p + 2, len(a))) ELSE list_resize(a, CAST('array_insert at the place ' || p AS BIGINT)) END
 hex(a VARCHAR) AS hex(a)
 hex(a BLOB) AS hex(a)
 hex(a BIGINT) AS to_hex(a)
@@ -130,8 +145,10 @@ rounded(a DECIMAL(38,10), m) AS round(a, 0)
 rounded(a VARCHAR, m) AS {_NO}
 rounded_to(a DOUBLE, n, m) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
 rounded_to(a DECIMAL(38,10), n, m) AS {_NO}
-rounded_to(a BIGINT, n, m) AS {_NO}
+rounded_to(a BIGINT, n, m) AS CASE WHEN n >= 0 THEN a ELSE CAST(@rounded_integer(a, CAST(pow(10, -n) AS HUGEINT)) AS BIGINT) END
+rounded_to(a INTEGER, n, m) AS CASE WHEN n >= 0 THEN a ELSE CAST(@rounded_integer(a, CAST(pow(10, -n) AS HUGEINT)) AS INTEGER) END
 rounded_to(a VARCHAR, n, m) AS {_NO}
+rounded_integer(a, p) AS CASE WHEN a < 0 THEN -1 ELSE 1 END * (abs(a) + p // 2) // p * p
 pmodulo(a INTEGER, b INTEGER, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
 pmodulo(a BIGINT, b BIGINT, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
 pmodulo(a DOUBLE, b DOUBLE, m) AS {_NO}
@@ -146,12 +163,25 @@ formatted(a TIMESTAMP, m) AS {_NO}
 formatted_integer(a BIGINT, m) AS CAST(a AS VARCHAR)
 formatted_integer(a DOUBLE, m) AS {_NO}
 formatted_integer(a VARCHAR, m) AS {_NO}
+formatted_double(a DOUBLE, n, m) AS #fixed(a, n)
+formatted_double(a DECIMAL(38,10), n, m) AS {_NO}
+formatted_double(a BIGINT, n, m) AS {_NO}
+formatted_double(a VARCHAR, n, m) AS {_NO}
+zero_padded(a, n) AS CASE WHEN a IN ('null', 'NaN') OR contains(a, 'Infinity') THEN @right_aligned(a, n) WHEN a LIKE '-%' THEN '-' || @zeros(substring(a, 2), n - 1) ELSE @zeros(a, n) END
+zeros(a, n) AS CASE WHEN length(a) < n THEN lpad(a, CAST(n AS INTEGER), '0') ELSE a END
+left_aligned(a, n) AS CASE WHEN length(a) < n THEN rpad(a, CAST(n AS INTEGER), ' ') ELSE a END
+right_aligned(a, n) AS CASE WHEN length(a) < n THEN lpad(a, CAST(n AS INTEGER), ' ') ELSE a END
 has_null(a) AS len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0
 has(a, v) AS CASE WHEN v IS NULL THEN len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0 ELSE list_contains(a, v) END
 distinct(a) AS list_filter(a, lambda aiq_e, aiq_i: list_position(a, aiq_e) = aiq_i)
 slice(a, s, n) AS CASE WHEN a IS NULL OR s IS NULL OR n IS NULL THEN NULL WHEN s > 0 AND n >= 0 THEN list_slice(a, s, s + n - 1) WHEN s < 0 AND n >= 0 AND len(a) + s < 0 THEN list_slice(a, 2, 1) WHEN s < 0 AND n >= 0 THEN list_slice(a, len(a) + s + 1, len(a) + s + n) ELSE list_slice(a, CAST('no slice from ' || s || ' of ' || n AS BIGINT), 1) END
 sequence(a INTEGER, b INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]) END
 sequence(a BIGINT, b BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) END
+sequence(a DATE, b DATE) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN list_transform(generate_series(0, b - a, CASE WHEN a <= b THEN 1 ELSE -1 END), lambda aiq_i: a + CAST(aiq_i AS INTEGER)) END
+dates_by(a DATE, b DATE, u, n, v, m) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN list_filter(list_transform(generate_series(0, CASE WHEN a > b THEN CAST('no sequence of dates from ' || a || ' to ' || b AS BIGINT) ELSE date_diff(u, a, b) // n END), lambda aiq_i: CAST(a + v * aiq_i AS DATE)), lambda aiq_d: aiq_d <= b) END
+dates_by(a TIMESTAMP, b TIMESTAMP, u, n, v, m) AS {_NO}
+dates_by(a TIMESTAMPTZ, b TIMESTAMPTZ, u, n, v, m) AS {_NO}
+dates_by(a VARCHAR, b VARCHAR, u, n, v, m) AS {_NO}
 sequence_by(a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) AS INTEGER[]) END
 sequence_by(a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) END
 months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + epoch(CAST(a AS TIME)) - epoch(CAST(b AS TIME)) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END

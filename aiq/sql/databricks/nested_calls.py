@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
@@ -86,6 +86,73 @@ def _with_index(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return f"list_{name}({show(values)}, {shown})"
 
 
+def with_places(function: exp.Lambda, places: Sequence[str], show: Print) -> str:
+    """The body of a lambda with texts of DuckDB's in the places of its parameters."""
+    given = {each.name.lower(): place for each, place in zip(function.expressions, places, strict=True)}
+    body = exp.Paren(this=function.this.copy())
+    for node in list(body.find_all(exp.Identifier)):
+        parent, name = node.parent, node.name.lower()
+        inner = {each.name.lower() for up in _above(node) if isinstance(up, exp.Lambda) for each in up.expressions}
+        of_table = isinstance(parent, exp.Column) and (node.arg_key != "this" or bool(parent.table))
+        field = isinstance(parent, exp.Dot) and node.arg_key == "expression"
+        if name in given and name not in inner and not (of_table or field or isinstance(parent, exp.Alias)):
+            target = parent if isinstance(parent, exp.Column) else node
+            target.replace(exp.Var(this=given[name]))
+    return show(body)
+
+
+def _above(node: exp.Expr) -> Iterator[exp.Expr]:
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def _lambda(name: str, node: exp.Expr, count: int) -> exp.Lambda:
+    if not isinstance(node, exp.Lambda) or len(node.expressions) != count:
+        raise refused(f"{name} with this function")
+    return node
+
+
+def _of_map(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """map_filter, transform_keys, transform_values: over the entries of a map."""
+    value, function = show(arguments[0]), _lambda(name, arguments[1], 2)
+    made = f"lambda aiq_x: {with_places(function, ('aiq_x.key', 'aiq_x.value'), show)}"
+    entries = f"map_entries({value})"
+    if name == "map_filter":
+        return f"map_from_entries(list_filter({entries}, {made}))"
+    if name == "transform_keys":
+        return f"map(list_transform({entries}, {made}), map_values({value}))"
+    return f"map(map_keys({value}), list_transform({entries}, {made}))"
+
+
+def _zip_with(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    left, right = map(show, arguments[:2])
+    body = with_places(_lambda(name, arguments[2], 2), (f"{left}[aiq_i + 1]", f"{right}[aiq_i + 1]"), show)
+    places = f"range(greatest(len({left}), len({right})))"
+    return (
+        f"CASE WHEN {left} IS NOT NULL AND {right} IS NOT NULL THEN list_transform({places}, lambda aiq_i: {body}) END"
+    )
+
+
+def _arrays_zip(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    lists = [show(each) for each in arguments]
+    names = [each.name if isinstance(each, exp.Column) else str(i) for i, each in enumerate(arguments)]
+    fields = ", ".join(f"{quoted(key)}: {each}[aiq_i + 1]" for key, each in zip(names, lists, strict=True))
+    known = " AND ".join(f"{each} IS NOT NULL" for each in lists)
+    longest = ", ".join(f"len({each})" for each in lists)
+    return f"CASE WHEN {known} THEN list_transform(range(greatest({longest})), lambda aiq_i: {{{fields}}}) END"
+
+
+def _reduce(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) not in (3, 4):
+        raise refused(f"{name} with {len(arguments)} arguments")
+    value, first, merge = arguments[:3]
+    made = f"list_reduce({show(value)}, {show(_lambda(name, merge, 2))}, {show(first)})"
+    if len(arguments) == 3:
+        return made
+    return f"list_transform([{made}], lambda aiq_x: {with_places(_lambda(name, arguments[3], 1), ('aiq_x',), show)})[1]"
+
+
 def _exists(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     """Three-valued: NULL where no element decides and one is unknown."""
     values, function = arguments
@@ -145,6 +212,8 @@ def generated(name: str, arguments: Sequence[exp.Expr], show: Print, count: int 
         if count - len(places) == 2:
             return [*places, f"unnest(map_keys({value}))", f"unnest(map_values({value}))"]
         return [*places, f"{SCHEMA}.exploded({value})"]
+    if base == "inline" and len(values) == 1:
+        return [f"struct_extract_at(unnest({values[0]}), {i})" for i in range(1, count + 1)]
     if base == "json_tuple":
         return [f"{SCHEMA}.json_text({values[0]}, {quoted('$.' + chr(34) + literal(each, name, 'key') + chr(34))})"
                 for each in arguments[1:]]  # fmt: skip
@@ -164,6 +233,8 @@ def generated_names(name: str, count: int) -> list[str]:
 CALLS = {
     "variant_get": _variant_get, "try_variant_get": _variant_get, "array_sort": _sort_array, "sort_array": _sort_array,
     "from_json": _from_json, "get_json_object": _get_json_object, "struct": _struct, "named_struct": _struct, "map": _map,
+    **dict.fromkeys(("map_filter", "transform_keys", "transform_values"), _of_map), "zip_with": _zip_with,
+    "arrays_zip": _arrays_zip, "aggregate": _reduce, "reduce": _reduce,
     "transform": _with_index, "filter": _with_index, "exists": _exists, "forall": _exists,
     **dict.fromkeys(GENERATORS, _generator),
 }  # fmt: skip

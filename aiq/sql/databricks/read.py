@@ -28,6 +28,7 @@ class _Dialect(Databricks):
 class _Parser(DatabricksParser):
     """A call is an Anonymous node, except for calls with words of their own between their parentheses."""
 
+    ARRAY_CONSTRUCTORS: ClassVar[dict[str, type[exp.Func]]] = {}  # `array(1)[0]` is an element, not an array
     FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
     FUNCTION_PARSERS = {name: parse for name, parse in DatabricksParser.FUNCTION_PARSERS.items() if name in _SPECIAL}
     NO_PAREN_FUNCTION_PARSERS = {

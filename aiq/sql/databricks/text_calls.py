@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.patterns import is_same_regex
 from aiq.sql.databricks.words import Print, filled, literal, message, quoted, refused, typed
 
@@ -53,30 +53,48 @@ def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         return f"regexp_extract_all({value}, {shown}, {group})"
     if name == "regexp_count" and len(arguments) == 2:
         return f"CAST(len(regexp_extract_all({value}, {shown})) AS INTEGER)"
-    if name == "split" and len(arguments) == 2:
-        return f"regexp_split_to_array({value}, {shown})" if pattern else _never(name)
+    if name == "regexp_instr" and len(arguments) == 2:
+        return f"{FUNCTION}regexp_instr({value}, {shown})"
+    if name == "split" and len(arguments) in (2, 3):
+        limit = show(arguments[2]) if len(arguments) == 3 else "-1"
+        return f"{FUNCTION}split({value}, {shown}, CAST({limit} AS INTEGER))"
     raise refused(f"{name} with {len(arguments)} arguments")
 
 
-def _never(name: str) -> str:
-    raise refused(f"{name} at an empty pattern")
+_SIGN = re.compile(r"%(?:s|d|(?P<left>-?)(?P<zero>0?)(?P<width>[1-9]\d*)?(?:\.(?P<digits>\d+))?(?P<kind>[sdf]))")
 
 
 def _format_string(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    """`%s` and `%d`, each with the text that its value has."""
+    """`%s`, `%d` and `%.2f`, in a width or not, each with the text that its value has."""
     form, *values = arguments
     pieces = re.findall(r"%[^a-zA-Z%]*[a-zA-Z%]|[^%]+|%", literal(form, name, "format"))
     signs = [piece for piece in pieces if piece.startswith("%") and piece not in ("%%", "%n")]
-    if any(sign not in ("%s", "%d") for sign in signs) or len(signs) != len(values):
+    if any(_SIGN.fullmatch(sign) is None for sign in signs) or len(signs) != len(values):
         raise refused(f"{name} with the format {form.sql()}")
     given = iter(values)
     shown = [
-        f"coalesce({SCHEMA}.formatted{'_integer' * (piece == '%d')}({typed(next(given), show)}, {message(name)}), 'null')"
-        if piece in ("%s", "%d")
-        else quoted({"%%": "%", "%n": "\n"}.get(piece, piece))
+        quoted({"%%": "%", "%n": "\n"}.get(piece, piece))
+        if piece in ("%%", "%n") or not piece.startswith("%")
+        else _formatted(name, piece, typed(next(given), show))
         for piece in pieces
     ]
     return "(" + " || ".join(shown or ["''"]) + ")"
+
+
+def _formatted(name: str, sign: str, value: str) -> str:
+    found = _SIGN.fullmatch(sign)
+    assert found is not None
+    kind, digits, width = found["kind"] or sign[-1], found["digits"], found["width"]
+    if (digits is not None and kind != "f") or (found["zero"] and (kind == "s" or found["left"] or not width)):
+        raise refused(f"{name} with {sign}")
+    words = {"s": "formatted", "d": "formatted_integer", "f": "formatted_double"}[kind]
+    places = f"{digits or 6}, " if kind == "f" else ""
+    text = f"coalesce({SCHEMA}.{words}({value}, {places}{message(name)}), '{'null'[: int(digits or 4)]}')"
+    if not width:
+        return text
+    if found["zero"]:
+        return f"{SCHEMA}.zero_padded({text}, {width})"
+    return f"{SCHEMA}.{'left' if found['left'] else 'right'}_aligned({text}, {width})"
 
 
 def _code(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -104,9 +122,17 @@ def _sha2(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return f"sha256({filled('{s0}', name, arguments[:1], show)})"
 
 
+def _elt(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) < 2:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    given = ", ".join(filled("{s0}", name, [each], show) for each in arguments[1:])
+    return f"{SCHEMA}.item([{given}], CAST({show(arguments[0])} - 1 AS BIGINT))"
+
+
 CALLS = {
+    "elt": _elt,
     "format_string": _format_string, "printf": _format_string, "encode": _code, "decode": _code, "sha2": _sha2,
     "concat": _concat, "concat_ws": _concat_ws,
     **dict.fromkeys(("rlike", "regexp", "regexp_like", "regexp_replace", "regexp_extract", "regexp_substr",
-                     "regexp_count", "regexp_extract_all", "split"), _regex),
+                     "regexp_count", "regexp_extract_all", "regexp_instr", "split"), _regex),
 }  # fmt: skip

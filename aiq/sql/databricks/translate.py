@@ -43,7 +43,8 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
-    exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All,
+    exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
+    exp.BitwiseRightShift,
 )  # fmt: skip
 _WORDS = {
     "ArrayType": "an array",
@@ -241,7 +242,10 @@ class _Generator(DuckDBGenerator):
         this, pattern, escape = expression.this, expression.expression, "\\"
         parent = expression.parent
         if isinstance(parent, exp.Escape):
-            raise refusal("ESCAPE has no exact counterpart on DuckDB", "escape with a backslash, as is the default")
+            escape = parent.expression.name
+            if len(escape) != 1:
+                raise refusal("ESCAPE without one letter has no exact counterpart on DuckDB")
+            escape = escape.replace("'", "''")
         left = self.sql(this)
         if expression.args.get("negate"):
             word = f"NOT {word}"
@@ -252,6 +256,29 @@ class _Generator(DuckDBGenerator):
             joined = " OR " if isinstance(pattern, exp.Any) else " AND "
             return "(" + joined.join(f"{left} {word} {self.sql(one)} ESCAPE '{escape}'" for one in each) + ")"
         return f"({left} {word} {self.sql(pattern)} ESCAPE '{escape}')"
+
+    def escape_sql(self, expression: exp.Escape) -> str:
+        if not isinstance(expression.this, (exp.Like, exp.ILike)):
+            raise refusal("ESCAPE without LIKE has no exact counterpart on DuckDB")
+        return self.sql(expression, "this")
+
+    def concat_sql(self, expression: exp.Concat) -> str:
+        """Literals side by side, the only form that is no call."""
+        return self.sql(exp.Literal.string("".join(each.name for each in expression.expressions)))
+
+    def strposition_sql(self, expression: exp.StrPosition) -> str:
+        parts = [expression.args["substr"], expression.this, expression.args.get("position")]
+        return functions.call("position", [each for each in parts if each is not None], self.sql)
+
+    def overlay_sql(self, expression: exp.Overlay) -> str:
+        parts = [expression.this, expression.expression, expression.args.get("from_"), expression.args.get("for_")]
+        return functions.call("overlay", [each for each in parts if each is not None], self.sql)
+
+    def bitwiseleftshift_sql(self, expression: exp.BitwiseLeftShift) -> str:
+        return functions.call("shiftleft", [expression.this, expression.expression], self.sql)
+
+    def bitwiserightshift_sql(self, expression: exp.BitwiseRightShift) -> str:
+        return functions.call("shiftright", [expression.this, expression.expression], self.sql)
 
     def regexplike_sql(self, expression: exp.RegexpLike) -> str:
         made = functions.call("rlike", [expression.this, expression.expression], self.sql)
@@ -334,6 +361,8 @@ class _Generator(DuckDBGenerator):
         return self._around(expression) or super().filter_sql(expression)
 
     def ignorenulls_sql(self, expression: exp.IgnoreNulls) -> str:
+        if isinstance(expression.this, _Raw):
+            return str(expression.this.this).removesuffix(")") + " IGNORE NULLS)"
         if isinstance(expression.parent, exp.Window):
             return super().ignorenulls_sql(expression)
         call = expression.this
@@ -440,7 +469,7 @@ _Generator.TRANSFORMS = {
     **{kind: how for kind, how in DuckDBGenerator.TRANSFORMS.items() if kind not in {
         getattr(exp, name) for name in ("IntDiv", "RegexpLike", "DPipe", "CurrentDate", "CurrentTimestamp", "Cast",
         "TryCast", "JSONExtract", "Bracket", "Interval", "Extract", "Like", "ILike", "Lateral", "Mod", "Div", "BitwiseXor",
-        "Substring", "Trim", "NullSafeEQ", "NullSafeNEQ", "Select", "HexString", "TableSample")
+        "Substring", "Trim", "Concat", "StrPosition", "Overlay", "BitwiseLeftShift", "BitwiseRightShift", "Escape", "NullSafeEQ", "NullSafeNEQ", "Select", "HexString", "TableSample")
     }},
     _Raw: lambda self, node: self._raw_sql(node),
 }  # fmt: skip

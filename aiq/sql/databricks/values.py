@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
+from aiq.sql.databricks import text_values as texts
 from aiq.sql.databricks.json_values import from_json, to_json
 from aiq.sql.databricks.number_text import double_text, float_text
 
@@ -91,28 +92,47 @@ def _rows(function: Callable[..., Any], kind: pa.DataType) -> Callable[..., pa.A
     return over
 
 
-def initcap(value: str) -> str:
-    return re.sub(r"[^ ]+", lambda word: word.group()[0].upper() + word.group()[1:].lower(), value)
+def _shift(bits: int, value: int, by: int, left: bool, unsigned: bool) -> int:
+    """Java's shifts: by the lower bits of the second number, within the bits of the first."""
+    by %= bits
+    made = (value % 2**bits if unsigned else value) >> by if not left else value << by
+    return int((made + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1))
 
 
-def find_in_set(value: str, within: str) -> int:
-    return 0 if "," in value else ([*within.split(","), value].index(value) + 1) % (within.count(",") + 2)
+def _bucket(value: float, low: float, high: float, count: int) -> int | None:
+    if count <= 0 or low == high or value != value or any(each - each != 0 for each in (low, high)):
+        return None
+    if low < high:
+        return 0 if value < low else count + 1 if value >= high else int(count * (value - low) / (high - low)) + 1
+    return 0 if value > low else count + 1 if value <= high else int(count * (low - value) / (low - high)) + 1
 
 
-def translate(value: str, old: str, new: str) -> str:
-    table: dict[int, str | None] = {}
-    for i, letter in enumerate(old):
-        table.setdefault(ord(letter), new[i] if i < len(new) else None)
-    return value.translate(table)
-
-
+_TEXT, _INT, _LONG = pa.string(), pa.int32(), pa.int64()
 FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "text": (text, "VARCHAR"),
     "from_json": (from_json, "VARCHAR"),
     "to_json": (to_json, "VARCHAR"),
-    "initcap": (_rows(initcap, pa.string()), "VARCHAR"),
-    "find_in_set": (_rows(find_in_set, pa.int32()), "INTEGER"),
-    "translate": (_rows(translate, pa.string()), "VARCHAR"),
+    "upper": (_rows(str.upper, _TEXT), "VARCHAR"),
+    "lower": (_rows(str.lower, _TEXT), "VARCHAR"),
+    "initcap": (_rows(texts.initcap, _TEXT), "VARCHAR"),
+    "find_in_set": (_rows(texts.find_in_set, _INT), "INTEGER"),
+    "translate": (_rows(texts.translate, _TEXT), "VARCHAR"),
+    "locate": (_rows(texts.locate, _INT), "INTEGER"),
+    "overlay": (_rows(texts.overlay, _TEXT), "VARCHAR"),
+    "soundex": (_rows(texts.soundex, _TEXT), "VARCHAR"),
+    "url_encode": (_rows(texts.url_encode, _TEXT), "VARCHAR"),
+    "url_decode": (_rows(texts.url_decode, _TEXT), "VARCHAR"),
+    "mask": (_rows(texts.mask, _TEXT), "VARCHAR"),
+    "luhn_check": (_rows(texts.luhn_check, pa.bool_()), "BOOLEAN"),
+    "conv": (_rows(texts.conv, _TEXT), "VARCHAR"),
+    "split": (_rows(texts.split, pa.list_(_TEXT)), "VARCHAR[]"),
+    "regexp_instr": (_rows(texts.regexp_instr, _INT), "INTEGER"),
+    "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
+    "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
+    "fixed": (_rows(texts.fixed, _TEXT), "VARCHAR"),
+    "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),
+    "shift_bigint": (_rows(partial(_shift, 64), _LONG), "BIGINT"),
+    "width_bucket": (_rows(_bucket, _LONG), "BIGINT"),
     "crc32": (_rows(lambda value: zlib.crc32(value.encode()), pa.int64()), "BIGINT"),
 }
 """By name: the function, and DuckDB's word for the type of its result."""

@@ -43,7 +43,7 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
         if kind == "s":
             plain = isinstance(node, exp.Literal) and node.is_string
             return text if plain else f"{SCHEMA}.joined({text})"
-        return f"{SCHEMA}.{'date' if kind == 'd' else 'moment'}({text})" if kind else text
+        return f"{SCHEMA}.{'as_date' if kind == 'd' else 'moment'}({text})" if kind else text
 
     made = PLACE.sub(value, template.replace("@", f"{SCHEMA}.").replace("#", FUNCTION))
     return made
