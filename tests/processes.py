@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.prepared import Program
+
 PATIENCE_S = 150.0
 """Turns a hang into an error. Longer than a wait takes on a busy machine, so no test depends on how fast one is."""
 _POLL_S = 0.02
@@ -20,7 +22,7 @@ _PORTS = range(20_000, 32_000)
 """Below those that systems give to whoever asks for any port, so that no client gets one between choice and use."""
 
 
-def line_with(process: subprocess.Popen[Any], words: str = "", log: Path | None = None) -> str:
+def line_with(process: subprocess.Popen[Any] | Program, words: str = "", log: Path | None = None) -> str:
     """The next line of a process that is not empty and has these words. It is read from its pipe, or from its `log`.
 
     Fails with the exit code and all the output where the process ends first.
@@ -39,12 +41,12 @@ def line_with(process: subprocess.Popen[Any], words: str = "", log: Path | None 
     )
 
 
-def _piped(process: subprocess.Popen[Any]) -> Any:
+def _piped(process: subprocess.Popen[Any] | Program) -> Any:
     assert process.stdout is not None, "the process needs stdout=PIPE"
     return iter(lambda: _text(process.stdout.readline()), "")  # type: ignore[union-attr]
 
 
-def _logged(process: subprocess.Popen[Any], log: Path) -> Any:
+def _logged(process: subprocess.Popen[Any] | Program, log: Path) -> Any:
     deadline, ended = time.monotonic() + PATIENCE_S, False
     with log.open(errors="replace") as lines:
         while not ended:

@@ -5,10 +5,7 @@ The child keeps ten answers in memory; the simulator takes 30 ms an answer.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +17,12 @@ import aiq
 from aiq.batch import answers
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
+from tests.prepared import prepared
 from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-ROOT = Path(aiq.__file__).parents[1]
 CONCURRENCY, ROWS, IN_MEMORY = 16, 200, 10
 STATEMENT = f"SELECT i, ai_query('chat', 'Row ' || i || '.') AS a FROM range({ROWS}) AS r(i)"
 CHILD = f"""
@@ -80,10 +77,7 @@ def idle(simulator: SimulatorProcess) -> int:
 def cut_off(conf: ConfFolder, home: Path, slow: SimulatorProcess, text: str, answered: int) -> None:
     """Runs a statement in a child and kills it when so many requests are answered, and all others in flight."""
     slow.set_faults(FaultRate("timeout", 1.0, after=answered))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(conf.path), str(home), text],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    child = prepared().start("-c", CHILD, conf.path, home, text)
     try:
         until(slow, answered)
     finally:

@@ -5,15 +5,13 @@ The statements run in children of their own, against a simulator that takes 30 m
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +20,12 @@ import aiq
 from aiq.errors import AiqError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
+from tests.prepared import prepared
 from tests.processes import PATIENCE_S, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-ROOT = Path(aiq.__file__).parents[1]
 CALLS = "system.aiq.calls"
 CONCURRENCY = 16
 ROWS = 200
@@ -57,13 +55,7 @@ class Child:
     """A process that runs the statements it is given, one after the other."""
 
     def __init__(self, conf: ConfFolder, home: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(conf.path), str(home)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = prepared().start("-c", CHILD, conf.path, home, stdin=PIPE, stdout=PIPE)
         self._ready = False
 
     def start(self, text: str) -> None:
