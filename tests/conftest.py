@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
+from tests.schedule import Schedule
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,6 +31,11 @@ settings.register_profile("aiq", deadline=None, suppress_health_check=[HealthChe
 settings.load_profile("aiq")
 
 Rows = list[dict[str, Any]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Long files first, the shared Spark in one worker."""
+    config.pluginmanager.register(Schedule())
 
 
 class ConfFolder:
