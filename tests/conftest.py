@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,9 +35,15 @@ settings.load_profile("aiq")
 Rows = list[dict[str, Any]]
 
 
+MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 << 30
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Long files first, the shared Spark in one worker."""
+    """Long files first, the shared Spark in one worker; folders of tests in memory, where there is room."""
     config.pluginmanager.register(Schedule())
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > _ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 class ConfFolder:
