@@ -15,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
 from tests.schedule import Schedule
@@ -123,6 +124,14 @@ def home(tmp_path: Path) -> Iterator[Path]:
     for gateway in [gateway for gateway in runtime._gateways.values() if gateway.ledger.home == path]:
         with suppress(Exception):
             gateway.ledger.close()
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    """The ledger of the home."""
+    ledger = Ledger.open(home)
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture

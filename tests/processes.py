@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from aiq.simulator.process import SimulatorProcess
 from tests.prepared import Program
 
 PATIENCE_S = 150.0
@@ -59,6 +60,28 @@ def _logged(process: subprocess.Popen[Any] | Program, log: Path) -> Any:
 
 def _text(said: str | bytes) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
+
+
+def answering(simulator: SimulatorProcess, answered: int, in_flight: int = 1) -> None:
+    """Returns when a simulator has answered so many requests, and at least so many are in flight."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["ok"] < answered or stats["in_flight"] < in_flight:
+        assert time.monotonic() < deadline, "the statement makes no progress"
+        time.sleep(_POLL_S)
+
+
+def idle(simulator: SimulatorProcess) -> dict[str, Any]:
+    """A simulator's statistics once nothing is in flight any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["in_flight"]:
+        assert time.monotonic() < deadline, "requests stay in flight"
+        time.sleep(_POLL_S)
+    return stats
+
+
+def requests_of(simulator: SimulatorProcess) -> int:
+    """The requests that a simulator has seen, once nothing is in flight any more."""
+    return int(idle(simulator)["requests"])
 
 
 def free_port() -> int:
