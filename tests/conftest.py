@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,8 +15,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
+from tests.schedule import Schedule
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,6 +34,17 @@ settings.register_profile("aiq", deadline=None, suppress_health_check=[HealthChe
 settings.load_profile("aiq")
 
 Rows = list[dict[str, Any]]
+
+
+MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Long files first, the shared Spark in one worker; folders of tests in memory, where there is room."""
+    config.pluginmanager.register(Schedule())
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > _ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 class ConfFolder:
@@ -109,6 +124,14 @@ def home(tmp_path: Path) -> Iterator[Path]:
     for gateway in [gateway for gateway in runtime._gateways.values() if gateway.ledger.home == path]:
         with suppress(Exception):
             gateway.ledger.close()
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    """The ledger of the home."""
+    ledger = Ledger.open(home)
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture

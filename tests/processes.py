@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from aiq.simulator.process import SimulatorProcess
+from tests.prepared import Program
+
 PATIENCE_S = 150.0
 """Turns a hang into an error. Longer than a wait takes on a busy machine, so no test depends on how fast one is."""
 _POLL_S = 0.02
@@ -20,7 +23,7 @@ _PORTS = range(20_000, 32_000)
 """Below those that systems give to whoever asks for any port, so that no client gets one between choice and use."""
 
 
-def line_with(process: subprocess.Popen[Any], words: str = "", log: Path | None = None) -> str:
+def line_with(process: subprocess.Popen[Any] | Program, words: str = "", log: Path | None = None) -> str:
     """The next line of a process that is not empty and has these words. It is read from its pipe, or from its `log`.
 
     Fails with the exit code and all the output where the process ends first.
@@ -39,12 +42,12 @@ def line_with(process: subprocess.Popen[Any], words: str = "", log: Path | None 
     )
 
 
-def _piped(process: subprocess.Popen[Any]) -> Any:
+def _piped(process: subprocess.Popen[Any] | Program) -> Any:
     assert process.stdout is not None, "the process needs stdout=PIPE"
     return iter(lambda: _text(process.stdout.readline()), "")  # type: ignore[union-attr]
 
 
-def _logged(process: subprocess.Popen[Any], log: Path) -> Any:
+def _logged(process: subprocess.Popen[Any] | Program, log: Path) -> Any:
     deadline, ended = time.monotonic() + PATIENCE_S, False
     with log.open(errors="replace") as lines:
         while not ended:
@@ -57,6 +60,28 @@ def _logged(process: subprocess.Popen[Any], log: Path) -> Any:
 
 def _text(said: str | bytes) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
+
+
+def answering(simulator: SimulatorProcess, answered: int, in_flight: int = 1) -> None:
+    """Returns when a simulator has answered so many requests, and at least so many are in flight."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["ok"] < answered or stats["in_flight"] < in_flight:
+        assert time.monotonic() < deadline, "the statement makes no progress"
+        time.sleep(_POLL_S)
+
+
+def idle(simulator: SimulatorProcess) -> dict[str, Any]:
+    """A simulator's statistics once nothing is in flight any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (stats := simulator.stats())["in_flight"]:
+        assert time.monotonic() < deadline, "requests stay in flight"
+        time.sleep(_POLL_S)
+    return stats
+
+
+def requests_of(simulator: SimulatorProcess) -> int:
+    """The requests that a simulator has seen, once nothing is in flight any more."""
+    return int(idle(simulator)["requests"])
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ request stands in for its answer. Its rows mean nothing; only what its calls are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from aiq.plan import tree
@@ -122,8 +123,14 @@ class _Answers:
         return False
 
 
-_TRUE = expression("TRUE")
-_ANY_WINDOW = expression("row_number() OVER () > 0")
+@cache  # not when this is imported: a DuckDB that reads it has threads, and a process that forks may not have them
+def _true() -> Node:
+    return expression("TRUE")
+
+
+@cache
+def _any_window() -> Node:
+    return expression("row_number() OVER () > 0")
 
 
 class _Relaxed:
@@ -140,7 +147,7 @@ class _Relaxed:
                 if select[clause] is not None and self._decided(select[clause]):
                     select[clause] = self._passing(select[clause])
                     if clause == "qualify":  # DuckDB takes none without a window
-                        select[clause] = conjunction([select[clause], _ANY_WINDOW])
+                        select[clause] = conjunction([select[clause], _any_window()])
             for join in joins_of(select["from_table"]):
                 if self._decided(join["condition"]):
                     join["condition"] = self._passing(join["condition"])
@@ -167,7 +174,7 @@ class _Relaxed:
         """A condition that is always true, for which all calls of an expression are evaluated that may be."""
         kind = node["type"]
         if not has_call(node) or kind == "SUBQUERY" or is_aggregate(node):
-            return _TRUE  # calls in there have been evaluated before this condition
+            return _true()  # calls in there have been evaluated before this condition
         if is_call(node):
             return is_null(self._call(node))
         if kind == "CASE_EXPR":
@@ -177,14 +184,14 @@ class _Relaxed:
             taken = [self._seen(branch) for branch in branches]
             if self._decided(condition):
                 return _all([self._seen(condition), *taken])
-            return case([(copied(condition), taken[0])], taken[1] if len(taken) > 1 else _TRUE)
+            return case([(copied(condition), taken[0])], taken[1] if len(taken) > 1 else _true())
         if node.get("class") == "CONJUNCTION":
             cheap = [copied(part) for part in node["children"] if not self._decided(part)]
             asking = _all(self._seen(part) for part in node["children"])
             if not cheap:
                 return asking
             done = conjunction(cheap, kind)
-            return case([(done if kind == "CONJUNCTION_OR" else negated(done), _TRUE)], asking)
+            return case([(done if kind == "CONJUNCTION_OR" else negated(done), _true())], asking)
         if kind == "OPERATOR_COALESCE":
             children = node["children"]
             first = next(i for i, child in enumerate(children) if self._decided(child))
@@ -192,7 +199,7 @@ class _Relaxed:
             if not first:
                 return asking
             before = operator("OPERATOR_COALESCE", *copied(children[:first]))
-            return case([(is_null(before), asking)], _TRUE)
+            return case([(is_null(before), asking)], _true())
         return _all(self._seen(place.node) for place in places(node) if not place.above)
 
     def _branches(self, node: Node, made: Callable[[Node], Node]) -> Node:
@@ -242,4 +249,4 @@ class _Relaxed:
 
 
 def _all(conditions: Iterable[Node]) -> Node:
-    return conjunction([*(condition for condition in conditions if condition is not _TRUE), _TRUE])
+    return conjunction([*(condition for condition in conditions if condition is not _true()), _true()])

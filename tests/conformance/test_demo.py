@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,10 +13,11 @@ import sqlglot
 import aiq
 from aiq.shipped_sql import read_sql, sql_folder
 from aiq.simulator.process import SimulatorProcess
+from tests.prepared import prepared
 from tests.processes import PATIENCE_S
 
 KEY = "sk-a-key-of-somebody-0815"
-Demo = Callable[..., "CompletedProcess[str]"]
+Demo = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -28,15 +27,9 @@ def demo(tmp_path: Path) -> Demo:
     def demo(*arguments: str, **environment: str) -> CompletedProcess[str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         root = str(Path(aiq.__file__).resolve().parent.parent)
-        return subprocess.run(
-            [sys.executable, "-m", "aiq.cli", "demo", "--rows", "8", *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=tmp_path,
-            env={**kept, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment},
-            timeout=PATIENCE_S,
-        )
+        env = {**kept, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment}
+        words = ["-m", "aiq.cli", "demo", "--rows", "8", *arguments]
+        return prepared().run(*words, env=env, cwd=tmp_path, timeout=PATIENCE_S)
 
     return demo
 

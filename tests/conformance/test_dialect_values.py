@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from aiq.engines.spark_values import provide, translated
+from aiq.engines.spark_values import OwnFunctions, provide
 from aiq.errors import StatementError
+from aiq.sql.databricks.statements import to_duckdb
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -63,10 +64,10 @@ def plain(spark_type: str) -> str:
     )
 
 
-def outcome(con: duckdb.DuckDBPyConnection, group: str, expression: str, expected: Any) -> str:
+def outcome(con: duckdb.DuckDBPyConnection, own: OwnFunctions, group: str, expression: str, expected: Any) -> str:
     """same, refused, or what DuckDB gave in place of Spark's value."""
     try:
-        text = translated(con, statement(group, expression))
+        text = to_duckdb(statement(group, expression), own)
         cursor = con.execute(text)
         kind = kind_of(str(cursor.description[-1][1]))
         names = "v" if group == "aggregates" else "id, v"
@@ -95,8 +96,9 @@ def outcomes(zone: str) -> dict[str, tuple[str, str]]:
     with duckdb.connect() as con:
         con.execute(f"SET TimeZone = '{zone}'")
         provide(con)
+        own = OwnFunctions(con)  # looked up once for all
         return {
-            expression: (group, outcome(con, group, expression, results[0 if zone == "UTC" else -1]))
+            expression: (group, outcome(con, own, group, expression, results[0 if zone == "UTC" else -1]))
             for group, expression, results in cases()
             if zone == "UTC" or group in _BY_ZONE
         }

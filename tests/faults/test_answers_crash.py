@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
-import aiq.answers.store
 from aiq.answers.store import AnswerStore
+from tests.prepared import Program, prepared
 from tests.processes import line_with
 
-ROOT = Path(aiq.answers.store.__file__).parents[2]
 ANN = b"a" * 16
 
 PRELUDE = """
@@ -65,14 +63,8 @@ def entries(numbers: Sequence[int]) -> dict[bytes, str]:
     return {key(number): f'"answer {number}"' for number in numbers}
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(script: str, *arguments: object) -> Program:
+    return prepared().start("-c", PRELUDE + script, *arguments, stdin=PIPE, stdout=PIPE)
 
 
 def killed(script: str, home: Path) -> None:
@@ -81,7 +73,7 @@ def killed(script: str, home: Path) -> None:
     assert child.returncode == -signal.SIGKILL
 
 
-def killed_after(child: subprocess.Popen[str], count: int) -> list[str]:
+def killed_after(child: Program, count: int) -> list[str]:
     """Kills a child that has written `count` lines. Returns all whole lines it wrote."""
     lines = [line_with(child) for _ in range(count)]
     child.kill()

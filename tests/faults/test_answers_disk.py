@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +11,10 @@ from typing import Any
 
 import pytest
 
-import aiq.answers.store
 from aiq.answers.store import AnswerStore
 from aiq.errors import LedgerError
+from tests.prepared import prepared
 
-ROOT = Path(aiq.answers.store.__file__).parents[2]
 ANN = b"a" * 16
 
 PRELUDE = """
@@ -50,12 +46,7 @@ def room_again():
 
 
 def run(script: str, home: Path) -> Any:
-    child = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script, str(home)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    child = prepared().run("-c", PRELUDE + script, home)
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
 

@@ -5,11 +5,7 @@ The child keeps ten answers in memory; the simulator takes 30 ms an answer.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +16,12 @@ import aiq
 from aiq.batch import answers
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
-from tests.processes import PATIENCE_S
+from tests.prepared import prepared
+from tests.processes import answering, idle, requests_of
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-ROOT = Path(aiq.__file__).parents[1]
 CONCURRENCY, ROWS, IN_MEMORY = 16, 200, 10
 STATEMENT = f"SELECT i, ai_query('chat', 'Row ' || i || '.') AS a FROM range({ROWS}) AS r(i)"
 CHILD = f"""
@@ -60,32 +56,12 @@ def conf(tmp_path: Path, slow: SimulatorProcess, make_conf: Callable[[Path, str]
     return folder
 
 
-def until(simulator: SimulatorProcess, answered: int) -> None:
-    """Returns when the simulator has answered so many requests, and others are in flight."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["ok"] < answered or not stats["in_flight"]:
-        assert time.monotonic() < deadline, "the statement makes no progress"
-        time.sleep(0.002)
-
-
-def idle(simulator: SimulatorProcess) -> int:
-    """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["in_flight"]:
-        assert time.monotonic() < deadline, "requests stay in flight"
-        time.sleep(0.002)
-    return int(stats["requests"])
-
-
 def cut_off(conf: ConfFolder, home: Path, slow: SimulatorProcess, text: str, answered: int) -> None:
     """Runs a statement in a child and kills it when so many requests are answered, and all others in flight."""
     slow.set_faults(FaultRate("timeout", 1.0, after=answered))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(conf.path), str(home), text],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    child = prepared().start("-c", CHILD, conf.path, home, text)
     try:
-        until(slow, answered)
+        answering(slow, answered)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -103,7 +79,7 @@ def test_a_statement_killed_with_answers_in_its_file_repays_at_most_what_was_in_
         relation = session.sql(text)
         assert relation is not None
         assert relation.aggregate("count(a), count(DISTINCT i)").fetchall() == [(ROWS, ROWS)]
-    assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + CONCURRENCY
 
 
 def test_a_killed_statement_leaves_none_of_its_temporary_file(
@@ -120,7 +96,7 @@ def test_answers_beyond_memory_are_paid_once_without_reuse(
         relation = session.sql(f"/*+ aiq_reuse(off) */ {STATEMENT}")
         assert relation is not None
         assert relation.aggregate("count(a)").fetchall() == [(ROWS,)]
-    assert idle(slow) == ROWS
+    assert requests_of(slow) == ROWS
 
 
 def test_a_stream_with_answers_beyond_memory_pays_once_and_gives_every_row(
@@ -130,4 +106,4 @@ def test_a_stream_with_answers_beyond_memory_pays_once_and_gives_every_row(
         batches = list(session.stream(STATEMENT, batch_rows=16))
     assert [number for batch in batches for number in batch.column("i").to_pylist()] == list(range(ROWS))
     assert all(batch.column("a").null_count == 0 for batch in batches)
-    assert idle(slow) == ROWS
+    assert requests_of(slow) == ROWS

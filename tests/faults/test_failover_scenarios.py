@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -135,13 +134,6 @@ def request(text: str) -> Request:
 def simulator_of_scenarios() -> Iterator[SimulatorProcess]:
     with SimulatorProcess.start(Profile(retry_after_ms=2000)) as process:
         yield process
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.prepared import prepared
+from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -52,10 +53,8 @@ def run(tmp_path: Path, conf: ConfFolder, home: Path) -> Run:
     def run(script: str) -> list[str]:
         file = tmp_path / "script.py"
         file.write_text(BEGINNING + "".join(f"    {line}\n" for line in script.splitlines()))
-        done = subprocess.run(
-            [sys.executable, file, conf.path, home], capture_output=True, text=True, timeout=120, check=True
-        )
-        assert done.stderr == ""
+        done = prepared().run(file, conf.path, home, timeout=PATIENCE_S)
+        assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.splitlines()
 
     return run
@@ -137,4 +136,5 @@ def test_the_workers_of_a_pool_have_sessions_of_their_own(run: Run, method: str,
         f"with multiprocessing.get_context('{method}').Pool(2) as pool:\n"
         "    print('\\n'.join(pool.map(answer, ['worker 0', 'worker 1', 'worker 2'])))"
     )
-    assert [line[-8:] for line in lines] == ["worker 0", "worker 1", "worker 2"]
+    # DuckDB draws its own progress in a process that it takes for a person's, as those of `spawn` on a slow machine
+    assert [line[-8:] for line in lines if "worker" in line] == ["worker 0", "worker 1", "worker 2"]

@@ -6,21 +6,18 @@ up in the child's own script.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
-import aiq.ledger.ledger
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
+from tests.prepared import Program, prepared
 from tests.processes import line_with
 
-ROOT = Path(aiq.ledger.ledger.__file__).parents[2]
 CALLS, USAGE, PAYLOADS = "system.aiq.calls", "system.serving.endpoint_usage", "main.ai.chat_payload"
 
 PRELUDE = """
@@ -73,14 +70,8 @@ home = Path(sys.argv[1])
 RUN = "ledger = Ledger.open(home)\nasyncio.run(calls(ledger, range(100), lambda i: i % 10))\n"
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(script: str, *arguments: object) -> Program:
+    return prepared().start("-c", PRELUDE + script, *arguments, stdin=PIPE, stdout=PIPE)
 
 
 def killed(script: str, home: Path) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import aiq.ledger.ledger
 from aiq.errors import LedgerError
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.tables import Tables
-
-ROOT = Path(aiq.ledger.ledger.__file__).parents[2]
+from tests.prepared import prepared
 
 SCRIPT = """
 import asyncio, json, resource, signal, sys
@@ -65,13 +60,8 @@ def full_disk(home: Path, afterwards: str) -> tuple[int, str]:
     """Calls until the disk is full, then `afterwards` with room again: how many calls were made, and the
     error.
     """
-    child = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("ROOM_AGAIN", afterwards), str(home)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    child = prepared().run("-c", SCRIPT.replace("ROOM_AGAIN", afterwards), home)
+    assert child.returncode == 0, child.stderr
     made, message = json.loads(child.stdout)
     return made, message
 

@@ -11,19 +11,19 @@ import contextlib
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import NamedTuple
 
 import pytest
 
+from tests.prepared import Program, prepared
 from tests.processes import PATIENCE_S, RedisServer, line_with
 
 WORKER = """
-import asyncio, os, signal, sys, time
+import asyncio, os, signal, sys, time, warnings
 from pathlib import Path
 from aiq.config.endpoint import Endpoint, RateLimit
 from aiq.errors import PolicyError
@@ -32,6 +32,7 @@ from aiq.policy.limits import RateLimiter, leases
 from aiq.policy.limits.file_store import FileStore
 from aiq.request import Caller, Request, Usage
 
+warnings.simplefilter("ignore")
 place, unit, amount, period_s, grants, need, tasks, used, patience_s, stop_after = sys.argv[1:11]
 if place.startswith("redis://"):
     from aiq.policy.limits.redis_store import RedisStore
@@ -122,7 +123,7 @@ class Workers:
     def __init__(self, place: str, folder: Path) -> None:
         self.place, self.folder = place, folder
         self.exact_s = PERIOD_S - (JITTER_S if place.startswith("redis://") else 0)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Program] = []
 
     def start(
         self,
@@ -144,18 +145,14 @@ class Workers:
             path = self.folder / f"log-{len(self.processes)}"
             words = [self.place, unit, amount, period_s, grants, need, tasks, used, patience_s, stop_after]
             with path.open("wb") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-c", WORKER, *map(str, words)],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                )
+                process = prepared().start("-c", WORKER, *words, stdin=PIPE, stdout=log.fileno())
             self.processes.append(process)
             started.append((process, path))
         for process, path in started:
             line_with(process, "ready", path)
         for process, _ in started:
             assert process.stdin is not None
-            process.stdin.write(b"go\n")
+            process.stdin.write("go\n")
             process.stdin.close()
 
     def notes(self) -> list[Note]:

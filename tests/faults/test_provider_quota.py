@@ -10,7 +10,6 @@ import bisect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,13 +42,6 @@ def provider() -> Iterator[SimulatorProcess]:
     )
     with SimulatorProcess.start(Profile(quotas=quotas, latency=Latency(median_ms=50, sigma=0.5))) as process:
         yield process
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 Opened = Callable[..., Any]

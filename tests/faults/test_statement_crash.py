@@ -7,10 +7,7 @@ at most what was in flight, and after the last answer nothing.
 from __future__ import annotations
 
 import gc
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +18,11 @@ import aiq
 from aiq.errors import LedgerError
 from aiq.ledger.ledger import Ledger
 from aiq.simulator.process import SimulatorProcess
+from tests.prepared import prepared
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-ROOT = Path(aiq.__file__).parents[1]
 CALLS = "system.aiq.calls"
 CONCURRENCY = 16
 ROWS = 100
@@ -99,10 +96,7 @@ def run(conf: ConfFolder, home: Path) -> Callable[[str, str], int]:
     """Runs a script about a statement in a process of its own. Returns its exit code."""
 
     def run(script: str, text: str) -> int:
-        return subprocess.run(
-            [sys.executable, "-c", PRELUDE + script, str(conf.path), str(home), text],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        ).returncode
+        return prepared().start("-c", PRELUDE + script, conf.path, home, text).wait()
 
     return run
 

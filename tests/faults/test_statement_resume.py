@@ -5,15 +5,12 @@ The statements run in children of their own, against a simulator that takes 30 m
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +19,12 @@ import aiq
 from aiq.errors import AiqError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
-from tests.processes import PATIENCE_S, line_with
+from tests.prepared import prepared
+from tests.processes import answering, idle, line_with, requests_of
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
-ROOT = Path(aiq.__file__).parents[1]
 CALLS = "system.aiq.calls"
 CONCURRENCY = 16
 ROWS = 200
@@ -57,13 +54,7 @@ class Child:
     """A process that runs the statements it is given, one after the other."""
 
     def __init__(self, conf: ConfFolder, home: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(conf.path), str(home)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = prepared().start("-c", CHILD, conf.path, home, stdin=PIPE, stdout=PIPE)
         self._ready = False
 
     def start(self, text: str) -> None:
@@ -151,28 +142,11 @@ def answer_only(simulator: SimulatorProcess, answered: int, then: str = "timeout
     simulator.set_faults(FaultRate(then, 1.0, after=stats["requests"] + answered - stats["ok"]))
 
 
-def until(simulator: SimulatorProcess, answered: int) -> None:
-    """Returns when the simulator has answered so many requests, and others are in flight."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["ok"] < answered or not stats["in_flight"]:
-        assert time.monotonic() < deadline, "the statement makes no progress"
-        time.sleep(0.002)
-
-
-def idle(simulator: SimulatorProcess) -> int:
-    """The requests seen so far, once nothing is in flight any more."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["in_flight"]:
-        assert time.monotonic() < deadline, "requests stay in flight"
-        time.sleep(0.002)
-    return int(stats["requests"])
-
-
 def cut_off(child: Child, slow: SimulatorProcess, text: str, answered: int) -> None:
     """Runs a statement and kills its process when so many requests are answered."""
     answer_only(slow, answered)
     child.start(text)
-    until(slow, answered)
+    answering(slow, answered)
     child.send(signal.SIGKILL)
     child.end()
     idle(slow)
@@ -189,7 +163,7 @@ def test_a_new_process_repays_at_most_what_was_in_flight_at_the_kill(
 ) -> None:
     cut_off(child(), slow, STATEMENT, moment(seed))
     assert child().run(STATEMENT) == "finished"
-    assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + CONCURRENCY
 
 
 @pytest.mark.parametrize("seed", range(2, 5))
@@ -198,7 +172,7 @@ def test_a_process_that_ran_all_along_repays_at_most_what_was_in_flight_at_the_k
 ) -> None:
     cut_off(child(), slow, STATEMENT, moment(seed))
     session.sql(STATEMENT)
-    assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + CONCURRENCY
 
 
 @pytest.mark.parametrize("seed", range(10, 12))
@@ -206,7 +180,7 @@ def test_every_request_that_was_answered_is_in_the_ledger_once(
     child: StartChild, conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: LedgerRows, seed: int
 ) -> None:
     cut_off(child(), slow, STATEMENT, moment(seed))
-    paid = idle(slow)
+    paid = requests_of(slow)
     with aiq.connect(conf=conf.path, home=home, user="ann") as later:  # recovers what the dead process left
         later.sql("SELECT count(*) FROM system.aiq.calls")
     rows = ledger_rows(CALLS, endpoint_name="chat")
@@ -222,9 +196,9 @@ def test_a_resumed_answer_is_in_the_ledger_as_a_hit_that_cost_nothing(
     child: StartChild, session: aiq.Session, slow: SimulatorProcess, ledger_rows: LedgerRows
 ) -> None:
     cut_off(child(), slow, STATEMENT, 80)
-    before = idle(slow)
+    before = requests_of(slow)
     session.sql(STATEMENT)
-    repaid = idle(slow) - before
+    repaid = requests_of(slow) - before
     session.sql("SELECT count(*) FROM system.aiq.calls")
     hits = ledger_rows(CALLS, endpoint_name="chat", cache_hit=True)
     assert len(hits) == ROWS - repaid
@@ -237,7 +211,7 @@ def test_a_statement_that_is_killed_again_pays_each_row_about_once(
     for answered in (50, 110):
         cut_off(child(), slow, STATEMENT, answered)
     session.sql(STATEMENT)
-    assert ROWS <= idle(slow) <= ROWS + 2 * CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + 2 * CONCURRENCY
 
 
 @pytest.mark.parametrize("text", [STATEMENT, VOLATILE], ids=["lifted", "not lifted"])
@@ -245,13 +219,13 @@ def test_ctrl_c_repays_at_most_what_was_in_flight(child: StartChild, slow: Simul
     process = child()
     answer_only(slow, 80, then="late-1500")  # no process ends here, which would close the connections
     process.start(text)
-    until(slow, 80)
+    answering(slow, 80)
     process.send(signal.SIGINT)
     assert process.says() == "interrupted"
-    assert idle(slow) < ROWS
+    assert requests_of(slow) < ROWS
     slow.set_faults()
     assert process.run(text) == "finished"
-    assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + CONCURRENCY
 
 
 def test_a_killed_statement_that_was_not_lifted_is_resumed(
@@ -259,7 +233,7 @@ def test_a_killed_statement_that_was_not_lifted_is_resumed(
 ) -> None:
     cut_off(child(), slow, VOLATILE, 80)
     session.sql(VOLATILE)
-    assert ROWS <= idle(slow) <= ROWS + CONCURRENCY
+    assert ROWS <= requests_of(slow) <= ROWS + CONCURRENCY
 
 
 def test_killed_embeddings_are_resumed_by_text(child: StartChild, session: aiq.Session, slow: SimulatorProcess) -> None:
@@ -277,11 +251,11 @@ def test_a_failing_row_keeps_the_others_for_when_its_cause_is_gone(
     text = "SELECT ai_query('chat', {prompt}) AS a" + extra + " FROM range(100) AS r(i)"
     with pytest.raises(AiqError, match="code 400"):
         session.sql(text.format(prompt="CASE WHEN i = 70 THEN '[[fault:400]] ' ELSE '' END || 'Row ' || i || '.'"))
-    before = idle(slow)
+    before = requests_of(slow)
     good = slow.stats()["ok"]
     assert 0 < good < 100
     session.sql(text.format(prompt="'Row ' || i || '.'"))
-    assert 100 - good <= idle(slow) - before <= 100 - good + CONCURRENCY
+    assert 100 - good <= requests_of(slow) - before <= 100 - good + CONCURRENCY
 
 
 def test_answers_that_did_not_fit_their_type_are_there_for_another_type(
@@ -293,7 +267,7 @@ def test_answers_that_did_not_fit_their_type_are_there_for_another_type(
     idle(slow)
     good = slow.stats()["ok"]
     session.sql(text.format(type=""))
-    assert idle(slow) <= 40 + CONCURRENCY
+    assert requests_of(slow) <= 40 + CONCURRENCY
     assert good > 0
 
 
@@ -303,10 +277,10 @@ def test_a_killed_durable_statement_is_resumed_and_then_kept(
     text = f"/*+ aiq_reuse(durable) */ {STATEMENT}"
     cut_off(child(), slow, text, 80)
     session.sql(text)
-    paid = idle(slow)
+    paid = requests_of(slow)
     assert ROWS <= paid <= ROWS + CONCURRENCY
     session.sql(text)
-    assert idle(slow) == paid
+    assert requests_of(slow) == paid
 
 
 def test_what_was_resumed_is_kept_for_the_session(
@@ -315,9 +289,9 @@ def test_what_was_resumed_is_kept_for_the_session(
     text = f"/*+ aiq_reuse(session) */ {STATEMENT}"
     cut_off(child(), slow, text, 80)
     session.sql(text)
-    paid = idle(slow)
+    paid = requests_of(slow)
     session.sql(text)
-    assert idle(slow) == paid
+    assert requests_of(slow) == paid
 
 
 def test_a_statement_of_a_process_that_exited_leaves_nothing_to_resume(
@@ -327,7 +301,7 @@ def test_a_statement_of_a_process_that_exited_leaves_nothing_to_resume(
     assert process.run(STATEMENT) == "finished"
     process.exit()
     session.sql(STATEMENT)
-    assert idle(slow) == 2 * ROWS
+    assert requests_of(slow) == 2 * ROWS
 
 
 def test_a_resumed_statement_that_ended_well_leaves_nothing_to_resume(
@@ -335,6 +309,6 @@ def test_a_resumed_statement_that_ended_well_leaves_nothing_to_resume(
 ) -> None:
     cut_off(child(), slow, STATEMENT, 80)
     session.sql(STATEMENT)
-    before = idle(slow)
+    before = requests_of(slow)
     session.sql(STATEMENT)
-    assert idle(slow) - before == ROWS
+    assert requests_of(slow) - before == ROWS

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ import aiq
 from aiq.errors import StatementCancelled
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
-from tests.processes import PATIENCE_S, line_with
+from tests.processes import PATIENCE_S, answering, idle, line_with
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -78,31 +77,14 @@ def start(conf: ConfFolder, home: Path, text: str = STATEMENT) -> subprocess.Pop
     return child
 
 
-def until_answered(simulator: SimulatorProcess, count: int) -> None:
-    """Returns when the simulator has answered so many requests, and as many as may be are in flight."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["ok"] < count or stats["in_flight"] < IN_FLIGHT:
-        assert time.monotonic() < deadline, "the statement makes no progress"
-        time.sleep(0.01)
-
-
-def until_idle(simulator: SimulatorProcess) -> dict[str, Any]:
-    """The statistics once nothing is in flight any more."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (stats := simulator.stats())["in_flight"]:
-        assert time.monotonic() < deadline, "requests stay in flight"
-        time.sleep(0.01)
-    return stats
-
-
 def test_a_killed_statement_is_recovered_by_the_next_process(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger
 ) -> None:
     child = start(conf, home)
-    until_answered(slow, 40)
+    answering(slow, 40, IN_FLIGHT)
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=PATIENCE_S)
-    stats = until_idle(slow)
+    stats = idle(slow)
     with aiq.connect(conf=conf.path, home=home) as session:
         found = session.sql("SELECT status, count(*) FROM system.aiq.calls GROUP BY ALL")
         assert found is not None
@@ -119,7 +101,7 @@ def test_recovering_twice_adds_no_row(
     conf: ConfFolder, home: Path, slow: SimulatorProcess, ledger_rows: Ledger
 ) -> None:
     child = start(conf, home)
-    until_answered(slow, 20)
+    answering(slow, 20, IN_FLIGHT)
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=PATIENCE_S)
     counts = []
@@ -135,10 +117,10 @@ def test_ctrl_c_stops_a_statement_and_the_session_goes_on(
 ) -> None:
     slow.set_faults(FaultRate("timeout", 1.0, after=40))  # what is in flight stays there until the child has stopped
     child = start(conf, home)
-    until_answered(slow, 40)
+    answering(slow, 40, IN_FLIGHT)
     child.send_signal(signal.SIGINT)
     out, errors = child.communicate(timeout=PATIENCE_S)
-    stats = until_idle(slow)
+    stats = idle(slow)
     assert out.splitlines()[0] == "interrupted", errors
     assert out.splitlines()[1].endswith("Still here?")
     assert stats["requests"] < ROWS // 4
@@ -156,7 +138,7 @@ def test_an_interrupt_from_another_thread_stops_a_statement(
         session.con.execute(f"SET threads = {threads}")
 
         def stop() -> None:
-            until_answered(slow, 40)
+            answering(slow, 40, IN_FLIGHT)
             session.con.interrupt()
 
         stopper = threading.Thread(target=stop)
@@ -164,7 +146,7 @@ def test_an_interrupt_from_another_thread_stops_a_statement(
         with pytest.raises(StatementCancelled, match="in the ledger"):
             session.sql(STATEMENT)
         stopper.join()
-        stats = until_idle(slow)
+        stats = idle(slow)
         assert stats["requests"] < ROWS // 4
         result = session.sql("SELECT ai_query('fast', 'Still here?') AS r")
         assert result is not None and len(result) == 1
@@ -180,7 +162,7 @@ def test_an_interrupt_stops_a_statement_of_a_registered_connection(
         aiq.register(con, conf=conf.path, home=home)
 
         def stop() -> None:
-            until_answered(slow, 40)
+            answering(slow, 40, IN_FLIGHT)
             con.interrupt()
 
         stopper = threading.Thread(target=stop)
@@ -188,7 +170,7 @@ def test_an_interrupt_stops_a_statement_of_a_registered_connection(
         with pytest.raises((duckdb.Error, RuntimeError)):
             con.execute(STATEMENT).fetchall()
         stopper.join()
-        assert until_idle(slow)["requests"] < ROWS // 4
+        assert idle(slow)["requests"] < ROWS // 4
         assert con.execute("SELECT ai_query('fast', 'Still here?')").fetchall()
 
 
@@ -207,7 +189,7 @@ def test_an_interrupt_leaves_the_other_sessions_alone(conf: ConfFolder, home: Pa
         stopped = threading.Event()
 
         def stop() -> None:
-            until_answered(slow, 20)
+            answering(slow, 20, IN_FLIGHT)
             while not stopped.wait(0.05):  # those may all have been the other's, and this statement not begun
                 session.interrupt()
 
@@ -242,10 +224,10 @@ def test_a_process_that_starts_beside_a_running_one_leaves_its_calls_alone(
 ) -> None:
     slow.set_faults(FaultRate("timeout", 1.0, after=20))  # the others stay in flight until the child is stopped
     child = start(conf, home)
-    until_answered(slow, 20)
+    answering(slow, 20, IN_FLIGHT)
     beside = start(conf, home, "SELECT ai_query('fast', 'Beside.') AS r")
     assert beside.communicate(timeout=PATIENCE_S)[0] == "finished\n"
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=PATIENCE_S)[0].startswith("interrupted\n")
     statuses = Counter(row["status"] for row in ledger_rows(CALLS))
-    assert statuses == {"ok": 20 + 2, "cancelled": until_idle(slow)["requests"] - 20}
+    assert statuses == {"ok": 20 + 2, "cancelled": idle(slow)["requests"] - 20}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 import aiq
 from aiq.simulator.process import SimulatorProcess
+from tests.prepared import prepared
 from tests.processes import PATIENCE_S
 
 SECRET = "sk-not-to-be-seen-4711"
@@ -46,7 +46,7 @@ resources:
                 openai_api_key_plaintext: {secret}
 """
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -76,16 +76,8 @@ def folder(tmp_path: Path, simulator: SimulatorProcess) -> Path:
 def run(folder: Path, environment: dict[str, str]) -> Run:
     """`aiq <arguments>` in the working folder."""
 
-    def run(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "aiq.cli", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=folder,
-            env={**environment, **more},
-            timeout=PATIENCE_S,
-        )
+    def run(*arguments: str, stdin: str = "", **more: str) -> CompletedProcess[str]:
+        words = ["-m", "aiq.cli", *arguments]
+        return prepared().run(*words, stdin=stdin, cwd=folder, env={**environment, **more}, timeout=PATIENCE_S)
 
     return run

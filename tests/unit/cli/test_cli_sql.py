@@ -78,9 +78,11 @@ def test_columns_of_one_name_keep_their_values_in_every_format(run: Run, folder:
     assert run("sql", query, "--format", "csv").stdout.splitlines()[1] == "[1],2"
 
 
-def test_a_terminal_that_cannot_show_a_character_shows_another(run: Run) -> None:
-    done = run("sql", "SELECT 'é' AS x", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert (done.returncode, done.stderr, "?" in done.stdout) == (0, "", True)
+def test_a_terminal_that_cannot_show_a_character_shows_another(folder: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "aiq.cli", "sql", "SELECT 'é' AS x"]
+    ascii_only = {**environment, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, capture_output=True, cwd=folder, env=ascii_only)
+    assert (done.returncode, done.stderr, b"?" in done.stdout) == (0, b"", True)
 
 
 def test_several_statements_of_standard_input_run_one_by_one(run: Run) -> None:

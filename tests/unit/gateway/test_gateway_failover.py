@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -105,13 +104,6 @@ def said(text: str = "Hello.", *, after_s: float = 0.0) -> list[Any]:
 @pytest.fixture
 def time(make: Any) -> Any:
     return make.time()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from aiq.config.endpoint import Config, Permission, RateLimit, Settings
 from aiq.errors import ConfigError, PolicyError, ProviderError, StatementError
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
-from aiq.ledger.tables import Tables
 from aiq.request import Request
 
 Open = Callable[..., Gateway]
@@ -24,13 +23,6 @@ Rows = list[dict[str, Any]]
 @pytest.fixture
 def time(make: Any) -> Any:
     return make.time()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -50,19 +42,6 @@ def gateway(make: Any, time: Any, ledger: Ledger) -> Open:
         return built
 
     return build
-
-
-@pytest.fixture
-def calls(ledger: Ledger) -> Callable[[], Rows]:
-    """The rows of system.aiq.calls, in the order of the attempts."""
-
-    def read() -> Rows:
-        ledger.commit()
-        tables = Tables(ledger.home)
-        rows: Rows = tables.to_arrow("system.aiq.calls").to_pylist() if "system.aiq.calls" in tables.names() else []
-        return sorted(rows, key=lambda row: (row["request_id"], row["attempt"]))
-
-    return read
 
 
 def ends(rows: Rows) -> list[tuple[Any, ...]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +18,6 @@ from aiq.ledger.ledger import Ledger
 @pytest.fixture
 def time(make: Any) -> Any:
     return make.time()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 class Bench:

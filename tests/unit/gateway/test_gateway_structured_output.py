@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,7 +13,6 @@ from aiq.config.endpoint import Config, FailoverConfig, Guardrails, Price, RateL
 from aiq.errors import BudgetExceeded, ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
-from aiq.ledger.tables import Tables
 from aiq.providers.base import Chunk
 from aiq.request import Request
 
@@ -29,13 +27,6 @@ GOOD, BAD, PROSE = '{"n": 3}', '{"n": "3"}', "It is three."
 @pytest.fixture
 def time(make: Any) -> Any:
     return make.time()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "home")
-    yield ledger
-    ledger.close()
 
 
 class Streaming:
@@ -101,19 +92,6 @@ def gateway(make: Any, time: Any, ledger: Ledger) -> Open:
         return built
 
     return build
-
-
-@pytest.fixture
-def calls(ledger: Ledger) -> Callable[[], Rows]:
-    """The rows of system.aiq.calls, in the order of the attempts."""
-
-    def read() -> Rows:
-        ledger.commit()
-        tables = Tables(ledger.home)
-        rows: Rows = tables.to_arrow("system.aiq.calls").to_pylist() if "system.aiq.calls" in tables.names() else []
-        return sorted(rows, key=lambda row: (row["request_id"], row["attempt"]))
-
-    return read
 
 
 def asked(make: Any, **changes: Any) -> Request:

@@ -10,39 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import KeyConfig, Secret
 from aiq.errors import ProviderError
-from aiq.providers import Adapter, adapter_for
 from aiq.request import Answer, Usage
-
-KEY = "AIza-very-secret-value"
-CONFIG = KeyConfig(Secret(KEY, "s"))
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
-
-
-def entity(make: Any, model: str = "gemini-2.5-flash", **changes: Any) -> Any:
-    return make.entity(**{"provider": "palm", "config": CONFIG, "model": model, **changes})
-
-
-def opened(make: Any, model: str = "gemini-2.5-flash", **changes: Any) -> Adapter:
-    adapter = adapter_for(entity(make, model, **changes), lambda: 1_700_000_000.9)
-    adapter.prepare()
-    return adapter
-
-
-def sent(make: Any, body: dict[str, Any], model: str = "gemini-2.5-flash", **changes: Any) -> Any:
-    body = body if "messages" in body or "input" in body else {"messages": [{"role": "user", "content": "Hi"}], **body}
-    request = make.request(body=body, task=changes.get("task", "llm/v1/chat"))
-    return orjson.loads(opened(make, model, **changes).encode(request).body)
-
-
-def refusal(make: Any, body: dict[str, Any], model: str = "gemini-2.5-flash", **changes: Any) -> str:
-    with pytest.raises(ProviderError) as caught:
-        sent(make, body, model, **changes)
-    assert (caught.value.kind, caught.value.status, caught.value.entity) == ("bad_request", 400, "main")
-    assert caught.value.reason.startswith("provider palm ")
-    return str(caught.value.reason)
+from tests.unit.providers.google.gemini import KEY, call, opened, sent, signed
 
 
 def candidate(*parts: dict[str, Any], reason: str | None = "STOP", index: int = 0, **changes: Any) -> dict[str, Any]:
@@ -54,14 +24,6 @@ def reply(*candidates: dict[str, Any], usage: Any = None, **changes: Any) -> dic
     counts = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15} if usage is None else usage
     whole = {"candidates": list(candidates), "usageMetadata": counts, "modelVersion": "gemini-2.5-flash-001"}
     return {**whole, "responseId": "r1", **changes}
-
-
-def call(identity: str, name: str = "f", arguments: str = '{"a":1}', **changes: Any) -> dict[str, Any]:
-    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}, **changes}
-
-
-def signed(signature: str) -> dict[str, Any]:
-    return {"extra_content": {"google": {"thought_signature": signature}}}
 
 
 def decoded(make: Any, body: Any, request: Any = None, **changes: Any) -> Answer:

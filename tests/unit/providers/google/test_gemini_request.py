@@ -13,37 +13,8 @@ from hypothesis import strategies as st
 from aiq.config.endpoint import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.functions.model_parameters import FunctionError, check_model_parameters
-from aiq.providers import Adapter, abilities_of, adapter_for
-
-KEY = "AIza-very-secret-value"
-CONFIG = KeyConfig(Secret(KEY, "s"))
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
-
-
-def entity(make: Any, model: str = "gemini-2.5-flash", **changes: Any) -> Any:
-    return make.entity(**{"provider": "palm", "config": CONFIG, "model": model, **changes})
-
-
-def opened(make: Any, model: str = "gemini-2.5-flash", **changes: Any) -> Adapter:
-    adapter = adapter_for(entity(make, model, **changes), lambda: 1_700_000_000.9)
-    adapter.prepare()
-    return adapter
-
-
-def sent(make: Any, body: dict[str, Any], model: str = "gemini-2.5-flash", **changes: Any) -> Any:
-    body = body if "messages" in body or "input" in body else {"messages": [{"role": "user", "content": "Hi"}], **body}
-    request = make.request(body=body, task=changes.get("task", "llm/v1/chat"))
-    return orjson.loads(opened(make, model, **changes).encode(request).body)
-
-
-def refusal(make: Any, body: dict[str, Any], model: str = "gemini-2.5-flash", **changes: Any) -> str:
-    with pytest.raises(ProviderError) as caught:
-        sent(make, body, model, **changes)
-    assert (caught.value.kind, caught.value.status, caught.value.entity) == ("bad_request", 400, "main")
-    assert caught.value.reason.startswith("provider palm ")
-    return str(caught.value.reason)
-
+from aiq.providers import abilities_of
+from tests.unit.providers.google.gemini import KEY, PIXEL, SCHEMA, call, entity, opened, refusal, sent, signed
 
 # Addresses and credentials
 
@@ -230,14 +201,6 @@ def test_tools_are_function_declarations(make: Any) -> None:
 )
 def test_a_tool_choice_is_a_mode(make: Any, choice: Any, config: dict[str, Any]) -> None:
     assert sent(make, {"tools": TOOLS, "tool_choice": choice})["toolConfig"] == {"functionCallingConfig": config}
-
-
-def call(identity: str, name: str = "f", arguments: str = '{"a":1}', **changes: Any) -> dict[str, Any]:
-    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}, **changes}
-
-
-def signed(signature: str) -> dict[str, Any]:
-    return {"extra_content": {"google": {"thought_signature": signature}}}
 
 
 CONVERSATION = [
