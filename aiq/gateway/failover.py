@@ -20,7 +20,7 @@ from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, Step
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 
-_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema"})
+_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 """Errors of an answer that arrived whole."""
 
 

@@ -21,7 +21,6 @@ from aiq.providers.openai.stream import OpenAIStream
 from aiq.providers.wire.errors import error_from_body, shorten
 from aiq.providers.wire.http import kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import say_schema
-from aiq.providers.wire.streams import WholeBody, is_stream
 from aiq.request import Answer, Request
 
 ADDRESS = "https://api.ai21.com/studio/v1"
@@ -141,13 +140,11 @@ class AI21Adapter(OpenAIAdapter):
         if schema:
             say_schema(body["messages"], schema)
 
-    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if not is_stream(response):
-            return WholeBody(self, request, response)
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return AI21Stream(self, request, response, self._entity.model, int(self._clock()))
 
     def _is_error(self, data: Any) -> bool:
-        return isinstance(data, dict) and "choices" not in data and bool(data.get("detail") or data.get("error"))
+        return isinstance(data, dict) and "choices" not in data and super()._is_error(data)
 
     def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
         if isinstance(data, dict):  # what OpenAI's answers have and these have not

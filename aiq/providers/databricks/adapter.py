@@ -43,6 +43,8 @@ _WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
 class DatabricksAdapter(OpenAIAdapter):
     """Speaks to one serving endpoint of a workspace."""
 
+    _says_thoughts = True
+
     def _address(self) -> str:
         config = self._entity.config
         assert isinstance(config, DatabricksConfig)
@@ -96,7 +98,10 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
     if status in (400, 429):
         lower = message.lower()
         kind = next((said for said, words in _WORDS if any(word in lower for word in words)), kind)
-    if status == 200:  # an error in the middle of a stream, or instead of an answer
+    stated = data.get("code", code)
+    if status == 200 and type(stated) is int and 400 <= stated < 600:
+        status, kind = stated, kind_of_status(stated)
+    elif status == 200:  # an error in the middle of a stream, or instead of an answer
         status = 429 if kind == "rate_limited" else 502
         kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
     hint = retry_after_s(response)
