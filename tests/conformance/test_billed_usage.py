@@ -114,13 +114,11 @@ def test_a_home_of_an_earlier_version_gets_the_new_columns_and_keeps_its_rows(
     assert DeltaTable(path).schema().to_arrow().names == CALLS_SCHEMA.names
 
 
-@pytest.mark.parametrize(
-    "body", [{"choices": []}, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}]
-)
+@pytest.mark.parametrize("choices", [[], [{"message": {"content": None}, "finish_reason": "stop"}]])
 def test_a_billed_answer_that_is_none_is_asked_for_once_more(
-    tmp_path: Path, home: Path, make_conf: Callable[[Path, str], ConfFolder], body: dict[str, Any]
+    tmp_path: Path, home: Path, make_conf: Callable[[Path, str], ConfFolder], choices: list[Any]
 ) -> None:
-    raw = Raw(json.dumps({**body, "usage": {"prompt_tokens": 10, "completion_tokens": 10}}).encode())
+    raw = Raw(json.dumps({"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 10}}).encode())
     with RawServer(lambda mark, body, path: raw) as server:
         conf = make_conf(tmp_path / "conf", server.url)
         conf.settings(prices={"grok": PRICE}, retries=10)

@@ -310,10 +310,10 @@ def answers_section() -> list[str]:
     lines += [f"| {name} | {' | '.join(str(counted[kind, name]) for kind in kinds)} |" for name in adapters]
     lines += [
         "",
-        "What is not known to be whole is no answer, and is never kept. A finish reason that is not in this table does not",
-        "say so; a body of OpenAI's form that has arrived whole may leave it out:",
+        "What is not known to be whole is no answer, and is never kept. A finish reason that is not in this table does",
+        "not say so; a body of OpenAI's form that has arrived whole may leave it out:",
         "",
-        "| Form | Whole | Cut by a limit | Filtered: `content_filter` | Failed: `overloaded` | Not done: `bad_answer` |",
+        "| Form | Whole | Cut by a limit | `content_filter` | Failed: `overloaded` | Unfinished: `bad_answer` |",
         "|---|---|---|---|---|---|",
     ]
     for form, ends in ENDS.items():
