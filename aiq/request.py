@@ -48,6 +48,8 @@ class Request(NamedTuple):
     """Monotonic time in seconds after which nobody waits for the answer any more."""
     interactive: bool = False
     """Somebody waits in person: where a batch would wait for a rate limit, it is refused with 429."""
+    suspect: bool = False
+    """A part of a pack of texts that failed as a whole: one of them may be what the provider fails at."""
 
 
 class Usage(NamedTuple):

@@ -68,7 +68,7 @@ ERRORS = {
     "malformed": "bad_answer",
     "html": "bad_answer",
     "empty": "bad_answer",
-    "redirect": "bad_request",
+    "redirect": "not_found",
 }
 """Faults of the simulator, and the class that each must have at every provider."""
 

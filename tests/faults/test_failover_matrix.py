@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 PROMPT = "Boats sail against the wind by tacking to and fro."
 FAULTS = sorted(faults.NAMES - {"huge", "huge-line"})
-REFUSED = {"400", "content-filter", "context-length", "redirect", "redirect-private", "refusal"}
-"""What no other entity is asked for. An answer without content is an answer."""
+REFUSED = {"400", "content-filter", "context-length", "refusal"}
+"""What no other entity is asked for."""
 PLAIN: dict[str, Any] = {}
 STREAMED = {"first_token_timeout_s": 1.0, "idle_timeout_s": 1.0}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROMPT = "Boats sail against the wind by tacking to and fro."
 FAULTS = sorted(faults.NAMES - {"huge", "huge-line", "null"})
-REFUSED = {"400", "content-filter", "context-length", "redirect", "redirect-private", "refusal"}
+REFUSED = {"400", "content-filter", "context-length", "refusal"}
 """What no other entity is asked for."""
 GATEWAYS: dict[str, dict[str, Any]] = {
     "whole": {},

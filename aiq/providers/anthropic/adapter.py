@@ -28,6 +28,7 @@ from aiq.providers.wire.openai_form import completion, count, tool_call
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, tier_of
 from aiq.providers.wire.wholeness import OPENAI_REASON, check_end, check_said, end_of
+from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
 
 API_BASE = "https://api.anthropic.com"
@@ -204,6 +205,8 @@ class AnthropicAdapter(ExternalAdapter):
         elif kind == "bad_request":
             lower = message.lower()
             kind = next((meant for words, meant in _WORDS if words in lower), kind)
+            if kind == "bad_request" and is_too_long(message):
+                kind = "context_length"
             if "does not support output format" in lower or "output_config.format: extra inputs" in lower:
                 # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
                 self._no_formats, self._format, kind = True, (None, (None, None)), "adapted"

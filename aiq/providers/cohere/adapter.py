@@ -27,6 +27,7 @@ from aiq.providers.wire.openai_form import completion, tool_call
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
+from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
 
 ADDRESS = "https://api.cohere.com"
@@ -169,7 +170,7 @@ class CohereAdapter(ExternalAdapter):
         kind = _KINDS.get(status) or kind_of_status(status)
         if status == 429 and _OF_A_MONTH.search(message):
             kind = "quota_exhausted"
-        elif status in (400, 422) and _TOO_LONG.search(message):
+        elif status in (400, 413, 422) and (_TOO_LONG.search(message) or is_too_long(message)):
             kind = "context_length"
         return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
 

@@ -8,6 +8,8 @@ Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key head
 from __future__ import annotations
 
 import base64
+import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,7 @@ from aiq.providers.wire.oauth import granted_token
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
+from aiq.providers.wire.words import TOO_LONG_STATUSES, is_too_long
 from aiq.request import Answer, Request
 
 _PATHS = {
@@ -51,6 +54,10 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
     "DeploymentNotFound": "not_found",
     "invalid_api_key": "auth",
 }
+_UNCLEAR = frozenset({"bad_request", "overloaded", "bad_answer"})
+"""Classes that a status alone gives, and words may make more precise."""
+_USE_OTHER_NAME = re.compile(r"max_tokens\b.{0,80}\bmax_completion_tokens", re.IGNORECASE | re.DOTALL)
+"""A model that takes the newer name only, said without a code."""
 _NUMBERS = frozenset({int, float})
 _STATUS_OF_KIND: dict[ErrorKind, int] = {
     "rate_limited": 429,
@@ -68,6 +75,9 @@ class OpenAIAdapter(ExternalAdapter):
     abilities = Abilities()
     _says_thoughts = False
     """Whether a model may say its thoughts at the beginning of its text, in a block of their own."""
+
+    _says_no_stream = False
+    """Whether the server may stream unless it is told not to."""
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
@@ -128,6 +138,8 @@ class OpenAIAdapter(ExternalAdapter):
                 body.pop("stream_options", None)
             else:
                 body["stream_options"] = {"include_usage": True}
+        elif self._says_no_stream and request.task != "llm/v1/embeddings":
+            body = {**body, "stream": False}
         if self._model is not None:
             body = {"model": self._model, **body}
         if self._max_completion_tokens and "max_tokens" in body:
@@ -252,6 +264,10 @@ class OpenAIAdapter(ExternalAdapter):
             if status == 200 and type(code) is int and 400 <= code < 600:
                 status, kind = code, kind_of_status(code)
                 break
+        told = str(error.get("message") or error.get("detail") or "")
+        words = f"{told} {error.get('type') or ''}"
+        if kind in _UNCLEAR and status in (*TOO_LONG_STATUSES, 200) and is_too_long(words):
+            kind = "context_length"
         if status == 200:  # an error in a 200 is as bad as the status it should have had
             status = _STATUS_OF_KIND.get(kind, 502)
             kind = kind if kind != "bad_request" else "bad_answer"
@@ -263,7 +279,8 @@ class OpenAIAdapter(ExternalAdapter):
             )
         if status == 400 and error.get("param") == "stream_options":
             self._no_stream_options, kind = True, "adapted"
-        if status == 400 and error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens":
+        unsupported = error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens"
+        if status == 400 and (unsupported or _USE_OTHER_NAME.search(told)):
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True
             kind = "adapted"
@@ -290,7 +307,7 @@ class CustomAdapter(OpenAIAdapter):
     """Any server that speaks OpenAI's API; such have parameters of their own."""
 
     abilities = Abilities(own=None)
-    _says_thoughts = True
+    _says_thoughts = _says_no_stream = True
 
 
 def _url(entity: ServedEntity) -> str:
@@ -319,7 +336,10 @@ def vector(embedding: Any) -> list[float]:
     """An embedding as numbers, or as base64 of them. Raises TypeError, ValueError or struct.error for anything else."""
     if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
         raw = base64.b64decode(embedding, validate=True)
-        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        numbers = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("an embedding that is no vector")
+        return numbers
     if not isinstance(embedding, list) or not embedding or not set(map(type, embedding)) <= _NUMBERS:
         raise TypeError("an embedding is a list of numbers")
     return embedding

@@ -312,7 +312,7 @@ ERRORS = [
     (400, [], "bad_request"),
     (429, {"error": {"details": 5}}, "rate_limited"),
     (429, {"error": {"details": [5, {"violations": 5}, {"violations": [5]}, {"retryDelay": 5}]}}, "rate_limited"),
-    (302, b"", "bad_request"),
+    (302, b"", "not_found"),
 ]
 
 

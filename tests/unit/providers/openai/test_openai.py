@@ -134,7 +134,7 @@ FIXTURES = [
     (503, {"error": {"message": None}}, "overloaded"),
     (504, {}, "overloaded"),
     (529, {}, "overloaded"),
-    (302, {}, "bad_request"),
+    (302, {}, "not_found"),
 ]
 
 
