@@ -125,6 +125,8 @@ ErrorKind = Literal[
     "network",  # connection refused, reset, DNS: retry with backoff, then fall back
     "timeout",  # silent until the deadline: no retry on the same entity where another one can be asked
     "bad_answer",  # 200 with HTML, truncated or malformed JSON, no choices: retry, then fall back
+    "no_answer",  # 200 without a text, because all of max_tokens was spent before it: no retry; fall back allowed
+    "certificate",  # the TLS certificate is not to be trusted: no retry; fall back allowed
     "bad_schema",  # 200 with another text than the JSON that was asked for: one repair, no fallback
     "context_length",  # 400: no retry
     "content_filter",  # 400: no retry and no fallback
@@ -139,7 +141,8 @@ class ProviderError(RequestFailed):
     """The provider refused, failed, or answered something unusable.
 
     `kind` decides on retry and fallback (policy/retry.py); `retry_after_s` is the provider's own hint in seconds;
-    `usage` (aiq.request.Usage) is set where the unusable answer was billed all the same.
+    `usage` (aiq.request.Usage) is set where the unusable answer was billed all the same; `once` where it arrived whole,
+    so that asking again more than once costs and does not help.
     """
 
     def __init__(
@@ -153,9 +156,11 @@ class ProviderError(RequestFailed):
         retry_after_s: float | None = None,
         body: str | None = None,
         usage: object | None = None,
+        once: bool = False,
     ) -> None:
         super().__init__(message, endpoint=endpoint, status=status)
         self.kind: ErrorKind = kind
+        self.once = once
         self.entity, self.retry_after_s, self.body, self.usage = entity, retry_after_s, body, usage
         self.attempts = 1
 

@@ -115,7 +115,9 @@ def halves(work: Work) -> list[Work]:
     texts, middle = request.body["input"], len(slots) // 2
     return [
         Work(
-            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part])), slots[part], fail_fast
+            request._replace(body={**request.body, "input": texts[part]}, rows=len(slots[part]), suspect=True),
+            slots[part],
+            fail_fast,
         )
         for part in (slice(None, middle), slice(middle, None))
     ]

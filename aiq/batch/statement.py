@@ -361,8 +361,8 @@ class Statement:
         try:
             answer = await self._paid(request)
         except RequestFailed as error:
-            of_one = (
-                error.kind in _OF_ONE_TEXT if isinstance(error, ProviderError) else isinstance(error, GuardrailBlocked)
+            of_one = isinstance(error, GuardrailBlocked) or (
+                isinstance(error, ProviderError) and (error.kind in _OF_ONE_TEXT or error.once)
             )
             if of_one and len(slots) > 1:
                 # One bad text must not fail its neighbours. Next in turn, because where every text is bad the first

@@ -20,7 +20,8 @@ from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, Step
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 
-_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema"})
+MOST_RETRIES_OF_SUSPECTS = 3
+_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 """Errors of an answer that arrived whole."""
 
 
@@ -178,6 +179,9 @@ class Failover:
         """Waits or moves on after a failed attempt, as policy says; raises its error where it was the last one."""
         target, error = attempt.target, attempt.error
         assert error is not None
+        if error.status == 500 and request.task == "llm/v1/embeddings":
+            # llama.cpp and Ollama fail so at one text: a pack is halved soon, what is left of it given up in seconds.
+            error.once = request.rows > 1 or (request.suspect and walk.retries >= MOST_RETRIES_OF_SUSPECTS)
         following = walk.next(larger=error.kind == "context_length")
         more = following is not None
         repair = None if walk.repaired else attempt.repair

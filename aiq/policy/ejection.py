@@ -17,7 +17,7 @@ FIRST_REFUSED_PAUSE_S, LONGEST_REFUSED_PAUSE_S = 30.0, 300.0
 """After a refusal that does not pass by itself: somebody must pay, or correct a key or a name."""
 
 _OUTAGE: frozenset[ErrorKind] = frozenset({"overloaded", "network", "timeout", "bad_answer"})
-_REFUSED: frozenset[ErrorKind] = frozenset({"quota_exhausted", "auth", "not_found"})
+_REFUSED: frozenset[ErrorKind] = frozenset({"quota_exhausted", "auth", "not_found", "certificate"})
 
 
 class Health:

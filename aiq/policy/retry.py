@@ -20,7 +20,9 @@ BACKOFF_CAP_S = 20.0
 _RETRYABLE: frozenset[ErrorKind] = frozenset(
     {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
 )
-_FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {"quota_exhausted", "auth", "not_found", "context_length"}
+_FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {
+    "quota_exhausted", "auth", "not_found", "context_length", "no_answer", "certificate"
+}  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -91,6 +93,8 @@ class RetryPolicy:
             limit = 0 if next_entity or hurry else 1  # a silent route stays silent; ask it twice only if it is alone
         else:
             limit = self._before_fallback if next_entity or hurry else self._alone
+        if error.once:
+            limit = min(limit, 1)
         hint = error.retry_after_s
         if retries >= limit or ((next_entity or hurry) and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
             return give_up

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from aiq.errors import ConfigError, ProviderError
 
+_CUT = re.compile(r"before message length reached|complete message body|decoding response body|EOF during chunk", re.I)
+_CERTIFICATE = re.compile(
+    r"certificate|unknown ?issuer|self.signed|not ?valid ?for ?name|hostname mismatch", re.IGNORECASE
+)
 
-def unreachable(error: BaseException, url: str) -> ProviderError:
-    """A connection that could not be used. The words come from the operating system, the place from the URL's host."""
-    host = url.split("/", 3)[2].rsplit("@", 1)[-1]
-    words = _innermost(error)
-    return ProviderError(
-        f"cannot reach {host}: {words}; check that the provider is up and the endpoint's URL is right",
-        kind="network",
-        status=503,
-    )
+
+def unreachable(error: BaseException, url: str, proxy: str | None = None) -> ProviderError:
+    """A connection that could not be used. The words come from the operating system, the place from the URL's host.
+
+    `proxy` is the proxy's URL that leads there by the settings; None for that of the environment, if there is one.
+    """
+    host, words, through = _host(url), _innermost(error), proxy or _proxy_of_environment(url)
+    if _CUT.search(words):
+        return broken_off(error, url)
+    if _CERTIFICATE.search(words):
+        return ProviderError(
+            f"the certificate of {host} is not to be trusted: {words}; set ca_file in conf/aiq.yml if its authority is "
+            "your own",
+            kind="certificate",
+            status=502,
+        )
+    if through is not None:
+        where = "proxy in conf/aiq.yml" if proxy else "HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the environment"
+        words = f"cannot reach {host} through the proxy {_host(through)}: {words}; check the proxy ({where})"
+    else:
+        words = f"cannot reach {host}: {words}; check that the provider is up and the endpoint's URL is right"
+    return ProviderError(words, kind="network", status=503)
+
+
+def broken_off(error: BaseException, url: str) -> ProviderError:
+    """A connection that ended in the middle of an answer."""
+    return ProviderError(f"the answer of {_host(url)} broke off: {_innermost(error)}", kind="network", status=502)
+
+
+def _host(url: str) -> str:
+    return url.split("/", 3)[2].rsplit("@", 1)[-1]
+
+
+def _proxy_of_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    return found if found is None or "://" in found else f"http://{found}"
 
 
 def _innermost(error: BaseException) -> str:

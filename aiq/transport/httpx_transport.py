@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aiq.config.endpoint import Settings
 from aiq.errors import ProviderError
 from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.transport.failures import timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.failures import broken_off, timed_out, too_large, unreachable, unusable_settings
 from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
 
 if TYPE_CHECKING:
@@ -39,16 +39,19 @@ class HttpxTransport:
             )
         except (OSError, ValueError, httpx.InvalidURL) as error:  # an SSLError is an OSError
             raise unusable_settings(error) from None
+        self._proxy = settings.proxy
         self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         import httpx
 
+        begun = False
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self._client.stream("POST", request.url, headers=request.headers, content=request.body) as response,
             ):
+                begun = True
                 chunks, size = [], 0
                 async for chunk in response.aiter_bytes():
                     chunks.append(chunk)
@@ -57,11 +60,11 @@ class HttpxTransport:
                         raise too_large(self.limit)
                 return HttpResponse(response.status_code, response.headers.get, b"".join(chunks))
         except httpx.ConnectTimeout as error:
-            raise unreachable(error, request.url) from None
+            raise unreachable(error, request.url, self._proxy) from None
         except (TimeoutError, httpx.TimeoutException):
             raise timed_out(timeout_s, self._read_timeout_s) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unreachable(error, request.url) from None
+            raise broken_off(error, request.url) if begun else unreachable(error, request.url, self._proxy) from None
 
     async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
         stream = _HttpxStream(self, request.url, timeout_s)
@@ -74,13 +77,13 @@ class HttpxTransport:
             raise
         return stream
 
-    def translated(self, error: Exception, url: str, timeout_s: float) -> ProviderError:
-        """What an error of httpx means."""
+    def translated(self, error: Exception, url: str, timeout_s: float, *, begun: bool) -> ProviderError:
+        """What an error of httpx means; `begun` where the answer had."""
         import httpx
 
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
             return timed_out(timeout_s, self._read_timeout_s)
-        return unreachable(error, url)
+        return broken_off(error, url) if begun else unreachable(error, url, self._proxy)
 
     async def close(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -122,7 +125,7 @@ class _HttpxStream:
                 raise timed_out(self._timeout_s, self._timeout_s) from None
             raise
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._transport.translated(error, self._url, self._timeout_s) from None
+            raise self._transport.translated(error, self._url, self._timeout_s, begun=self.status > 0) from None
 
     async def close(self) -> None:
         await self._call.aclose()

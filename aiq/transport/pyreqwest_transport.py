@@ -14,7 +14,8 @@ from aiq.config.endpoint import Settings
 from aiq.errors import ProviderError
 from aiq.forked import note_use
 from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.transport.failures import timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.failures import broken_off, timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.httpx_transport import HttpxTransport
 from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyreqwest.response
     from pyreqwest.exceptions import PyreqwestError
 
+_TOO_MANY_HEADERS = "message head is too large"
+"""Of more than 100 headers, a bound of reqwest that cannot be set."""
 MAX_REMEMBERED = 256
 """URLs and time limits that are kept as the HTTP client wants them."""
 
@@ -62,12 +65,18 @@ class PyreqwestTransport:
             note_use("pyreqwest")
         except (PyreqwestError, OSError, ValueError) as error:
             raise unusable_settings(error) from None
+        self._settings = settings
+        self._httpx: HttpxTransport | None = None
+        self._many_headers: set[str] = set()
         self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
         self.failed, self._timed_out = PyreqwestError, RequestTimeoutError
         # A process has few endpoints, and each asks the same place with the same patience.
         self._url, self._seconds = lru_cache(MAX_REMEMBERED)(Url), lru_cache(MAX_REMEMBERED)(_seconds)
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        if self._many_headers and _origin(request.url) in self._many_headers:
+            return await self._other().send(request, timeout_s)
+        begun = False
         try:
             call = (
                 self._client.post(self._url(request.url))
@@ -77,6 +86,7 @@ class PyreqwestTransport:
                 .build_streamed()
             )
             async with call as response:
+                begun = True
                 reader = response.body_reader
                 body = await reader.read(self.limit + 1)
                 if body is None:
@@ -87,9 +97,11 @@ class PyreqwestTransport:
         except self._timed_out:
             raise timed_out(timeout_s, self._read_timeout_s) from None
         except self.failed as error:
-            raise unreachable(error, request.url) from None
+            raise broken_off(error, request.url) if begun else self._unreachable(error, request.url) from None
 
     async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
+        if self._many_headers and _origin(request.url) in self._many_headers:
+            return await self._other().stream(request, timeout_s, wait_s)
         call = (
             self._client.post(self._url(request.url))
             .headers(request.headers)
@@ -102,14 +114,28 @@ class PyreqwestTransport:
         await stream.open(wait_s)
         return stream
 
-    def translated(self, error: PyreqwestError, url: str, timeout_s: float) -> ProviderError:
-        """What an error of pyreqwest means."""
+    def translated(self, error: PyreqwestError, url: str, timeout_s: float, *, begun: bool) -> ProviderError:
+        """What an error of pyreqwest means; `begun` where the answer had."""
         if isinstance(error, self._timed_out):
             return timed_out(timeout_s, self._read_timeout_s)
-        return unreachable(error, url)
+        return broken_off(error, url) if begun else self._unreachable(error, url)
+
+    def _unreachable(self, error: PyreqwestError, url: str) -> ProviderError:
+        found = unreachable(error, url, self._settings.proxy)
+        if _TOO_MANY_HEADERS in found.reason:  # what is asked of this server from now on goes through httpx
+            self._many_headers.add(_origin(url))
+            found.kind = "adapted"
+        return found
+
+    def _other(self) -> HttpxTransport:
+        if self._httpx is None:
+            self._httpx = HttpxTransport(self._settings)
+        return self._httpx
 
     async def close(self) -> None:
         await self._client.close()
+        if self._httpx is not None:
+            await self._httpx.close()
 
 
 class _PyreqwestStream:
@@ -128,7 +154,7 @@ class _PyreqwestStream:
             async with asyncio.timeout(wait_s):
                 response = await self._call.__aenter__()
         except self._transport.failed as error:
-            raise self._transport.translated(error, self._url, self._timeout_s) from None
+            raise self._transport.translated(error, self._url, self._timeout_s, begun=False) from None
         self._reader = response.body_reader
         self.status, self.header = response.status, _headers(response)
 
@@ -137,7 +163,7 @@ class _PyreqwestStream:
             async with asyncio.timeout(wait_s):
                 piece = await self._reader.read_chunk()
         except self._transport.failed as error:
-            raise self._transport.translated(error, self._url, self._timeout_s) from None
+            raise self._transport.translated(error, self._url, self._timeout_s, begun=True) from None
         if piece is None:
             return b""
         self._size += len(piece)
@@ -147,6 +173,10 @@ class _PyreqwestStream:
 
     async def close(self) -> None:
         await self._call.__aexit__(None, None, None)
+
+
+def _origin(url: str) -> str:
+    return url.split("/", 3)[2]
 
 
 def _headers(response: pyreqwest.response.Response) -> Callable[[str], str | None]:

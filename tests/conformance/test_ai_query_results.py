@@ -180,8 +180,9 @@ def test_wrong_arguments_end_the_statement_even_under_fail_on_error_false(engine
         engine.sql("SELECT ai_query('chat', array(42), failOnError => false) AS r")
 
 
-def test_the_model_may_answer_null(engine: Engine) -> None:
-    assert engine.sql("SELECT ai_query('chat', 'x [[fault:null]]') AS r") == [(None,)]
+def test_nothing_where_an_answer_should_be_is_an_error(engine: Engine) -> None:
+    with pytest.raises(ProviderError, match="without a word"):
+        engine.sql("SELECT ai_query('chat', 'x [[fault:null]]') AS r")
 
 
 def test_a_refusal_is_an_error(engine: Engine) -> None:

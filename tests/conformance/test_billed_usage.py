@@ -112,3 +112,21 @@ def test_a_home_of_an_earlier_version_gets_the_new_columns_and_keeps_its_rows(
         rows = session.sql("SELECT cost_usd, service_tier, unpriced FROM system.aiq.calls ORDER BY cost_usd").fetchall()
     assert rows == [(pytest.approx(EACH_USD), None, None), (0.5, None, None)]
     assert DeltaTable(path).schema().to_arrow().names == CALLS_SCHEMA.names
+
+
+@pytest.mark.parametrize("choices", [[], [{"message": {"content": None}, "finish_reason": "stop"}]])
+def test_a_billed_answer_that_is_none_is_asked_for_once_more(
+    tmp_path: Path, home: Path, make_conf: Callable[[Path, str], ConfFolder], choices: list[Any]
+) -> None:
+    raw = Raw(json.dumps({"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 10}}).encode())
+    with RawServer(lambda mark, body, path: raw) as server:
+        conf = make_conf(tmp_path / "conf", server.url)
+        conf.settings(prices={"grok": PRICE}, retries=10)
+        custom = {"custom_provider_url": f"{server.url}/v1", "bearer_token_auth": {"token_plaintext": "EMPTY"}}
+        conf.endpoint("chat", external("custom", "grok", custom))
+        with aiq.connect(conf=conf.path, home=home) as session:
+            ((answer,),) = session.sql("SELECT ai_query('chat', 'Is 1 odd?', failOnError => false)").fetchall()
+        assert answer["result"] is None and answer["errorMessage"]
+        assert len(server.asked) == 2
+    costs = Tables(home).to_arrow(CALLS_TABLE).column("cost_usd").to_pylist()
+    assert costs == [pytest.approx(180e-6)] * 2

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 PROMPT = "Boats sail against the wind by tacking to and fro."
 FAULTS = sorted(faults.NAMES - {"huge", "huge-line"})
-REFUSED = {"400", "content-filter", "context-length", "redirect", "redirect-private", "refusal"}
-"""What no other entity is asked for. An answer without content is an answer."""
+REFUSED = {"400", "content-filter", "context-length", "refusal"}
+"""What no other entity is asked for."""
 PLAIN: dict[str, Any] = {}
 STREAMED = {"first_token_timeout_s": 1.0, "idle_timeout_s": 1.0}
 
@@ -34,8 +34,6 @@ def test_a_row_has_its_whole_answer_or_an_error(conf: ConfFolder, home: Path, fa
         row = session.sql(query, {"p": PROMPT}).fetchall()[0][0]
     if fault in REFUSED:
         assert row["result"] is None and row["errorMessage"]
-    elif fault == "null":
-        assert (row["result"], row["errorMessage"]) == (None, None)
     else:
         assert row["errorMessage"] is None
         assert row["result"].endswith(PROMPT)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FAULTS = sorted(faults.NAMES)
 PASSING = ["503-once", "timeout-once", "reset-once", "truncated-once", "cut-once", "html-once", "flaky-50"]
 KEY = "sk-planted-7f3a9c"
-OWN_ANSWER = {"null", "huge"}
+OWN_ANSWER = {"huge"}
 """Faults whose answer is whole and does not repeat the prompt."""
 HEALTHY = 24
 QUERY = "SELECT ai_query('chat', p, modelParameters => named_struct('max_tokens', 60), failOnError => false)"

@@ -49,7 +49,7 @@ def attempts(ledger_rows: Ledger) -> list[tuple[Any, ...]]:
         ("408-once", 408, "overloaded"),
         ("html-502-once", 502, "overloaded"),
         ("reset-once", 503, "network"),
-        ("cut-once", 503, "network"),
+        ("cut-once", 502, "network"),
         ("malformed-once", 200, "bad_answer"),
         ("html-once", 200, "bad_answer"),
         ("truncated-once", 200, "bad_answer"),
@@ -75,7 +75,7 @@ def test_a_passing_fault_is_asked_again(
         ("404", 404, "not_found"),
         ("402", 402, "quota_exhausted"),
         ("quota-exhausted", 429, "quota_exhausted"),
-        ("redirect", 302, "bad_request"),
+        ("redirect", 302, "not_found"),
     ],
 )
 def test_a_lasting_fault_is_asked_once(

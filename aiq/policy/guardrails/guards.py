@@ -176,7 +176,7 @@ class Guards:
         checked, so neither SQL nor the ledger may show them. The body stays where what is blocked may be logged.
         """
         billed_refusal = error.kind == "content_filter" and isinstance(error.usage, Usage)
-        if not self.output_active or not (error.kind in ("bad_answer", "bad_schema") or billed_refusal):
+        if not self.output_active or not (error.kind in ("bad_answer", "bad_schema", "no_answer") or billed_refusal):
             return
         what = "the model refused" if billed_refusal else f"the answer (HTTP {error.status}) cannot be used"
         error.reason = (

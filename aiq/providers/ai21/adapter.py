@@ -21,7 +21,7 @@ from aiq.providers.openai.stream import OpenAIStream
 from aiq.providers.wire.errors import error_from_body, shorten
 from aiq.providers.wire.http import kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import say_schema
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request
 
 ADDRESS = "https://api.ai21.com/studio/v1"
@@ -141,13 +141,11 @@ class AI21Adapter(OpenAIAdapter):
         if schema:
             say_schema(body["messages"], schema)
 
-    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if not is_stream(response):
-            return WholeBody(self, request, response)
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return AI21Stream(self, request, response, self._entity.model, int(self._clock()))
 
     def _is_error(self, data: Any) -> bool:
-        return isinstance(data, dict) and "choices" not in data and bool(data.get("detail") or data.get("error"))
+        return isinstance(data, dict) and "choices" not in data and super()._is_error(data)
 
     def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
         if isinstance(data, dict):  # what OpenAI's answers have and these have not
@@ -171,7 +169,7 @@ class AI21Adapter(OpenAIAdapter):
         kind = kind_of_status(status)
         if status in (403, 429) and _SPENT.search(words):
             kind = "quota_exhausted"
-        elif status in (400, 422) and _TOO_LONG.search(words):
+        elif status in (400, 413, 422) and (_TOO_LONG.search(words) or is_too_long(words)):
             kind = "context_length"
         message = shorten(self._redact(words))
         return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)

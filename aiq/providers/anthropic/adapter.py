@@ -25,22 +25,15 @@ from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import completion, count, tool_call
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, tier_of
+from aiq.providers.wire.wholeness import OPENAI_REASON, check_end, check_said, end_of
+from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
 
 API_BASE = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 
-_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # a server's tool takes long, and the model would go on if it were asked
-    "refusal": "content_filter",
-}
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -115,15 +108,18 @@ class AnthropicAdapter(ExternalAdapter):
         return self._format[1]
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if not is_stream(response):
-            return WholeBody(self, request, response)
+        return self._stream(request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return AnthropicStream(self, request, response, int(self._clock()))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
+        if is_events(response.body):
+            return read_events(self._stream(request, response), response)
         data = self._json(response)
-        if isinstance(data, dict) and data.get("type") == "error":
+        if isinstance(data, dict) and (data.get("type") == "error" or data.get("error")):
             raise self.error(response)
         return self.answer(request, data, response)
 
@@ -134,7 +130,7 @@ class AnthropicAdapter(ExternalAdapter):
         except (KeyError, TypeError, AttributeError, ValueError):
             body = self._body(response)
             words = shorten(body[:300])
-            error = unusable(f"the answer is JSON, but no message: {words}", response, body=body)
+            error = unusable(f"the answer is JSON, but no message: {words}", response, body=body, once=True)
             error.usage = usage_of(data.get("usage")) if isinstance(data, dict) else None  # it is billed all the same
             raise error from None
 
@@ -158,7 +154,8 @@ class AnthropicAdapter(ExternalAdapter):
         model = str(data.get("model") or self._entity.model)
         characters = sum(map(len, (*texts, *thoughts))) + sum(len(call["function"]["arguments"]) for call in calls)
         usage = known_or_estimated(usage_of(data.get("usage")), request, characters)
-        finish_reason = _REASONS.get(reason)
+        end = end_of("anthropic", reason)
+        finish_reason = OPENAI_REASON.get(end)
         raw = orjson.dumps(
             completion(
                 id=data.get("id"),
@@ -175,6 +172,9 @@ class AnthropicAdapter(ExternalAdapter):
             raise ProviderError(
                 self._refusal(data.get("stop_details")), kind="content_filter", status=400, body=raw, usage=usage
             )
+        check_end(end, reason, raw=raw, usage=usage)
+        if not calls:
+            check_said(text, end, request.body, reasoned=bool(thoughts), raw=raw, usage=usage)
         return Answer(text, usage, model, finish_reason, raw)
 
     def _refusal(self, details: Any) -> str:
@@ -205,6 +205,8 @@ class AnthropicAdapter(ExternalAdapter):
         elif kind == "bad_request":
             lower = message.lower()
             kind = next((meant for words, meant in _WORDS if words in lower), kind)
+            if kind == "bad_request" and is_too_long(message):
+                kind = "context_length"
             if "does not support output format" in lower or "output_config.format: extra inputs" in lower:
                 # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
                 self._no_formats, self._format, kind = True, (None, (None, None)), "adapted"

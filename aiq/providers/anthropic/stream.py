@@ -12,16 +12,17 @@ import orjson
 
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.wire.estimates import estimate_tokens
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk, count
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, ReadsErrors, ServerSentEvents
+from aiq.providers.wire.wholeness import OPENAI_REASON, end_of
 from aiq.request import Request, Usage
 
 MAX_BLOCKS = 1024
-_REASONS = {"tool_use": "tool_calls", "end_turn": "stop", "stop_sequence": "stop"}
 
 
-class AnthropicStream(EventStream[ReadsErrors, bytes]):
+class AnthropicStream(ServerSentEvents[ReadsErrors]):
     """Reads one streamed message."""
 
     def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse, created: int) -> None:
@@ -48,8 +49,8 @@ class AnthropicStream(EventStream[ReadsErrors, bytes]):
         return Usage(tokens_in + read + written, tokens_out, read, estimated=True, cache_write_tokens=written)
 
     def _read(self, event: bytes) -> Chunk | None:
-        data = orjson.loads(event)
-        kind = data["type"]
+        data = read_json(event)
+        kind = data.get("type")
         if kind == "content_block_delta":
             return self._delta(data["index"], data["delta"])
         if kind == "content_block_start":
@@ -65,7 +66,7 @@ class AnthropicStream(EventStream[ReadsErrors, bytes]):
             return self._finish(data)
         if kind == "message_stop":
             self.ended = self.complete
-        elif kind == "error":
+        elif kind == "error" or data.get("error"):
             raise self._adapter.error(self._response._replace(body=event))
         return None  # a ping, or what there may yet be
 
@@ -106,9 +107,10 @@ class AnthropicStream(EventStream[ReadsErrors, bytes]):
             return None
         self._message["stop_reason"], self._message["stop_details"] = reason, data["delta"].get("stop_details")
         self.complete = True
-        if reason == "refusal":  # an error, when the stream is over
+        finish_reason = OPENAI_REASON.get(end_of("anthropic", reason))
+        if finish_reason in (None, "content_filter"):  # an error, when the stream is over
             return None
-        return self._chunk({}, finish_reason=_REASONS.get(reason, "length"))
+        return self._chunk({}, finish_reason=finish_reason, token=bool(self._characters or self._calls))
 
     def _text(self, index: int, text: str) -> Chunk | None:
         return self._chunk({"content": text}, text=text) if self._add(index, text) else None

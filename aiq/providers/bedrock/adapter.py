@@ -16,7 +16,7 @@ from aiq.config.endpoint import BedrockConfig, ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimits, StreamDecoder
-from aiq.providers.bedrock.answer import MALFORMED, content_of, finish_reason, usage_of
+from aiq.providers.bedrock.answer import content_of, finish_reason, usage_of
 from aiq.providers.bedrock.embeddings import OWN as EMBEDDINGS_OWN
 from aiq.providers.bedrock.embeddings import embeddings_body, most_inputs, read_embeddings
 from aiq.providers.bedrock.errors import exception_name, failure
@@ -30,6 +30,7 @@ from aiq.providers.wire.http import retry_after_s
 from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request, Usage
 
 SERVICE = "bedrock"
@@ -121,12 +122,17 @@ class BedrockAdapter(ExternalAdapter):
             reason = str(data["stopReason"])
             said = content_of(data["output"]["message"]["content"], reason)
             usage = known_or_estimated(usage, request, said.characters)
-            if reason in MALFORMED:
-                raise unusable(f"the model's answer is malformed, says Bedrock ({shorten(reason)})", response)
-            finish = finish_reason(reason, calls=bool(said.calls), answered=said.answered)
-            if finish == "content_filter":  # what there is of a text is not what the model would have said
+            finish, end, raw = (
+                finish_reason(reason, calls=bool(said.calls), answered=said.answered),
+                end_of("bedrock", reason),
+                self._body(response),
+            )
+            if end == "filtered":  # what there is of a text is not what the model would have said
                 words = f": {shorten(self._redact(said.text))}" if said.text else ""
                 raise ProviderError(f"blocked ({reason}){words}", kind="content_filter", status=400)
+            check_end(end, reason, raw=raw, usage=usage)
+            if not said.calls:
+                check_said(said.text, end, request.body, reasoned=bool(said.reasoning), raw=raw, usage=usage)
             whole = completion(
                 id=response.header("x-amzn-requestid"),
                 created=int(self._clock()),
@@ -137,7 +143,7 @@ class BedrockAdapter(ExternalAdapter):
                 tool_calls=said.calls,
                 reasoning=said.reasoning,
             )
-            return Answer(said.text, usage, self._entity.model, finish, self._redact(orjson.dumps(whole).decode()))
+            return Answer(said.text, usage, self._entity.model, finish, self._recorded(orjson.dumps(whole).decode()))
         except ProviderError as error:
             error.usage, error.body = usage, self._body(response)  # it is billed all the same
             raise
@@ -200,7 +206,10 @@ class BedrockAdapter(ExternalAdapter):
     def _unusable(self, response: HttpResponse) -> ProviderError:
         raw = self._body(response)
         return unusable(
-            f"the answer is JSON, but not of the form that Bedrock promises: {shorten(raw[:300])}", response, body=raw
+            f"the answer is JSON, but not of the form that Bedrock promises: {shorten(raw[:300])}",
+            response,
+            body=raw,
+            once=True,
         )
 
 

@@ -12,19 +12,8 @@ import orjson
 from aiq.providers.bedrock.request import ANSWER_TOOL
 from aiq.providers.wire.openai_form import count, tool_call
 from aiq.providers.wire.usage import tier_of
+from aiq.providers.wire.wholeness import OPENAI_REASON, end_of
 from aiq.request import Usage
-
-MALFORMED = frozenset({"malformed_model_output", "malformed_tool_use"})
-"""Stop reasons of answers that are none."""
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "guardrail_intervened": "content_filter",
-    "content_filtered": "content_filter",
-}
 
 
 class Content(NamedTuple):
@@ -44,7 +33,7 @@ class Content(NamedTuple):
 
 def finish_reason(reason: str, *, calls: bool, answered: bool) -> str:
     """OpenAI's `finish_reason`. To call the answer tool alone is to answer."""
-    finish = _FINISH_REASONS.get(reason, "stop")
+    finish = OPENAI_REASON.get(end_of("bedrock", reason), reason)
     return "stop" if finish == "tool_calls" and answered and not calls else finish
 
 

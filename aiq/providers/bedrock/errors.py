@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from aiq.errors import ErrorKind
 from aiq.providers.wire.http import kind_of_status
+from aiq.providers.wire.words import is_too_long
 
 _STATUS = {
     "AccessDeniedException": 403,
@@ -87,7 +88,7 @@ def failure(name: str, words: str, status: int) -> Failure:
 
 def _invalid(words: str) -> Failure:
     """A ValidationException, which says only in words what it is about."""
-    if _TOO_LONG.search(words):
+    if _TOO_LONG.search(words) or is_too_long(words):
         return Failure(400, "context_length")
     if _NO_SUCH_MODEL.search(words):
         return Failure(400, "not_found")

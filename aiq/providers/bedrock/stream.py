@@ -157,7 +157,7 @@ class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
         if self._hold and not self._answered:
             text = "".join(piece for block in self._blocks.values() if block.start is None for piece in block.pieces)
             return self._chunk({"content": text}, text, token=True, finish=finish)
-        return self._chunk({}, token=True, finish=finish)
+        return self._chunk({}, token=bool(self._characters or self._calls), finish=finish)
 
     def _add(self, pieces: list[str], text: Any) -> None:
         if not isinstance(text, str):

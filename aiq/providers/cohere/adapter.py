@@ -24,8 +24,10 @@ from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import kind_of_status, retry_after_s
 from aiq.providers.wire.openai_form import completion, tool_call
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.wholeness import check_end, check_said, end_of
+from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
 
 ADDRESS = "https://api.cohere.com"
@@ -88,13 +90,16 @@ class CohereAdapter(ExternalAdapter):
             refuse("takes messages, tools and response_format in OpenAI's form, and these are not")
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if not is_stream(response):
-            return WholeBody(self, request, response)
+        return self._stream(request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return CohereStream(self, request, response, self._entity.model, int(self._clock()))
 
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
+        if is_events(response.body) and request.task != "llm/v1/embeddings":
+            return read_events(self._stream(request, response), response)
         data = self._json(response)
         if isinstance(data, dict) and isinstance(data.get("message"), str):  # an error in a 200
             raise self.error(response)
@@ -117,13 +122,16 @@ class CohereAdapter(ExternalAdapter):
             ]
             text = "".join(texts) if texts else None
             usage = known_or_estimated(usage, request, sum(map(len, texts)) + sum(map(len, thoughts)))
-            finish = finish_reason(reason)
+            finish, end, body = finish_reason(reason), end_of("cohere", reason), self._body(response)
+            check_end(end, reason, raw=body, usage=usage)
+            if not calls:
+                check_said(text, end, request.body, reasoned=bool(thoughts), raw=body, usage=usage)
             id, created, model = data.get("id"), int(self._clock()), self._entity.model
             whole = completion(
                 id=id if isinstance(id, str) else None, created=created, model=model, content=text,
                 finish_reason=finish, usage=usage, tool_calls=calls, reasoning="".join(thoughts),
             )  # fmt: skip
-            return Answer(text, usage, model, finish, self._redact(orjson.dumps(whole).decode()))
+            return Answer(text, usage, model, finish, self._recorded(orjson.dumps(whole).decode()))
         except (KeyError, TypeError, IndexError, AttributeError, ValueError):
             raise self._unusable("/v2/chat", response, usage) from None
 
@@ -162,13 +170,13 @@ class CohereAdapter(ExternalAdapter):
         kind = _KINDS.get(status) or kind_of_status(status)
         if status == 429 and _OF_A_MONTH.search(message):
             kind = "quota_exhausted"
-        elif status in (400, 422) and _TOO_LONG.search(message):
+        elif status in (400, 413, 422) and (_TOO_LONG.search(message) or is_too_long(message)):
             kind = "context_length"
         return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
 
     def _unusable(self, path: str, response: HttpResponse, usage: Usage | None) -> ProviderError:
         body = self._body(response)
         words = f"the answer is JSON, but not of the form that {path} promises: {shorten(body[:300])}"
-        error = unusable(words, response, body=body)
+        error = unusable(words, response, body=body, once=True)
         error.usage = usage  # it is billed all the same
         return error

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiq.errors import ErrorKind
 from aiq.providers.wire.openai_form import count
+from aiq.providers.wire.wholeness import OPENAI_REASON, end_of
 from aiq.request import Usage
 
 FAILED: dict[str, tuple[ErrorKind, int, str]] = {
@@ -20,12 +21,10 @@ FAILED: dict[str, tuple[ErrorKind, int, str]] = {
 }
 """Finish reasons that are errors: kind, status and what it is. The last three are of the API's first version."""
 
-_FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
-
 
 def finish_reason(reason: str) -> str:
     """OpenAI's word for a finish reason."""
-    return _FINISH.get(reason, reason.lower())
+    return OPENAI_REASON.get(end_of("cohere", reason), reason.lower())
 
 
 def usage_of(usage: Any) -> Usage | None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import orjson
-
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.cohere.answer import FAILED, finish_reason, text_of, usage_of
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors, is_done
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, ReadsErrors, ServerSentEvents, is_done
 from aiq.request import Request, Usage
 
 MAX_CALLS = 128
@@ -27,7 +26,7 @@ class ReadsFailures(ReadsErrors, Protocol):
     def failed(self, reason: str, words: Any, usage: Usage | None) -> ProviderError: ...
 
 
-class CohereStream(EventStream[ReadsFailures, bytes]):
+class CohereStream(ServerSentEvents[ReadsFailures]):
     """Reads one streamed chat."""
 
     def __init__(
@@ -58,7 +57,7 @@ class CohereStream(EventStream[ReadsFailures, bytes]):
         return {**self._end, "id": self._id, "message": message}
 
     def _read(self, event: bytes) -> Chunk | None:
-        data = orjson.loads(event)
+        data = read_json(event)
         kind = data.get("type")
         if kind is None and isinstance(data.get("message"), str):
             raise self._adapter.error(self._response._replace(body=event))
@@ -113,7 +112,7 @@ class CohereStream(EventStream[ReadsFailures, bytes]):
         if reason in FAILED:
             raise self._adapter.failed(reason, delta.get("error"), usage_of(delta.get("usage")))
         self.ended = self.complete = True
-        return self._made({}, token=True, finish_reason=finish_reason(reason))
+        return self._made({}, token=self._characters > 0, finish_reason=finish_reason(reason))
 
     def _made(self, delta: dict[str, Any], text: str = "", *, token: bool = False, **more: Any) -> Chunk:
         data = chunk(id=self._id, created=self._created, model=self._model, delta=delta, **more)

@@ -17,6 +17,7 @@ from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.wire.errors import error_from_body, shorten
 from aiq.providers.wire.http import MAX_RETRY_AFTER_S, kind_of_status, retry_after_s
+from aiq.providers.wire.words import TOO_LONG_STATUSES, is_too_long
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
     "REQUEST_LIMIT_EXCEEDED": "rate_limited",
@@ -30,10 +31,7 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
     "DEADLINE_EXCEEDED": "overloaded",
 }
 _WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
-    (
-        "context_length",
-        ("context length", "context window", "maximum context", "too many tokens", "prompt is too long"),
-    ),
+    ("context_length", ("context length", "context window", "maximum context", "too many tokens")),
     ("content_filter", ("_guardrail_triggered", "content management policy", "content_filter", "content_policy")),
     ("quota_exhausted", ("insufficient_quota", "exceeded your current quota", "credit balance is too low")),
 )
@@ -42,6 +40,8 @@ _WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
 
 class DatabricksAdapter(OpenAIAdapter):
     """Speaks to one serving endpoint of a workspace."""
+
+    _says_thoughts = True
 
     def _address(self) -> str:
         config = self._entity.config
@@ -93,10 +93,15 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
     code, message = data.get("error_code"), str(data.get("message") or data.get("detail") or "")
     named = _KIND_OF_CODE.get(code) if isinstance(code, str) else None
     kind: ErrorKind = named or kind_of_status(status)
+    if status in TOO_LONG_STATUSES and is_too_long(message):
+        kind = "context_length"
     if status in (400, 429):
         lower = message.lower()
         kind = next((said for said, words in _WORDS if any(word in lower for word in words)), kind)
-    if status == 200:  # an error in the middle of a stream, or instead of an answer
+    stated = data.get("code", code)
+    if status == 200 and type(stated) is int and 400 <= stated < 600:
+        status, kind = stated, kind_of_status(stated)
+    elif status == 200:  # an error in the middle of a stream, or instead of an answer
         status = 429 if kind == "rate_limited" else 502
         kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
     hint = retry_after_s(response)

@@ -12,26 +12,8 @@ from typing import Any, NamedTuple
 from aiq.providers.google.request import OWN_CALL
 from aiq.providers.wire.openai_form import count, tool_call
 from aiq.providers.wire.usage import tier_of
+from aiq.providers.wire.wholeness import OPENAI_REASON, end_of
 from aiq.request import Usage
-
-FINISH_REASONS = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "CONTINUATION": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-    "ESCALATION": "content_filter",
-    "PUP_LIMITED_DISABLED": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-}
-"""OpenAI's word for Gemini's. All other reasons leave an answer that nobody can use."""
 
 
 class Message(NamedTuple):
@@ -88,10 +70,8 @@ def read_parts(parts: Any, response_id: Any, first_call: int = 0) -> Message:
 
 
 def finish_reason(reason: Any, calls: bool) -> str | None:
-    """OpenAI's finish reason. None where there is none yet; raises LookupError for one that spoils the answer."""
-    if reason is None:
-        return None
-    finished = FINISH_REASONS[reason]
+    """OpenAI's finish reason, None where there is none for it: the answer is no answer then."""
+    finished = OPENAI_REASON.get(end_of("google", reason))
     return "tool_calls" if calls and finished == "stop" else finished
 
 

@@ -15,6 +15,7 @@ from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.base import HttpResponse
 from aiq.providers.wire.errors import error_from_body, shorten
 from aiq.providers.wire.http import MAX_RETRY_AFTER_S, kind_of_status, reset_s, retry_after_s
+from aiq.providers.wire.words import is_too_long
 
 _STATUS_OF_NAME = {
     "CANCELLED": 499,
@@ -90,7 +91,7 @@ def _kind(status: int, words: str, details: list[dict[str, Any]]) -> ErrorKind:
         return kind
     if any(str(detail.get("reason", "")).startswith("API_KEY_") for detail in details):
         return "auth"  # Google calls a wrong key an invalid argument
-    if _TOO_LONG.search(words):
+    if _TOO_LONG.search(words) or is_too_long(words):
         return "context_length"
     return "auth" if _NOT_THIS_ACCOUNT.search(words) else kind
 

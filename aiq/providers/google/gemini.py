@@ -22,8 +22,9 @@ from aiq.providers.wire.errors import shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.openai_form import usage_body
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request, Usage
 
 
@@ -61,6 +62,8 @@ class GeminiAdapter(ExternalAdapter):
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
+        if is_events(response.body) and request.task != "llm/v1/embeddings":
+            return read_events(GeminiStream(self, request, response), response)
         data = self._json(response)
         if isinstance(data, list) and data:  # a stream as an array: `alt=sse` got lost on the way
             return self._streamed(request, data, response)
@@ -84,6 +87,7 @@ class GeminiAdapter(ExternalAdapter):
                 f"the answer is JSON, but not of the form that {request.task} promises: {shorten(body[:300])}",
                 response,
                 body=body,
+                once=True,
             )
             error.usage = usage_of(data)
             raise error from None
@@ -100,16 +104,10 @@ class GeminiAdapter(ExternalAdapter):
         for number, candidate in enumerate(candidates):
             message = read_parts((candidate.get("content") or {}).get("parts") or (), identity)
             reason = candidate.get("finishReason")
-            try:
-                finished = finish_reason(reason, bool(message.calls))
-            except LookupError:
-                raise self._spoilt(candidate, usage, response) from None
+            finished = finish_reason(reason, bool(message.calls))
             if number == 0:
-                text = message.text
-                if finished == "content_filter" and not text:
-                    words = f"the provider's filter removed the answer ({reason})"
-                    raise self._filtered(words, candidate.get("finishMessage"), usage, response)
-                first_finished = finished
+                first, first_reason, text, first_finished = message, reason, message.text, finished
+                why = shorten(self._redact(str(candidate.get("finishMessage") or "")))
             characters += message.characters
             choice = {
                 "index": candidate.get("index", number),
@@ -120,6 +118,10 @@ class GeminiAdapter(ExternalAdapter):
                 choice["logprobs"] = log_probabilities(candidate["logprobsResult"])
             choices.append(choice)
         usage = known_or_estimated(usage, request, characters)
+        end, body = end_of("google", first_reason), self._body(response)
+        check_end(end, first_reason, raw=body, usage=usage, why=why)
+        if not first.calls:
+            check_said(text, end, request.body, reasoned=bool(first.thoughts), raw=body, usage=usage)
         model = str(data.get("modelVersion") or self.model)
         whole = {
             "id": identity,
@@ -129,7 +131,7 @@ class GeminiAdapter(ExternalAdapter):
             "choices": choices,
             "usage": usage_body(usage),
         }
-        raw = self._redact(orjson.dumps(whole).decode())
+        raw = self._recorded(orjson.dumps(whole).decode())
         return Answer(text, usage, model, first_finished, raw)
 
     def _embeddings(self, request: Request, data: dict[str, Any]) -> Answer:
@@ -159,19 +161,10 @@ class GeminiAdapter(ExternalAdapter):
             assert isinstance(feedback, dict)
             words = f"the provider's filter blocked the prompt ({reason})"
             return self._filtered(words, feedback.get("blockReasonMessage"), usage, response)
-        error = unusable("the answer holds no candidate", response, body=self._body(response))
+        error = unusable("the answer holds no candidate", response, body=self._body(response), once=True)
         error.usage = usage
         return error
 
     def _filtered(self, words: str, why: Any, usage: Usage | None, response: HttpResponse) -> ProviderError:
         words = shorten(self._redact(f"{words}: {why}" if why else words))
         return ProviderError(words, kind="content_filter", status=400, body=self._body(response), usage=usage)
-
-    def _spoilt(self, candidate: dict[str, Any], usage: Usage | None, response: HttpResponse) -> ProviderError:
-        """A reason to stop after which nobody can use the answer, such as a call that is no JSON."""
-        why = candidate.get("finishMessage")
-        words = f"the model stopped for the reason {candidate.get('finishReason')}"
-        words = shorten(self._redact(f"{words}: {why}" if why else words))
-        error = unusable(words, response, body=self._body(response))
-        error.usage = usage
-        return error

@@ -12,10 +12,11 @@ import orjson
 
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk, HttpResponse
-from aiq.providers.google.answer import FINISH_REASONS, Message, finish_reason, read_parts, usage_of
+from aiq.providers.google.answer import Message, finish_reason, read_parts, usage_of
 from aiq.providers.wire.estimates import estimate_usage
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import EventStream, ReadsErrors
+from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents
 from aiq.request import Answer, Request, Usage
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -48,7 +49,7 @@ class _Candidate:
         self.first = True
 
 
-class GeminiStream(EventStream[ReadsGemini, bytes]):
+class GeminiStream(ServerSentEvents[ReadsGemini]):
     """Reads one streamed answer."""
 
     def __init__(self, adapter: ReadsGemini, request: Request, response: HttpResponse) -> None:
@@ -74,7 +75,7 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
         return False  # a part may follow the finish reason of its candidate
 
     def _read(self, event: bytes) -> Chunk | None:
-        return self.take(orjson.loads(event), event)
+        return self.take(read_json(event), event)
 
     def _body(self) -> dict[str, Any]:
         candidates = [self._joined(index) for index in sorted(self._candidates)]
@@ -99,7 +100,7 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
             more = bool(message.text or message.thoughts or message.calls)
             reason = self._finish(candidate, part.get("finishReason"), more=more)
             choices.append({"index": index, "delta": _delta(candidate, message), "finish_reason": reason})
-            token |= more or reason is not None
+            token |= more or (reason is not None and self._characters > 0)
             text += message.text or "" if index == 0 else ""
             candidate.first = False
         self.complete = self._open <= 0
@@ -139,8 +140,9 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
             for name, items in part["logprobsResult"].items():
                 if isinstance(items, list):
                     candidate.rest.setdefault("logprobsResult", {}).setdefault(name, []).extend(items)
-        if part.get("groundingMetadata"):
-            candidate.rest["groundingMetadata"] = part["groundingMetadata"]
+        for name in ("groundingMetadata", "finishMessage"):
+            if part.get(name):
+                candidate.rest[name] = part[name]
         self._characters += message.characters
         return message
 
@@ -152,7 +154,7 @@ class GeminiStream(EventStream[ReadsGemini, bytes]):
             return None
         candidate.reason = str(reason)
         self._open -= 1
-        return finish_reason(reason, bool(candidate.calls)) if reason in FINISH_REASONS else None
+        return finish_reason(reason, bool(candidate.calls))
 
     def _joined(self, index: int) -> dict[str, Any]:
         """A candidate as a whole answer has it."""

@@ -8,15 +8,16 @@ import orjson
 
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.providers.openai.responses_stream import MAX_RESPONSE_BYTES
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import EventStream, ReadsErrors, is_done
+from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
 from aiq.request import Request
 
 MAX_MESSAGES = 1024
 
 
-class ChatAgentStream(EventStream[ReadsErrors, bytes]):
+class ChatAgentStream(ServerSentEvents[ReadsErrors]):
     """Reads the stream of a ChatAgent: deltas of messages by their id, and no last word but the stream's end.
 
     An agent may stop in the middle of a sentence without a trace, so only a stream that says `[DONE]`, or why it
@@ -40,8 +41,8 @@ class ChatAgentStream(EventStream[ReadsErrors, bytes]):
         return {**self._end, "messages": list(self._messages.values())}
 
     def _read(self, event: bytes) -> Chunk | None:
-        data = orjson.loads(event)
-        if data.get("error") or data.get("error_code"):
+        data = read_json(event)
+        if data.get("error") or data.get("error_code") or data.get("object") == "error":
             raise self._adapter.error(self._response._replace(body=orjson.dumps(data)))
         for name in ("finish_reason", "usage"):
             if data.get(name) is not None:

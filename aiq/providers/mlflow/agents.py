@@ -17,10 +17,12 @@ from aiq.providers.mlflow.agent_stream import ChatAgentStream
 from aiq.providers.mlflow.model_server import ModelServerAdapter
 from aiq.providers.openai.responses import responses_answer, responses_body
 from aiq.providers.openai.responses_stream import ResponsesStream
+from aiq.providers.wire.content import spoken
 from aiq.providers.wire.errors import shorten, unusable
 from aiq.providers.wire.openai_form import completion
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request
 
 
@@ -41,8 +43,9 @@ class AgentAdapter(ModelServerAdapter):
         return HttpRequest(self.address, self._headers, orjson.dumps(body))
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        if not is_stream(response):
-            return WholeBody(self, request, response)
+        return self._stream(request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
         if self._responses:
             return ResponsesStream(self, request, response, items_end=True)
         return ChatAgentStream(self, request, response)
@@ -50,6 +53,8 @@ class AgentAdapter(ModelServerAdapter):
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
+        if is_events(response.body):
+            return read_events(self._stream(request, response), response)
         return self.answer(request, self._json(response), response)
 
     def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
@@ -57,20 +62,23 @@ class AgentAdapter(ModelServerAdapter):
         raw = self._body(response)
         try:
             if self._responses:
-                return responses_answer(request, data, raw, self._model, self._redact)
+                return responses_answer(request, data, raw, self._model, self._redact, self._recorded)
             return self._chat(request, data)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError):
             words = f"the answer is JSON, but not of the form that {self._entity.task} promises: {shorten(raw[:300])}"
-            raise unusable(words, response, body=raw) from None
+            raise unusable(words, response, body=raw, once=True) from None
 
     def _chat(self, request: Request, data: dict[str, Any]) -> Answer:
         messages = data["messages"]
         said = [each for each in messages if each["role"] == "assistant"]
-        content = said[-1].get("content")
-        if content is not None and not isinstance(content, str):
-            raise TypeError("content is not text")
+        content, thoughts = spoken(said[-1].get("content"))
         usage = known_or_estimated(stated_usage(data), request, len(content or ""))
         reason = data.get("finish_reason")
+        calls, raw = said[-1].get("tool_calls"), orjson.dumps(data).decode()
+        end = end_of("openai", reason)
+        check_end(end, reason, raw=raw, usage=usage)
+        if not calls:
+            check_said(content, end, request.body, reasoned=bool(thoughts), raw=raw, usage=usage)
         reason = reason if isinstance(reason, str) else "stop"
         whole = completion(
             id=said[-1].get("id"),
@@ -79,6 +87,7 @@ class AgentAdapter(ModelServerAdapter):
             content=content,
             finish_reason=reason,
             usage=usage,
-            tool_calls=said[-1].get("tool_calls"),
+            tool_calls=calls,
+            reasoning=thoughts,
         )
-        return Answer(content, usage, self._model, reason, self._redact(orjson.dumps(whole).decode()))
+        return Answer(content, usage, self._model, reason, self._recorded(orjson.dumps(whole).decode()))

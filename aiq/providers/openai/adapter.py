@@ -8,6 +8,8 @@ Source: the OpenAI API reference; Azure OpenAI's differences (path, api-key head
 from __future__ import annotations
 
 import base64
+import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +22,17 @@ from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.azure import azure_url, deployment_of, entra_request
-from aiq.providers.openai.stream import OpenAIStream
+from aiq.providers.openai.stream import OpenAIStream, is_error
+from aiq.providers.wire.content import spoken, without_thoughts
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.oauth import granted_token
-from aiq.providers.wire.streams import WholeBody, is_stream
+from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.providers.wire.wholeness import check_end, check_said, end_of
+from aiq.providers.wire.words import TOO_LONG_STATUSES, is_too_long
 from aiq.request import Answer, Request
 
 _PATHS = {
@@ -48,6 +54,10 @@ _KIND_OF_CODE: dict[str, ErrorKind] = {
     "DeploymentNotFound": "not_found",
     "invalid_api_key": "auth",
 }
+_UNCLEAR = frozenset({"bad_request", "overloaded", "bad_answer"})
+"""Classes that a status alone gives, and words may make more precise."""
+_USE_OTHER_NAME = re.compile(r"max_tokens\b.{0,80}\bmax_completion_tokens", re.IGNORECASE | re.DOTALL)
+"""A model that takes the newer name only, said without a code."""
 _NUMBERS = frozenset({int, float})
 _STATUS_OF_KIND: dict[ErrorKind, int] = {
     "rate_limited": 429,
@@ -63,6 +73,11 @@ class OpenAIAdapter(ExternalAdapter):
     """Speaks to one served entity."""
 
     abilities = Abilities()
+    _says_thoughts = False
+    """Whether a model may say its thoughts at the beginning of its text, in a block of their own."""
+
+    _says_no_stream = False
+    """Whether the server may stream unless it is told not to."""
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
@@ -109,7 +124,11 @@ class OpenAIAdapter(ExternalAdapter):
         return valid_s
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        return OpenAIStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
+        return self._stream(request, response) if is_stream(response) else WholeBody(self, request, response)
+
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        """Reads an answer that comes as events."""
+        return OpenAIStream(self, request, response)
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         body = request.body
@@ -119,6 +138,8 @@ class OpenAIAdapter(ExternalAdapter):
                 body.pop("stream_options", None)
             else:
                 body["stream_options"] = {"include_usage": True}
+        elif self._says_no_stream and request.task != "llm/v1/embeddings":
+            body = {**body, "stream": False}
         if self._model is not None:
             body = {"model": self._model, **body}
         if self._max_completion_tokens and "max_tokens" in body:
@@ -129,50 +150,83 @@ class OpenAIAdapter(ExternalAdapter):
     def decode(self, request: Request, response: HttpResponse) -> Answer:
         if response.status != 200:
             raise self.error(response)
-        data = self._json(response)
+        if is_events(response.body) and request.task != "llm/v1/embeddings":
+            return read_events(self._stream(request, response), response)
+        try:
+            data = orjson.loads(response.body)
+        except ValueError:  # NaN, a byte order mark, half a character: what can be read of it is the answer
+            data = self._json(response)
+            response = response._replace(body=orjson.dumps(data))
         if self._is_error(data):
             raise self.error(response)
         return self.answer(request, data, response)
 
     def _is_error(self, data: Any) -> bool:
         """Whether the body of a 200 is an error all the same."""
-        return isinstance(data, dict) and bool(data.get("error"))
+        return is_error(data)
 
     def answer(self, request: Request, data: Any, response: HttpResponse) -> Answer:
         """The answer that a parsed body holds. Raises ProviderError where it is not usable."""
-        raw = self._body(response)
+        raw = self._recorded(str(response.body, "utf-8", "replace"))
         try:
             if request.task == "llm/v1/embeddings":
                 return self._embeddings(request, data, raw)
             return self._completion(request, data, raw)
         except (KeyError, TypeError, IndexError, AttributeError, struct.error, ValueError, OverflowError):
+            words = shorten(self._redact(raw)[:300])
             error = unusable(
-                f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {shorten(raw[:300])}",
+                f"the answer is JSON, but not of the form that {_PATHS[request.task]} promises: {words}",
                 response,
-                body=raw,
+                body=self._redact(raw),
+                once=True,
             )
             error.usage = stated_usage(data)  # it is billed all the same
             raise error from None
 
     def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
         choice = data["choices"][0]
-        finish_reason = choice.get("finish_reason")
+        if choice.get("error"):
+            raise self._error_of_choice(choice["error"], data, raw)
+        reason, calls, thoughts, other = choice.get("finish_reason"), None, "", False
         if request.task == "llm/v1/chat":
             message = choice["message"]
-            text, refusal = message.get("content"), message.get("refusal")
+            text, thoughts = spoken(message.get("content"))
+            refusal = message.get("refusal")
+            calls = message.get("tool_calls") or message.get("function_call")
+            other = bool(message.get("audio") or message.get("images"))
+            if self._says_thoughts and text is not None:
+                text, before = without_thoughts(text)
+                thoughts += before
+            if text != message.get("content"):
+                message["content"] = text
+                if thoughts:
+                    message.setdefault("reasoning_content", thoughts)
+                raw = self._recorded(orjson.dumps(data).decode())
+            thoughts = thoughts or str(message.get("reasoning_content") or message.get("reasoning") or "")
         else:
             text, refusal = choice["text"], None
-        if text is not None and not isinstance(text, str):
-            raise TypeError("content is not text")
-        if not isinstance(finish_reason, str):
-            finish_reason = None
-        usage = known_or_estimated(stated_usage(data), request, len(text or ""))
-        if refusal or (finish_reason == "content_filter" and not text):
-            reason = "the provider's content filter removed it"
-            if refusal:
-                reason = f"the model refused: {shorten(self._redact(str(refusal)))}"
-            raise ProviderError(reason, kind="content_filter", status=400, body=raw, usage=usage)
+            if text is not None and not isinstance(text, str):
+                raise TypeError("a completion is text")
+        usage = known_or_estimated(
+            stated_usage(data), request, len(text or "") + len(thoughts) + (len(orjson.dumps(calls)) if calls else 0)
+        )
+        end = end_of("openai", reason)
+        if refusal:
+            words = f"the model refused: {shorten(self._redact(str(refusal)))}"
+            raise ProviderError(words, kind="content_filter", status=400, body=raw, usage=usage)
+        check_end(end, reason, raw=raw, usage=usage)
+        if not calls and not other:
+            check_said(text, end, request.body, reasoned=bool(thoughts), raw=raw, usage=usage)
+            text = text or ""
+        finish_reason = reason if isinstance(reason, str) else None
         return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
+
+    def _error_of_choice(self, told: Any, data: dict[str, Any], raw: str) -> ProviderError:
+        """A router's error in place of the rest of an answer, or of all of it."""
+        body = orjson.dumps({"error": told})
+        error = self.error(HttpResponse(200, lambda name: None, body))
+        error.body, error.usage = raw, stated_usage(data)
+        return error
 
     def _embeddings(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
         items = data["data"]
@@ -193,7 +247,7 @@ class OpenAIAdapter(ExternalAdapter):
         status, kind = response.status, kind_of_status(response.status)
         body = self._body(response)
         try:
-            error = orjson.loads(response.body)
+            error = read_json(response.body)
             error = error.get("error", error) if isinstance(error, dict) else {}
         except ValueError:
             error = {}
@@ -210,16 +264,23 @@ class OpenAIAdapter(ExternalAdapter):
             if status == 200 and type(code) is int and 400 <= code < 600:
                 status, kind = code, kind_of_status(code)
                 break
+        told = str(error.get("message") or error.get("detail") or "")
+        words = f"{told} {error.get('type') or ''}"
+        if kind in _UNCLEAR and status in (*TOO_LONG_STATUSES, 200) and is_too_long(words):
+            kind = "context_length"
         if status == 200:  # an error in a 200 is as bad as the status it should have had
             status = _STATUS_OF_KIND.get(kind, 502)
             kind = kind if kind != "bad_request" else "bad_answer"
         if 300 <= status < 400:
             message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         else:
-            message = shorten(self._redact(str(error.get("message") or ""))) or error_from_body(status, body)
+            message = shorten(self._redact(str(error.get("message") or error.get("detail") or ""))) or error_from_body(
+                status, body
+            )
         if status == 400 and error.get("param") == "stream_options":
             self._no_stream_options, kind = True, "adapted"
-        if status == 400 and error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens":
+        unsupported = error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens"
+        if status == 400 and (unsupported or _USE_OTHER_NAME.search(told)):
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True
             kind = "adapted"
@@ -246,6 +307,7 @@ class CustomAdapter(OpenAIAdapter):
     """Any server that speaks OpenAI's API; such have parameters of their own."""
 
     abilities = Abilities(own=None)
+    _says_thoughts = _says_no_stream = True
 
 
 def _url(entity: ServedEntity) -> str:
@@ -274,7 +336,10 @@ def vector(embedding: Any) -> list[float]:
     """An embedding as numbers, or as base64 of them. Raises TypeError, ValueError or struct.error for anything else."""
     if isinstance(embedding, str):  # encoding_format base64: little-endian 32-bit floats
         raw = base64.b64decode(embedding, validate=True)
-        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        numbers = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("an embedding that is no vector")
+        return numbers
     if not isinstance(embedding, list) or not embedding or not set(map(type, embedding)) <= _NUMBERS:
         raise TypeError("an embedding is a list of numbers")
     return embedding

@@ -18,8 +18,8 @@ from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.openai.responses_stream import ResponsesStream
 from aiq.providers.wire.errors import shorten
 from aiq.providers.wire.openai_form import completion, tool_call
-from aiq.providers.wire.streams import WholeBody, is_stream
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.providers.wire.wholeness import OPENAI_REASON, check_end, check_said, end_of
 from aiq.request import Answer, Request
 
 _SAME: tuple[str, ...] = (
@@ -59,14 +59,14 @@ class ResponsesAdapter(OpenAIAdapter):
             body["stream"] = True
         return HttpRequest(self._url, self._headers, orjson.dumps(body))
 
-    def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
-        return ResponsesStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
+    def _stream(self, request: Request, response: HttpResponse) -> StreamDecoder:
+        return ResponsesStream(self, request, response)
 
     def _is_error(self, data: Any) -> bool:
-        return super()._is_error(data) and "status" not in data  # a response that failed has both
+        return super()._is_error(data) and "output" not in data  # a response that failed has both
 
     def _completion(self, request: Request, data: dict[str, Any], raw: str) -> Answer:
-        return responses_answer(request, data, raw, self._entity.model, self._redact)
+        return responses_answer(request, data, raw, self._entity.model, self._redact, self._recorded)
 
 
 def responses_body(chat: dict[str, Any]) -> dict[str, Any]:
@@ -135,18 +135,24 @@ def _part(part: dict[str, Any], said: str) -> dict[str, Any]:
 
 
 def responses_answer(
-    request: Request, data: dict[str, Any], raw: str, model: str, redact: Callable[[str], str]
+    request: Request,
+    data: dict[str, Any],
+    raw: str,
+    model: str,
+    redact: Callable[[str], str],
+    recorded: Callable[[str], str],
 ) -> Answer:
-    """The answer that a response object holds. Raises ProviderError, or what a malformed object raises."""
+    """The answer that a response object holds. Raises ProviderError, or what a malformed object raises.
+
+    `redact` takes secrets out of a provider's words, `recorded` out of answers.
+    """
     usage = stated_usage(data)
     if data.get("status") == "failed":
         error = data.get("error") or {}
         kind = _KIND_OF_CODE.get(str(error.get("code")), "bad_answer")
         words = shorten(redact(str(error.get("message") or "the response failed")))
-        status = 429 if kind in ("rate_limited", "quota_exhausted") else 400 if kind == "content_filter" else 502
-        raise ProviderError(words, kind=kind, status=status, body=raw, usage=usage)
-    if not data["output"] and data.get("status", "completed") == "completed":
-        raise ValueError("a response that is complete has output")
+        code = 429 if kind in ("rate_limited", "quota_exhausted") else 400 if kind == "content_filter" else 502
+        raise ProviderError(words, kind=kind, status=code, body=raw, usage=usage)
     texts, refusals, calls, reasoning = [], [], [], []
     for item in data["output"]:
         kind_of_item = item.get("type")
@@ -165,13 +171,17 @@ def responses_answer(
     content = "".join(texts) if texts else None
     said = len(content or "") + sum(map(len, reasoning)) + sum(len(call["function"]["arguments"]) for call in calls)
     usage = known_or_estimated(usage, request, said)
-    why = (data.get("incomplete_details") or {}).get("reason")
-    finish_reason = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(why or "")
-    finish_reason = finish_reason or ("tool_calls" if calls else "stop")
-    if refusals or (finish_reason == "content_filter" and not content):
-        words = f"the model refused: {shorten(redact(' '.join(refusals)))}" if refusals else ""
-        words = words or "the provider's content filter removed it"
+    status, details = data.get("status"), data.get("incomplete_details")
+    why = details.get("reason") if isinstance(details, dict) else None
+    reason = why or status if status == "incomplete" else status
+    end = end_of("openai", reason)
+    if refusals:
+        words = f"the model refused: {shorten(redact(' '.join(refusals)))}"
         raise ProviderError(words, kind="content_filter", status=400, body=raw, usage=usage)
+    check_end(end, reason, raw=raw, usage=usage)
+    if not calls:
+        check_said(content, end, request.body, reasoned=bool(reasoning), raw=raw, usage=usage)
+    finish_reason = "tool_calls" if calls and end == "whole" else OPENAI_REASON[end]
     named = str(data.get("model") or model)
     whole = completion(
         id=data.get("id"),
@@ -183,4 +193,4 @@ def responses_answer(
         tool_calls=calls,
         reasoning="".join(reasoning),
     )
-    return Answer(content, usage, named, finish_reason, redact(orjson.dumps(whole).decode()))
+    return Answer(content, usage, named, finish_reason, recorded(orjson.dumps(whole).decode()))

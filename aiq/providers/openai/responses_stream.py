@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from aiq.providers.base import Chunk, HttpResponse
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import EventStream, ReadsErrors, is_done
+from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
 from aiq.request import Request
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
@@ -22,7 +23,7 @@ MAX_ITEMS = 1024
 _LAST = ("response.completed", "response.incomplete", "response.failed")
 
 
-class ResponsesStream(EventStream[ReadsErrors, bytes]):
+class ResponsesStream(ServerSentEvents[ReadsErrors]):
     """Reads one streamed response. `items_end`: its finished items are an answer, without a last event."""
 
     def __init__(
@@ -51,7 +52,7 @@ class ResponsesStream(EventStream[ReadsErrors, bytes]):
         return data if data.get("output") or not self._items else {**data, "output": self._items}
 
     def _read(self, event: bytes) -> Chunk | None:
-        data = orjson.loads(event)
+        data = read_json(event)
         kind = data["type"]
         if kind == "error" or (data.get("error") and not kind.startswith("response.")):
             body = data.get("error") or {"message": data.get("message"), "code": data.get("code")}

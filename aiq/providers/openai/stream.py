@@ -11,21 +11,24 @@ from typing import Any
 import orjson
 
 from aiq.providers.base import Chunk, HttpResponse
+from aiq.providers.wire.content import spoken
+from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.sse import EventParser
-from aiq.providers.wire.streams import MAX_EVENT_BYTES, EventStream, ReadsErrors, is_done
+from aiq.providers.wire.streams import MAX_EVENT_BYTES, ReadsErrors, ServerSentEvents, is_done
 from aiq.request import Request
 
 MAX_CHOICES = 128
 """OpenAI's limit of `n`; also of tool calls in one answer."""
 
 
-class OpenAIStream(EventStream[ReadsErrors, bytes]):
+class OpenAIStream(ServerSentEvents[ReadsErrors]):
     """Reads one streamed chat completion or completion."""
 
     def __init__(self, adapter: ReadsErrors, request: Request, response: HttpResponse) -> None:
         super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
         self._choices: dict[int, dict[str, Any]] = {}
         self._open = request.body.get("n") or 1
+        self._reasons_repeat = self._said = False
         self.complete = self._open <= 0
         self._envelope: dict[str, Any] = {}
         self._usage: Any = None
@@ -44,12 +47,17 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
             "usage": self._usage,
         }
 
+    @property
+    def _is_whole(self) -> bool:
+        """A server that gives a reason with each chunk says the end by `[DONE]` alone."""
+        return self.ended or (self._open <= 0 and not self._reasons_repeat)
+
     def _is_error(self, data: Any) -> bool:
         """Whether an event tells an error."""
-        return bool(data.get("error"))
+        return is_error(data)
 
     def _read(self, event: bytes) -> Chunk | None:
-        data = orjson.loads(event)
+        data = read_json(event)
         if self._is_error(data):
             raise self._adapter.error(self._response._replace(body=event))
         usage = data.get("usage")
@@ -66,6 +74,7 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
             self._envelope["model"] = data["model"]
         choices = data.get("choices")
         if not choices:  # the usage, or Azure's word on the prompt
+            self.complete = self._open <= 0 and not self._reasons_repeat
             self.ended = self.complete and usage is not None
             return None
         text, token = "", False
@@ -73,6 +82,9 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
             index = part.get("index", 0)
             if type(index) is not int or not 0 <= index < MAX_CHOICES:
                 raise ValueError("not the number of a choice")
+            if part.get("error"):  # a router's, in place of the rest
+                body = orjson.dumps({"error": part["error"]})
+                raise self._adapter.error(self._response._replace(body=body))
             choice = self._choices.setdefault(index, {"index": index, "finish_reason": None})
             added, new = self._add(choice, part)
             token |= new
@@ -86,6 +98,8 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
                 choice.setdefault("logprobs", {}).setdefault(name, []).extend(items or ())
         if self._request.task == "llm/v1/chat":
             before, delta = self._characters, part.get("delta") or {}
+            if isinstance(delta.get("content"), list):
+                delta = part["delta"] = _with_text(delta)
             text = delta.get("content") or ""
             self._merge(choice.setdefault("message", {"role": "assistant", "content": None}), delta)
             token = self._characters > before or bool(delta.get("tool_calls"))
@@ -95,11 +109,17 @@ class OpenAIStream(EventStream[ReadsErrors, bytes]):
             self._characters += len(text)
             token = bool(text)
         reason = part.get("finish_reason")
+        reason = None if isinstance(reason, str) and reason.lower() in ("", "null", "none") else reason
+        if token and choice["finish_reason"] is not None:  # it went on after its reason
+            choice["finish_reason"], self._reasons_repeat = None, True
+            self._open += 1
         if reason and choice["finish_reason"] is None:
             choice["finish_reason"] = reason
             self._open -= 1
-            self.complete = self._open <= 0
-        return text, token or bool(reason)
+            # A reason that comes with text may be one that comes with each: only the end says that it was the last.
+            self.complete = self._open <= 0 and not token and not self._reasons_repeat
+        self._said = self._said or token
+        return text, token or (bool(reason) and self._said)  # an end of nothing is no part of an answer
 
     def _merge(self, whole: dict[str, Any], delta: dict[str, Any]) -> None:
         """Adds a delta: texts grow (as lists of their pieces), what has an index belongs to the one of that index."""
@@ -140,3 +160,24 @@ def _join(name: str, value: Any) -> Any:
     if isinstance(value, dict) and name != "logprobs":
         return _joined(value)
     return value
+
+
+def is_error(data: Any) -> bool:
+    """Whether a body or an event of a 200 is an error: by its name, or by what stands in the answer's place."""
+    if not isinstance(data, dict):
+        return False
+    if data.get("error") or data.get("object") == "error" or data.get("type") == "error":
+        return True
+    told = data.get("error_code") or data.get("detail") or (data.get("message") and data.get("code"))
+    return bool(told) and "choices" not in data and "data" not in data
+
+
+def _with_text(delta: dict[str, Any]) -> dict[str, Any]:
+    """A delta whose content is a list of parts, with the text and the thoughts of those."""
+    text, thoughts = spoken(delta["content"])
+    said = {name: value for name, value in delta.items() if name != "content"}
+    if text is not None:
+        said["content"] = text
+    if thoughts:
+        said["reasoning_content"] = thoughts
+    return said

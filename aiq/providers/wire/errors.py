@@ -6,6 +6,10 @@ from aiq.errors import ProviderError
 from aiq.providers.base import HttpResponse
 
 MAX_MESSAGE_CHARACTERS = 500
+MIN_SECRET_CHARACTERS = 6
+"""A shorter key is no secret but a stand-in (`1`, `EMPTY`), for which words would be spoilt."""
+MIN_LONG_SECRET_CHARACTERS = 16
+"""No word is as long; only such a key is looked for in answers."""
 
 
 def shorten(text: str) -> str:
@@ -17,9 +21,17 @@ def shorten(text: str) -> str:
 def redacted(text: str, *secrets: str) -> str:
     """A provider's words without the credentials it was sent. Before they are cut: half a secret is one too."""
     for secret in secrets:
-        if secret:
+        if len(secret) >= MIN_SECRET_CHARACTERS:
             text = text.replace(secret, "***")
     return text
+
+
+def without_secrets(answer: str, *secrets: str) -> str:
+    """The text of an answer without credentials of real length. What is answered is a model's, and stays as it is."""
+    for secret in secrets:
+        if len(secret) >= MIN_LONG_SECRET_CHARACTERS:
+            answer = answer.replace(secret, "***")
+    return answer
 
 
 def error_from_body(status: int, body: str) -> str:
@@ -30,6 +42,6 @@ def error_from_body(status: int, body: str) -> str:
     return shorten(text) or f"HTTP {status} with an empty body"
 
 
-def unusable(message: str, response: HttpResponse, *, body: str | None = None) -> ProviderError:
-    """A 200 that carries no usable answer."""
-    return ProviderError(message, kind="bad_answer", status=response.status, body=body)
+def unusable(message: str, response: HttpResponse, *, body: str | None = None, once: bool = False) -> ProviderError:
+    """A 200 that carries no usable answer; `once` where all of it has arrived."""
+    return ProviderError(message, kind="bad_answer", status=response.status, body=body, once=once)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import orjson
-
 from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimits
-from aiq.providers.wire.errors import error_from_body, redacted
+from aiq.providers.wire.errors import error_from_body, redacted, without_secrets
 from aiq.providers.wire.http import stated_limits
+from aiq.providers.wire.lenient import read_json
 from aiq.request import Request
 
 
@@ -42,7 +41,12 @@ class ExternalAdapter:
     def _redact(self, text: str) -> str:
         return redacted(text, *self._secrets)
 
+    def _recorded(self, text: str) -> str:
+        """An answer as the log may have it: a model that repeats a credential is not to spread it."""
+        return without_secrets(text, *self._secrets)
+
     def _body(self, response: HttpResponse) -> str:
+        """The text of a body that goes into an error's words."""
         return self._redact(str(response.body, "utf-8", "replace"))
 
     def _refuse(self, what: str) -> NoReturn:
@@ -52,9 +56,9 @@ class ExternalAdapter:
         )
 
     def _json(self, response: HttpResponse) -> Any:
-        """The parsed body of a 200. Raises ProviderError where it is not JSON."""
+        """The parsed body of a 200, read as `read_json` does. Raises ProviderError where it is not JSON."""
         try:
-            return orjson.loads(response.body)
+            return read_json(response.body)
         except ValueError:
             body = self._body(response)
             words = f"the answer is not JSON: {error_from_body(200, body)}"

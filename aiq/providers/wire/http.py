@@ -11,6 +11,10 @@ from aiq.errors import ErrorKind
 from aiq.providers.base import HttpResponse, StatedLimit, StatedLimits
 
 MAX_RETRY_AFTER_S = 3600.0
+_PASSING = frozenset({408, 409, 423, 424, 425, 444, 460, 499})
+"""Statuses, some of proxies, of a server that could not answer this time: who cancelled with 499 was not we."""
+_NOT_HERE = frozenset({404, 405, 410, 421, 426, 451})
+"""Statuses of an address that is wrong for any request: another entity may answer it."""
 MAX_LIMIT = 1e12
 MAX_RESET_S = 86_400.0
 
@@ -28,9 +32,11 @@ def kind_of_status(status: int) -> ErrorKind:
         return "quota_exhausted"
     if status in (401, 403):
         return "auth"
-    if status == 404:
+    if 200 <= status < 300:  # no answer, though nothing is wrong: accepted, no content
+        return "bad_answer"
+    if status in _NOT_HERE or 300 <= status < 400:
         return "not_found"
-    if status in (408, 409, 424, 425) or status >= 500:
+    if status in _PASSING or status >= 500:
         return "overloaded"
     return "bad_request"
 

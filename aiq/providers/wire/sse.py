@@ -13,10 +13,14 @@ class EventTooLarge(ValueError):
     """An event has more bytes than a reader is willing to keep."""
 
 
-class EventParser:
-    """The `data` of the events of one stream. All other fields are read over."""
+class ErrorEvent(bytes):
+    """The data of an event that is called `error`, whatever is in it."""
 
-    __slots__ = ("_after_cr", "_begun", "_buffer", "_data", "_limit", "_scanned", "_size")
+
+class EventParser:
+    """The `data` of the events of one stream. All other fields are read over, but for the name of an error."""
+
+    __slots__ = ("_after_cr", "_begun", "_buffer", "_data", "_error", "_limit", "_scanned", "_size")
 
     def __init__(self, limit: int) -> None:
         """`limit` in bytes is for the data of one event and for one line."""
@@ -25,7 +29,7 @@ class EventParser:
         self._data: list[bytes] = []
         self._size = 0  # of _data
         self._scanned = 0  # bytes of the buffer that hold no end of a line
-        self._begun = False
+        self._begun = self._error = False
         self._after_cr = False  # the last line ended with CR, of which LF may be the second half
 
     def feed(self, piece: bytes) -> list[bytes]:
@@ -56,8 +60,11 @@ class EventParser:
             if line:
                 self._line(line)
             elif self._data:
-                events.append(b"\n".join(self._data))
-                self._data, self._size = [], 0
+                data = b"\n".join(self._data)
+                events.append(ErrorEvent(data) if self._error else data)
+                self._data, self._size, self._error = [], 0, False
+            else:
+                self._error = False
         del buffer[:start]
         self._scanned = len(buffer)
         if len(buffer) > self._limit:
@@ -67,6 +74,8 @@ class EventParser:
     def _line(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name != b"data":
+            if name == b"event":
+                self._error = value.strip() == b"error"
             return
         value = value[1:] if value[:1] == b" " else value
         self._data.append(value)

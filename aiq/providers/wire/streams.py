@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 
 from aiq.errors import ProviderError
-from aiq.providers.base import Adapter, Chunk, HttpResponse
+from aiq.providers.base import Adapter, Chunk, HttpResponse, StreamDecoder
 from aiq.providers.wire.errors import shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.event_stream import EventMessage
+from aiq.providers.wire.sse import ErrorEvent
 from aiq.request import Answer, Request, Usage
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -63,7 +65,7 @@ class EventStream(Generic[A, E]):
             if self._is_over(event):
                 break
             try:
-                chunk = self._read(event)
+                chunk = self._read_any(event)
             except (KeyError, TypeError, IndexError, AttributeError, ValueError):
                 payload = event.payload if isinstance(event, EventMessage) else event
                 words = shorten(payload[:300].decode("utf-8", "replace"))
@@ -92,6 +94,9 @@ class EventStream(Generic[A, E]):
         """Whether an event, and what follows it, is no part of the answer."""
         return self.ended
 
+    def _read_any(self, event: E) -> Chunk | None:
+        return self._read(event)
+
     def _read(self, event: E) -> Chunk | None:
         """Takes one event. Raises ProviderError for an error, and what Python raises for nonsense."""
         raise NotImplementedError
@@ -99,6 +104,29 @@ class EventStream(Generic[A, E]):
     def _body(self) -> dict[str, Any]:
         """The whole answer in the provider's form."""
         raise NotImplementedError
+
+
+R = TypeVar("R", bound=ReadsErrors)
+
+
+class ServerSentEvents(EventStream[R, bytes], Generic[R]):
+    """Reads one answer out of server-sent events. An event that is called `error` is one, in whatever words."""
+
+    def _read_any(self, event: bytes) -> Chunk | None:
+        if isinstance(event, ErrorEvent):
+            raise self._adapter.error(self._response._replace(body=bytes(event)))
+        return self._read(event)
+
+
+def read_events(decoder: StreamDecoder, response: HttpResponse) -> Answer:
+    """The answer of a body that is a stream, though none was asked for."""
+    decoder.feed(bytes(response.body))
+    return decoder.end()
+
+
+def is_events(body: bytes) -> bool:
+    """Whether a body is a stream of events, whatever its headers say."""
+    return bytes(body[:64]).removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"data:", b"event:", b"id:", b":"))
 
 
 def is_done(event: bytes) -> bool:

@@ -530,12 +530,13 @@ def test_a_stream_from_a_server_that_cannot_is_one_chunk_and_its_usage(make: Any
     assert chunks[1].usage is not None and chunks[1].data["usage"]["total_tokens"] == 15
 
 
-def test_an_empty_answer_is_a_stream_too(make: Any, time: Any, gateway: Open) -> None:
-    empty = [event({"role": "assistant"}), event({}, "stop"), b"data: [DONE]\n\n"]
-    chunks, error = time.run(read(gateway(by_host(a=empty)), make.request()))
+def test_an_empty_stream_is_answered_by_the_fallback_before_anything_left(make: Any, time: Any, gateway: Open) -> None:
+    end = [event({}, "stop"), b"data: [DONE]\n\n"]
+    built = gateway(by_host(a=[event({"role": "assistant"}), *end], b=[event({"content": "Yes."}), *end]))
+    chunks, error = time.run(read(built, make.request()))
     assert error is None
-    assert chunks[-2].data["choices"][0]["finish_reason"] == "stop"
-    assert chunks[-1].usage is not None
+    assert "".join(chunk.text for chunk in chunks) == "Yes."
+    assert hosts(built)[-1] == "b" and hosts(built).count("a") <= 2
 
 
 def test_whoever_stops_reading_ends_the_call(make: Any, time: Any, gateway: Open, calls: Any) -> None:

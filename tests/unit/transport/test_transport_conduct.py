@@ -180,7 +180,8 @@ def authority(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
 
 def test_an_unknown_certificate_is_refused(send: Send, raw_server: Any, authority: Any) -> None:
     server = raw_server(OK, authority[0])
-    assert failure(send, server.url("https")).kind == "network"
+    error = failure(send, server.url("https"))
+    assert error.kind == "certificate" and "ca_file" in error.reason
     assert server.requests == []
 
 
@@ -193,7 +194,7 @@ def test_a_certificate_for_another_host_is_refused(send: Send, raw_server: Any, 
     ca.issue_cert("elsewhere.test").configure_cert(context)
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     server = raw_server(OK, context)
-    assert failure(send, server.url("https"), ca_file=str(tmp_path / "ca.pem")).kind == "network"
+    assert failure(send, server.url("https"), ca_file=str(tmp_path / "ca.pem")).kind == "certificate"
     assert server.requests == []
 
 

@@ -400,8 +400,6 @@ def test_an_answer_has_openais_form(adapter: Any, make: Any) -> None:
         ("stop_sequence", "stop"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("pause_turn", "length"),
-        ("what may come", None),
     ],
 )
 def test_a_stop_reason_becomes_a_finish_reason(adapter: Any, make: Any, stop: str, reason: str | None) -> None:
@@ -425,8 +423,10 @@ def test_thoughts_stay_out_of_the_value(adapter: Any, make: Any) -> None:
     assert orjson.loads(answer.raw)["choices"][0]["message"]["reasoning_content"] == "Hm, well."
 
 
-def test_an_answer_without_text_has_no_value(adapter: Any, make: Any) -> None:
-    assert adapter.decode(make.request(), make.response(message())).value is None
+def test_an_answer_without_text_is_none(adapter: Any, make: Any) -> None:
+    with pytest.raises(ProviderError, match="without a word") as caught:
+        adapter.decode(make.request(), make.response(message()))
+    assert (caught.value.kind, caught.value.once) == ("bad_answer", True)
 
 
 def test_input_counts_what_the_cache_had_and_what_it_got(adapter: Any, make: Any) -> None:

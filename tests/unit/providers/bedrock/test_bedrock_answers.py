@@ -85,7 +85,7 @@ def test_several_texts_are_one(decode: Any) -> None:
     ("reason", "finish"),
     [
         ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"),
-        ("model_context_window_exceeded", "length"), ("new_reason", "stop"),
+        ("model_context_window_exceeded", "length"),
     ],
 )  # fmt: skip
 def test_stop_reasons_are_openais(decode: Any, reason: str, finish: str) -> None:
@@ -123,8 +123,18 @@ def test_an_answer_beside_calls_leaves_them_to_be_made(decode: Any) -> None:
     assert (answer.value, answer.finish_reason) == ('{"a":1}', "tool_calls")
 
 
-def test_an_empty_answer_has_no_value(decode: Any) -> None:
-    assert decode(converse()).value is None
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (converse(), "bad_answer", "without a word"),
+        (converse(reason="max_tokens"), "no_answer", "raise max_tokens"),
+        (converse({"text": "half"}, reason="new_reason"), "bad_answer", "new_reason"),
+    ],
+)
+def test_what_is_no_answer_is_an_error(decode: Any, body: Any, kind: str, words: str) -> None:
+    with pytest.raises(ProviderError, match=words) as caught:
+        decode(body)
+    assert caught.value.kind == kind
 
 
 def test_tokens_of_the_cache_are_input(decode: Any) -> None:

@@ -144,10 +144,11 @@ def test_a_stream_cut_at_any_byte_gives_the_same(decoder: Any) -> None:
     assert (read(found, *(stream[at : at + 1] for at in range(len(stream)))), found.end()) == wanted
 
 
-def test_thoughts_alone_are_no_value(decoder: Any) -> None:
+def test_thoughts_alone_are_no_answer(decoder: Any) -> None:
     found = decoder()
     read(found, BEGIN, thought("Hm."), stop(), USAGE)
-    assert found.end().value is None
+    with pytest.raises(ProviderError, match="reasoned and then gave no answer"):
+        found.end()
 
 
 def test_an_answer_is_whole_without_its_usage(decoder: Any) -> None:

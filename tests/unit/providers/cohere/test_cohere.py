@@ -327,7 +327,7 @@ def test_an_answer_has_what_is_billed(make: Any, adapter: Any) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "expected"),
-    [("COMPLETE", "stop"), ("STOP_SEQUENCE", "stop"), ("MAX_TOKENS", "length"), ("NEW_ONE", "new_one")],
+    [("COMPLETE", "stop"), ("STOP_SEQUENCE", "stop"), ("MAX_TOKENS", "length")],
 )
 def test_finish_reasons_become_openais(make: Any, adapter: Any, reason: str, expected: str) -> None:
     assert adapter.decode(make.request(), make.response(said("a", reason=reason))).finish_reason == expected

@@ -137,13 +137,13 @@ def test_a_stream_may_be_cut_at_every_byte(decoder: Any, line_end: bytes) -> Non
     assert read(single, *(stream[i : i + 1] for i in range(len(stream)))) == expected and single.end() == answer
 
 
-def test_an_answer_without_content_has_none(decoder: Any) -> None:
+@pytest.mark.parametrize("said", [b"", content("content-start", text="", type="text")])
+def test_an_end_without_content_is_no_answer(decoder: Any, said: bytes) -> None:
     reading = decoder()
-    read(reading, BEGIN, stop())
-    assert reading.end().value is None
-    empty = decoder()
-    read(empty, BEGIN, content("content-start", text="", type="text"), stop())
-    assert empty.end().value == ""
+    chunks = read(reading, BEGIN, said, stop())
+    assert not any(chunk.token for chunk in chunks)
+    with pytest.raises(ProviderError, match="without a word"):
+        reading.end()
 
 
 @pytest.mark.parametrize("stream", [b"", BEGIN, BEGIN + text("a"), b": ping\n\n", b"".join(WHOLE[:-2])])

@@ -55,7 +55,7 @@ GUARDED = '{"input_guardrail":[{"flagged":true}],"finishReason":"input_guardrail
         (400, {"error_code": "BAD_REQUEST", "message": "This model's maximum context length is 8"}, "context_length"),
         (429, {"error": {"message": "ITPM", "type": "rate_limit_exceeded", "code": 429}}, "rate_limited"),
         (502, b"<html>Bad gateway</html>", "overloaded"),
-        (302, b"", "bad_request"),
+        (302, b"", "not_found"),
     ],
 )
 def test_every_error_has_its_class(build: Any, make: Any, status: int, body: Any, kind: str) -> None:

@@ -108,17 +108,23 @@ def test_what_was_answered_can_be_sent_back(make: Any) -> None:
     assert sent(make, {"messages": [message]})["contents"] == [{"role": "model", "parts": parts}]
 
 
-@pytest.mark.parametrize(
-    ("reason", "finished"), [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), (None, None)]
-)
-def test_reasons_to_stop_are_openais(make: Any, reason: str | None, finished: str | None) -> None:
+@pytest.mark.parametrize(("reason", "finished"), [("STOP", "stop"), ("MAX_TOKENS", "length")])
+def test_reasons_to_stop_are_openais(make: Any, reason: str, finished: str) -> None:
     answer = decoded(make, reply(candidate({"text": "x"}, reason=reason)))
     assert (answer.value, answer.finish_reason) == ("x", finished)
 
 
-def test_an_answer_whose_thoughts_took_all_tokens_is_null(make: Any) -> None:
-    answer = decoded(make, reply({"content": {"role": "model"}, "finishReason": "MAX_TOKENS", "index": 0}))
-    assert (answer.value, answer.finish_reason) == (None, "length")
+def test_an_answer_whose_thoughts_took_all_tokens_is_none(make: Any) -> None:
+    error = refused(make, reply({"content": {"role": "model"}, "finishReason": "MAX_TOKENS", "index": 0}))
+    assert (error.kind, error.usage) == ("no_answer", Usage(10, 5))
+
+
+def test_a_text_that_the_filter_cut_is_no_answer(make: Any) -> None:
+    assert refused(make, reply(candidate({"text": "half"}, reason="SAFETY"))).kind == "content_filter"
+
+
+def test_an_answer_without_a_reason_to_end_is_not_known_to_be_whole(make: Any) -> None:
+    assert refused(make, reply(candidate({"text": "half"}, reason=None))).kind == "bad_answer"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +274,7 @@ ERRORS = [
     (400, [], "bad_request"),
     (429, {"error": {"details": 5}}, "rate_limited"),
     (429, {"error": {"details": [5, {"violations": 5}, {"violations": [5]}, {"retryDelay": 5}]}}, "rate_limited"),
-    (302, b"", "bad_request"),
+    (302, b"", "not_found"),
 ]
 
 

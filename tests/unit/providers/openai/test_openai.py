@@ -134,7 +134,7 @@ FIXTURES = [
     (503, {"error": {"message": None}}, "overloaded"),
     (504, {}, "overloaded"),
     (529, {}, "overloaded"),
-    (302, {}, "bad_request"),
+    (302, {}, "not_found"),
 ]
 
 
@@ -244,8 +244,9 @@ def test_a_completion_is_an_answer(make: Any) -> None:
     assert answer[:4] == ("done", Usage(1, 1, estimated=True), "gpt-4o-mini", "length")
 
 
-def test_an_answer_without_content_is_null(make: Any) -> None:
-    assert opened(make).decode(make.request(), make.chat_answer(None)).value is None
+def test_an_answer_without_content_is_an_error(make: Any) -> None:
+    error = refused(opened(make), make.request(), make.chat_answer(None))
+    assert (error.kind, error.once, error.usage) == ("bad_answer", True, Usage(10, 5))
 
 
 @pytest.mark.parametrize("view", [bytes, memoryview])
@@ -297,10 +298,9 @@ def test_an_answer_that_the_content_filter_emptied_is_an_error(make: Any) -> Non
     assert refused(opened(make), make.request(), make.chat_answer(choices=[choice])).kind == "content_filter"
 
 
-def test_an_answer_that_the_content_filter_cut_is_kept(make: Any) -> None:
+def test_an_answer_that_the_content_filter_cut_is_an_error(make: Any) -> None:
     choice = {"message": {"content": "half"}, "finish_reason": "content_filter"}
-    answer = opened(make).decode(make.request(), make.chat_answer(choices=[choice]))
-    assert (answer.value, answer.finish_reason) == ("half", "content_filter")
+    assert refused(opened(make), make.request(), make.chat_answer(choices=[choice])).kind == "content_filter"
 
 
 # Embeddings
