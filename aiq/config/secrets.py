@@ -68,6 +68,7 @@ class SecretStore:
                 value, origin = self._find(scope, key, file, line, field)
                 fault = _fault(value, document)
                 if fault:
+                    value = ""  # a traceback may show locals
                     raise SecretError(
                         f"secret {scope}/{key}, from {origin}, {fault}", file=file, line=line, field=field
                     )
@@ -258,5 +259,6 @@ def read_secret(
         plain.fail(f"holds a secret reference, which goes into the field {name}")
     fault = _fault(value, document)
     if fault:
+        value = ""  # a traceback may show locals
         raise SecretError(fault, file=plain.file, line=plain.line, field=plain.field)
     return Secret(lambda: value, PLAINTEXT)

@@ -69,14 +69,14 @@ class PyreqwestTransport:
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         try:
-            call = (
+            async with (
+                # In no local: what its headers say would be in tracebacks that show locals.
                 self._client.post(self._url(request.url))
                 .headers(request.headers)
                 .timeout(self._seconds(timeout_s))
                 .body_bytes(request.body)
                 .build_streamed()
-            )
-            async with call as response:
+            ) as response:
                 reader = response.body_reader
                 body = await reader.read(self.limit + 1)
                 if body is None:
@@ -90,15 +90,17 @@ class PyreqwestTransport:
             raise unreachable(error, request.url) from None
 
     async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
-        call = (
+        stream = _PyreqwestStream(
+            self,
             self._client.post(self._url(request.url))
             .headers(request.headers)
             .timeout(self._seconds(timeout_s))
             .body_bytes(request.body)
             .streamed_read_buffer_limit(0)  # else it would collect the body's beginning before it returns
-            .build_streamed()
+            .build_streamed(),
+            request.url,
+            timeout_s,
         )
-        stream = _PyreqwestStream(self, call, request.url, timeout_s)
         await stream.open(wait_s)
         return stream
 
