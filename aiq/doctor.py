@@ -25,6 +25,7 @@ from aiq.config.endpoint import Config, Endpoint, Secret, ServedEntity, Settings
 from aiq.config.load import load_config
 from aiq.errors import AiqError, ConfigError, SecretError
 from aiq.ledger.prices import price_of
+from aiq.ledger.private import is_wide
 from aiq.ledger.tables import Tables
 from aiq.providers import adapter_for
 
@@ -108,6 +109,9 @@ def _home(home: Path) -> Iterator[Check]:
         advice = "set AIQ_HOME or --home to a folder that can be written"
         yield Check("home folder", "fail", f"{home} cannot be written: {error.strerror}", advice)
         return
+    if existing == home and is_wide(home.stat()):
+        advice = f"chmod 700 {home}; the next statement does that, too, where the folder is yours"
+        yield Check("home folder", "warn", f"{home} can be opened by others, and prompts are in it", advice)
     free = shutil.disk_usage(existing).free
     new = "" if existing == home else ", made at the first use"
     if free < _LOW_DISK_BYTES:

@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from aiq.cli.app import app
+from aiq.cli.printable import printable
 from aiq.errors import AiqError, StatementCancelled
 
 
@@ -36,7 +37,7 @@ def main() -> int:
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"aiq: {message}", file=sys.stderr)
+    print(printable(f"aiq: {message}"), file=sys.stderr)
     return code
 
 
@@ -49,7 +50,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """What the engine warns of is for the person at the terminal, who wants no line of our source."""
-    print(f"aiq: warning: {message}", file=sys.stderr)
+    print(printable(f"aiq: warning: {message}"), file=sys.stderr)
 
 
 def _is_for_people(error: Exception) -> bool:

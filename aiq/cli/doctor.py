@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aiq.cli.options import Conf, Home, home_folder
+from aiq.cli.printable import printable
 
 
 def doctor(
@@ -33,9 +34,11 @@ def doctor(
         styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
         screen = console()
         for check in checks:
-            line = Text.assemble((f"{check.result:<4}", styles[check.result]), f"  {check.subject}: {check.detail}")
+            line = Text.assemble(
+                (f"{check.result:<4}", styles[check.result]), printable(f"  {check.subject}: {check.detail}")
+            )
             screen.print(line, soft_wrap=True)
             if check.advice:
-                screen.print(Text(f"      {check.advice}"), soft_wrap=True)
+                screen.print(Text(printable(f"      {check.advice}")), soft_wrap=True)
     if any(check.result == "fail" for check in checks):
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.options import Conf, Home, home_folder
+from aiq.cli.printable import printable
 
 if TYPE_CHECKING:
     from aiq.config.endpoint import Endpoint
@@ -97,7 +98,7 @@ def _validate_folder(folder: Path, store: SecretStore) -> int:
         try:
             read_folder(str(folder), store)
         except ConfigError as error:
-            print(error)
+            print(printable(str(error)))
             return 1
     return errors
 
@@ -115,7 +116,7 @@ def _settings(path: Path, store: SecretStore) -> tuple[SettingsFile | None, int]
     try:
         return read_settings(str(path), store), 0
     except ConfigError as error:
-        print(error)
+        print(printable(str(error)))
         return None, 1
 
 
@@ -126,7 +127,7 @@ def _validate_endpoints(file: str, store: SecretStore, settings: SettingsFile | 
     try:
         found = list(read_endpoints(file, store, settings.model_servers if settings else {}))
     except ConfigError as error:
-        print(error)
+        print(printable(str(error)))
         return 1
     print(f"{file}: ok ({', '.join(endpoint.name for endpoint in found) or 'no endpoint'})")
     for endpoint in found:
@@ -142,4 +143,4 @@ def _warn_of_secrets(endpoint: Endpoint) -> None:
         try:
             secret.reveal()
         except SecretError as error:
-            print(f"warning: {error}")
+            print(printable(f"warning: {error}"))

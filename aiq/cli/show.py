@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aiq.cli.printable import printable
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
@@ -38,7 +40,7 @@ def table(result: DuckDBPyRelation, *, rows: int = ROWS_SHOWN, title: str | None
 
     Of a table too wide for the console, each row is a block of lines.
     """
-    names = list(result.columns)
+    names = list(map(printable, result.columns))
     values = result.limit(rows + 1).project("COLUMNS(*)::VARCHAR").fetchall()
     numeric = [str(kind.id).lower() in _NUMBERS for kind in result.types]
     shown = values[:rows]
@@ -81,4 +83,4 @@ def _records(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Tabl
 def _cell(value: str | None) -> Text:
     if value is None:
         return Text("NULL", style="dim")
-    return Text(value if len(value) <= 2000 else value[:2000] + " ...")
+    return Text(printable(value if len(value) <= 2000 else value[:2000] + " ..."))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.options import Conf, Home
+from aiq.cli.printable import json_printable, printable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -128,7 +129,6 @@ def _write_last(results: Iterator[DuckDBPyRelation], kind: Format, out: Path | N
     Each is written to a file at once: a relation may read its rows later, when the statements after it have changed
     them. Raises StatementError where there is a file to write but no result.
     """
-    import shutil
     import tempfile
 
     from aiq.errors import StatementError
@@ -141,9 +141,7 @@ def _write_last(results: Iterator[DuckDBPyRelation], kind: Format, out: Path | N
             _write(result, kind, path)
             found = True
         if out is None:
-            with open(path, "rb") as written:
-                shutil.copyfileobj(written, sys.stdout.buffer)
-            sys.stdout.flush()
+            _copy_to_screen(path)
         elif not found:
             raise StatementError(
                 f"the statements ran, but none of them has rows, so {out} is not written; end with a SELECT, or leave "
@@ -157,6 +155,20 @@ def _write_last(results: Iterator[DuckDBPyRelation], kind: Format, out: Path | N
     finally:
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _copy_to_screen(path: str) -> None:
+    """The file to standard output: the very bytes, unless it is a terminal, which they could steer."""
+    import shutil
+
+    if sys.stdout.isatty():
+        with open(path, encoding="utf-8", errors="replace", newline="") as text:
+            for line in text:
+                sys.stdout.write(printable(line))
+    else:
+        with open(path, "rb") as data:
+            shutil.copyfileobj(data, sys.stdout.buffer)
+    sys.stdout.flush()
 
 
 def _write(result: DuckDBPyRelation, kind: Format, path: str) -> None:
@@ -209,6 +221,6 @@ def _write_json(result: DuckDBPyRelation, path: str) -> None:
         for batch in pa.RecordBatchReader.from_stream(rows):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 members = ", ".join(f"{name}: {value(text)}" for name, text in zip(names, row, strict=True))
-                file.write(f"{separator}\n  {{{members}}}")
+                file.write(f"{separator}\n  {{{json_printable(members)}}}")
                 separator = ","
         file.write("[]\n" if separator == "[" else "\n]\n")

@@ -43,6 +43,8 @@ class SecretStore:
         self._keyring_timeout_s = keyring_timeout_s
         self._keyring_silent = False
         self._lock = threading.Lock()
+        self._references: dict[str, set[str]] = {}
+        """By the environment variable that they would be read from."""
 
     def reference(
         self,
@@ -59,12 +61,14 @@ class SecretStore:
         A `document` may have several lines: it is never sent as it is.
         """
         found: list[str] = []
+        self._references.setdefault(environment_variable(scope, key), set()).add(f"{scope}/{key}")
 
         def resolve() -> str:
             if not found:
                 value, origin = self._find(scope, key, file, line, field)
                 fault = _fault(value, document)
                 if fault:
+                    value = ""  # a traceback may show locals
                     raise SecretError(
                         f"secret {scope}/{key}, from {origin}, {fault}", file=file, line=line, field=field
                     )
@@ -76,17 +80,27 @@ class SecretStore:
     def _find(self, scope: str, key: str, file: str | None, line: int | None, field: str | None) -> tuple[str, str]:
         variable = environment_variable(scope, key)
         value = self._environ.get(variable)
+        sharing = sorted(self._references[variable])
+        if value is not None and len(sharing) > 1:
+            raise SecretError(
+                f"the secrets {' and '.join(sharing)} would all be read from {variable}. Give them names that "
+                f"differ in more than signs and case, or unset it and write each to its file in {self._home}/secrets",
+                file=file,
+                line=line,
+                field=field,
+            )
         if value is not None:
             return value, f"the environment variable {variable}"
         path = os.path.join(self._home, "secrets", scope, key)
         try:
+            _check_folders(os.path.join(self._home, "secrets"), scope)
             value = _read_private_file(path)
         except FileNotFoundError:
             value = None
         except NotADirectoryError:
             value = None
         except _UnsafeFile as error:
-            raise SecretError(f"{path} {error}", file=file, line=line, field=field) from None
+            raise SecretError(f"{error.path or path} {error}", file=file, line=line, field=field) from None
         except OSError as error:
             raise SecretError(f"{path} cannot be read: {error.strerror}", file=file, line=line, field=field) from None
         if value is not None:
@@ -138,7 +152,25 @@ class SecretStore:
 
 
 class _UnsafeFile(Exception):
-    """A secret's file that must not be trusted. The text says what to do."""
+    """A secret's file, or the folder `path` of it, that must not be trusted. The text says what to do."""
+
+    def __init__(self, words: str, path: str = "") -> None:
+        super().__init__(words)
+        self.path = path
+
+
+def _check_folders(folder: str, scope: str) -> None:
+    """Raises _UnsafeFile where others could put a secret of theirs in the place of the user's."""
+    for place in (folder, os.path.join(folder, scope)):
+        status = os.lstat(place)
+        if stat.S_ISLNK(status.st_mode):
+            raise _UnsafeFile("must be a folder, not a link: what it leads to may be changed by others", place)
+        if os.name != "posix":
+            continue
+        if status.st_uid != os.geteuid():
+            raise _UnsafeFile(f"belongs to another user: chown {os.geteuid()} {place}, then chmod 700 {place}", place)
+        if status.st_mode & 0o022:
+            raise _UnsafeFile(f"can be written by others: look at what is in it, then chmod 700 {place}", place)
 
 
 def _read_private_file(path: str) -> str:
@@ -227,5 +259,6 @@ def read_secret(
         plain.fail(f"holds a secret reference, which goes into the field {name}")
     fault = _fault(value, document)
     if fault:
+        value = ""  # a traceback may show locals
         raise SecretError(fault, file=plain.file, line=plain.line, field=plain.field)
     return Secret(lambda: value, PLAINTEXT)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from aiq.errors import LedgerError
 from aiq.ledger import delta, groups
+from aiq.ledger.private import tighten
 from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, PAYLOAD_SCHEMA, USAGE_SCHEMA, USAGE_TABLE
 from aiq.ledger.rows import SEQ, delta_rows
 from aiq.ledger.spool import CorruptSpool, Spool
@@ -34,6 +35,11 @@ class Workspace(NamedTuple):
     account_id: str | None = None
     workspace_id: str | None = None
     root: delta.Location | None = None
+
+    @property
+    def is_home(self) -> bool:
+        """Whether the tables lie in the home, which is its user's alone, and not where settings say."""
+        return self.root in (None, self.home / "tables")
 
     def table(self, name: str) -> delta.Location:
         """Where a table lies."""
@@ -151,4 +157,6 @@ def _append(last: dict[str, int], workspace: Workspace, name: str, parts: Sequen
             fresh.append((data if whole else data.filter(pc.greater(seq, version))).drop_columns([SEQ]))
         return fresh[0] if len(fresh) == 1 else pa.concat_tables(fresh)
 
-    delta.append(workspace.table(name), name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing)
+    path = workspace.table(name)
+    if delta.append(path, name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing) and workspace.is_home:
+        tighten(Path(str(path)))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from aiq.config.endpoint import Secret, Settings
 from aiq.errors import LedgerError
 from aiq.forked import note_use
+from aiq.ledger.private import make_folders
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -159,7 +160,7 @@ def open_or_create(path: Location, name: str, schema: pa.Schema) -> DeltaTable:
     flat = [f.name for f in schema if not pa.types.is_nested(f.type) and f.name not in _UNSEARCHED]
     try:
         if isinstance(path, Path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folders(path)
         return DeltaTable.create(
             path if isinstance(path, Path) else path.uri,
             storage_options=None if isinstance(path, Path) else path.revealed(),

@@ -21,6 +21,7 @@ from aiq.errors import LedgerError
 from aiq.ledger import delta
 from aiq.ledger.commit import Workspace
 from aiq.ledger.file_lock import locked
+from aiq.ledger.private import tighten
 from aiq.ledger.records import SERVED_ENTITIES_SCHEMA, SERVED_ENTITIES_TABLE
 
 if TYPE_CHECKING:
@@ -76,10 +77,13 @@ def _sync(
             return None if _recorded(table, first, wanted[first][1]) == (versions[first], True) else data
 
         delta.append(path, SERVED_ENTITIES_TABLE, SERVED_ENTITIES_SCHEMA, transactions, missing)
+        if workspace.is_home:
+            tighten(Path(str(path)))
     known = _known(workspace.home) if table is not None else {}
     known.update({name: [digest, versions[name]] for name, (_, digest) in wanted.items()})
     fresh = workspace.home / f"{_FILE}.{os.getpid()}"
-    fresh.write_text(json.dumps(known))
+    with open(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(json.dumps(known))
     fresh.replace(workspace.home / _FILE)
     return versions
 

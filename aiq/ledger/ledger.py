@@ -22,6 +22,7 @@ from aiq.config.endpoint import Endpoint
 from aiq.errors import LedgerError
 from aiq.ledger import commit, entities, groups, recovery
 from aiq.ledger.delta import Location
+from aiq.ledger.private import make_private
 from aiq.ledger.records import Intent, Outcome
 from aiq.ledger.spool import Spool
 from aiq.ledger.tables import Tables
@@ -97,7 +98,7 @@ class Ledger:
         """
         home = Path(home).absolute()
         try:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(home)
             folder = home / "spool"
             folder.mkdir(mode=0o700, exist_ok=True)
             spool = Spool.create(folder, power_safe=power_safe)

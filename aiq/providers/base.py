@@ -21,6 +21,11 @@ class HttpRequest(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
 
+    def __repr__(self) -> str:
+        """Without what headers say and without the prompt: tracebacks show locals."""
+        names = ", ".join(name for name, _ in self.headers)
+        return f"HttpRequest({self.url!r}, headers: {names}; {len(self.body)} bytes)"
+
 
 class HttpResponse(NamedTuple):
     """A whole response. `header` looks a header up by its name, in any case; None if absent."""

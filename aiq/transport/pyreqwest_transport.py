@@ -78,14 +78,14 @@ class PyreqwestTransport:
             return await self._other().send(request, timeout_s)
         begun = False
         try:
-            call = (
+            async with (
+                # In no local: what its headers say would be in tracebacks that show locals.
                 self._client.post(self._url(request.url))
                 .headers(request.headers)
                 .timeout(self._seconds(timeout_s))
                 .body_bytes(request.body)
                 .build_streamed()
-            )
-            async with call as response:
+            ) as response:
                 begun = True
                 reader = response.body_reader
                 body = await reader.read(self.limit + 1)
@@ -102,15 +102,17 @@ class PyreqwestTransport:
     async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
         if self._many_headers and _origin(request.url) in self._many_headers:
             return await self._other().stream(request, timeout_s, wait_s)
-        call = (
+        stream = _PyreqwestStream(
+            self,
             self._client.post(self._url(request.url))
             .headers(request.headers)
             .timeout(self._seconds(timeout_s))
             .body_bytes(request.body)
             .streamed_read_buffer_limit(0)  # else it would collect the body's beginning before it returns
-            .build_streamed()
+            .build_streamed(),
+            request.url,
+            timeout_s,
         )
-        stream = _PyreqwestStream(self, call, request.url, timeout_s)
         await stream.open(wait_s)
         return stream
 

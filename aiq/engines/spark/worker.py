@@ -39,7 +39,8 @@ def _written(origin: Origin) -> str:
         for name, text in origin.files:
             path = made / name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.write_text(text)
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+                file.write(text)
         try:
             made.rename(folder)
         except OSError:  # another worker of this host was faster

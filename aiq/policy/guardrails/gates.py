@@ -63,6 +63,11 @@ def may_hold_iban(text: str, begin: int = 0) -> bool:
     return IBAN_DIGITS.search(text, begin) is not None
 
 
+def count_digits(text: str) -> int:
+    """How many digits a text has, of any script."""
+    return len(_DIGIT.findall(text))
+
+
 def next_phone_run(text: str, index: int = 0) -> int:
     """Where, from `index` on, at least five digits stand close to one another (four in German pagers), or -1."""
     for run in _PHONE_RUN.finditer(text, index):

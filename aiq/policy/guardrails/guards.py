@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
@@ -17,6 +18,7 @@ import orjson
 from aiq.config.endpoint import Guardrails
 from aiq.errors import GuardrailBlocked, ProviderError
 from aiq.policy.guardrails.custom import Decision, custom_body, read_decision
+from aiq.policy.guardrails.gates import count_digits
 from aiq.policy.guardrails.keywords import Keywords
 from aiq.policy.guardrails.masking import mask
 from aiq.policy.guardrails.pii import Finding, PiiDetector
@@ -38,7 +40,10 @@ from aiq.policy.guardrails.topics import is_off_topic, topics_body
 from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
 
 INLINE_CHARACTERS = 1000
-"""Suspicious text up to which it is read on the event loop: a thread costs more than it would take."""
+INLINE_DIGITS = 100
+"""Suspicious text with no more characters, and digits in them, is read on the event loop: a thread costs more."""
+_READERS = 2
+"""Threads: reading holds the interpreter, and more of them would only make the loop wait."""
 
 GATED_CHARACTERS = 20_000
 """Text up to which the loop looks whether anything is suspicious, which takes a millisecond at the most."""
@@ -51,8 +56,8 @@ _TOO_DEEP = "what is nested so deeply cannot be read"
 Ask = Callable[[Request, str, Task, dict[str, Any]], Awaitable[Answer]]
 """Asks an endpoint, in the name of whoever made the guarded request: request, endpoint, its task, body."""
 _T = TypeVar("_T")
-_Found = dict[Piece, list[Finding]]
-"""Findings by piece; pieces without any are left out."""
+_Found = dict[Piece, str]
+"""Masked texts by piece; pieces without findings are left out."""
 _SURE = 0.4
 """In ids and links, findings of a higher score count: phone numbers and bank accounts are any digits in a row."""
 
@@ -92,10 +97,12 @@ class Guards:
         guardrails: Guardrails,
         ask: Ask,
         tasks: Mapping[str, Task],
-        run_off_loop: RunOffLoop = asyncio.to_thread,
+        run_off_loop: RunOffLoop | None = None,
     ) -> None:
-        """`tasks` are those of the endpoints that guards ask, by name."""
+        """`tasks` are those of the endpoints that guards ask, by name. `run_off_loop` None: threads of these guards."""
         self._guardrails, self._ask, self._tasks, self._run_off_loop = guardrails, ask, tasks, run_off_loop
+        self._threads = ThreadPoolExecutor(_READERS, "aiq-guard")
+        self._turn = asyncio.Semaphore(_READERS)
         self.input_active, self.output_active = guardrails.input.active, guardrails.output.active
         self._pii = _detector(
             guardrails.entities, guardrails.languages, guardrails.score_threshold, guardrails.ner_model
@@ -212,27 +219,45 @@ class Guards:
                 if not suspects:
                     return {}
             inline = self._pii.inline and sum(len(piece.text) for piece in suspects) <= INLINE_CHARACTERS
-            found = await self._run(functools.partial(self._find, suspects), inline)
+            inline = inline and sum(count_digits(piece.text) for piece in suspects) <= INLINE_DIGITS
+            found, types = await self._run(functools.partial(self._find, suspects), inline)
         except Exception as error:
             findings.failed["pii"] = _why(error, self._guardrails.timeout_s)
             return {}
-        findings.entities = tuple(sorted({f.entity_type for each in found.values() for f in each}))
+        findings.entities = tuple(sorted(types))
         return found
 
     async def _run(self, function: Callable[[], _T], inline: bool) -> _T:
+        """What reads a text. Its time begins when it begins to read, not while others are read before it."""
         if inline:
             return function()
-        return await asyncio.wait_for(self._run_off_loop(function), self._guardrails.timeout_s)
+        await self._turn.acquire()
+        reading = asyncio.ensure_future(self._off_loop(function))
+        reading.add_done_callback(self._read)  # also of one that is late: until then its thread is not free
+        return await asyncio.wait_for(asyncio.shield(reading), self._guardrails.timeout_s)
 
-    def _find(self, pieces: Sequence[Piece]) -> _Found:
+    async def _off_loop(self, function: Callable[[], _T]) -> _T:
+        if self._run_off_loop is not None:
+            return await self._run_off_loop(function)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _read(self, reading: asyncio.Future[Any]) -> None:
+        self._turn.release()
+        if not reading.cancelled():
+            reading.exception()  # which was raised where it was waited for, if somebody still did
+
+    def _find(self, pieces: Sequence[Piece]) -> tuple[_Found, set[str]]:
+        """The masked texts, and the types of what is masked in them."""
         found: _Found = {}
+        types: set[str] = set()
         for piece in dict.fromkeys(pieces):
-            each = self._pii.find(piece.text)
+            each: list[Finding] = self._pii.find(piece.text)
             if piece.opaque:
                 each = [finding for finding in each if finding.score > _SURE]
             if each:
-                found[piece] = each
-        return found
+                found[piece] = mask(piece.text, each)
+                types.update(finding.entity_type for finding in each)
+        return found, types
 
     async def _endpoints(
         self, findings: Findings, request: Request, asked: str, answered: str | None, content: list[Any]
@@ -288,8 +313,7 @@ def _asks(findings: Findings) -> bool:
 
 
 def _masked(found: _Found, piece: Piece) -> str:
-    findings = found.get(piece)
-    return mask(piece.text, findings) if findings else piece.text
+    return found.get(piece, piece.text)
 
 
 def _report(findings: Findings, anonymized: list[Any] | None) -> list[dict[str, Any]] | None:

@@ -16,11 +16,12 @@ def mask(text: str, findings: Sequence[Finding]) -> str:
     equal ones the surest counts; of two that overlap otherwise, each has its label.
     """
     pieces = _joined(text, _outermost(_merged(findings)))
-    masked, last = text, len(text)
+    parts: list[str] = []
+    last = len(text)
     for piece in sorted(pieces, key=lambda f: (f.start, f.end), reverse=True):
-        masked = f"{masked[: piece.start]}<{piece.entity_type}>{masked[min(piece.end, last) :]}"
+        parts += text[min(piece.end, last) : last], f"<{piece.entity_type}>"
         last = piece.start
-    return masked
+    return text[:last] + "".join(reversed(parts))
 
 
 def edit_json(text: str, edit: Callable[[str], str]) -> str:
@@ -77,17 +78,18 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _outermost(findings: Sequence[Finding]) -> list[Finding]:
-    kept = []
+    """Those that are in no other one, in their order; of those at one place the surest, and of these the last."""
+    surest: dict[tuple[int, int], int] = {}
     for position, finding in enumerate(findings):
-        for place, other in enumerate(findings):
-            if place == position or other.start > finding.start or other.end < finding.end:
-                continue
-            equal = (other.start, other.end) == (finding.start, finding.end)
-            if not equal or (other.score, place) > (finding.score, position):
-                break
-        else:
-            kept.append(finding)
-    return kept
+        place = finding.start, -finding.end
+        if place not in surest or findings[surest[place]].score <= finding.score:
+            surest[place] = position
+    kept, end = [], -1
+    for place in sorted(surest):
+        if -place[1] > end:
+            end = -place[1]
+            kept.append(surest[place])
+    return [findings[position] for position in sorted(kept)]
 
 
 def _joined(text: str, findings: Sequence[Finding]) -> list[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from phonenumbers import (
     phonenumbermatcher,
 )
 
-from aiq.policy.guardrails.gates import is_short_phone, next_phone_run
+from aiq.policy.guardrails.gates import PHONE_PUNCTUATION, is_short_phone, next_phone_run
 
 _matcher: Any = phonenumbermatcher  # its private parts, which are compared with in the tests
 
@@ -30,12 +31,18 @@ MIN_DIGITS = 4
 _SIMPLE = re.compile(r"[0-9 ()./\[\]-]*")
 _INTERNATIONAL = re.compile(r"\+([1-9][0-9 ()./\[\]-]*)")
 _NOT_DIGITS = re.compile(r"[^0-9]+")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
+_SIGN = re.compile(rf"(?![x~])(?![ -\x7f])[{PHONE_PUNCTUATION}]")
 _INNER_SEPARATOR = re.compile(r"[/(\s.‒-―－]")
 """Without one of these, nothing inside a candidate is tried on its own; ` - ` has spaces."""
 _UNLIMITED = 20
 """Characters up to which none of the package's limits on digits and groups cuts a candidate short."""
 _GLUE = frozenset(string.ascii_letters + "%$")
 _MOST_DEAD = 20_000
+_PARSE, _MATCH = 12, 50
+"""Steps of work: one is a look at the digits of an attempt, about two microseconds."""
+_LEAST_WORK, _WORK_A_CHARACTER = 50_000, 2
+"""Steps that a text may cost: 32,768 characters take a tenth of a second where all of them look like numbers."""
 _CANDIDATE_CHARACTERS = frozenset("0123456789+-()[]./~ \t;=,:#xXeEtTnNsSiIoOaA")
 """What a number with an extension may contain; of other scripts, everything."""
 _TYPES = (
@@ -97,11 +104,19 @@ class PhoneFinder:
         while begin > 0 and _may_belong(text[begin - 1]):
             begin -= 1
         search = _Search(text, self._plans, self._leniency, self._dead)
-        first = search.settle(begin)
-        if first is not None:
-            for plan in self._plans:
-                search.walk(plan, first)
+        try:
+            first = search.settle(begin)
+            if first is not None:
+                begin = first.start
+                for plan in self._plans:
+                    search.walk(plan, first)
+        except _Exhausted:
+            search.take_all(begin)
         return search.found
+
+
+class _Exhausted(Exception):
+    """The text has more that looks like a phone number than is worth telling apart."""
 
 
 class _Candidate(NamedTuple):
@@ -128,6 +143,7 @@ class _Search:
         self._plausible: dict[tuple[str, str], bool] = {}
         self._known: dict[tuple[object, ...], PhoneNumberMatch | None] = {}
         self._settled: set[tuple[int, int]] = set()
+        self._work_left = max(_LEAST_WORK, len(text) * _WORK_A_CHARACTER)
         self.found: set[tuple[int, int]] = set()
 
     def walk(self, plan: _Plan, candidate: _Candidate | None) -> None:
@@ -152,6 +168,26 @@ class _Search:
         while candidate is not None and candidate.closed:
             candidate = self._next(candidate.end, settle=True)
         return first
+
+    def take_all(self, begin: int) -> None:
+        """Takes all that looks like a number for one, from `begin` on: too much is better than one in a crowd."""
+        index = begin
+        while (begin := next_phone_run(self._text, index)) >= 0:
+            while begin > index and _may_belong(self._text[begin - 1]):
+                begin -= 1
+            match = _matcher._PATTERN.search(self._text, begin)
+            if match is None:
+                return
+            # The last digits or signs before a candidate may be the first of its number.
+            before = self._text[begin : match.start()].lstrip(string.ascii_letters + string.whitespace)
+            start = match.start() - len(before)
+            self.found.add((start, match.end()))
+            index = match.end()
+
+    def _work(self, steps: int) -> None:
+        self._work_left -= steps
+        if self._work_left < 0:
+            raise _Exhausted
 
     def _next(self, index: int, *, settle: bool = False) -> _Candidate | None:
         """The next candidate from `index` on that has anything to be tried."""
@@ -226,9 +262,10 @@ class _Search:
         return trimmed
 
     def _attempt(self, text: str, offset: int) -> _Attempt:
-        if _SIMPLE.fullmatch(text):
-            return _Attempt(text, offset, _NOT_DIGITS.sub("", text))
-        abroad = _INTERNATIONAL.fullmatch(text)
+        plain = text if text.isascii() else _in_ascii(text)
+        if _SIMPLE.fullmatch(plain):
+            return _Attempt(text, offset, _NOT_DIGITS.sub("", plain))
+        abroad = _INTERNATIONAL.fullmatch(plain)
         if abroad is None:
             return _Attempt(text, offset, None)
         digits = _NOT_DIGITS.sub("", abroad[1])
@@ -237,6 +274,7 @@ class _Search:
         return _Attempt(text, offset, None, _has_country_code(digits))
 
     def _may_be(self, attempt: _Attempt, plan: _Plan) -> bool:
+        self._work(1)
         digits = attempt.digits
         if digits is None:
             return True
@@ -254,13 +292,20 @@ class _Search:
         if not attempt.worldwide:
             key = (*key, plan.family if attempt.digits and len(attempt.digits) >= 10 else plan.region)
         if key not in self._known:
+            self._work(_PARSE)
             self._matcher.preferred_region = plan.region
-            self._known[key] = self._matcher._parse_and_verify(attempt.text, attempt.offset)
+            match = self._known[key] = self._matcher._parse_and_verify(attempt.text, attempt.offset)
+            self._work(0 if match is None else _MATCH)
         return self._known[key]
 
 
 def _may_belong(character: str) -> bool:
     return character in _CANDIDATE_CHARACTERS or not character.isascii()
+
+
+def _in_ascii(text: str) -> str:
+    """Digits of any script as 0 to 9, and signs that are only looked past as `-`."""
+    return _SIGN.sub("-", _OTHER_DIGIT.sub(lambda match: str(unicodedata.digit(match[0])), text.replace("\uff0b", "+")))
 
 
 def _has_country_code(digits: str) -> bool:

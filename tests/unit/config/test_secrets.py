@@ -57,6 +57,44 @@ def test_the_environment_comes_first(tmp_path, store_file):
     assert reveal(tmp_path, {VARIABLE: "from environment"}) == "from environment"
 
 
+@pytest.mark.parametrize(("scope", "key"), [("openai_api", "key"), ("openai", "API_KEY"), ("openai", "api-key")])
+def test_two_references_never_share_a_variable(tmp_path, store_file, scope, key):
+    store_file(b"from file")
+    environ = {VARIABLE: "one of them"}
+    store = SecretStore(tmp_path, environ)
+    first, second = store.reference("openai", "api_key"), store.reference(scope, key)
+    for secret in (first, second):
+        with pytest.raises(SecretError, match=rf"{scope}/{key}.*would all be read from {VARIABLE}") as caught:
+            secret.reveal()
+        assert "one of them" not in str(caught.value)
+    del environ[VARIABLE]
+    assert first.reveal() == "from file"
+
+
+def test_one_reference_twice_is_one(tmp_path):
+    store = SecretStore(tmp_path, {VARIABLE: "value"})
+    assert {store.reference("openai", "api_key").reveal() for _ in range(2)} == {"value"}
+
+
+@pytest.mark.parametrize("place", ["secrets", "secrets/openai"])
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path, store_file, place, mode):
+    store_file(b"from file")
+    (tmp_path / place).chmod(mode)
+    with pytest.raises(SecretError, match=rf"{place} can be written by others: .*chmod 700") as caught:
+        reveal(tmp_path)
+    assert "from file" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["secrets", "secrets/openai"])
+def test_a_folder_that_is_a_link_is_refused(tmp_path, store_file, place):
+    store_file(b"from file")
+    (tmp_path / place).rename(tmp_path / "elsewhere")
+    (tmp_path / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SecretError, match=rf"{place} must be a folder, not a link"):
+        reveal(tmp_path)
+
+
 def test_the_file_of_the_home_folder_comes_second(tmp_path, store_file):
     store_file(b"from file\n")
     assert reveal(tmp_path) == "from file"
