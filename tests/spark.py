@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+"""For many small queries. One tier has 48 MB for compiled code, too little for Delta, which is then compiled anew."""
 NO_JAVA = "Spark needs Java (Debian: apt-get install default-jre-headless)"
 
 
@@ -61,7 +64,7 @@ class LocalSpark:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": "1g",
-            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self._folder} -XX:TieredStopAtLevel=1",
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self._folder} {QUICK}",
             "spark.sql.shuffle.partitions": "2",
             # Compiling each of many small queries takes longer than running it.
             "spark.sql.codegen.wholeStage": "false",
@@ -90,6 +93,47 @@ class LocalSpark:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         said = [line for line in lines if line.strip() and not line.lstrip().startswith("at ")]
         return "\n".join(said[-40:]) or "(its JVM wrote nothing)"
+
+
+class Driver:
+    """A driver of its own process, whose program prints how many answers it got for each line that it is given.
+
+    It goes on until it is killed or ended.
+    """
+
+    def __init__(self, command: list[str], folder: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self._log = folder / "driver.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={"PYSPARK_PYTHON": sys.executable, **environ},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    def ask(self, *line: object) -> None:
+        """Gives it a line of some values; does not wait for its answers."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(("\t".join(map(str, line)) + "\n").encode())
+        self.process.stdin.flush()
+
+    def said(self) -> int:
+        """How many answers it got for its next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.words()
+        return int(line)
+
+    def words(self) -> str:
+        """The end of what it and its JVM have written."""
+        return self._log.read_text()[-3000:]
+
+    def end(self) -> int:
+        """Gives it no more lines, so that it exits if it has not ended yet. Returns its exit code."""
+        self.process.communicate(timeout=400)
+        return self.process.returncode
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
 from tests.conftest import ConfFolder
 from tests.processes import RedisServer, line_with
+from tests.spark import QUICK, Driver
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
@@ -40,29 +41,29 @@ JITTER_S = 0.5
 CONCURRENCY = 16
 DRIVER = """
 import sys
-from pathlib import Path
 import aiq
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-master, conf, home, rows = sys.argv[1:]
-builder = SparkSession.builder.master(master).appName("aiq")
+builder = SparkSession.builder.master(sys.argv[1]).appName("aiq")
 for name, value in {
     "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.cores.max": "2",
     "spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1", "spark.sql.shuffle.partitions": "2",
     "spark.scheduler.minRegisteredResourcesRatio": "1.0", "spark.scheduler.maxRegisteredResourcesWaitingTime": "60s",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1", "spark.sql.warehouse.dir": str(Path(home) / "w"),
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.executor.extraJavaOptions": "QUICK",
+    "spark.driver.extraJavaOptions": "QUICK",
 }.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
-aiq.register(spark, conf=conf, home=home, user="ann@example.com")
-asked = spark.range(int(rows)).select(F.concat(F.lit("Question "), "id").alias("p"))
-print(aiq.enrich(asked, "a", "chat", "p").agg(F.count("a")).first()[0], flush=True)
+for line in sys.stdin:
+    conf, home, rows = line.rstrip().split("\\t")
+    aiq.register(spark, conf=conf, home=home, user="ann@example.com")
+    asked = spark.range(int(rows)).select(F.concat(F.lit("Question "), "id").alias("p"))
+    print(aiq.enrich(asked, "a", "chat", "p").agg(F.count("a")).first()[0], flush=True)
 spark.stop()
-"""
+""".replace("QUICK", QUICK)
 
 
 class Cluster:
@@ -96,17 +97,11 @@ class Cluster:
         options = ["--host", "127.0.0.1", "--cores", "1", "--memory", "600m", "--webui-port", "0", "--work-dir", work]
         return self._start("worker.Worker", *options, self.url)
 
-    def run(self, conf: ConfFolder, home: Path, rows: int) -> subprocess.Popen[bytes]:
-        """A driver that asks `rows` distinct questions and prints how many were answered."""
-        command = [sys.executable, "-c", DRIVER, self.url, str(conf.path), str(home), str(rows)]
-        with (self.folder / "driver.log").open("ab") as log:
-            process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log)
-        self.processes.append(process)
-        return process
-
-    def log(self) -> str:
-        """The end of what drivers have written."""
-        return (self.folder / "driver.log").read_text()[-3000:]
+    def driver(self) -> Driver:
+        """A driver that asks distinct questions: a configuration, a home and a number of questions a line."""
+        driver = Driver([sys.executable, "-c", DRIVER, self.url], self.folder, self.environ)
+        self.processes.append(driver.process)
+        return driver
 
     def stop(self) -> None:
         for process in reversed(self.processes):
@@ -116,8 +111,9 @@ class Cluster:
                 process.wait(10)
             process.kill()
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         command = [self._class, f"org.apache.spark.deploy.{name}", *options]
@@ -139,6 +135,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def workers(cluster: Cluster) -> list[subprocess.Popen[bytes]]:
     return [cluster.start_worker() for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def driver(cluster: Cluster, workers: list[subprocess.Popen[bytes]]) -> Driver:
+    return cluster.driver()
 
 
 @pytest.fixture
@@ -163,16 +164,14 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.usefixtures("workers")
 def test_a_limit_in_redis_holds_for_the_whole_cluster_and_is_used_up(
-    cluster: Cluster, before: ConfFolder, home: Path, provider: SimulatorProcess, redis_url: str
+    driver: Driver, before: ConfFolder, home: Path, provider: SimulatorProcess, redis_url: str
 ) -> None:
-    limit, rows = 100, 400
+    limit, rows = 100, 300
     before.settings(concurrency=CONCURRENCY, limits_store="redis", limits_redis_url=redis_url)
     before.endpoint("chat", gateway={"aiq": {"rate_limits": [{"calls": limit, "renewal_period": "minute"}]}})
-    driver = cluster.run(before, home, rows)
-    said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()], cluster.log()
+    driver.ask(before.path, home, rows)
+    assert driver.said() == rows
     times = sorted(attempt["at_ms"] / 1000 for attempt in provider.attempts())
     assert len(times) == rows
     most = max(bisect.bisect_left(times, at + PERIOD_S - JITTER_S) - i for i, at in enumerate(times))
@@ -183,7 +182,7 @@ def test_a_limit_in_redis_holds_for_the_whole_cluster_and_is_used_up(
 
 
 def test_a_killed_worker_loses_no_row_doubles_none_and_repays_what_was_in_flight(
-    cluster: Cluster,
+    driver: Driver,
     workers: list[subprocess.Popen[bytes]],
     before: ConfFolder,
     home: Path,
@@ -191,13 +190,12 @@ def test_a_killed_worker_loses_no_row_doubles_none_and_repays_what_was_in_flight
     ledger_rows: Callable[..., Rows],
 ) -> None:
     rows = 2000
-    driver = cluster.run(before, home, rows)
+    driver.ask(before.path, home, rows)
     while provider.stats()["requests"] < rows // 4:
-        assert driver.poll() is None, cluster.log()
+        assert driver.process.poll() is None, driver.words()
         time.sleep(0.1)
     os.kill(workers[0].pid, signal.SIGKILL)
-    said, _ = driver.communicate(timeout=380)
-    assert said.split() == [str(rows).encode()], cluster.log()
+    assert driver.said() == rows
     asked = provider.stats()["requests"]
     assert rows <= asked <= rows + CONCURRENCY
     calls = ledger_rows("system.aiq.calls")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import pytest
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
 from tests.conftest import ConfFolder
+from tests.spark import QUICK, Driver
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
@@ -32,18 +31,15 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-conf, home, what, rows = sys.argv[1:]
 builder = SparkSession.builder.master("local[2,3]").appName("aiq")
 for name, value in {
     "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "2",
-    "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.sql.warehouse.dir": home + "/w",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.extraJavaOptions": "QUICK",
 }.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
-aiq.register(spark, conf=conf, home=home, user="ann@example.com")
-asked = spark.range(0, int(rows), 1, 2).select(F.concat(F.lit("Question "), "id").alias("p"))
 
 @F.udf("string")
 def stumble(answer):
@@ -54,7 +50,13 @@ def stumble(answer):
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-if what.startswith("session"):
+def frame_of(conf, home, what, rows):
+    aiq.register(spark, conf=conf, home=home, user="ann@example.com")
+    asked = spark.range(0, rows, 1, 2).select(F.concat(F.lit("Question "), "id").alias("p"))
+    if what == "enrich":
+        return aiq.enrich(asked, "a", "chat", "p")
+    if what == "retry":
+        return asked.select(stumble(aiq.functions.ai_query("chat", "p")).alias("a"))
     session = aiq.connect(spark, conf=conf, home=home, user="ann@example.com")
     asked.createOrReplaceTempView("asked")
     text = "SELECT ai_query('chat', p) AS a FROM asked"
@@ -69,13 +71,30 @@ if what.startswith("session"):
     frame = session.sql(text)
     if how == "the caller has the result":
         die()
-elif what == "enrich":
-    frame = aiq.enrich(asked, "a", "chat", "p")
-else:
-    frame = asked.select(stumble(aiq.functions.ai_query("chat", "p")).alias("a"))
-print(frame.agg(F.count("a")).first()[0], flush=True)
+    return frame
+
+for line in sys.stdin:
+    conf, home, what, rows = line.rstrip().split("\\t")
+    print(frame_of(conf, home, what, int(rows)).agg(F.count("a")).first()[0], flush=True)
 spark.stop()
-"""
+""".replace("QUICK", QUICK)
+COMMAND = [sys.executable, "-W", "ignore", "-c", PROGRAM]
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    """A driver of this test's own."""
+    started = Driver(COMMAND, tmp_path)
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A driver that goes on living, for what comes after another one."""
+    started = Driver(COMMAND, tmp_path_factory.mktemp("another"))
+    yield started
+    assert started.end() == 0
 
 
 @pytest.fixture
@@ -94,52 +113,34 @@ def before(tmp_path: Path, provider: SimulatorProcess) -> ConfFolder:
     return folder
 
 
-def start(conf: ConfFolder, home: Path, what: str, rows: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(conf.path), str(home), what, str(rows)]
-    environ = {**os.environ, "PYSPARK_PYTHON": sys.executable}
-    with log_of(home).open("ab") as log:
-        return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
-
-
-def log_of(home: Path) -> Path:
-    return home.parent / "driver.log"
-
-
 def test_a_killed_driver_is_run_again_and_repays_what_was_in_flight(
-    before: ConfFolder, home: Path, provider: SimulatorProcess
+    driver: Driver, another: Driver, before: ConfFolder, home: Path, provider: SimulatorProcess
 ) -> None:
     rows = 2000
     provider.set_faults(FaultRate("timeout", 1.0, after=rows // 4))  # the others stay in flight until the driver ends
-    first = start(before, home, "enrich", rows)
+    driver.ask(before.path, home, "enrich", rows)
     while provider.stats()["ok"] < rows // 4:
-        assert first.poll() is None, log_of(home).read_text()[-3000:]
+        assert driver.process.poll() is None, driver.words()
         time.sleep(0.1)
-    family = psutil.Process(first.pid).children(recursive=True)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    family = psutil.Process(driver.process.pid).children(recursive=True)
+    driver.process.kill()
+    driver.end()
     for process in family:  # Spark's own, which go down with it
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(family)
     provider.set_faults()
-    said, _ = start(before, home, "enrich", rows).communicate(timeout=400)
-    assert said.split() == [str(rows).encode()], log_of(home).read_text()[-3000:]
+    another.ask(before.path, home, "enrich", rows)
+    assert another.said() == rows
     assert provider.stats()["requests"] <= rows + SLOTS * CONCURRENCY
 
 
 def test_a_task_that_fails_late_is_run_again_for_nothing(
-    before: ConfFolder, home: Path, provider: SimulatorProcess
+    another: Driver, before: ConfFolder, home: Path, provider: SimulatorProcess
 ) -> None:
-    said, _ = start(before, home, "retry", 200).communicate(timeout=400)
-    assert said.split() == [b"200"], log_of(home).read_text()[-3000:]
+    another.ask(before.path, home, "retry", 200)
+    assert another.said() == 200
     assert provider.stats()["requests"] == 200
-
-
-def killed(conf: ConfFolder, home: Path, what: str, rows: int) -> None:
-    """Runs a driver that kills itself. Its JVM and workers notice that, and end."""
-    driver = start(conf, home, what, rows)
-    driver.communicate(timeout=400)
-    assert driver.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -151,18 +152,28 @@ def killed(conf: ConfFolder, home: Path, what: str, rows: int) -> None:
     ],
 )
 def test_a_session_killed_after_its_last_answer_pays_nothing_again(
-    before: ConfFolder, home: Path, provider: SimulatorProcess, step: str, requests: int
+    driver: Driver,
+    another: Driver,
+    before: ConfFolder,
+    home: Path,
+    provider: SimulatorProcess,
+    step: str,
+    requests: int,
 ) -> None:
-    killed(before, home, f"session {step}", 40)
+    driver.ask(before.path, home, f"session {step}", 40)
+    assert driver.end() == -signal.SIGKILL, driver.words()  # it kills itself
     assert provider.stats()["requests"] == requests
-    said, _ = start(before, home, "session", 40).communicate(timeout=400)
-    assert said.split() == [b"40"]
+    another.ask(before.path, home, "session", 40)
+    assert another.said() == 40
     assert provider.stats()["requests"] == requests
 
 
 def test_a_session_of_a_driver_that_exits_leaves_nothing_to_resume(
-    before: ConfFolder, home: Path, provider: SimulatorProcess
+    driver: Driver, another: Driver, before: ConfFolder, home: Path, provider: SimulatorProcess
 ) -> None:
-    for count in (1, 2):
-        start(before, home, "session", 40).communicate(timeout=400)
-        assert provider.stats()["requests"] == count * 40
+    driver.ask(before.path, home, "session", 40)
+    assert driver.said() == 40
+    assert driver.end() == 0
+    another.ask(before.path, home, "session", 40)
+    assert another.said() == 40
+    assert provider.stats()["requests"] == 80
