@@ -112,7 +112,7 @@ class Expansion:
             return None
         if not reference.is_call and not found.temporary and self._around.has_relation(name):
             return None
-        if reference.is_call and not found.asks and self._around.has_function(name):
+        if reference.is_call and not found.asks and found not in within and self._around.has_function(name):
             return None
         return found
 

@@ -97,6 +97,20 @@ def test_typed_calls_keep_their_types(texts: Engine) -> None:
     assert said
 
 
+def test_a_function_returns_the_structs_of_from_json(texts: Engine) -> None:
+    texts.sql(
+        "CREATE FUNCTION stars(x STRING) RETURNS ARRAY<STRUCT<star: INT, why: STRING>> RETURN "
+        "from_json(ai_query('chat', concat('[', x, ']')), 'array<struct<star: int, why: string>>')"
+    )
+    texts.sql(
+        "CREATE FUNCTION star(x STRING) RETURNS STRUCT<star: INT, why: STRING> RETURN "
+        "(SELECT from_json(ai_query('chat', x), 'STRUCT<star INT, why STRING>'))"
+    )
+    ((one, first),) = texts.sql("SELECT star('a'), star('b').star FROM t WHERE id = 0")
+    assert (one or {"star": None, "why": None}) == {"star": None, "why": None} and first is None
+    assert texts.sql("SELECT stars('a') AS a FROM t WHERE id = 0") == [(None,)]
+
+
 def test_arguments_are_cast_and_never_captured(texts: Engine) -> None:
     texts.sql("CREATE FUNCTION f(id INT, k INT) RETURNS STRING RETURN ai_query('chat', concat(id * 2, ':', k))")
     assert texts.sql("SELECT f(k + 1, id) FROM t WHERE id = 5") == [tuple(answers("6:5"))]
