@@ -30,7 +30,7 @@ from aiq.gateway import Gateway
 _CHANGES = {"DeleteFromTable": "DELETE", "UpdateTable": "UPDATE", "MergeIntoTable": "MERGE"}
 _QUERIES = ("SELECT", "FROM", "INSERT", "CREATE", "EXPLAIN")
 _FIRST_WORD = re.compile(
-    r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*(SELECT|FROM|INSERT|CREATE|EXPLAIN|WITH|DELETE|UPDATE|MERGE)\s",
+    r"(?>[\s(]|--[^\n]*\n|/\*.*?\*/)*+(SELECT|FROM|INSERT|CREATE|EXPLAIN|WITH|DELETE|UPDATE|MERGE)\s",
     re.IGNORECASE | re.DOTALL,
 )
 _DELTA_API = ("io.delta.tables.DeltaTable", "io.delta.tables.DeltaMergeBuilder")
