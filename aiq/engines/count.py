@@ -36,7 +36,7 @@ TYPICAL_CHARACTERS = 800
 _NUMBERED = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ", re.IGNORECASE)
 _STREAM = re.compile(r"arrow.?scan", re.IGNORECASE)
 """A source that is registered or a relation's own: nothing tells whether it is a table or a stream."""
-_CALLED = re.compile(r"(\w+)\s*\(")
+_CALLED = re.compile(r"\b(\w++)\s*+\(")
 _TRACELESS = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"})
 """Functions that give another value at each evaluation and leave no trace of it."""
 

@@ -28,7 +28,7 @@ from aiq.functions.types import duckdb_type
 from aiq.ledger.tables import Tables
 from aiq.sql.databricks.macros import SCHEMA
 
-_CALLED = re.compile(r"(\w+)\s*\(")
+_CALLED = re.compile(r"\b(\w++)\s*+\(")
 _LITERAL = re.compile(r"'([^'\0]*)'")
 
 _sites: dict[int, tuple[Statement, CallSite]] = {}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aiq.request import Caller
 
 _QUESTION = re.compile(
-    r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
+    r"(?>\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
 )
 _EXPLAINABLE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 

@@ -38,6 +38,7 @@ from aiq.engines.run import Runner
 from aiq.engines.script import split
 from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.engines.stream import finished_batches, stream_windows
+from aiq.engines.words import error_of_statement
 from aiq.errors import LedgerError, StatementCancelled, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
@@ -96,7 +97,11 @@ class Session:
         StatementCancelled when stopped, and DuckDB's own errors.
         """
         self.gateway.refresh()
-        return self._sql(*self._reading.read(text, params, dialect or self._dialect, self._configured, variables))
+        read = self._reading.read(text, params, dialect or self._dialect, self._configured, variables)
+        try:
+            return self._sql(*read)
+        except duckdb.Error as error:
+            raise error_of_statement(error, text) from None
 
     def _sql(self, said: str, params: Parameters, dialect: str) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement that has been read."""

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import duckdb
 
+from aiq.errors import StatementError
 from aiq.plan import tree
 from aiq.sql.databricks.macros import without_macros
 
 _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
 _EXPLAINED = 'statement of type "EXPLAIN"'
+_TABLE_FUNCTION = re.compile(r'Table Function with name "?(?:__aiq_[0-9a-f]{12}|ai_query)"? does not exist')
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
 
 
@@ -83,6 +85,17 @@ def error_in_users_words(
     if own is not None and _first_line(_PLACE.sub("", str(own))) == _first_line(said):
         return _like(error, in_users_words(_in_text(str(own), written), calls))
     return _like(error, in_users_words(_in_text(message, written), calls))
+
+
+def error_of_statement(error: duckdb.Error, text: str) -> Exception:
+    """An error with a place in a statement as the user wrote it, or without one: functions and views are spelled out.
+
+    A call in FROM, of which DuckDB says that there is no such table function, is a StatementError.
+    """
+    message = str(error)
+    if _TABLE_FUNCTION.search(message):
+        return StatementError("ai_query gives one value for each row; call it in SELECT, not in FROM")
+    return _like(error, _in_text(message, text))
 
 
 def _in_text(message: str, written: str) -> str:

@@ -23,7 +23,7 @@ from aiq.plan.stages import Stages, of_clause, one_after_the_other, stages
 from aiq.plan.tree import Node, Query, copied, modifier, nodes, selected, whole_number
 from aiq.plan.unstable import unstable_request
 
-_NAME = re.compile(r"(\w+)\s*\(")
+_NAME = re.compile(r"\b(\w++)\s*+\(")
 _NUMBERED = re.compile(rf"{PREFIX}[0-9a-f]{{12}}\((\d+),", re.IGNORECASE)
 _CLOCKS = {"now", "transaction_timestamp", "get_current_timestamp", "get_current_time", "txid_current"}
 _CLOCK_WORDS = {"current_time", "current_timestamp", "localtime", "localtimestamp"}

@@ -255,7 +255,7 @@ class Commands:
 
     def _describe(self, describe: Describe) -> Done | None:
         found = self._host.expansion.find("function", describe.name)
-        if found is None or self._host.has_function(describe.name):
+        if found is None or (not found.asks and self._host.has_function(describe.name)):
             return None
         created = read(found.text, found.dialect)
         assert isinstance(created, Create)

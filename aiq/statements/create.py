@@ -97,7 +97,7 @@ Command = Create | Drop | Alter | Refresh | Describe | Show
 
 _CHARACTERISTICS = ("LANGUAGE", "DETERMINISTIC", "NOT", "COMMENT", "CONTAINS", "READS", "SQL", "RETURN")
 _OF_FUNCTION = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?FUNCTION\b",
+    r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?FUNCTION\b",
     re.IGNORECASE | re.DOTALL,
 )
 _STARTS_QUERY = ("SELECT", "WITH", "VALUES", "FROM", "TABLE")

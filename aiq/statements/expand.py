@@ -14,7 +14,7 @@ from aiq.statements.create import Create, read
 from aiq.statements.definitions import Definition, Definitions, folded
 from aiq.statements.substitute import spelled_call, spelled_rows, translated
 from aiq.statements.walk import Reference, alias_of, references
-from aiq.statements.words import DATABRICKS, Word, quoted, words
+from aiq.statements.words import DATABRICKS, DUCKDB, Word, quoted, words
 
 MAX_CHARACTERS = 2_000_000
 MAX_DEPTH = 32
@@ -112,7 +112,7 @@ class Expansion:
             return None
         if not reference.is_call and not found.temporary and self._around.has_relation(name):
             return None
-        if reference.is_call and not found.asks and self._around.has_function(name):
+        if reference.is_call and not found.asks and found not in within and self._around.has_function(name):
             return None
         return found
 
@@ -170,13 +170,16 @@ class Expansion:
             )
         created = read(definition.text, definition.dialect)
         assert isinstance(created, Create)
-        inner = (*within, definition)
-        body = self.expanded(created.body, definition.dialect, within=inner)
+        inner, written = (*within, definition), definition.dialect
+        body = created.body
+        if written == DUCKDB and dialect == DATABRICKS:
+            body, written = translated(body, definition, dialect, self._around.to_duckdb), dialect
+        body = self.expanded(body, written, within=inner)
         if not reference.is_call:
             if reference.alone:
                 here = reference._replace(alone=False)
                 return f" SELECT * FROM {self._one(text, here, definition, dialect, within)}"
-            query = translated(body, definition, dialect, self._around.to_duckdb)
+            query = body if written == dialect else translated(body, definition, dialect, self._around.to_duckdb)
             columns = ", ".join(quoted(name, dialect) for name, _ in created.columns)
             if not columns and reference.aliased:
                 return f"({query}\n)"

@@ -60,6 +60,11 @@ def with_files(text: str, volumes: Mapping[str, str], value: Callable[[str], Any
     for i, token in enumerate(tokens):
         name = token.text.lower()
         if name == "read_files" and i + 1 < len(tokens) and tokens[i + 1].token_type.name == "L_PAREN":
+            if i and tokens[i - 1].text == "=>":
+                raise StatementError(
+                    "read_files gives rows, and an argument takes one value; read the files in FROM: "
+                    "SELECT ai_query(.., files => content) FROM read_files('/Volumes/..', format => 'binaryFile')"
+                )
             end = closing(tokens, i + 1)
             start, stop = token.start, tokens[end].end + 1
             if i >= 2 and tokens[i - 1].text == "(" and tokens[i - 2].text.lower() == "stream":

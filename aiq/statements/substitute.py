@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from aiq.errors import StatementError
+from aiq.errors import AiqError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
 from aiq.statements.create import Create, Parameter
 from aiq.statements.definitions import Definition
-from aiq.statements.words import DATABRICKS, DUCKDB, listed, quoted, words
+from aiq.statements.words import DATABRICKS, DUCKDB, behind_group, listed, quoted, string_value, words
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -39,7 +39,7 @@ def spelled_call(
         _check_once(created, given, places, definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
         text = _replaced(simple, [(start, end, stand_ins[i]) for start, end, i in places])
-        value = _cast(text, created.returns, dialect)
+        value = f"({text})" if _gives(simple, created.returns) else _cast(text, created.returns, dialect)
     else:
         _check_once(created, given, (), definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
@@ -262,6 +262,20 @@ def _cast(value: str, kind: str | None, dialect: str) -> str:
     if not kind or (dialect == DUCKDB and _is_struct(kind)):
         return f"({value})"
     return f"CAST({value} AS {kind})"
+
+
+def _gives(expression: str, returns: str | None) -> bool:
+    """Whether an expression is `from_json` with the schema that a function returns: no cast changes its value."""
+    found = words(expression, DATABRICKS)
+    if returns is None or "STRUCT" not in returns.upper() or len(found) < 4 or not found[0].says("FROM_JSON"):
+        return False
+    behind = behind_group(found, 1) if found[1].says("(") else 0
+    if behind != len(found) or found[-2].kind != "text" or not found[-3].says(","):
+        return False
+    try:
+        return bool(parse_type(string_value(found[-2].text)) == parse_type(returns))
+    except AiqError:
+        return False  # the engine has its words for it
 
 
 def _is_struct(kind: str) -> bool:

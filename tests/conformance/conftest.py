@@ -148,8 +148,9 @@ class SparkEngine:
 
     def close(self) -> None:
         spark = self.session.spark
-        for _, name, is_view in spark.sql("SHOW TABLES").collect():
-            spark.sql(f"DROP {'VIEW' if is_view else 'TABLE'} {name}")
+        views = {row.viewName for row in spark.sql("SHOW VIEWS").collect()}
+        for _, name, _ in spark.sql("SHOW TABLES").collect():
+            spark.sql(f"DROP {'VIEW' if name in views else 'TABLE'} {name}")
         self.session.close()
 
 

@@ -97,6 +97,20 @@ def test_typed_calls_keep_their_types(texts: Engine) -> None:
     assert said
 
 
+def test_a_function_returns_the_structs_of_from_json(texts: Engine) -> None:
+    texts.sql(
+        "CREATE FUNCTION stars(x STRING) RETURNS ARRAY<STRUCT<star: INT, why: STRING>> RETURN "
+        "from_json(ai_query('chat', concat('[', x, ']')), 'array<struct<star: int, why: string>>')"
+    )
+    texts.sql(
+        "CREATE FUNCTION star(x STRING) RETURNS STRUCT<star: INT, why: STRING> RETURN "
+        "(SELECT from_json(ai_query('chat', x), 'STRUCT<star INT, why STRING>'))"
+    )
+    ((one, first),) = texts.sql("SELECT star('a'), star('b').star FROM t WHERE id = 0")
+    assert (one or {"star": None, "why": None}) == {"star": None, "why": None} and first is None
+    assert texts.sql("SELECT stars('a') AS a FROM t WHERE id = 0") == [(None,)]
+
+
 def test_arguments_are_cast_and_never_captured(texts: Engine) -> None:
     texts.sql("CREATE FUNCTION f(id INT, k INT) RETURNS STRING RETURN ai_query('chat', concat(id * 2, ':', k))")
     assert texts.sql("SELECT f(k + 1, id) FROM t WHERE id = 5") == [tuple(answers("6:5"))]
@@ -188,3 +202,37 @@ def test_the_same_text_reads_on_both_dialects(texts: Any) -> None:
     assert found == [tuple(answers("Gist: text 1", "text 1"))]
     again = texts.session.sql("SELECT gist(`body`), v.a FROM t JOIN v USING (id) WHERE id = 1").fetchall()
     assert again == found
+
+
+@pytest.mark.engines("duckdb")
+@pytest.mark.parametrize("dialect", ["duckdb", "databricks"])
+def test_an_error_shows_no_text_that_the_user_did_not_write(texts: Engine, dialect: str) -> None:
+    texts.sql(GIST)
+    texts.sql("CREATE VIEW gists AS SELECT gist(body) AS g FROM t")
+    for text, words in {
+        "SELECT * FROM gists WHERE nope = 1": "nope",
+        "SELECT gists.nothing FROM gists": "nothing",
+        "SELECT * FROM ai_query('chat', 'a')": "call it in SELECT, not in FROM",
+        "SELECT a.* FROM t, LATERAL ai_query('chat', body) AS a": "call it in SELECT, not in FROM",
+    }.items():
+        with pytest.raises(Exception, match=words) as raised:
+            texts.session.sql(text, dialect=dialect)
+        assert "aiq_" not in str(raised.value).replace("ai_query", "") and "Gist:" not in str(raised.value)
+    assert texts.requests() == 0
+
+
+LONG = {
+    "a word": "x" * 200_000,
+    "spaces": " " * 200_000,
+    "brackets": "(" * 200_000,
+    "words": "ab " * 70_000,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_text_of_200_kb_is_read_like_a_short_one(texts: Engine, kind: str) -> None:
+    texts.sql(GIST)
+    ((length,),) = texts.sql(f"SELECT length(gist('{LONG[kind]}')) FROM t WHERE id = 0")
+    assert length > 0
+    assert texts.requests() == 1
+    texts.sql("/* one */" * 60 + "CREATE OR REPLACE FUNCTION gist(x STRING) RETURNS STRING RETURN ai_query('chat', x)")

@@ -6,6 +6,7 @@ the call is. Classic sessions only: Spark Connect has no JVM to be asked by.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -27,6 +28,11 @@ from aiq.functions.types import ddl
 from aiq.gateway import Gateway
 
 _CHANGES = {"DeleteFromTable": "DELETE", "UpdateTable": "UPDATE", "MergeIntoTable": "MERGE"}
+_QUERIES = ("SELECT", "FROM", "INSERT", "CREATE", "EXPLAIN")
+_FIRST_WORD = re.compile(
+    r"(?>[\s(]|--[^\n]*\n|/\*.*?\*/)*+(SELECT|FROM|INSERT|CREATE|EXPLAIN|WITH|DELETE|UPDATE|MERGE)\s",
+    re.IGNORECASE | re.DOTALL,
+)
 _DELTA_API = ("io.delta.tables.DeltaTable", "io.delta.tables.DeltaMergeBuilder")
 
 
@@ -44,28 +50,30 @@ def build_by_arguments(
     builder = _Builder(spark, gateway, function)
     registry: Any = spark._jsparkSession.sessionState().functionRegistry()
     registry.createOrReplaceTempFunction(FUNCTION, builder.in_jvm(), "python_udf")
+    _let_definitions_name_it(spark, registry)
 
 
-class _Builder:
+def _let_definitions_name_it(spark: SparkSession, registry: Any) -> None:
+    """Has Spark take `ai_query` for a function of its own, so that CREATE FUNCTION and CREATE VIEW may name it.
+
+    Spark keeps no definition that names a temporary function. What it has for its own is looked up in each session;
+    one that was not registered gets a refusal.
+    """
+    jvm: Any = spark._jvm
+    name = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(FUNCTION)
+    own = jvm.org.apache.spark.sql.catalyst.analysis.FunctionRegistry.builtin()
+    if not own.functionExists(name):
+        own.registerFunction(name, registry.lookupFunction(name).get(), _Unregistered(jvm).in_jvm())
+
+
+class _Function:
     """A `scala.Function1` of the arguments of a call, which gives its expression, or why there is none."""
 
     class Java:
         implements = ("scala.Function1",)
 
-    def __init__(
-        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
-    ) -> None:
-        self._catalyst, self._gateway = Catalyst(spark), gateway
-        self._jvm: Any = spark._jvm
-        self._changes = lru_cache(maxsize=64)(self._change)
-
-        @cache
-        def judf(kind: pa.DataType) -> Any:
-            vectorized: Any = arrow_udf
-            made = vectorized(function(kind), ddl(kind))
-            return UserDefinedFunction(made.func, made.returnType, FUNCTION, made.evalType)._judf
-
-        self._judf = judf
+    def __init__(self, jvm: Any) -> None:
+        self._jvm = jvm
 
     def in_jvm(self) -> Any:
         """The builder for the function registry. What `apply` finds wrong is thrown by the JVM, in its own words."""
@@ -85,13 +93,45 @@ class _Builder:
         """The expression of a call with these arguments, as a `scala.util.Try`."""
         outcome = self._jvm.scala.util
         try:
-            self._refuse_change()
-            return outcome.Success(self._judf(self._type(self._catalyst.items(children))).builder(children))
+            return outcome.Success(self._expression(children))
         except AiqError as error:
             return outcome.Failure(self._jvm.java.lang.IllegalArgumentException(noted(error)))
 
+    def _expression(self, children: Any) -> Any:
+        raise NotImplementedError
+
     def toString(self) -> str:
         return FUNCTION
+
+
+class _Unregistered(_Function):
+    """What `ai_query` is in a session that was not registered."""
+
+    def _expression(self, children: Any) -> Any:
+        raise StatementError("ai_query is not known in this SparkSession; call aiq.register(spark) with it first")
+
+
+class _Builder(_Function):
+    """What `ai_query` is in a registered session."""
+
+    def __init__(
+        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+    ) -> None:
+        super().__init__(spark._jvm)
+        self._catalyst, self._gateway = Catalyst(spark), gateway
+        self._changes = lru_cache(maxsize=64)(self._change)
+
+        @cache
+        def judf(kind: pa.DataType) -> Any:
+            vectorized: Any = arrow_udf
+            made = vectorized(function(kind), ddl(kind))
+            return UserDefinedFunction(made.func, made.returnType, FUNCTION, made.evalType)._judf
+
+        self._judf = judf
+
+    def _expression(self, children: Any) -> Any:
+        self._refuse_change()
+        return self._judf(self._type(self._catalyst.items(children))).builder(children)
 
     def _type(self, children: list[Node]) -> pa.DataType:
         """The type of a call's answers. Raises FunctionError for arguments that are wrong, or no constants."""
@@ -138,9 +178,14 @@ class _Builder:
     def _change(self, text: str) -> str | None:
         """The name of the command that a text is, if it decides on rows by a call."""
         catalyst = self._catalyst
+        starts = _FIRST_WORD.match(text)
+        if starts is None:  # an expression, as data frames, DeltaTable and the bodies of functions have them
+            return self._change_of_api()
+        if starts[1].upper() in _QUERIES:
+            return None
         try:
             plan = catalyst.parsed(text)
-        except PySparkException:  # an expression, as data frames and DeltaTable have them
+        except PySparkException:
             return self._change_of_api()
         if catalyst.kind(plan) == "UnresolvedWith":
             plan = catalyst.children(plan)[0]

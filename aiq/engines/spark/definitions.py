@@ -1,6 +1,7 @@
 """What a Spark session does for functions and views that the home keeps: the `Host` of aiq/statements/commands.py.
 
 Spark keeps what needs no AI call itself, as its own are right by definition; the home has it too, for later sessions.
+What calls has Spark a copy of, for plain `spark.sql`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pyspark.errors import PySparkException
 
 from aiq.engines.definitions import HEADS, KEPT
 from aiq.engines.settings import hints, without_hints
+from aiq.engines.spark.copies import copy
 from aiq.engines.spark.tables import has_delta
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
@@ -52,16 +54,27 @@ class KeptDefinitions:
         if text.lstrip()[:2].upper() not in HEADS:
             return None
         bare = without_hints(text)
+        made = read(bare, DATABRICKS)
         if params:
-            if isinstance(read(bare, DATABRICKS), Create):
+            if isinstance(made, Create):
                 raise StatementError("a definition takes no parameters of the session; write the values into its text")
             return None
+        if isinstance(made, Create) and made.unless_there and self._is_sparks_own(made):
+            return Done(self.nothing())
         settings = self._session.settings
         try:
             self._session.settings = settings.with_values(hints(text))
             return self._commands.carry_out(bare, DATABRICKS)
         finally:
             self._session.settings = settings
+
+    def _is_sparks_own(self, made: Create) -> bool:
+        """Whether Spark has a function or view of this name that the home does not know."""
+        if made.kind not in ("FUNCTION", "VIEW") or made.temporary:
+            return False
+        family = "function" if made.kind == "FUNCTION" else "relation"
+        has = self.has_function if made.kind == "FUNCTION" else self.has_relation
+        return self.definitions.find(family, self.expansion.whole(made.name)) is None and has(made.name)
 
     def expanded(self, text: str) -> str:
         """A statement with kept functions and views spelled out."""
@@ -83,15 +96,12 @@ class KeptDefinitions:
         """Spark's own casts go by the order of fields."""
 
     def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
-        if asks and not (created.kind == "VIEW" and created.temporary and own):
+        if asks and created.temporary and not (created.kind == "VIEW" and own):
             return False
-        try:
+        if not asks and own:
             self._session.spark.sql(text)
-        except PySparkException:
-            if own and not asks:
-                raise
-            return False  # it has calls of other types, or names what only the home has
-        return True
+            return True
+        return copy(self._session.spark, self._session.gateway.ledger.home, created, text)
 
     def has_relation(self, name: Name) -> bool:
         try:
@@ -118,7 +128,8 @@ class KeptDefinitions:
         return name.lower() == FUNCTION or any(one.builtin().functionExists(identifier) for one in registries)
 
     def functions(self, which: str) -> list[str]:
-        return [row[0] for row in self._session.spark.sql(f"SHOW {which} FUNCTIONS").collect() if row[0] != FUNCTION]
+        found = [row[0] for row in self._session.spark.sql(f"SHOW {which} FUNCTIONS").collect() if row[0] != FUNCTION]
+        return [name for name in found if self.expansion.find("function", tuple(name.split("."))) is None]
 
     def drop(self, kind: str, name: Name) -> None:
         self._session.spark.sql(f"DROP {kind} IF EXISTS {_written(name)}")

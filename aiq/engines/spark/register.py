@@ -16,6 +16,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 
 from aiq.config.reuse import Reuse
 from aiq.engines.spark.builder import build_by_arguments
+from aiq.engines.spark.copies import offer
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.plain import plain_function
 from aiq.engines.spark.watch import watch
@@ -41,6 +42,7 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
         spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
     else:
         build_by_arguments(spark, gateway, lambda kind: plain_function(origin, kind))
+        offer(spark, gateway.ledger.home)
     name = spark.conf.get(_NAME, None) if spark in _registered else None
     name = name or str(uuid.uuid4())
     spark.conf.set(_NAME, name)
