@@ -21,6 +21,7 @@ from aiq.providers.base import Chunk
 from aiq.request import Caller, new_request_id
 from aiq.serve import identity
 from aiq.serve.bodies import Asked, asked_of
+from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
 from aiq.serve.http import Exchange, Receive, Scope, Send, event
 from aiq.serve.identity import Identity, caller_of
 from aiq.serve.refusals import Refusal, refusal_of
@@ -118,6 +119,8 @@ class App:
             name, entity = called
             self._check_entity(name, entity)
             await self._serve(exchange, name, await exchange.json(), caller, None)
+        elif path.startswith((ENDPOINTS, PERMISSIONS)):
+            await control(exchange, self._gateway, caller, self.user)
         elif path.startswith(_MODELS):
             _only(exchange, "GET")
             await self._models(exchange, caller)

@@ -164,6 +164,29 @@ def test_databricks_sdk(served: Served) -> None:
     assert opened.chat.completions.create(model="chat", messages=SAID).choices[0].message.content
 
 
+def test_the_control_plane_is_read(served: Served) -> None:
+    client = served.databricks().serving_endpoints
+    listed = {endpoint.name: endpoint for endpoint in client.list()}
+    assert {"chat", "emb", "model", "slow"} <= listed.keys() and "locked" not in listed
+    chat = client.get("chat")
+    assert chat.state is not None and str(chat.state.config_update).endswith("NOT_UPDATING")
+    assert chat.config is not None and [each.name for each in chat.config.served_entities or []] == ["main"]
+    assert chat.config.traffic_config is not None and chat.ai_gateway is not None
+    assert client.get_permissions("chat").access_control_list
+    assert client.get_permission_levels("chat").permission_levels
+    assert client.get_open_api("chat").contents is not None
+    assert client.logs("chat", "main").logs == ""
+    with pytest.raises(ResourceDoesNotExist):
+        client.get("locked")
+    with pytest.raises(PermissionDenied, match="CAN_MANAGE"):
+        client.delete("chat")
+    with served.http() as http:
+        reply = http.get("/api/2.0/serving-endpoints/")
+        assert "sk-test" not in reply.text
+        created = http.post("/api/2.0/serving-endpoints", json={"name": "new"})
+        assert (created.status_code, created.json()["error_code"]) == (403, "PERMISSION_DENIED")
+
+
 def test_a_machine_signs_in_by_oauth(served: Served) -> None:
     machine = "3f1c0f6e-robot"
     secret = served.tokens.create(machine, ["robots"], service_principal=True)

@@ -1,0 +1,133 @@
+"""The control plane, read only: endpoints and permissions as the SDK, MLflow and Terraform read them.
+
+Endpoints are files; whoever wants to change one here is told which file that is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from aiq.config.describe import describe_endpoint
+from aiq.config.endpoint import Endpoint, Permission
+from aiq.gateway import Gateway
+from aiq.request import CHAT_TASKS, Caller
+from aiq.serve.http import Exchange
+from aiq.serve.refusals import Refusal
+
+ENDPOINTS = "/api/2.0/serving-endpoints"
+PERMISSIONS = "/api/2.0/permissions/serving-endpoints"
+_LEVELS = {"CAN_VIEW": "Can view", "CAN_QUERY": "Can query", "CAN_MANAGE": "Can manage"}
+_JSON = "application/json"
+
+
+async def control(exchange: Exchange, gateway: Gateway, caller: Caller, owner: str) -> None:
+    """Answers a path below ENDPOINTS or PERMISSIONS. `owner` is whose the endpoints are. Raises Refusal."""
+    base = PERMISSIONS if exchange.path.startswith(PERMISSIONS) else ENDPOINTS
+    name, _, rest = exchange.path[len(base) :].strip("/").partition("/")
+    endpoints = gateway.config.endpoints
+    if not name:
+        if exchange.method != "GET":
+            raise Refusal(403, "PERMISSION_DENIED", "endpoints are files here: write one into the server's conf folder")
+        seen = [each for each in endpoints.values() if level_of(each, caller) is not None]
+        shown = [_shown(exchange, each, caller, owner) for each in sorted(seen, key=lambda each: each.name)]
+        await exchange.reply_json(200, {"endpoints": shown})
+        return
+    endpoint = endpoints.get(name) or next((each for each in endpoints.values() if each.id == name), None)
+    if endpoint is None or level_of(endpoint, caller) is None:
+        raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
+    if exchange.method != "GET":
+        if level_of(endpoint, caller) != "CAN_MANAGE":
+            raise Refusal(403, "PERMISSION_DENIED", f"User '{caller.user}' does not have CAN_MANAGE on '{name}'.")
+        raise Refusal(403, "PERMISSION_DENIED", f"endpoints are files here: edit {endpoint.file}; it holds at once")
+    if base == PERMISSIONS:
+        await exchange.reply_json(200, _levels() if rest == "permissionLevels" else _permissions(endpoint))
+    elif not rest:
+        await exchange.reply_json(200, _shown(exchange, endpoint, caller, owner))
+    elif rest == "openapi":
+        await exchange.reply_json(200, _openapi(exchange, endpoint))
+    elif rest.startswith("served-models/") and rest.endswith(("/logs", "/build-logs")):
+        await exchange.reply_json(200, {"logs": ""})
+    else:
+        raise Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {exchange.path[:200]} here; see docs/serve.md")
+
+
+def level_of(endpoint: Endpoint, caller: Caller) -> str | None:
+    """The highest permission of a caller on an endpoint; None where it has none. CAN_QUERY where nobody is named."""
+    if endpoint.permissions is None:
+        return "CAN_QUERY"
+    own = [each.level for each in endpoint.permissions if _is_of(each, caller)]
+    return max(own, key=list(_LEVELS).index) if own else None
+
+
+def _is_of(permission: Permission, caller: Caller) -> bool:
+    named = caller.user in (permission.user_name, permission.service_principal_name)
+    return named or permission.group_name in caller.groups
+
+
+def _shown(exchange: Exchange, endpoint: Endpoint, caller: Caller, owner: str) -> dict[str, Any]:
+    """An endpoint as GET shows it: nothing secret is in it."""
+    shape = describe_endpoint(endpoint)
+    shape.pop("permissions", None)
+    changed_ms = 0
+    with contextlib.suppress(OSError):
+        changed_ms = int(os.stat(endpoint.file).st_mtime * 1000)
+    for entity in shape["config"]["served_entities"]:
+        entity["state"] = {"deployment": "DEPLOYMENT_READY", "deployment_state_message": ""}
+    shape["config"]["config_version"] = 1
+    return {
+        **shape,
+        "creator": owner,
+        "creation_timestamp": changed_ms,
+        "last_updated_timestamp": changed_ms,
+        "permission_level": level_of(endpoint, caller),
+        "route_optimized": False,
+        "endpoint_url": f"{exchange.base}/serving-endpoints/{endpoint.name}/invocations",
+        "endpoint_type": "CUSTOM_MODEL" if endpoint.task == "custom" else "EXTERNAL_MODEL",
+    }
+
+
+def _permissions(endpoint: Endpoint) -> dict[str, Any]:
+    listed = []
+    for each in endpoint.permissions or ():
+        name = ("user_name", each.user_name)
+        if each.group_name is not None:
+            name = ("group_name", each.group_name)
+        elif each.service_principal_name is not None:
+            name = ("service_principal_name", each.service_principal_name)
+        granted = [{"permission_level": each.level, "inherited": False}]
+        listed.append({name[0]: name[1], "all_permissions": granted})
+    if endpoint.permissions is None:
+        listed.append(
+            {"group_name": "users", "all_permissions": [{"permission_level": "CAN_QUERY", "inherited": True}]}
+        )
+    return {
+        "object_id": f"/serving-endpoints/{endpoint.id}",
+        "object_type": "serving-endpoint",
+        "access_control_list": listed,
+    }
+
+
+def _levels() -> dict[str, Any]:
+    return {
+        "permission_levels": [{"permission_level": level, "description": words} for level, words in _LEVELS.items()]
+    }
+
+
+def _openapi(exchange: Exchange, endpoint: Endpoint) -> dict[str, Any]:
+    """What an endpoint takes, in short."""
+    content = "messages" if endpoint.task in CHAT_TASKS else {"llm/v1/embeddings": "input"}.get(endpoint.task, "prompt")
+    required = [] if endpoint.task == "custom" else [content]
+    schema = {"type": "object", "required": required, "additionalProperties": True}
+    operation = {
+        "summary": endpoint.description or f"Ask {endpoint.name} ({endpoint.task})",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": schema}}},
+        "responses": {"200": {"description": "the answer", "content": {_JSON: {"schema": {"type": "object"}}}}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": endpoint.name, "version": "1"},
+        "servers": [{"url": exchange.base}],
+        "paths": {f"/serving-endpoints/{endpoint.name}/invocations": {"post": operation}},
+    }
