@@ -83,10 +83,11 @@ class Usage(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing in it but tokens of text at the usual prices."""
-        return self[6:] == _PLAIN or (self[6:11] == _PLAIN[:5] and self[11] == "standard" and self[12:] == _PLAIN[6:])
+        return self[6:11] == _NO_TOKENS and self[11] in _USUAL and self[12] is None and self[13] is None
 
 
-_PLAIN = (0, 0, 0, 0, 0, None, None, None)
+_NO_TOKENS = (0, 0, 0, 0, 0)
+_USUAL = (None, "standard")
 
 
 class Answer(NamedTuple):

@@ -271,7 +271,9 @@ class Session:
         return self.settings.with_values(hints(text)).max_cost_usd
 
     def _statement_for(self, text: str) -> Statement:
-        return self._statement(self.settings.with_values(hints(text)))
+        statement = self._statement(self.settings.with_values(hints(text)))
+        self.gateway.note_statement(statement.id, text)
+        return statement
 
     def _statement(self, settings: StatementSettings) -> Statement:
         """A statement with what it may reuse and spend."""

@@ -163,6 +163,10 @@ class Gateway:
         """
         return self.pipeline.stream(request)
 
+    def note_statement(self, statement_id: str, text: str) -> None:
+        """The rows of the ledger that this statement causes get the hash of its text. Any thread."""
+        self.pipeline.recorder.note_statement(statement_id, text)
+
     def record_hits(self, endpoint: str, caller: Caller, statement_id: str, count: int) -> None:
         """Requests that were answered from what is kept: each is a row of the ledger that cost nothing. Any thread."""
         self.pipeline.recorder.hits(self.routes[endpoint], caller, statement_id, count)

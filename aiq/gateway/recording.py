@@ -6,7 +6,9 @@ The outcome of a call that a dying process left open is built by the ledger itse
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 
 import orjson
 
@@ -18,6 +20,8 @@ from aiq.ledger.prices import STATED, cost_of
 from aiq.ledger.records import Intent, Outcome
 from aiq.request import Caller, Request, Usage, new_request_ids, text_characters
 
+MAX_STATEMENTS = 1000
+
 
 class Recorder:
     """Records the requests of one gateway."""
@@ -25,6 +29,14 @@ class Recorder:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._ledger, self._clock = ledger, clock
+        self._statements: OrderedDict[str, str] = OrderedDict()
+
+    def note_statement(self, statement_id: str, text: str) -> None:
+        """Rows of this statement get the hash of its text from here on. Of the last 1,000 statements. Any thread."""
+        digest = blake2b(text.strip().encode("utf-8", "replace"), digest_size=16).hexdigest()
+        self._statements[statement_id] = digest
+        if len(self._statements) > MAX_STATEMENTS:
+            self._statements.popitem(last=False)
 
     def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> Awaitable[None]:
         """Writes the intent of an attempt, before bytes leave; durable when awaited. Raises LedgerError."""
@@ -101,6 +113,7 @@ class Recorder:
             fallback_from=None,
             final=True,
             usage_context=dict(caller.usage_context) if caller.usage_context else None,
+            statement_hash=self._statements.get(statement_id),
         )
         self._ledger.record_alike(hit, new_request_ids(count))
 
@@ -204,6 +217,7 @@ class Recorder:
                 service_tier=usage.service_tier if usage else None,
                 time_to_first_token_ms=first_token_ms,
                 unpriced=unpriced,
+                statement_hash=self._statements.get(request.statement_id),
             )
         )
 

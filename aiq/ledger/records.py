@@ -89,6 +89,8 @@ class Outcome(NamedTuple):
     """From the call's start to the first part of its answer, where the answer came as a stream."""
     unpriced: str | None = None
     """Why `cost_usd` is not known though the provider bills it."""
+    statement_hash: str | None = None
+    """Of the statement's text: the same for each run of it, without the text, which may hold data."""
 
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -201,6 +203,7 @@ CALLS_SCHEMA = pa.schema(
         ("unpriced", pa.string()),
         ("client_request_id", pa.string()),
         ("usage_context", pa.map_(pa.string(), pa.string())),
+        ("statement_hash", pa.string()),
     ]
 )
 """`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers.

@@ -97,6 +97,15 @@ def test_the_table_says_when_the_first_token_came_and_who_asked(configure: Calla
     assert row[2:] == ("search", None)
 
 
+def test_the_table_has_one_hash_for_each_text_of_a_statement(configure: Callable[..., Path], home: Path) -> None:
+    with aiq.connect(conf=configure(), home=home) as session:
+        for number in (1, 2):
+            session.sql("SELECT ai_query('chat', 'Is ' || $n || ' odd?')", {"n": number}).fetchall()
+        session.sql("SELECT ai_query('chat', 'Is 3 odd?')").fetchall()
+        found = session.sql("SELECT count(*) FROM system.aiq.calls GROUP BY statement_hash ORDER BY 1").fetchall()
+    assert found == [(1,), (2,)]
+
+
 def test_a_home_of_an_earlier_version_gets_the_new_columns_and_keeps_its_rows(
     configure: Callable[..., Path], home: Path
 ) -> None:

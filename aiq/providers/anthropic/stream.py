@@ -101,7 +101,9 @@ class AnthropicStream(ServerSentEvents[ReadsErrors]):
         return self._arguments(index, orjson.dumps(self._blocks[index].get("input") or {}).decode())
 
     def _finish(self, data: dict[str, Any]) -> Chunk | None:
-        self._usage.update({name: value for name, value in (data.get("usage") or {}).items() if value is not None})
+        for name, value in (data.get("usage") or {}).items():
+            if value or name not in self._usage:  # a nought of a proxy does not undo what the beginning counted
+                self._usage[name] = value
         reason = data["delta"].get("stop_reason")
         if reason is None:
             return None

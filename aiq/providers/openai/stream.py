@@ -17,6 +17,8 @@ from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import MAX_EVENT_BYTES, ReadsErrors, ServerSentEvents, is_done
 from aiq.request import Request
 
+_TELLING = frozenset({"message", "msg", "status", "status_code", "code", "reason", "base_resp", "exception", "title"})
+"""Members of an event that is no chunk and may well tell that something went wrong."""
 MAX_CHOICES = 128
 """OpenAI's limit of `n`; also of tool calls in one answer."""
 
@@ -28,7 +30,7 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
         super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
         self._choices: dict[int, dict[str, Any]] = {}
         self._open = request.body.get("n") or 1
-        self._reasons_repeat = self._said = False
+        self._reasons_repeat = self._said = self._odd = False
         self.complete = self._open <= 0
         self._envelope: dict[str, Any] = {}
         self._usage: Any = None
@@ -50,7 +52,9 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
     @property
     def _is_whole(self) -> bool:
         """A server that gives a reason with each chunk says the end by `[DONE]` alone."""
-        return self.ended or (self._open <= 0 and not self._reasons_repeat)
+        if self._open > 0:  # `[DONE]` without a reason: an end, unless something else than chunks came before it
+            return self.ended and not self._odd
+        return self.ended or not self._reasons_repeat
 
     def _is_error(self, data: Any) -> bool:
         """Whether an event tells an error."""
@@ -63,8 +67,8 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
         usage = data.get("usage")
         if usage is None and isinstance(data.get("x_groq"), dict):
             usage = data["x_groq"].get("usage")
-        if usage is not None:
-            self._usage = usage
+        if usage is not None and (not self._usage or _counts(usage)):
+            self._usage = usage  # not a row of zeros in place of what was counted
         if data.get("service_tier"):
             self._tier["service_tier"] = data["service_tier"]
         if not self._envelope:
@@ -74,6 +78,7 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
             self._envelope["model"] = data["model"]
         choices = data.get("choices")
         if not choices:  # the usage, or Azure's word on the prompt
+            self._odd = self._odd or ("choices" not in data and usage is None and bool(data.keys() & _TELLING))
             self.complete = self._open <= 0 and not self._reasons_repeat
             self.ended = self.complete and usage is not None
             return None
@@ -82,6 +87,8 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
             index = part.get("index", 0)
             if type(index) is not int or not 0 <= index < MAX_CHOICES:
                 raise ValueError("not the number of a choice")
+            if part.get("usage") and not self._usage:  # Moonshot's place for it
+                self._usage = part["usage"]
             if part.get("error"):  # a router's, in place of the rest
                 body = orjson.dumps({"error": part["error"]})
                 raise self._adapter.error(self._response._replace(body=body))
@@ -160,6 +167,12 @@ def _join(name: str, value: Any) -> Any:
     if isinstance(value, dict) and name != "logprobs":
         return _joined(value)
     return value
+
+
+def _counts(usage: Any) -> bool:
+    """Whether a usage counts anything."""
+    values = usage.values() if isinstance(usage, dict) else ()
+    return any(isinstance(value, int | float) and value > 0 for value in values)
 
 
 def is_error(data: Any) -> bool:

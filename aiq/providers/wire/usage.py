@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from aiq.providers.wire.estimates import estimate_usage
-from aiq.providers.wire.openai_form import count
+from aiq.providers.wire.openai_form import MAX_TOKENS, count
 from aiq.request import Request, Usage
 
 MAX_STATED_USD = 1e5
@@ -18,6 +18,9 @@ MAX_STATED_USD = 1e5
 _TICKS_PER_USD = 1e10
 _STANDARD = frozenset({"default", "standard", "auto", "on_demand", "standard_only", ""})
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens", "num_cached_tokens")
+_PLAIN = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
 _MAY_BE_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Anthropic's names, under which some count beside the prompt's tokens as Anthropic does, and some within."""
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
@@ -42,6 +45,10 @@ def stated_usage(body: Any) -> Usage | None:
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
         return None
+    tier = body.get("service_tier")
+    plain = _plain(usage)
+    if plain is not None:
+        return plain if tier is None else plain._replace(service_tier=tier_of(tier))
     tokens_in = _first(usage, ("prompt_tokens", "input_tokens"))
     tokens_out = _first(usage, ("completion_tokens", "output_tokens"))
     total = count(usage.get("total_tokens"))
@@ -78,10 +85,38 @@ def stated_usage(body: Any) -> Usage | None:
         cached_audio_tokens=min(read_audio, cached, audio_in),
         audio_output_tokens=min(count(made.get("audio_tokens")) or 0, tokens_out),
         image_output_tokens=min(count(made.get("image_tokens")) or 0, tokens_out),
-        service_tier=tier_of(body.get("service_tier") or usage.get("service_tier")),
+        service_tier=tier_of(tier or usage.get("service_tier")),
         stated_usd=stated_usd(usage),
         surcharge=_surcharge(usage),
     )
+
+
+def _plain(usage: dict[str, Any]) -> Usage | None:
+    """The usage where there is nothing special in it, as in most answers: this is on the way of every row."""
+    if not usage.keys() <= _PLAIN:
+        return None
+    tokens_in, tokens_out, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+    if type(tokens_in) is not int or type(tokens_out) is not int or type(total) is not int:
+        return None
+    if tokens_in + tokens_out != total or tokens_in < 0 or tokens_out < 0 or total > MAX_TOKENS:
+        return None
+    cached = reasoning = 0
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        details = usage.get(name)
+        if not details:
+            continue
+        if type(details) is not dict:
+            return None
+        for part, value in details.items():
+            if not value:
+                continue
+            if part == "cached_tokens" and type(value) is int and 0 < value <= tokens_in:
+                cached = value
+            elif part == "reasoning_tokens" and type(value) is int and 0 < value <= tokens_out:
+                reasoning = value
+            else:
+                return None
+    return Usage(tokens_in, tokens_out, cached, reasoning)
 
 
 def known_or_estimated(stated: Usage | None, request: Request, characters: int) -> Usage:
