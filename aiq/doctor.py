@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,8 +20,9 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aiq.config.endpoint import Config, Endpoint, Secret, ServedEntity, Settings
+from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.config.load import load_config
+from aiq.config.secret_hosts import check_hosts, secrets_of, warnings_of
 from aiq.errors import AiqError, ConfigError, SecretError
 from aiq.ledger.prices import price_of
 from aiq.ledger.private import is_wide
@@ -60,22 +60,6 @@ def examine(conf: str | os.PathLike[str] | None, home: Path) -> list[Check]:
     for endpoint in config.endpoints.values():
         checks += _endpoint(endpoint, config.settings, reached)
     return checks
-
-
-def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
-    """The secrets that a call of the entity needs."""
-    yield from _secrets_in(entity.config)
-
-
-def _secrets_in(value: object) -> Iterator[Secret]:
-    if isinstance(value, Secret):
-        yield value
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _secrets_in(part)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _secrets_in(getattr(value, field.name))
 
 
 class _Address(NamedTuple):
@@ -150,6 +134,14 @@ def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, st
             except SecretError as error:
                 missing = True
                 yield Check(subject, "fail", str(error))
+        try:
+            asked = adapter_for(entity).address
+            check_hosts(entity, asked, settings)
+            for warning in warnings_of(entity, asked):
+                yield Check(subject, "warn", warning)
+        except SecretError as error:
+            missing = True
+            yield Check(subject, "fail", str(error))
         address = _address(entity, settings)
         if address is None:
             yield Check(subject, "fail", "its URL has no host", f"correct it in {endpoint.file}")

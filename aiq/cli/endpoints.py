@@ -130,17 +130,29 @@ def _validate_endpoints(file: str, store: SecretStore, settings: SettingsFile | 
         print(printable(str(error)))
         return 1
     print(f"{file}: ok ({', '.join(endpoint.name for endpoint in found) or 'no endpoint'})")
-    for endpoint in found:
-        _warn_of_secrets(endpoint)
-    return 0
+    return sum(_check_secrets(endpoint, settings) for endpoint in found)
 
 
-def _warn_of_secrets(endpoint: Endpoint) -> None:
-    from aiq.doctor import secrets_of
+def _check_secrets(endpoint: Endpoint, settings: SettingsFile | None) -> int:
+    """Warns of secrets that are missing or go to an unexpected host; returns how many must not go where they would."""
+    from aiq.config.endpoint import Settings
+    from aiq.config.secret_hosts import check_hosts, secrets_of, warnings_of
     from aiq.errors import SecretError
+    from aiq.providers import adapter_for
 
+    errors = 0
+    for entity in endpoint.entities:
+        address = adapter_for(entity).address
+        try:
+            check_hosts(entity, address, settings.settings if settings else Settings())
+            for warning in warnings_of(entity, address):
+                print(printable(f"warning: {warning}"))
+        except SecretError as error:
+            print(printable(str(error)))
+            errors += 1
     for secret in {s.source: s for entity in endpoint.entities for s in secrets_of(entity)}.values():
         try:
             secret.reveal()
         except SecretError as error:
             print(printable(f"warning: {error}"))
+    return errors

@@ -5,6 +5,7 @@ Source of the names: Databricks' serving-endpoints REST API and Asset Bundles.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,12 +17,18 @@ from aiq.request import Caller, Task
 class Secret:
     """A secret's value. Never shown: `str()` and `repr()` give asterisks, and it cannot be pickled or serialised."""
 
-    __slots__ = ("_resolve", "source")
+    __slots__ = ("_resolve", "hosts", "source")
 
-    def __init__(self, resolve: object, source: str) -> None:
-        """`resolve` is the plain text or a callable that finds it; `source` is safe to show (`secrets/scope/key`)."""
+    def __init__(
+        self, resolve: object, source: str, hosts: Callable[[], tuple[str, ...] | None] = lambda: None
+    ) -> None:
+        """`resolve` is the plain text or a callable that finds it; `source` is safe to show (`secrets/scope/key`).
+
+        `hosts()` is where it may be sent (`*.a.com` with all below), None for anywhere; it raises SecretError.
+        """
         self._resolve = resolve
         self.source = source
+        self.hosts = hosts
 
     def reveal(self) -> str:
         """The plain text. Raises SecretError, naming where it was looked for, when there is none."""
@@ -368,6 +375,8 @@ class Settings:
     max_response_bytes: int = 64 * 1024 * 1024
     proxy: str | None = None
     ca_file: str | None = None
+    plain_http_hosts: tuple[str, ...] = ()
+    """Hosts to which a secret may be sent without encryption."""
     fetch_images: bool = False
     """Whether images that a request links are got from the public web, for providers that take bytes."""
     retries: int = 10

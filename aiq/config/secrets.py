@@ -75,7 +75,24 @@ class SecretStore:
                 found.append(value)
             return found[0]
 
-        return Secret(resolve, f"secrets/{scope}/{key}")
+        def hosts() -> tuple[str, ...] | None:
+            path = os.path.join(self._home, "secrets", scope, f"{key}.hosts")
+            text = self._read_file(path, scope, file, line, field)
+            return None if text is None else tuple(text.lower().split())
+
+        return Secret(resolve, f"secrets/{scope}/{key}", hosts)
+
+    def _read_file(self, path: str, scope: str, file: str | None, line: int | None, field: str | None) -> str | None:
+        """The text of a private file, None where there is none. Raises SecretError for one that is not private."""
+        try:
+            _check_folders(os.path.join(self._home, "secrets"), scope)
+            return _read_private_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except _UnsafeFile as error:
+            raise SecretError(f"{error.path or path} {error}", file=file, line=line, field=field) from None
+        except OSError as error:
+            raise SecretError(f"{path} cannot be read: {error.strerror}", file=file, line=line, field=field) from None
 
     def _find(self, scope: str, key: str, file: str | None, line: int | None, field: str | None) -> tuple[str, str]:
         variable = environment_variable(scope, key)
@@ -92,17 +109,7 @@ class SecretStore:
         if value is not None:
             return value, f"the environment variable {variable}"
         path = os.path.join(self._home, "secrets", scope, key)
-        try:
-            _check_folders(os.path.join(self._home, "secrets"), scope)
-            value = _read_private_file(path)
-        except FileNotFoundError:
-            value = None
-        except NotADirectoryError:
-            value = None
-        except _UnsafeFile as error:
-            raise SecretError(f"{error.path or path} {error}", file=file, line=line, field=field) from None
-        except OSError as error:
-            raise SecretError(f"{path} cannot be read: {error.strerror}", file=file, line=line, field=field) from None
+        value = self._read_file(path, scope, file, line, field)
         if value is not None:
             return value, path
         value, why_not = self._ask_keyring(f"aiq/{scope}", key)

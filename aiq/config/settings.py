@@ -98,6 +98,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         max_response_bytes=whole("max_response_bytes", default.max_response_bytes, 1024, 2**31 - 1),
         proxy=_read_proxy(members["proxy"]) if "proxy" in members else None,
         ca_file=_read_ca_file(members["ca_file"], os.path.dirname(path)) if "ca_file" in members else None,
+        plain_http_hosts=_hosts(members["plain_http_hosts"]) if "plain_http_hosts" in members else (),
         fetch_images=members["fetch_images"].boolean() if "fetch_images" in members else default.fetch_images,
         retries=whole("retries", default.retries, 0, 1000),
         retries_before_fallback=whole("retries_before_fallback", default.retries_before_fallback, 0, 1000),
@@ -143,6 +144,14 @@ def _read_endpoint_settings(node: Node, store: SecretStore) -> tuple[EndpointSet
         return_type=kind.text() if kind else None,
     )
     return own, read_model_server(server, store) if server else None
+
+
+def _hosts(node: Node) -> tuple[str, ...]:
+    hosts = tuple(item.text().strip().lower() for item in node.items())
+    for host, item in zip(hosts, node.items(), strict=True):
+        if not host or "/" in host or host == "*":
+            item.fail("expected a host such as vllm.internal, without http:// and port")
+    return hosts
 
 
 def _read_reuse(node: Node) -> Reuse:

@@ -349,11 +349,19 @@ class Preparation:
         return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
 
     def commit(self) -> None:
+        """Brings all rows to the ledger's tables."""
+        self._committed(self.gateway.ledger.commit)
+
+    def commit_soon(self) -> None:
+        """As `commit`; where statements follow one another quickly, within seconds."""
+        self._committed(self.gateway.ledger.commit_soon)
+
+    def _committed(self, commit: Callable[[], None]) -> None:
         """A table that cannot be written must not cost the statement its answers: its rows wait in the spool."""
         try:
-            self.gateway.ledger.commit()
+            commit()
         except LedgerError as error:
-            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=4)
+            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=5)
 
     def _compile(self, call: calls.Call, values: dict[str, Any]) -> tuple[CallSite, str]:
         """The call site of one call, and the SQL of its request and files."""

@@ -220,7 +220,7 @@ class Session:
         try:
             statement.end(well=well)
             if commit:
-                self._preparation.commit()
+                self._preparation.commit_soon()
         except BaseException:  # Ctrl-C: the caller gets no result
             statement.end(well=False)
             raise

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.config.nearest import nearest
+from aiq.config.secret_hosts import check_hosts
 from aiq.errors import AiqError, BudgetExceeded, ConfigError, PolicyError, ProviderError, RequestFailed, StatementError
 from aiq.gateway.access_token import AccessToken
 from aiq.ledger.ledger import Ledger
@@ -321,6 +322,7 @@ class Routes:
 
     def _target(self, entity: ServedEntity, concurrency: int) -> Target:
         adapter = adapter_for(entity)
+        check_hosts(entity, adapter.address, self.config.settings)
         adapter.prepare()
         return Target(
             entity,

@@ -16,6 +16,7 @@ from aiq.ledger.private import tighten
 from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, PAYLOAD_SCHEMA, USAGE_SCHEMA, USAGE_TABLE
 from aiq.ledger.rows import SEQ, delta_rows
 from aiq.ledger.spool import CorruptSpool, Spool
+from aiq.ledger.upkeep import keep_small
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -159,4 +160,5 @@ def _append(last: dict[str, int], workspace: Workspace, name: str, parts: Sequen
 
     path = workspace.table(name)
     if delta.append(path, name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing) and workspace.is_home:
+        keep_small(Path(str(path)), name)
         tighten(Path(str(path)))

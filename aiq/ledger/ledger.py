@@ -33,6 +33,8 @@ IDLE_S = 2.0
 """Seconds without a new outcome after which what is there is committed."""
 MAX_AGE_S = 30.0
 """Seconds after which an outcome is committed even if others keep coming."""
+_COMMITS_AT_ONCE = 30
+"""Statements in a row after each of which `commit_soon` commits; then one a second."""
 _POLL_S = 1.0
 _MAX_BACKOFF_S = 60.0
 
@@ -73,6 +75,7 @@ class Ledger:
         self._oldest_s = self._newest_s = 0.0
         self._failures = 0
         self._retry_s = 0.0
+        self._commits_left, self._commits_counted_s = float(_COMMITS_AT_ONCE), clock()
         self._committing = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -202,6 +205,19 @@ class Ledger:
             with self._buffers:
                 self._rows -= rows
                 self._bytes -= size
+
+    def commit_soon(self) -> None:
+        """As `commit`, but where statement follows statement only once a second: then the committer does it, within
+        seconds, or whoever reads the tables here. Each commit is a file, and small files make tables slow.
+        """
+        now = self._clock()
+        self._commits_left = min(float(_COMMITS_AT_ONCE), self._commits_left + max(0.0, now - self._commits_counted_s))
+        self._commits_counted_s = now
+        if self._commits_left >= 1.0:
+            self._commits_left -= 1.0
+            self.commit()
+        else:
+            self.flush()
 
     def maybe_commit(self) -> bool:
         """Commits if enough has come together: rows, bytes, or time. Returns whether it did. Raises LedgerError.

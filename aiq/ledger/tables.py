@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pyarrow as pa
 from aiq.errors import LedgerError
 from aiq.ledger import delta
 from aiq.ledger.records import SYSTEM_TABLES
+from aiq.ledger.upkeep import turn
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -91,10 +93,13 @@ class Tables:
 
     def optimize(self, name: str) -> dict[str, Any]:
         """Rewrites many small files as few large ones, and checkpoints. Returns Delta's metrics of it."""
-        table = self._open(name)
+        path = self.path(name)
         try:
-            metrics = table.optimize.compact()
-            table.create_checkpoint()
+            # In turn with the upkeep of other processes: two compactions at once would double rows.
+            with turn(path, wait=True) if isinstance(path, Path) else contextlib.nullcontext():
+                table = self._open(name)
+                metrics = table.optimize.compact()
+                table.create_checkpoint()
         except Exception as error:
             raise delta.unusable(self.path(name), name, error) from error
         return dict(metrics)

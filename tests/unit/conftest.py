@@ -132,7 +132,7 @@ def entity(name: str = "main", traffic: int = 100, **changes: Any) -> ServedEnti
         "provider": "openai",
         "model": "gpt-4o-mini",
         "task": "llm/v1/chat",
-        "config": OpenAIConfig(api_key=Secret("sk-secret", "test"), api_base=f"http://{name}.test/v1"),
+        "config": OpenAIConfig(api_key=Secret("sk-secret", "test"), api_base=f"https://{name}.test/v1"),
     }
     return ServedEntity(name=name, traffic_percentage=traffic, **{**values, **changes})
 

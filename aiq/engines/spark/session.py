@@ -259,7 +259,7 @@ class Session:
 
     def _commit(self) -> None:
         try:
-            self.gateway.ledger.commit()
+            self.gateway.ledger.commit_soon()
         except LedgerError as error:
             warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=4)
 

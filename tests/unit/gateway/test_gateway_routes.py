@@ -46,7 +46,7 @@ class Bench:
 
 
 def keyed(make: Any, key: Secret) -> Any:
-    return make.endpoint(make.entity(config=OpenAIConfig(api_key=key, api_base="http://main.test/v1")))
+    return make.endpoint(make.entity(config=OpenAIConfig(api_key=key, api_base="https://main.test/v1")))
 
 
 def test_a_replaced_transport_is_closed_when_its_last_request_has_ended(make: Any, time: Any, ledger: Ledger) -> None:

@@ -624,3 +624,22 @@ def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_path: 
     ledger.close()
     rows = Tables(tmp_path).to_arrow(CALLS_TABLE).select(["limited_by", "guards"])
     assert rows.to_pylist() == [{"limited_by": "user tokens", "guards": None}]
+
+
+def test_statements_that_follow_one_another_share_commits_and_lose_no_row(tmp_path: Path, outcome: Make) -> None:
+    now = [1_700_000_000.0]
+    ledger = Ledger.open(tmp_path / "home", clock=lambda: now[0])
+    try:
+        for n in range(40):
+            ledger.record(outcome(f"quick-{n}"))
+            ledger.commit_soon()
+        assert ledger.tables.to_arrow(CALLS_TABLE).num_rows == 30
+        now[0] += 1.0
+        ledger.record(outcome("a second later"))
+        ledger.commit_soon()
+        assert ledger.tables.to_arrow(CALLS_TABLE).num_rows == 41
+        ledger.record(outcome("at the end"))
+        ledger.commit_soon()
+    finally:
+        ledger.close()
+    assert ledger.tables.to_arrow(CALLS_TABLE).num_rows == 42

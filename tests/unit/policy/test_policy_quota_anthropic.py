@@ -31,7 +31,7 @@ class Claude:
         self.make, self.time, self.latency_s = make, make.time(), latency_s
         self.limits, self.rng = ThreeBuckets(quota, self.time.now), random.Random(0)
         self.gates = [Gate(512 // processes, self.time.clock, self.time.sleep) for _ in range(processes)]
-        config = KeyConfig(Secret("k", "test"), "http://claude.test")
+        config = KeyConfig(Secret("k", "test"), "https://claude.test")
         self.adapter = adapter_for(make.entity(provider="anthropic", config=config), lambda: EPOCH + self.time.now)
         self.admitted = self.refused = self.input = self.output = 0
 

@@ -137,12 +137,12 @@ def test_in_a_crowd_every_number_is_still_taken(
     monkeypatch.setattr(phones, "_WORK_A_CHARACTER", 0)
     monkeypatch.setattr(phones, "_LEAST_WORK", 40)
     missed, exhausted = [], 0
-    for seed in range(400):
+    for seed in range(200):
         text = texts.text(20_000_000 + seed)
         found, expected = spans(detector.find(text)), spans(plain(text))
         exhausted += found != expected
         missed += [(text, number) for number in expected if not is_covered(text, number, found)]
-    assert missed == [] and exhausted > 50
+    assert missed == [] and exhausted > 20
 
 
 def spans(findings: list[Finding]) -> set[tuple[int, int]]:

@@ -1,0 +1,113 @@
+"""Where a secret may be sent: to the hosts that its user bound it to, and over plain http to this machine only.
+
+`<home>/secrets/<scope>/<key>.hosts` binds it, a host a line (`api.openai.com`, `*.openai.azure.com`). Reads no wire
+format and opens no connection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from aiq.config.endpoint import EntraConfig, Secret, ServedEntity, Settings
+from aiq.errors import SecretError
+
+_OFFICIAL = {
+    "openai": ("*.openai.com", "*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com"),
+    "azure": ("*.azure.com", "*.microsoft.com", "login.microsoftonline.com", "login.microsoftonline.us"),
+    "anthropic": ("*.anthropic.com",),
+    "cohere": ("*.cohere.com", "*.cohere.ai"),
+    "ai21": ("*.ai21.com",),
+    "gemini": ("*.googleapis.com",),
+    "google": ("*.googleapis.com",),
+    "vertex": ("*.googleapis.com",),
+    "palm": ("*.googleapis.com",),
+    "bedrock": ("*.amazonaws.com", "*.amazonaws.com.cn"),
+    "aws": ("*.amazonaws.com", "*.amazonaws.com.cn"),
+    "databricks": ("*.databricks.com", "*.azuredatabricks.net", "*.databricks.us"),
+    "mistral": ("*.mistral.ai",),
+    "groq": ("*.groq.com",),
+    "deepseek": ("*.deepseek.com",),
+    "openrouter": ("openrouter.ai",),
+    "together": ("*.together.xyz", "*.together.ai"),
+    "fireworks": ("*.fireworks.ai",),
+    "xai": ("*.x.ai",),
+}
+"""Hosts of those whose name a secret may have in its own."""
+
+
+def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
+    """The secrets that a call of the entity needs."""
+    return (secret for secret, _ in _sent(entity.config, ""))
+
+
+def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
+    """Raises SecretError where a secret would be sent to a host that it must not reach. Sends and reveals nothing.
+
+    `address` is the URL that the entity is asked at.
+    """
+    for secret, url in _sent(entity.config, address):
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        bound = secret.hosts()
+        if bound is not None and not _matches(host, bound):
+            raise SecretError(
+                f"{secret.source} is bound to {', '.join(bound) or 'no host'}, and '{entity.name}' would send it to "
+                f"{host}. Correct the address, or add the host to the file <home>/{secret.source}.hosts"
+            )
+        if parts.scheme != "https" and not is_loopback(host) and not _matches(host, settings.plain_http_hosts):
+            raise SecretError(
+                f"'{entity.name}' would send {_named(secret)} to {host} over plain http, where others can read it. Use "
+                f"https, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
+            )
+
+
+def warnings_of(entity: ServedEntity, address: str) -> list[str]:
+    """What looks wrong about where secrets go: a provider's own name in one that goes to somebody else."""
+    found = []
+    for secret, url in _sent(entity.config, address):
+        host = (urlsplit(url).hostname or "").lower()
+        words = secret.source.lower().removeprefix("secrets/").replace("/", "_").replace("-", "_").split("_")
+        named = [name for name in _OFFICIAL if name in words]
+        if not named or is_loopback(host) or secret.hosts() is not None:
+            continue
+        if not any(_matches(host, _OFFICIAL[name]) for name in named):
+            found.append(
+                f"{secret.source} is sent to {host}, which is no host of {named[0]}. If that is wanted, say so in "
+                f"<home>/{secret.source}.hosts, a host a line; otherwise correct the address of '{entity.name}'"
+            )
+    return list(dict.fromkeys(found))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _named(secret: Secret) -> str:
+    return secret.source if secret.source.startswith("secrets/") else "its key"
+
+
+def _sent(value: object, url: str) -> Iterator[tuple[Secret, str]]:
+    """Each secret in a configuration, with where it is sent."""
+    if isinstance(value, Secret):
+        yield value, url
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _sent(part, url)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _sent(getattr(value, field.name), value.authority if isinstance(value, EntraConfig) else url)
+
+
+def _matches(host: str, patterns: tuple[str, ...]) -> bool:
+    """`*.a.com` stands for a.com and all hosts below it."""
+    return any(fnmatchcase(host, pattern) or pattern == f"*.{host}" for pattern in map(str.lower, patterns))
