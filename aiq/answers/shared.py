@@ -94,19 +94,37 @@ def process_name() -> str:
 
 def is_dead(name: str) -> bool:
     """Whether a process is known to be over. One on another host never is."""
-    host, number, began = name.rsplit(":", 2)
-    return host == socket.gethostname() and _began(int(number)) != began
+    _, number, began = name.rsplit(":", 2)
+    return is_local(name) and _began(int(number)) != began
+
+
+def is_local(name: str) -> bool:
+    """Whether `is_dead` can know how it is with a process."""
+    return name.rsplit(":", 2)[0] == _host()
+
+
+def name_of(pid: int) -> str:
+    """A process of this host, as `is_dead` takes it."""
+    return f"{_host()}:{pid}:{_began(pid)}"
+
+
+_process_name = cache(name_of)
 
 
 @cache
-def _process_name(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_began(pid)}"
+def _host() -> str:
+    """Where numbers of processes mean the same: containers may share a host's name, and count their own."""
+    try:
+        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _began(pid: int) -> str:
     """When a process began, in the system's own count; "" where it is not there. Numbers come again, times do not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]  # what has ended stays there until its parent looks at it
     except (OSError, IndexError):
         pass
     if Path("/proc/self/stat").exists():

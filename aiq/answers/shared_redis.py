@@ -7,14 +7,13 @@ was won, so that nobody asks for what was answered in between.
 from __future__ import annotations
 
 import importlib
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from aiq.answers.shared import Claimed, Entry, Shared, is_dead, process_name
+from aiq.answers.shared import Claimed, Entry, Shared, is_dead, is_local, process_name
 from aiq.errors import LedgerError
 
 PREFIX = "aiq:statements:"
@@ -200,7 +199,7 @@ class RedisAnswers:
 
     @staticmethod
     def _lives(redis: Any, name: str) -> bool:
-        if name.rsplit(":", 2)[0] == socket.gethostname():
+        if is_local(name):
             return not is_dead(name)
         return bool(redis.exists(f"{PREFIX}alive:{name}"))
 

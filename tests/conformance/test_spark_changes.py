@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyspark.errors import AnalysisException
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException, PythonException
 from pyspark.sql import functions as F
 
+import aiq
 from aiq.errors import StatementError
 from tests.conformance.conftest import simulated_answer
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from tests.conformance.conftest import Engine
+    from tests.conftest import ConfFolder
 
 ENGINES = ("spark",)
 _ASK = "\nAnswer with exactly one of: yes, no"
@@ -207,6 +211,32 @@ def test_another_python_function_changes_the_right_rows_too(t: Engine) -> None:
     t.session.spark.udf.register("says_yes", F.udf(lambda text: text is not None and "yes" in text, "boolean"))  # type: ignore[attr-defined]
     t.sql("DELETE FROM t WHERE says_yes(p)")
     assert found(t) == {i: text for i, text in ROWS.items() if text is None or "yes" not in text}
+
+
+@pytest.mark.parametrize("layout", ["", "PARTITIONED BY (g)"], ids=["plain", "parts"])
+def test_a_column_given_to_deltatable_deletes_by_deletion_vectors_or_is_refused(
+    engine: Engine, conf: ConfFolder, home: Path, layout: str
+) -> None:
+    spark = engine.session.spark  # type: ignore[attr-defined]
+    aiq.register(spark, conf=conf.path, home=home, user="ann@example.com")
+    batch = spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")  # so that several batches are read ahead
+    try:
+        says = aiq.functions.ai_query("chat", F.concat("p", F.lit(f".{_ASK}")), spark=spark)
+        make(spark, 6, layout, vectors=False)
+        with pytest.raises(PythonException, match=r"session\.sql"):
+            DeltaTable.forName(spark, "t").delete(says == "yes")
+        assert found(engine) == ROWS and engine.requests() == 0
+        make(spark, 6, layout)
+        with pytest.raises(PythonException, match=r"session\.sql"):
+            DeltaTable.forName(spark, "t").update(says == "yes", {"p": F.lit("x")})
+        assert found(engine) == ROWS
+        asked = engine.requests()
+        DeltaTable.forName(spark, "t").delete(says == "yes")
+        assert found(engine) == {i: text for i, text in ROWS.items() if i not in YES}
+        assert asked + engine.requests() <= 2 * len({text for text in ROWS.values() if text})
+    finally:
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)
 
 
 def test_explain_counts_what_a_delete_asks(t: Engine) -> None:

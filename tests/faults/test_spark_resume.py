@@ -16,13 +16,14 @@ import pytest
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Latency, Profile
 from tests.conftest import ConfFolder
+from tests.processes import PATIENCE_S
 from tests.spark import QUICK, Driver
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java (apt-get install default-jre-headless)"),
     pytest.mark.timeout(480),
 ]
-CONCURRENCY, SLOTS = 16, 2
+CONCURRENCY, SLOTS, NEVER_S = 16, 2, 3000
 PROGRAM = """
 import os, signal, sys
 import aiq
@@ -106,9 +107,9 @@ def provider() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture
 def before(tmp_path: Path, provider: SimulatorProcess) -> ConfFolder:
-    """The endpoint `chat` before that provider; a worker has 16 requests in flight."""
+    """The endpoint `chat` before that provider; a worker has 16 requests in flight, for which it waits all its life."""
     folder = ConfFolder(tmp_path / "conf", provider.url)
-    folder.settings(concurrency=CONCURRENCY)
+    folder.settings(concurrency=CONCURRENCY, read_timeout_s=NEVER_S, timeout_s=NEVER_S)
     folder.endpoint("chat")
     return folder
 
@@ -123,16 +124,32 @@ def test_a_killed_driver_is_run_again_and_repays_what_was_in_flight(
         assert driver.process.poll() is None, driver.words()
         time.sleep(0.1)
     family = psutil.Process(driver.process.pid).children(recursive=True)
+    for process in family:
+        if process.name() == "java":
+            process.suspend()  # so that it does not notice that its driver is gone
     driver.process.kill()
-    driver.end()
-    for process in family:  # Spark's own, which go down with it
+    deadline = time.monotonic() + PATIENCE_S
+    while any(asks(process, provider.port) for process in family):  # which nobody has looked at yet, either
+        assert time.monotonic() < deadline, "workers of a driver that is gone have requests in flight"
+        time.sleep(0.05)
+    assert provider.stats()["requests"] <= rows // 4 + SLOTS * CONCURRENCY
+    for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(family)
+    driver.end()
     provider.set_faults()
     another.ask(before.path, home, "enrich", rows)
     assert another.said() == rows
     assert provider.stats()["requests"] <= rows + SLOTS * CONCURRENCY
+
+
+def asks(process: psutil.Process, port: int) -> bool:
+    """Whether a process has a connection to a port."""
+    try:
+        return any(c.raddr and c.raddr.port == port and c.status == "ESTABLISHED" for c in process.net_connections())
+    except psutil.Error:
+        return False
 
 
 def test_a_task_that_fails_late_is_run_again_for_nothing(

@@ -12,13 +12,16 @@ import uuid
 from pathlib import Path
 
 from aiq.engines.spark.job import Origin
+from aiq.engines.spark.orphaned import end_with
 from aiq.errors import ConfigError
 from aiq.gateway import Gateway
 from aiq.runtime import open_gateway
 
 
 def opened(origin: Origin) -> Gateway:
-    """The gateway of this process for `origin`. Raises ConfigError and LedgerError."""
+    """The gateway of this process for `origin`, with whose driver it ends. Raises ConfigError and LedgerError."""
+    if origin.watched:  # on Connect a worker serves several clients
+        end_with(origin.owner)
     conf = origin.conf if os.path.isdir(origin.conf) else _written(origin)
     return open_gateway(conf, origin.home, parts=origin.parts)
 

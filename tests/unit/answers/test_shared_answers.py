@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aiq.answers.shared import Entry, Shared, SharedAnswers, is_dead, process_name, scope_of_statement
+from aiq.answers.shared import Entry, Shared, SharedAnswers, is_dead, name_of, process_name, scope_of_statement
 from aiq.answers.shared_file import FileAnswers
 from aiq.answers.shared_redis import RedisAnswers
 from tests.processes import PATIENCE_S, RedisServer, line_with
@@ -180,6 +181,15 @@ def test_a_process_is_not_dead_while_it_lives() -> None:
     assert not is_dead(process_name())
     assert not is_dead("another-host:1:1")  # nobody can know
     assert is_dead(process_name().rpartition(":")[0] + ":1")  # its number came again
+
+
+def test_a_process_is_dead_before_its_parent_has_looked_at_how_it_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        name = name_of(process.pid)
+        assert not is_dead(name)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert is_dead(name)
 
 
 def test_what_is_kept_at_once_is_kept_or_left_to_wait(opened_file: Open, tmp_path: Path) -> None:
