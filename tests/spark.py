@@ -18,6 +18,8 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 NO_JAVA = "Spark needs Java (Debian: apt-get install default-jre-headless)"
+_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Tests end before the best code or concurrent collection pays."""
 
 
 class LocalSpark:
@@ -61,7 +63,7 @@ class LocalSpark:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": "1g",
-            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self._folder} -XX:TieredStopAtLevel=1",
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self._folder} {_JVM}",
             "spark.sql.shuffle.partitions": "2",
             # Compiling each of many small queries takes longer than running it.
             "spark.sql.codegen.wholeStage": "false",
