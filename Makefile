@@ -10,12 +10,13 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
-.PHONY: help demo test redis java format bench clean
+.PHONY: help demo test fuzz redis java format bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    see ai_query at work on real text, then its usage, cost and payloads in Delta tables"
 	@echo "make test    lint, types and tests"
+	@echo "make fuzz    20,000 random statements beside plain DuckDB, about an hour"
 	@echo "make format  format the code"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove .venv and caches"
@@ -28,6 +29,11 @@ test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) redis java
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The tests run 800 of these, always the same.
+fuzz: $(INSTALLED_DEV)
+	AIQ_LONG=1 AIQ_FUZZ_EXAMPLES=20000 $(PY) -m pytest --timeout 0 \
+	  tests/conformance/test_duckdb_fuzz.py tests/conformance/test_duckdb_asked.py
 
 # The tests of limits that a cluster shares start a Redis server of their own; without one they are skipped, and one test
 # (tests/unit/test_requirements.py) fails where it could have been installed.

@@ -44,8 +44,6 @@ IMPORTED = (
 )
 """None of these starts threads that a fork would miss: DuckDB starts its own with a connection."""
 _NUMBER = struct.Struct("!i")
-_MOST_BYTES = 1 << 20
-"""Of one order: a program's words, its environment and folder."""
 
 
 class Program:
@@ -106,9 +104,8 @@ class Prepared:
     """The process that has aiq imported. Programs are named as to `python`: a file, `-c` or `-m`, then arguments."""
 
     def __init__(self) -> None:
-        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._orders, theirs = socket.socketpair()
         with theirs:
-            self._orders.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BYTES)
             root = str(Path(__file__).resolve().parent.parent)
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
@@ -176,7 +173,9 @@ class Prepared:
         ours, status = socket.socketpair()
         order = {"args": args, "env": dict(os.environ if env is None else env), "cwd": str(cwd or Path.cwd())}
         with status:
-            socket.send_fds(self._orders, [json.dumps(order).encode()], [*streams, status.fileno()])
+            data = json.dumps(order).encode()
+            socket.send_fds(self._orders, [_NUMBER.pack(len(data))], [*streams, status.fileno()])
+            self._orders.sendall(data)
         for descriptor in theirs:
             os.close(descriptor)
         return Program(args, ours, pipes)
@@ -208,9 +207,12 @@ def _serve(orders: socket.socket) -> dict[str, Any] | None:
                         told.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
         if orders not in ready:
             continue
-        data, descriptors, _, _ = socket.recv_fds(orders, _MOST_BYTES, 4)
-        if not data:
+        size, descriptors, _, _ = socket.recv_fds(orders, _NUMBER.size, 4)
+        if not size:
             return None
+        data, most = b"", _NUMBER.unpack(size)[0]
+        while len(data) < most:  # a child that ends in the middle cuts a read short
+            data += orders.recv(most - len(data))
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)

@@ -16,7 +16,7 @@ import pytest
 from aiq.simulator.process import SimulatorProcess
 from tests.prepared import Program
 
-PATIENCE_S = 150.0
+PATIENCE_S = 300.0
 """Turns a hang into an error. Longer than a wait takes on a busy machine, so no test depends on how fast one is."""
 _POLL_S = 0.02
 _PORTS = range(20_000, 32_000)

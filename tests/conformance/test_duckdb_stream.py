@@ -12,6 +12,7 @@ import pytest
 
 import aiq
 from aiq.errors import RequestFailed
+from tests.processes import PATIENCE_S
 
 ROWS = "SELECT i, 'Row ' || i AS p FROM range(3000) AS r(i)"
 
@@ -88,6 +89,6 @@ next(rows)
 
 def test_a_process_ends_though_a_stream_is_unfinished(conf: Any, home: Path, simulator: Any, ledger_rows: Any) -> None:
     command = [sys.executable, "-c", UNFINISHED, conf.path, home]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(ledger_rows("system.aiq.calls")) >= simulator.stats()["requests"] >= 10

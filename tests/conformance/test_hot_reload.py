@@ -15,6 +15,7 @@ import aiq
 from aiq.batch.loop import submit
 from aiq.errors import GuardrailBlocked, PolicyError, StatementError
 from aiq.providers.base import HttpRequest
+from tests.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     from aiq.simulator.process import SimulatorProcess
@@ -198,4 +199,4 @@ def test_a_replaced_http_client_serves_its_requests_to_their_end_and_is_closed(
     session.sql("SELECT ai_query('chat', 'last')")
     assert session.gateway.routes.transport is not before
     with pytest.raises(Exception, match="closed"):
-        submit(before.send(HttpRequest(simulator.url, [], b"{}"), 5.0)).result(10)
+        submit(before.send(HttpRequest(simulator.url, [], b"{}"), 5.0)).result(PATIENCE_S)

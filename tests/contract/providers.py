@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 from aiq.simulator.vendors.vertex import KEY_FILE
+from tests.processes import PATIENCE_S
 
 NOWHERE = "http://127.0.0.1"
 """Stands for a simulator where only the names of the cases are wanted."""
@@ -57,7 +58,7 @@ def service_account(url: str) -> str:
     """The key file of a service account that the simulator knows; nothing where none is listening."""
     if url == NOWHERE:
         return "{}"
-    with urlopen(url + KEY_FILE.decode(), timeout=30) as response:
+    with urlopen(url + KEY_FILE.decode(), timeout=PATIENCE_S) as response:
         found: str = response.read().decode()
         return found
 

@@ -19,6 +19,7 @@ from aiq.providers import adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate, Profile, Quota
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -37,7 +38,7 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 
 def client_of(simulator: SimulatorProcess, key: str = "a21-test", retries: int = 0) -> AI21Client:
-    return AI21Client(api_key=key, api_host=f"{simulator.url}/studio/v1", num_retries=retries, timeout_sec=10)
+    return AI21Client(api_key=key, api_host=f"{simulator.url}/studio/v1", num_retries=retries, timeout_sec=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

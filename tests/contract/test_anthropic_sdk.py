@@ -18,6 +18,7 @@ from aiq.providers import adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
+from tests.processes import PATIENCE_S
 
 MODEL = "claude-opus-4-6"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello to the world."}]
@@ -42,7 +43,9 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture(scope="module")
 def client(simulator: SimulatorProcess) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(api_key="sk-ant-test", base_url=simulator.url, max_retries=0, timeout=10) as client:
+    with anthropic.Anthropic(
+        api_key="sk-ant-test", base_url=simulator.url, max_retries=0, timeout=PATIENCE_S
+    ) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
+from tests.processes import PATIENCE_S
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 8
@@ -74,7 +75,7 @@ def connect(session: Any, simulator: SimulatorProcess, monkeypatch: pytest.Monke
             endpoint_url=url,
             aws_access_key_id=identity,
             aws_secret_access_key=secret,
-            config=Config(retries={"total_max_attempts": 1 + retries, "mode": "standard"}, read_timeout=20),
+            config=Config(retries={"total_max_attempts": 1 + retries, "mode": "standard"}, read_timeout=PATIENCE_S),
         )
         client.meta.events.register("before-send", _plain)
         return client

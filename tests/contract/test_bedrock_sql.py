@@ -23,6 +23,7 @@ from aiq.request import Caller, Request
 from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
+from tests.processes import PATIENCE_S
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 OLD = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -198,7 +199,7 @@ class Streamed:
             chunks = [chunk async for chunk in self._gateway.stream(request)]
             return "".join(chunk.text for chunk in chunks), [part for c in chunks for part in c.data["choices"]]
 
-        return submit(read()).result(timeout=30)
+        return submit(read()).result(timeout=PATIENCE_S)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from aiq.providers import adapter_for
 from aiq.request import Caller, Request, Task
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
+from tests.processes import PATIENCE_S
 
 MODEL = "command-a-03-2025"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello to the world."}]
@@ -42,7 +43,7 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 def client_of(simulator: SimulatorProcess, key: str = "co-test", retries: int = 0) -> cohere.ClientV2:
     return cohere.ClientV2(
-        key, base_url=simulator.url, timeout=10, max_retries=retries, log_warning_experimental_features=False
+        key, base_url=simulator.url, timeout=PATIENCE_S, max_retries=retries, log_warning_experimental_features=False
     )
 
 

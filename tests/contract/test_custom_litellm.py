@@ -138,7 +138,7 @@ def test_a_stream_adds_up_to_the_whole_answer(connect: Any) -> None:
         async def whole() -> Any:
             return await s.gateway.answer(request)
 
-        chunks, answer = submit(read()).result(timeout=60), submit(whole()).result(timeout=60)
+        chunks, answer = submit(read()).result(timeout=PATIENCE_S), submit(whole()).result(timeout=PATIENCE_S)
     assert "".join(chunk.text for chunk in chunks) == answer.value
     assert chunks[-1].usage is not None and chunks[-1].usage.output_tokens == answer.usage.output_tokens
 

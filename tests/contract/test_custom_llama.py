@@ -106,8 +106,8 @@ def test_a_stream_adds_up_to_the_whole_answer(chat_url: str, connect: Any) -> No
         async def whole() -> Any:
             return await s.gateway.answer(request)
 
-        chunks = submit(read()).result(timeout=60)
-        answer = submit(whole()).result(timeout=60)
+        chunks = submit(read()).result(timeout=PATIENCE_S)
+        answer = submit(whole()).result(timeout=PATIENCE_S)
     assert len(chunks) > 3
     assert "".join(chunk.text for chunk in chunks) == answer.value
     assert chunks[-1].usage is not None and chunks[-1].usage.output_tokens == answer.usage.output_tokens == 24

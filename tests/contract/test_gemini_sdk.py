@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
 from aiq.simulator.vendors.vertex import KEY_FILE
+from tests.processes import PATIENCE_S
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 8
@@ -33,13 +34,13 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 
 def key_file(simulator: SimulatorProcess) -> dict[str, Any]:
-    with urllib.request.urlopen(simulator.url + KEY_FILE.decode(), timeout=10) as response:
+    with urllib.request.urlopen(simulator.url + KEY_FILE.decode(), timeout=PATIENCE_S) as response:
         found: dict[str, Any] = json.load(response)
     return found
 
 
 def options(url: str, version: str = "v1beta", **more: Any) -> types.HttpOptions:
-    return types.HttpOptions(base_url=url, api_version=version, timeout=10_000, **more)
+    return types.HttpOptions(base_url=url, api_version=version, timeout=int(PATIENCE_S * 1000), **more)
 
 
 @pytest.fixture(scope="module")

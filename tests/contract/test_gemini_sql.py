@@ -21,6 +21,7 @@ from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile
 from aiq.simulator.vendors.vertex import KEY_FILE
+from tests.processes import PATIENCE_S
 
 FLASH = "gemini-2.5-flash"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 8
@@ -37,7 +38,7 @@ def served(simulator: SimulatorProcess) -> Served:
     def entity(model: str, *, task: str = "llm/v1/chat", account: str = "", **key: Any) -> dict[str, Any]:
         external: dict[str, Any] = {"name": model, "task": task}
         if account:
-            with urllib.request.urlopen(simulator.url + KEY_FILE.decode(), timeout=10) as response:
+            with urllib.request.urlopen(simulator.url + KEY_FILE.decode(), timeout=PATIENCE_S) as response:
                 found = {**json.load(response), "client_email": f"{account}@p.iam.gserviceaccount.com", **key}
             external["provider"] = "google-cloud-vertex-ai"
             external["google_cloud_vertex_ai_config"] = {
@@ -250,7 +251,7 @@ class Streamed:
             chunks = [chunk async for chunk in self._gateway.stream(request)]
             return "".join(chunk.text for chunk in chunks), [part for c in chunks for part in c.data["choices"]]
 
-        return submit(read()).result(timeout=30)
+        return submit(read()).result(timeout=PATIENCE_S)
 
 
 @pytest.fixture

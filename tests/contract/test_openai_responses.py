@@ -20,6 +20,7 @@ from aiq.request import Answer, Caller
 from aiq.request import Request as AiqRequest
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile
+from tests.processes import PATIENCE_S
 
 PARAMETERS = {
     "type": "object",
@@ -39,7 +40,7 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture(scope="module")
 def client(simulator: SimulatorProcess) -> Iterator[OpenAI]:
-    with OpenAI(api_key="sk-test-1234", base_url=f"{simulator.url}/v1", max_retries=0, timeout=10) as client:
+    with OpenAI(api_key="sk-test-1234", base_url=f"{simulator.url}/v1", max_retries=0, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -156,7 +157,7 @@ def test_what_is_wrong_with_a_response_is_refused_by_name(client: OpenAI, more: 
 def _send(url: str, headers: list[tuple[str, str]], body: bytes) -> tuple[HttpResponse, bytes]:
     opener = build_opener(ProxyHandler({}))
     try:
-        with opener.open(Request(url, body, dict(headers)), timeout=10) as response:
+        with opener.open(Request(url, body, dict(headers)), timeout=PATIENCE_S) as response:
             data = response.read()
             return HttpResponse(response.status, response.headers.get, data), data
     except HTTPError as error:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Profile, Quota
+from tests.processes import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def simulator() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture(scope="module")
 def client(simulator: SimulatorProcess) -> Iterator[OpenAI]:
-    with OpenAI(api_key="sk-test-1234", base_url=f"{simulator.url}/v1", max_retries=0, timeout=10) as client:
+    with OpenAI(api_key="sk-test-1234", base_url=f"{simulator.url}/v1", max_retries=0, timeout=PATIENCE_S) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ import pytest
 from aiq.errors import ConfigError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
-from tests.processes import line_with
+from tests.processes import PATIENCE_S, line_with
 
 _BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
 
@@ -36,7 +36,7 @@ def _post(body: bytes = _BODY, extra: str = "") -> bytes:
 def _exchange(simulator: SimulatorProcess, data: bytes) -> bytes:
     """Send the bytes and read until the server closes."""
     received = b""
-    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=PATIENCE_S) as connection:
         connection.sendall(data)
         while chunk := connection.recv(65536):
             received += chunk
@@ -55,7 +55,7 @@ def test_pipelined_requests_are_answered_in_their_order(simulator: SimulatorProc
 
 
 def test_a_request_may_arrive_one_byte_at_a_time(simulator: SimulatorProcess) -> None:
-    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=PATIENCE_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in _post(extra=_CLOSE):
             connection.send(bytes([byte]))
@@ -107,7 +107,7 @@ def test_a_half_closed_connection_ends_after_half_of_the_body(simulator: Simulat
 
 def test_headers_may_drip_in(simulator: SimulatorProcess) -> None:
     body = orjson.dumps({"model": "sim-slow-headers-200", "messages": [{"role": "user", "content": "Hi"}]})
-    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=PATIENCE_S) as connection:
         connection.sendall(_post(body, _CLOSE))
         pieces = []
         while chunk := connection.recv(65536):
@@ -158,7 +158,7 @@ def test_a_stopped_simulator_is_gone() -> None:
     process.stop()
     process.stop()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", process.port), timeout=10)
+        socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE_S)
 
 
 def test_a_simulator_dies_with_its_parent() -> None:

@@ -24,6 +24,7 @@ from aiq.request import Answer, Caller, Request, Task
 from aiq.simulator.process import SimulatorProcess
 from tests.contract.providers import NOWHERE, Case, cases
 from tests.contract.test_answers_table import FORMS
+from tests.processes import PATIENCE_S
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "providers.md"
 NAMES = [case.name for case in cases(NOWHERE)]
@@ -113,7 +114,7 @@ class Asking:
         return Request(self.endpoint, self.task, {"messages": messages, **body}, Caller("ann"), "st")
 
     def answer(self, content: Any, **body: Any) -> Answer:
-        return submit(self.session.gateway.answer(self.request(content, **body))).result(timeout=30)
+        return submit(self.session.gateway.answer(self.request(content, **body))).result(timeout=PATIENCE_S)
 
     def message(self, answer: Answer) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(answer.raw)["choices"][0]["message"]
@@ -186,8 +187,8 @@ class Asking:
         async def read() -> list[Any]:
             return [chunk async for chunk in self.session.gateway.stream(request)]
 
-        chunks = submit(read()).result(timeout=30)
-        whole = submit(self.session.gateway.answer(request)).result(timeout=30)
+        chunks = submit(read()).result(timeout=PATIENCE_S)
+        whole = submit(self.session.gateway.answer(request)).result(timeout=PATIENCE_S)
         assert "".join(chunk.text for chunk in chunks) == whole.value
         assert len(chunks) > 3
         used = chunks[-1].usage
@@ -212,7 +213,7 @@ class Asking:
     def fails(self, fault: str, begun: Future[Answer] | None = None) -> str:
         """The class of the error that a fault becomes; raises where it becomes an answer."""
         try:
-            answer = (begun or self.begin(fault)).result(timeout=30)
+            answer = (begun or self.begin(fault)).result(timeout=PATIENCE_S)
         except ProviderError as error:
             assert "sk-good" not in str(error) and "simulated secret" not in str(error)
             return error.kind

@@ -34,6 +34,7 @@ from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.vendors.base import SECRET
 from aiq.transport.public_web import Address, PublicWeb
+from tests.processes import PATIENCE_S
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
 NAME = "images.example.com"
@@ -75,7 +76,7 @@ class ImageServer:
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,7 @@ def asked(conf: Any, home: Path, simulator: SimulatorProcess, certificate: Path)
         body = {"messages": [{"role": "user", "content": content}]}
         request = Request(endpoint, "llm/v1/chat", body, Caller("ann"), "st-1")
         try:
-            return submit(gateway.answer(request)).result(timeout=30).value
+            return submit(gateway.answer(request)).result(timeout=PATIENCE_S).value
         finally:
             gateway.ledger.commit()
 

@@ -17,6 +17,7 @@ def test_a_program_has_its_own_words_input_folder_and_environment(tmp_path: Path
     done = prepared().run(tmp_path / "named.py", 1, "é", env={"A": "b"}, cwd=tmp_path)
     assert (done.stdout, done.stderr) == (f"__main__ ['1', 'é'] {tmp_path} {{'A': 'b'}}\n", "")
     assert prepared().run("-c", "print(input())", stdin="é\n").stdout == "é\n"
+    assert prepared().run("-c", "import sys; print(len(sys.argv[1]))", "x" * 1_000_000).stdout == "1000000\n"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from aiq.config.endpoint import Secret
 from aiq.config.load import load_config
 from aiq.config.secrets import PLAINTEXT, SecretStore, environment_variable
 from aiq.errors import ConfigError, SecretError
+from tests.processes import PATIENCE_S
 
 VARIABLE = "AIQ_SECRET_OPENAI_API_KEY"
 
@@ -126,7 +127,7 @@ def test_a_keyring_that_waits_for_its_user_is_left(tmp_path):
 
         def get_password(self, service, username):
             asked.append(username)
-            answer.wait(60)
+            answer.wait(PATIENCE_S)
 
     keyring.set_keyring(Waiting())
     store = SecretStore(tmp_path, {}, keyring_timeout_s=0.01)

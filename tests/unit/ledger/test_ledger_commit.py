@@ -23,6 +23,7 @@ from aiq.ledger.ledger import IDLE_S, MAX_AGE_S, Ledger
 from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, USAGE_TABLE, Intent, Outcome
 from aiq.ledger.spool import Spool
 from aiq.ledger.tables import Tables
+from tests.processes import PATIENCE_S
 
 Make = Callable[..., Outcome]
 MakeIntent = Callable[..., Intent]
@@ -447,7 +448,7 @@ def test_the_committer_thread_commits_when_enough_has_come_together(tmp_path: Pa
     ledger = Watched.open(tmp_path, commit_rows=5, clock=lambda: 0.0)
     for i in range(5):
         ledger.record(outcome(str(i)))
-    assert committed.wait(30)
+    assert committed.wait(PATIENCE_S)
     ledger.close()
     assert len(ids(ledger)) == 5
 

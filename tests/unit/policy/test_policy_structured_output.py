@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aiq.policy.structured_output import MAX_FORMATS, MAX_VIOLATIONS, Mismatch, StructuredOutput
 from aiq.request import Answer, Usage
+from tests.processes import PATIENCE_S
 
 SCHEMA = {
     "type": "object",
@@ -124,7 +125,7 @@ def test_a_model_that_runs_off_into_whitespace_holds_nobody_up(make: Any, text: 
         done.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert done.wait(60)
+    assert done.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_a_pattern_that_backtracks_for_ever_ends(make: Any) -> None:
         done.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert done.wait(60)
+    assert done.wait(PATIENCE_S)
 
 
 def test_a_model_is_told_of_a_few_violations_and_a_person_of_one(make: Any) -> None:

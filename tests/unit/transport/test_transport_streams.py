@@ -16,6 +16,7 @@ from aiq.config.endpoint import Settings
 from aiq.errors import ProviderError
 from aiq.providers.base import HttpRequest
 from aiq.transport import ResponseStream, Transport, open_transport
+from tests.processes import PATIENCE_S
 
 T = TypeVar("T")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -64,7 +65,7 @@ def test_a_piece_arrives_before_the_next_is_sent(run: Any, raw_server: Any) -> N
 
     def send(connection: socket.socket, request: bytes) -> None:
         connection.sendall(HEAD + piece(b"first"))
-        read.wait(20)
+        read.wait(PATIENCE_S)
         connection.sendall(piece(b"second") + b"0\r\n\r\n")
 
     async def work(transport: Transport, request: HttpRequest) -> tuple[Any, ...]:

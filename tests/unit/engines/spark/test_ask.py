@@ -20,6 +20,7 @@ from aiq.request import Caller
 from aiq.runtime import open_gateway
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
+from tests.processes import PATIENCE_S
 
 Rows = list[dict[str, Any]]
 
@@ -84,14 +85,14 @@ def test_later_pieces_are_under_way_while_the_first_one_waits() -> None:
     def work(piece: pa.RecordBatch) -> int:
         started.release()
         if piece.column(0)[0].as_py() == 0:
-            assert released.wait(30)
+            assert released.wait(PATIENCE_S)
         return int(piece.column(0)[0].as_py())
 
     def pieces() -> Iterator[pa.RecordBatch]:
         for number in range(4):
             yield batch(n=[number])
         for _ in range(2):  # also the second one started, though nobody could be given the first
-            assert started.acquire(timeout=30)
+            assert started.acquire(timeout=PATIENCE_S)
         released.set()
 
     assert list(in_order(pieces(), work, 10_000)) == [0, 1, 2, 3]
