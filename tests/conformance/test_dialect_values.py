@@ -41,8 +41,12 @@ def cases() -> list[tuple[str, str, list[Any]]]:
     return [(group, expression, results) for group, expression, *results in rows]
 
 
-def statement(group: str, expression: str) -> str:
-    rows = (FOLDER / "typed.sql").read_text()
+def typed_rows() -> str:
+    return (FOLDER / "typed.sql").read_text()
+
+
+def statement(group: str, expression: str, rows: str | None = None) -> str:
+    rows = rows or typed_rows()
     order = "" if group == "aggregates" else " ORDER BY id"
     return f"SELECT {'' if group == 'aggregates' else 'id, '}{expression} AS v FROM {rows}{order}"
 
@@ -67,15 +71,12 @@ def plain(spark_type: str) -> str:
 def outcome(con: duckdb.DuckDBPyConnection, own: OwnFunctions, group: str, expression: str, expected: Any) -> str:
     """same, refused, or what DuckDB gave in place of Spark's value."""
     try:
-        text = to_duckdb(statement(group, expression), own)
-        cursor = con.execute(text)
-        kind = kind_of(str(cursor.description[-1][1]))
+        text = to_duckdb(statement(group, expression, "typed"), own)
         names = "v" if group == "aggregates" else "id, v"
-        rows = con.execute(f"SELECT aiq_spark_text(v) FROM ({text}) AS q({names})").fetchall()
-    except StatementError:
-        return "refused"
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-        return "refused"
+        rows = con.execute(f"SELECT aiq_spark_text(v), typeof(v) FROM ({text}) AS q({names})").fetchall()
+        kind = kind_of(rows[0][1])
+    except (StatementError, duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        return "same" if expected == "error" else "refused"  # both engines refuse it
     except duckdb.Error as error:
         return "same" if expected == "error" else f"refused ({str(error).splitlines()[0][:80]})"
     if expected == "error":
@@ -97,6 +98,7 @@ def outcomes(zone: str) -> dict[str, tuple[str, str]]:
         con.execute(f"SET TimeZone = '{zone}'")
         provide(con)
         own = OwnFunctions(con)  # looked up once for all
+        con.execute("CREATE TABLE typed AS " + translated(con, f"SELECT * FROM {typed_rows()}"))
         return {
             expression: (group, outcome(con, own, group, expression, results[0 if zone == "UTC" else -1]))
             for group, expression, results in cases()
@@ -135,8 +137,13 @@ def page() -> str:
         "",
         *(f"* {group}: " + ", ".join(f"`{each}`" for each in names) for group, names in refused.items()),
         "",
-        "A sum of integers with OVER, FILTER or DISTINCT has the type HUGEINT. An aggregate or window within a function that",
-        "depends on its type is refused: compute it in a subquery first.",
+        "A sum of integers with OVER, FILTER or DISTINCT has the type HUGEINT. An aggregate or window within some functions that",
+        "depend on its type is refused: compute it in a subquery first.",
+        "",
+        "Known to differ, and not refused yet: `power` (other than by 0, 0.5, 1, 2), `sin` and its kin may differ from Java in",
+        "the last digit; `collect_set` is sorted, Spark's order is undefined; an array with NULL is smaller than another in Spark and",
+        "greater in DuckDB; `array_distinct` takes 0.0 and -0.0 for one; `CAST(a DATE AS INT)` and a BOOLEAN compared with a number",
+        "are errors in Spark.",
     ]
     return "\n".join(lines) + "\n"
 

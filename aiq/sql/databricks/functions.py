@@ -13,13 +13,28 @@ from aiq.sql.databricks import aggregates, date_calls, nested_calls, text_calls
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import SAME, TEMPLATES
-from aiq.sql.databricks.words import PLACE, Print, filled, message, refused, typed
+from aiq.sql.databricks.words import PLACE, Print, branch, filled, message, refused, typed
+
+_OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
+
+
+def _sort_of(node: exp.Expr) -> str | None:
+    """Whether a node is a literal of a number or a string; None where that is not plain."""
+    value = node.unnest()
+    value = value.this if isinstance(value, exp.Neg) else value
+    if isinstance(value, exp.Literal):
+        return "string" if value.is_string else "number"
+    return None
 
 
 def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     """A call of a Spark function in DuckDB's words. Raises StatementError where there are none."""
     if name == "array_contains" and len(arguments) == 2 and isinstance(arguments[1], exp.Null):
         raise refused(f"{name} of NULL")
+    if name == "map_concat" and any(isinstance(each, exp.Null) for each in arguments):
+        raise refused(f"{name} of NULL")
+    if name in _OF_ONE_TYPE and len({_sort_of(each) for each in arguments} - {None}) > 1:
+        raise refused(f"{name} of a number and a string", "compares or mixes them by Spark's rules; CAST one of them")
     if (special := _SPECIAL.get(name)) is not None:
         return special(name, arguments, show)
     if name in CASTS and len(arguments) == 1:
@@ -63,7 +78,15 @@ def _operator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return arithmetic({"mod": "%", "try_divide": "try /"}[name], show(arguments[0]), show(arguments[1]), name)
 
 
+def _if(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 3:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    condition, yes, no = arguments
+    return f"CASE WHEN {show(condition)} THEN {branch(yes, show)} ELSE {branch(no, show)} END"
+
+
 _SPECIAL: dict[str, Callable[[str, Sequence[exp.Expr], Print], str]] = {
+    "if": _if,
     "mod": _operator,
     "try_divide": _operator,
     **text_calls.CALLS,

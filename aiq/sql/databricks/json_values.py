@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -57,7 +58,11 @@ def _fitted(text: str, kind: pa.DataType) -> str | None:
             text.lstrip()
         )
     except (ValueError, RecursionError):
+        if (plain := plain_json(text)) is not None and plain != text:
+            return _fitted(plain, kind)
         return None if not pa.types.is_struct(kind) or not text.strip() else _empty(kind)
+    if value is None and pa.types.is_struct(kind):
+        return _empty(kind)
     try:
         return json.dumps(_fit(value, kind, top=True))
     except _MisfitError:
@@ -107,6 +112,41 @@ def _compact(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_compact, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+_SINGLE = re.compile(r"""\"(?:[^\"\\]|\\.)*\"|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
+
+
+def plain_json(text: str) -> str | None:
+    """A JSON text that may have single quotes, as Spark's JSON functions take it, with double ones; None for none."""
+
+    def spelled(found: re.Match[str]) -> str:
+        inner = found.group(1)
+        return found.group() if inner is None else '"' + inner.replace("\\'", "'").replace('"', '\\"') + '"'
+
+    made = _SINGLE.sub(spelled, text)
+    try:
+        json.loads(made)
+    except (ValueError, RecursionError):
+        return None
+    return made
+
+
+def variant(text: str) -> str:
+    """A JSON text as a VARIANT prints: keys in order, no spaces. Raises ValueError for what is none."""
+
+    def one(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise ValueError("parse_json: a key comes twice in an object")
+        return dict(sorted(made.items()))
+
+    def refuse(word: str) -> Any:
+        raise ValueError(f"parse_json: {word} is no JSON")
+
+    return _compact(
+        json.loads(text, object_pairs_hook=one, parse_float=_Number, parse_int=_Number, parse_constant=refuse)
+    )
 
 
 def to_json(*columns: pa.ChunkedArray) -> pa.Array:

@@ -19,7 +19,9 @@ _TYPED = re.compile(r"\(a [A-Z]")
 _NO = "struct_extract({'x': 1}, m)"
 _INTEGER = r"'\s*[+-]?\d+\s*'"
 _FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
-_STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,6})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
+_STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
+_INTEGERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
+_NUMBERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'DOUBLE', 'FLOAT')"
 _LINES = rf"""
 text(a) AS #text(a)
 text(a VARCHAR) AS CAST(a AS VARCHAR)
@@ -34,19 +36,17 @@ joined(a DATE) AS CAST(a AS VARCHAR)
 joined(a VARCHAR[]) AS a
 joined(a INTEGER[]) AS a
 joined(a BLOB) AS a
-as_date(a DATE) AS a
-as_date(a TIMESTAMP) AS CAST(a AS DATE)
-as_date(a TIMESTAMPTZ) AS CAST(a AS DATE)
-as_date(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
 timestamp(a TIMESTAMPTZ) AS a
 timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
-timestamp(a TIMESTAMP) AS CAST(a AS TIMESTAMPTZ)
-timestamp(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), {_STAMP}) THEN trim(a) ELSE 'no TIMESTAMP: ' || a END AS TIMESTAMPTZ)
+timestamp(a TIMESTAMP) AS @earlier(CAST(a AS TIMESTAMPTZ))
+timestamp(a VARCHAR) AS CASE WHEN regexp_matches(trim(a), '(Z|UTC|\d[+-]\d{{2}}:\d{{2}})$') THEN CAST(@stamp_text(trim(a)) AS TIMESTAMPTZ) ELSE @earlier(CAST(@stamp_text(trim(a)) AS TIMESTAMPTZ)) END
+stamp_text(a) AS CASE WHEN regexp_full_match(a, '\d{{4}}') THEN a || '-01-01' WHEN regexp_full_match(a, '\d{{4}}-\d{{1,2}}') THEN a || '-01' WHEN regexp_full_match(a, '\d{{4}}-\d{{1,2}}-\d{{1,2}}[ T]\d{{1,2}}') THEN a || ':00' WHEN regexp_full_match(a, {_STAMP}) THEN regexp_replace(a, '(\.\d{{6}})\d+', '\1') ELSE 'no TIMESTAMP: ' || a END
+earlier(a) AS list_transform([a], lambda aiq_t: CASE WHEN CAST(aiq_t - INTERVAL 1 HOUR AS TIMESTAMP) = CAST(aiq_t AS TIMESTAMP) THEN aiq_t - INTERVAL 1 HOUR ELSE aiq_t END)[1]
 timestamp(a BIGINT) AS to_timestamp(a)
 timestamp_ntz(a TIMESTAMP) AS a
 timestamp_ntz(a DATE) AS CAST(a AS TIMESTAMP)
 timestamp_ntz(a TIMESTAMPTZ) AS CAST(a AS TIMESTAMP)
-timestamp_ntz(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(trim(a), {_STAMP}) THEN regexp_replace(trim(a), '\s*(Z|UTC|[+-]\d{{2}}:\d{{2}})$', '') ELSE 'no TIMESTAMP: ' || a END AS TIMESTAMP)
+timestamp_ntz(a VARCHAR) AS CAST(regexp_replace(@stamp_text(trim(a)), '\s*(Z|UTC|[+-]\d{{2}}:\d{{2}})$', '') AS TIMESTAMP)
 moment(a TIMESTAMPTZ) AS a
 moment(a TIMESTAMP) AS a
 moment(a DATE) AS CAST(a AS TIMESTAMPTZ)
@@ -59,31 +59,24 @@ to_boolean(a) AS CAST(a AS BOOLEAN)
 to_boolean(a VARCHAR) AS CAST(CASE WHEN lower(trim(a)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' WHEN lower(trim(a)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'no BOOLEAN: ' || a END AS BOOLEAN)
 to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
-decimal_text(a) AS a
-decimal_text(a VARCHAR) AS CASE WHEN regexp_full_match(a, {_FLOAT}) THEN trim(a) ELSE 'no DECIMAL: ' || a END
-number(a, m) AS a
-number(a VARCHAR, m) AS {_NO}
-number(a BOOLEAN, m) AS {_NO}
-minus(a, b, m) AS a - b
-minus(a DATE, b DATE, m) AS {_NO}
-minus(a TIMESTAMP, b TIMESTAMP, m) AS {_NO}
-minus(a TIMESTAMPTZ, b TIMESTAMPTZ, m) AS {_NO}
-double(a DOUBLE, m) AS a
-double(a INTEGER, m) AS CAST(a AS DOUBLE)
-double(a BIGINT, m) AS CAST(a AS DOUBLE)
-double(a DECIMAL(38,10), m) AS {_NO}
-double(a VARCHAR, m) AS {_NO}
-double(a BOOLEAN, m) AS {_NO}
+number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
+double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
+integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
+minus(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE') AND typeof(b) NOT IN {_INTEGERS} THEN m || '' ELSE 'x' END) - b
+modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} AND typeof(b) IN {_NUMBERS} THEN 'x' ELSE m || '' END) % @not_zero(b)
+pmodulo(a, b, m) AS CASE WHEN @modulo(a, b, m) < 0 THEN (a % b + b) % b ELSE a % b END
+not_zero(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS INTEGER) ELSE a END
+up(a, m) AS struct_extract({{'double': CAST(ceil(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': ceil(@number(a, m))}}, @kind(a, m))
+down(a, m) AS struct_extract({{'double': CAST(floor(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': floor(@number(a, m))}}, @kind(a, m))
+rounded(a, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), 0), 'same': a, 'decimal': round(@number(a, m), 0)}}, @kind(a, m))
+rounded_to(a, n, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), n), 'integer': CAST(@rounded_integer(a, n) AS INTEGER), 'bigint': CAST(@rounded_integer(a, n) AS BIGINT)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) = 'INTEGER' THEN 'integer' WHEN typeof(a) IN ('BIGINT', 'HUGEINT') THEN 'bigint' ELSE m || '' END)
+rounded_double(a, n) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
+kind(a, m) AS CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) IN {_INTEGERS} THEN 'same' WHEN starts_with(typeof(a), 'DECIMAL') THEN 'decimal' ELSE m || '' END
+decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE 'no DECIMAL: ' || CAST(a AS VARCHAR) END
+as_date(a) AS CASE WHEN typeof(a) = 'VARCHAR' THEN @date_of_text(CAST(a AS VARCHAR)) ELSE CAST(a AS DATE) END
+date_of_text(a) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
+zoned(a, z) AS CASE WHEN timezone(z, timezone(z, a) - INTERVAL 1 HOUR) = a THEN timezone(z, a) - INTERVAL 1 HOUR ELSE timezone(z, a) END
 zero_fails(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS DOUBLE) ELSE a END
-integer(a BIGINT, m) AS a
-integer(a DOUBLE, m) AS {_NO}
-integer(a DECIMAL(38,10), m) AS {_NO}
-integer(a VARCHAR, m) AS {_NO}
-integer(a BOOLEAN, m) AS {_NO}
-modulo(a INTEGER, b INTEGER, m) AS a % b
-modulo(a BIGINT, b BIGINT, m) AS a % b
-modulo(a DOUBLE, b DOUBLE, m) AS a % @zero_fails(b)
-modulo(a DECIMAL(38,10), b DECIMAL(38,10), m) AS {_NO}
 sum_of(a) AS sum(a)
 sum_of(a BIGINT) AS CAST(sum(a) AS BIGINT)
 months_apart(a, b) AS CAST(trunc(@month_days(CAST(b AS DATE) + CASE WHEN b > a AND CAST(b AS TIME) < CAST(a AS TIME) THEN -1 WHEN b < a AND CAST(b AS TIME) > CAST(a AS TIME) THEN 1 ELSE 0 END, CAST(a AS DATE)) / 32) AS BIGINT)
@@ -94,14 +87,14 @@ quoted(a) AS '''' || replace(a, '''', '\''') || ''''
 shifted(a INTEGER, n, l, u, m) AS #shift_int(a, n, l, u)
 shifted(a BIGINT, n, l, u, m) AS #shift_bigint(a, n, l, u)
 shifted(a VARCHAR, n, l, u, m) AS {_NO}
-reversed(a) AS list_reverse(a)
-reversed(a VARCHAR) AS reverse(a)
-reversed(a BIGINT) AS reverse(CAST(a AS VARCHAR))
-reversed(a BOOLEAN) AS reverse(CAST(a AS VARCHAR))
-reversed(a DATE) AS reverse(CAST(a AS VARCHAR))
-reversed(a DOUBLE) AS reverse(#text(a))
-reversed(a DECIMAL(38,10)) AS reverse(#text(a))
-reversed(a TIMESTAMPTZ) AS reverse(#text(a))
+reversed(a, m) AS list_reverse(a)
+reversed(a VARCHAR, m) AS reverse(a)
+reversed(a BIGINT, m) AS reverse(CAST(a AS VARCHAR))
+reversed(a BOOLEAN, m) AS reverse(CAST(a AS VARCHAR))
+reversed(a DATE, m) AS reverse(CAST(a AS VARCHAR))
+reversed(a DOUBLE, m) AS reverse(#text(a))
+reversed(a TIMESTAMPTZ, m) AS reverse(#text(a))
+reversed(a DECIMAL(38,10), m) AS {_NO}
 inserted(a, p, v) AS CASE WHEN a IS NULL OR p IS NULL THEN NULL WHEN p > len(a) THEN list_append(list_resize(a, p - 1), v) WHEN p > 0 THEN list_concat(list_slice(a, 1, p - 1), [v], list_slice(a, p, len(a))) WHEN p < 0 AND p >= -len(a) - 1 THEN list_concat(list_slice(a, 1, len(a) + p + 1), [v], list_slice(a, len(a) + p + 2, len(a))) ELSE list_resize(a, CAST('array_insert at the place ' || p AS BIGINT)) END
 hex(a VARCHAR) AS hex(a)
 hex(a BLOB) AS hex(a)
@@ -121,52 +114,17 @@ by_time(a DATE, b, m) AS CAST(a AS TIMESTAMPTZ) + b
 by_time(a TIMESTAMP, b, m) AS a + b
 by_time(a TIMESTAMPTZ, b, m) AS a + b
 by_time(a VARCHAR, b, m) AS {_NO}
-json_text(a, p) AS CASE WHEN json_valid(a) THEN a ->> p END
+json_text(a, p) AS CASE WHEN json_valid(a) THEN a ->> p WHEN contains(a, '''') THEN CAST(#plain_json(a) AS VARCHAR) ->> p END
 item(a, k VARCHAR) AS a[k]
 item(a, k BIGINT) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
 element(a, k VARCHAR) AS a[k]
 element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 OR abs(k) > len(a) THEN 'no element ' || k || ' in an array of ' || len(a) ELSE CAST(k AS VARCHAR) END AS BIGINT)]
 try_element(a, k VARCHAR) AS a[k]
 try_element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 THEN 'elements are counted from 1' ELSE CAST(k AS VARCHAR) END AS BIGINT)]
-up(a DOUBLE, m) AS CAST(ceil(a) AS BIGINT)
-up(a BIGINT, m) AS a
-up(a INTEGER, m) AS CAST(a AS BIGINT)
-up(a DECIMAL(38,10), m) AS ceil(a)
-up(a VARCHAR, m) AS {_NO}
-down(a DOUBLE, m) AS CAST(floor(a) AS BIGINT)
-down(a BIGINT, m) AS a
-down(a INTEGER, m) AS CAST(a AS BIGINT)
-down(a DECIMAL(38,10), m) AS floor(a)
-down(a VARCHAR, m) AS {_NO}
-rounded(a DOUBLE, m) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), 0) AS DOUBLE) ELSE a END
-rounded(a BIGINT, m) AS a
-rounded(a INTEGER, m) AS a
-rounded(a DECIMAL(38,10), m) AS round(a, 0)
-rounded(a VARCHAR, m) AS {_NO}
-rounded_to(a DOUBLE, n, m) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
-rounded_to(a DECIMAL(38,10), n, m) AS {_NO}
-rounded_to(a BIGINT, n, m) AS CASE WHEN n >= 0 THEN a ELSE CAST(@rounded_integer(a, CAST(pow(10, -n) AS HUGEINT)) AS BIGINT) END
-rounded_to(a INTEGER, n, m) AS CASE WHEN n >= 0 THEN a ELSE CAST(@rounded_integer(a, CAST(pow(10, -n) AS HUGEINT)) AS INTEGER) END
-rounded_to(a VARCHAR, n, m) AS {_NO}
-rounded_integer(a, p) AS CASE WHEN a < 0 THEN -1 ELSE 1 END * (abs(a) + p // 2) // p * p
-pmodulo(a INTEGER, b INTEGER, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
-pmodulo(a BIGINT, b BIGINT, m) AS CASE WHEN a % b < 0 THEN (a % b + b) % b ELSE a % b END
-pmodulo(a DOUBLE, b DOUBLE, m) AS {_NO}
-pmodulo(a DECIMAL(38,10), b DECIMAL(38,10), m) AS {_NO}
-formatted(a VARCHAR, m) AS a
-formatted(a BIGINT, m) AS CAST(a AS VARCHAR)
-formatted(a BOOLEAN, m) AS CAST(a AS VARCHAR)
-formatted(a DOUBLE, m) AS #text(a)
-formatted(a DECIMAL(38,10), m) AS {_NO}
-formatted(a DATE, m) AS {_NO}
-formatted(a TIMESTAMP, m) AS {_NO}
-formatted_integer(a BIGINT, m) AS CAST(a AS VARCHAR)
-formatted_integer(a DOUBLE, m) AS {_NO}
-formatted_integer(a VARCHAR, m) AS {_NO}
-formatted_double(a DOUBLE, n, m) AS #fixed(a, n)
-formatted_double(a DECIMAL(38,10), n, m) AS {_NO}
-formatted_double(a BIGINT, n, m) AS {_NO}
-formatted_double(a VARCHAR, n, m) AS {_NO}
+rounded_integer(a, n) AS CASE WHEN n >= 0 THEN CAST(a AS HUGEINT) ELSE CASE WHEN a < 0 THEN -1 ELSE 1 END * (abs(CAST(a AS HUGEINT)) + CAST(pow(10, -n) AS HUGEINT) // 2) // CAST(pow(10, -n) AS HUGEINT) * CAST(pow(10, -n) AS HUGEINT) END
+formatted(a, m) AS struct_extract({{'x': #text(a)}}, CASE WHEN typeof(a) IN ('VARCHAR', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'BOOLEAN', 'DOUBLE') THEN 'x' ELSE m || '' END)
+formatted_integer(a, m) AS struct_extract({{'x': CAST(a AS VARCHAR)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
+formatted_double(a, n, m) AS struct_extract({{'x': #fixed(a, n)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'x' ELSE m || '' END)
 zero_padded(a, n) AS CASE WHEN a IN ('null', 'NaN') OR contains(a, 'Infinity') THEN @right_aligned(a, n) WHEN a LIKE '-%' THEN '-' || @zeros(substring(a, 2), n - 1) ELSE @zeros(a, n) END
 zeros(a, n) AS CASE WHEN length(a) < n THEN lpad(a, CAST(n AS INTEGER), '0') ELSE a END
 left_aligned(a, n) AS CASE WHEN length(a) < n THEN rpad(a, CAST(n AS INTEGER), ' ') ELSE a END

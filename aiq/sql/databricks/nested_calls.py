@@ -14,7 +14,7 @@ from aiq.functions.types import parse_type
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.json_values import json_structure
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, literal, quoted, refused
+from aiq.sql.databricks.words import Print, literal, makes_array, quoted, refused
 
 GENERATORS = (
     "explode",
@@ -230,7 +230,15 @@ def generated_names(name: str, count: int) -> list[str]:
     return {"explode": ["col"], "posexplode": ["pos", "col"]}.get(base) or [f"c{i}" for i in range(count)]
 
 
+def _size(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 1:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    count = "len" if makes_array(arguments[0]) else f"{SCHEMA}.counted"
+    return f"CAST({count}({show(arguments[0])}) AS INTEGER)"
+
+
 CALLS = {
+    "size": _size, "cardinality": _size,
     "variant_get": _variant_get, "try_variant_get": _variant_get, "array_sort": _sort_array, "sort_array": _sort_array,
     "from_json": _from_json, "get_json_object": _get_json_object, "struct": _struct, "named_struct": _struct, "map": _map,
     **dict.fromkeys(("map_filter", "transform_keys", "transform_values"), _of_map), "zip_with": _zip_with,

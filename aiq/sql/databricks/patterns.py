@@ -1,4 +1,4 @@
-"""Patterns of dates and texts: Java's for dates in strftime's words, and which regular expressions mean the same."""
+"""Patterns of dates: Java's in strftime's words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ _DATES = {  # Java's letters -> strftime's, and what strptime may read
     "E": ("%a", ""), "EEE": ("%a", ""), "EEEE": ("%A", ""), "DDD": ("%j", ""),
 }  # fmt: skip
 _PIECE = re.compile(r"'((?:[^']|'')*)'|([a-zA-Z])\2*|[^a-zA-Z']", re.DOTALL)
-_OTHER_REGEX = re.compile(r"\(\?(?!:)|\\[0-9a-zA-Z]|&&|\[[^\]]*\[|[*+?}]\+|\$|[^\x00-\x7f]")
 
 
 class DatePattern(NamedTuple):
@@ -41,11 +40,3 @@ def date_pattern(java: str) -> DatePattern | None:
             plain = (found.group(1).replace("''", "'") or "'") if text.startswith("'") else text
             made, regex = made + plain.replace("%", "%%"), regex + re.escape(plain)
     return DatePattern(made, regex if (reads and "yy" in java) or java in ("y",) else None)
-
-
-def is_same_regex(pattern: str) -> bool:
-    """Whether Java and RE2 read a regular expression alike, as far as is known; `\\b`, `\\w` and `\\s` on ASCII do."""
-    plain = re.sub(r"\\[bwWsSdDntr]", "", pattern)
-    plain = re.sub(r"\$$", "", plain)
-    plain = plain.removeprefix("(?i)")
-    return _OTHER_REGEX.search(plain) is None

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.patterns import is_same_regex
-from aiq.sql.databricks.words import Print, filled, literal, message, quoted, refused, typed
+from aiq.sql.databricks.regex_values import groups, python_pattern, replacement
+from aiq.sql.databricks.words import Print, filled, literal, makes_array, message, quoted, refused, typed
 
 
 def _concat(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -21,44 +21,37 @@ def _concat(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _concat_ws(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     separator, *rest = map(show, arguments)
-    lists = ", ".join(f"{SCHEMA}.texts({each})" for each in rest)
+    lists = ", ".join(
+        f"list_transform({text}, lambda aiq_e: {FUNCTION}text(aiq_e))"
+        if makes_array(node)
+        else f"{SCHEMA}.texts({text})"
+        for node, text in zip(arguments[1:], rest, strict=True)
+    )
     return f"CASE WHEN {separator} IS NOT NULL THEN array_to_string(list_filter(flatten([{lists}]), lambda aiq_e: aiq_e IS NOT NULL), {separator}) END"
 
 
 def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    pattern = literal(arguments[1], name, "pattern")
-    ended = name in ("rlike", "regexp", "regexp_like") and pattern.endswith("$") and not pattern.endswith("\\$")
-    pattern = pattern[:-1] if ended else pattern
-    if not is_same_regex(pattern) or pattern.endswith("$"):
+    name = "regexp_like" if name in ("rlike", "regexp") else name
+    counts = {"split": (2, 3), "regexp_extract": (2, 3), "regexp_extract_all": (2, 3), "regexp_replace": (3,)}
+    if len(arguments) not in counts.get(name, (2,)):
+        raise refused(f"{name} with {len(arguments)} arguments")
+    pattern = python_pattern(literal(arguments[1], name, "pattern"))
+    if pattern is None:
         raise refused(f"{name} with the regular expression {arguments[1].sql()}")
-    value, shown = filled("{s0}", name, arguments[:1], show), quoted(pattern + ("\\n?\\z" if ended else ""))
-    if name in ("rlike", "regexp", "regexp_like") and len(arguments) == 2:
-        return f"regexp_matches({value}, {shown})"
-    if name == "regexp_replace" and len(arguments) == 3:
+    given = [filled("{s0}", name, arguments[:1], show), quoted(pattern)]
+    if name == "regexp_replace":
         new = literal(arguments[2], name, "replacement")
-        if "\\" in new or "$" in re.sub(r"\$\d", "", new):
+        if replacement(new, groups(pattern)) is None:
             raise refused(f"{name} with the replacement {arguments[2].sql()}")
-        spelled = re.sub(r"\$(\d)", r"\\\1", new)
-        return f"regexp_replace({value}, {shown}, {quoted(spelled)}, 'g')"
-    if name in ("regexp_extract", "regexp_substr") and len(arguments) in (2, 3):
-        group = arguments[2].sql() if len(arguments) == 3 else "1" if name == "regexp_extract" else "0"
-        if not group.isdigit() or int(group) > len(re.findall(r"(?<!\\)\((?!\?)", pattern)):
-            raise refused(f"{name} with the group {group}")
-        made = f"regexp_extract({value}, {shown}, {group})"
-        return f"nullif({made}, '')" if name == "regexp_substr" else made
-    if name == "regexp_extract_all" and len(arguments) in (2, 3):
+        given.append(quoted(new))
+    elif name in ("regexp_extract", "regexp_extract_all"):
         group = arguments[2].sql() if len(arguments) == 3 else "1"
-        if not group.isdigit() or int(group) > len(re.findall(r"(?<!\\)\((?!\?)", pattern)):
+        if not group.isdigit() or int(group) > groups(pattern):
             raise refused(f"{name} with the group {group}")
-        return f"regexp_extract_all({value}, {shown}, {group})"
-    if name == "regexp_count" and len(arguments) == 2:
-        return f"CAST(len(regexp_extract_all({value}, {shown})) AS INTEGER)"
-    if name == "regexp_instr" and len(arguments) == 2:
-        return f"{FUNCTION}regexp_instr({value}, {shown})"
-    if name == "split" and len(arguments) in (2, 3):
-        limit = show(arguments[2]) if len(arguments) == 3 else "-1"
-        return f"{FUNCTION}split({value}, {shown}, CAST({limit} AS INTEGER))"
-    raise refused(f"{name} with {len(arguments)} arguments")
+        given.append(group)
+    elif name == "split":
+        given.append(f"CAST({show(arguments[2])} AS INTEGER)" if len(arguments) == 3 else "-1")
+    return f"{FUNCTION}{name}({', '.join(given)})"
 
 
 _SIGN = re.compile(r"%(?:s|d|(?P<left>-?)(?P<zero>0?)(?P<width>[1-9]\d*)?(?:\.(?P<digits>\d+))?(?P<kind>[sdf]))")

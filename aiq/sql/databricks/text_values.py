@@ -15,7 +15,7 @@ _PERCENT = re.compile(rb"\+|%([0-9a-fA-F]{2})|%|[^%+]+")
 
 
 def initcap(value: str) -> str:
-    return re.sub(r"[^ ]+", lambda word: word.group()[0].upper() + word.group()[1:].lower(), value)
+    return re.sub(r"[^ ]+", lambda word: word.group()[0].title() + word.group()[1:].lower(), value)
 
 
 def find_in_set(value: str, within: str) -> int:
@@ -31,7 +31,7 @@ def translate(value: str, old: str, new: str) -> str:
 
 def locate(part: str, value: str, start: int) -> int:
     """From 1; 0 where it is not there. `start` counts from 1 as well."""
-    return value.find(part, start - 1) + 1 if start > 0 else 0
+    return 0 if start < 1 else 1 if not part else value.find(part, start - 1) + 1
 
 
 def overlay(value: str, new: str, start: int, length: int) -> str:
@@ -116,29 +116,6 @@ def conv(value: str, base: int, to: int) -> str | None:
         number, digit = divmod(number, abs(to))
         made = _DIGITS[digit] + made
     return ("-" if (to < 0 and negative) or signed else "") + (made or "0")
-
-
-def split(value: str, pattern: str, limit: int) -> list[str]:
-    """Java's split by a regular expression that Python reads alike; a match of nothing at the start splits nothing."""
-    if not value:
-        return [""]
-    if not pattern:
-        pieces = list(value)
-        return [*pieces[: limit - 1], "".join(pieces[limit - 1 :])] if 0 < limit < len(pieces) else pieces
-    pieces, at = [], 0
-    for found in re.finditer(pattern, value, re.ASCII):
-        if found.end() == 0:
-            continue
-        if 0 < limit <= len(pieces) + 1:
-            break
-        pieces.append(value[at : found.start()])
-        at = found.end()
-    return [*pieces, value[at:]]
-
-
-def regexp_instr(value: str, pattern: str) -> int:
-    found = re.search(pattern, value, re.ASCII)
-    return 0 if found is None else found.start() + 1
 
 
 def str_to_map(value: str, pairs: str, keys: str) -> list[tuple[str, str | None]]:

@@ -16,13 +16,13 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from aiq.errors import StatementError
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
-from aiq.sql.databricks.aggregates import aggregate
+from aiq.sql.databricks.aggregates import aggregate, within_group
 from aiq.sql.databricks.casts import cast
 from aiq.sql.databricks.date_calls import UNITS, part
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import message
+from aiq.sql.databricks.words import branch, message
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 """What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
@@ -351,6 +351,20 @@ class _Generator(DuckDBGenerator):
             return f"{self.sql(expression, 'this')}[{text}]"
         return self._macro("item", self.sql(expression, "this"), text)
 
+    def case_sql(self, expression: exp.Case) -> str:
+        value = f" {self.sql(expression, 'this')}" if expression.this else ""
+        whens = "".join(
+            f" WHEN {self.sql(each, 'this')} THEN {branch(each.args['true'], self.sql)}"
+            for each in expression.args["ifs"]
+        )
+        default = expression.args.get("default")
+        return f"CASE{value}{whens}{f' ELSE {branch(default, self.sql)}' if default is not None else ''} END"
+
+    def literal_sql(self, expression: exp.Literal) -> str:
+        if not expression.is_string and expression.name.isdigit() and int(expression.name) >= 2**63:
+            raise refusal(f"the number {expression.name} is beyond BIGINT", "write a CAST of its text to DECIMAL")
+        return super().literal_sql(expression)
+
     def hexstring_sql(self, expression: exp.HexString, binary_function_repr: str | None = None) -> str:
         return f"unhex('{expression.name}')"
 
@@ -371,7 +385,8 @@ class _Generator(DuckDBGenerator):
         raise refusal(f"{_name(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
 
     def withingroup_sql(self, expression: exp.WithinGroup) -> str:
-        raise refusal("WITHIN GROUP has no exact counterpart on DuckDB")
+        call = expression.this
+        return within_group(_name(call), call.expressions, expression.expression, self.sql)
 
     def any_sql(self, expression: exp.Any) -> str:
         raise refusal("any(..) has no exact counterpart on DuckDB", "write bool_or")
@@ -384,6 +399,10 @@ class _Generator(DuckDBGenerator):
         if isinstance(call, _Raw):
             return None
         name = _name(call)
+        if isinstance(expression, exp.Window) and any(isinstance(each, exp.Distinct) for each in call.expressions):
+            raise refusal(
+                "DISTINCT in a window function is not Databricks SQL", "leave it out, or use size(collect_set(..))"
+            )
         if name not in AGGREGATES:
             raise refusal(
                 f"{name or call.sql('databricks')[:40]} with OVER or FILTER has no exact counterpart on DuckDB"

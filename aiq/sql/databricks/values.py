@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
+from aiq.sql.databricks import java_math
+from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
-from aiq.sql.databricks.json_values import from_json, to_json
+from aiq.sql.databricks.json_values import from_json, plain_json, to_json, variant
 from aiq.sql.databricks.number_text import double_text, float_text
 
 
@@ -125,11 +127,23 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "mask": (_rows(texts.mask, _TEXT), "VARCHAR"),
     "luhn_check": (_rows(texts.luhn_check, pa.bool_()), "BOOLEAN"),
     "conv": (_rows(texts.conv, _TEXT), "VARCHAR"),
-    "split": (_rows(texts.split, pa.list_(_TEXT)), "VARCHAR[]"),
-    "regexp_instr": (_rows(texts.regexp_instr, _INT), "INTEGER"),
+    "split": (_rows(regex.split, pa.list_(_TEXT)), "VARCHAR[]"),
+    "regexp_like": (_rows(regex.matches, pa.bool_()), "BOOLEAN"),
+    "regexp_instr": (_rows(regex.instr, _INT), "INTEGER"),
+    "regexp_count": (_rows(regex.count, _INT), "INTEGER"),
+    "regexp_substr": (_rows(regex.substr, _TEXT), "VARCHAR"),
+    "regexp_extract": (_rows(regex.extract, _TEXT), "VARCHAR"),
+    "regexp_extract_all": (_rows(regex.extract_all, pa.list_(_TEXT)), "VARCHAR[]"),
+    "regexp_replace": (_rows(regex.replace, _TEXT), "VARCHAR"),
+    "plain_json": (_rows(plain_json, _TEXT), "VARCHAR"),
+    "variant": (_rows(variant, _TEXT), "VARCHAR"),
     "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
     "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
     "fixed": (_rows(texts.fixed, _TEXT), "VARCHAR"),
+    "exp": (_rows(java_math.exp, pa.float64()), "DOUBLE"),
+    "ln": (_rows(java_math.log, pa.float64()), "DOUBLE"),
+    "log": (_rows(java_math.log_of, pa.float64()), "DOUBLE"),
+    "log2": (_rows(java_math.log2, pa.float64()), "DOUBLE"),
     "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),
     "shift_bigint": (_rows(partial(_shift, 64), _LONG), "BIGINT"),
     "width_bucket": (_rows(_bucket, _LONG), "BIGINT"),

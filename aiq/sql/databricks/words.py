@@ -49,6 +49,18 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
     return made
 
 
+def makes_array(node: exp.Expr) -> bool:
+    """Whether a node is an aggregate that makes an array: no macro can see the type of one."""
+    return isinstance(node, exp.Anonymous) and node.name.lower() in ("collect_list", "collect_set", "array_agg")
+
+
+def branch(node: exp.Expr, show: Print) -> str:
+    """A value beside others of its type: DuckDB would read the text of a number as one."""
+    text = show(node)
+    number = isinstance(node, exp.Literal) and node.is_string and re.fullmatch(r"\s*[-+]?[\d.]+\s*", str(node.this))
+    return f"CAST({text} AS VARCHAR)" if number else text
+
+
 def literal(node: exp.Expr, name: str, what: str) -> str:
     if not (isinstance(node, exp.Literal) and node.is_string):
         raise refused(f"{name} with a {what} that is no literal")
