@@ -18,7 +18,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.udf import UserDefinedFunction
 
-from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of
+from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of, with_return_type
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import noted
 from aiq.errors import AiqError, StatementError
@@ -154,7 +154,9 @@ class _Builder(_Function):
         name, options = endpoint_of(values), options_of(values)
         self._gateway.refresh()
         config = self._gateway.config
-        site = CallSite(self._gateway.endpoint(name), options, error_field=config.settings.error_field)
+        endpoint = self._gateway.endpoint(name)
+        options = with_return_type(options, endpoint, self._gateway)
+        site = CallSite(endpoint, options, error_field=config.settings.error_field)
         request, *files = (to_arrow_type(catalyst.type(bound[name])) for name in PER_ROW if name in bound)
         site.check(request, files[0] if files else None)
         if site.fail_on_error:
