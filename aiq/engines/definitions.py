@@ -38,7 +38,7 @@ class KeptDefinitions:
 
     def __init__(self, session: Session) -> None:
         self._of = ref(session)  # a circle would keep the connection for the collector, which a forked child may run
-        self.owner = session.caller.user
+        self.owner, self.dialect = session.caller.user, DUCKDB
         self.definitions = Definitions(session.gateway.ledger.home)
         self.expansion = Expansion(
             self.definitions,
@@ -94,7 +94,7 @@ class KeptDefinitions:
         self._looked_at(query, dialect, "EXPLAIN")
 
     def check_fields(self, body: str, cast: str) -> None:
-        types = [self._looked_at(query, DATABRICKS, "DESCRIBE")[0][1] for query in (body, cast)]
+        types = [self._looked_at(query, DUCKDB, "DESCRIBE")[0][1] for query in (body, cast)]
         given, wanted = (
             [word.text.lower() for word in words(text, DUCKDB) if word.may_name and word.text not in _TYPES]
             for text in types

@@ -25,6 +25,8 @@ from aiq.statements.notebook import Parameters
 from aiq.statements.pieces import Kind, changed, pieces
 from aiq.statements.session_variables import Assignment, Variable, assignment, with_values
 
+_IMMEDIATE = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+EXECUTE\s+IMMEDIATE\b", re.IGNORECASE | re.DOTALL)
+
 
 class Reading:
     """What one session knows of its texts: variables of its caller and of its SQL, and the files it has read."""
@@ -48,6 +50,11 @@ class Reading:
             inner, params, dialect = self.read(asked.text, params, dialect, settings, variables)
             return asked.around(inner), params, dialect
         databricks = dialect == "databricks" or has_backticks(text)
+        if databricks and _IMMEDIATE.match(text):
+            raise StatementError(
+                "EXECUTE IMMEDIATE is not supported on DuckDB; give session.sql the statement itself, with values as "
+                "params={'name': value}"
+            )
         read, params = notebook.read(
             text,
             params,

@@ -48,7 +48,7 @@ def compiled(bound: Mapping[str, Any], text: str, constant: Constant, gateway: G
     }
     name, options = endpoint_of(values), options_of(values)
     endpoint = gateway.open_endpoint(name)
-    options = _with_return_type(options, endpoint, gateway)
+    options = with_return_type(options, endpoint, gateway)
     site = CallSite(endpoint, options, error_field=gateway.config.settings.error_field)
     site.text = text
     return Compiled(site, options, [bound[name] for name in PER_ROW if name in bound])
@@ -83,7 +83,7 @@ def options_of(values: Mapping[str, Any]) -> Options:
     return Options(texts["returnType"], fail_on_error is not False, parameters, texts["responseFormat"])
 
 
-def _with_return_type(options: Options, endpoint: Endpoint, gateway: Gateway) -> Options:
+def with_return_type(options: Options, endpoint: Endpoint, gateway: Gateway) -> Options:
     """Options with the returnType that the configuration gives a custom model, where the call gives none."""
     own = gateway.config.settings.endpoints.get(endpoint.name)
     if options.return_type is not None or endpoint.task != "custom" or own is None or own.return_type is None:
@@ -135,7 +135,7 @@ class PlainSites:
         values = constants_of(columns)
         name, options = endpoint_of(values), options_of(values)
         endpoint = gateway.open_endpoint(name)
-        options = _with_return_type(options, endpoint, gateway)
+        options = with_return_type(options, endpoint, gateway)
         key = (id(gateway), repr((values, options.return_type)))
         with self._lock:
             site = self._sites.get(key)

@@ -17,7 +17,7 @@ from aiq.functions.signature import FUNCTION
 from aiq.statements.create import Alter, Command, Create, Describe, Drop, Name, Refresh, Show, read
 from aiq.statements.definitions import Definition, Definitions
 from aiq.statements.expand import Expansion
-from aiq.statements.substitute import expression_of, parameters_in
+from aiq.statements.substitute import expression_of, gives, parameters_in
 from aiq.statements.tables import KeptTables
 from aiq.statements.words import DATABRICKS, DUCKDB, words
 
@@ -26,6 +26,8 @@ class Host(Protocol):
     """An engine's session, as far as definitions need it. Names are dotted parts as written."""
 
     owner: str
+    dialect: str
+    """Of the SQL that the engine itself looks at."""
     definitions: Definitions
     expansion: Expansion
 
@@ -167,6 +169,7 @@ class Commands:
         return Done(host.nothing())
 
     def _check_function(self, created: Create, body: str, definition: Definition) -> None:
+        typed = False
         if created.is_table:
             if not created.is_query:
                 raise StatementError(f"{definition}: RETURNS TABLE needs a query: RETURN SELECT ...")
@@ -175,13 +178,14 @@ class Commands:
             expression = expression_of(spelled)
             if expression is not None:
                 parameters_in(expression, spelled, definition)
+                typed = gives(expression, created.returns)
         try:
-            self._host.check(self._host.expansion.sample(created, body, definition), DATABRICKS)
-            if created.returns is not None and "STRUCT" in created.returns.upper():
+            sample, dialect = self._host.expansion.sample, self._host.dialect
+            self._host.check(sample(created, body, definition, dialect), dialect)
+            if created.returns is not None and "STRUCT" in created.returns.upper() and not typed:
                 written = created._replace(returns=None)
                 self._host.check_fields(
-                    self._host.expansion.sample(written, body, definition),
-                    self._host.expansion.sample(created, body, definition),
+                    sample(written, body, definition, dialect), sample(created, body, definition, dialect)
                 )
         except FunctionError as error:
             if error.condition not in _OF_PARAMETERS:

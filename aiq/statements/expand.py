@@ -116,13 +116,13 @@ class Expansion:
             return None
         return found
 
-    def sample(self, created: Create, body: str, definition: Definition) -> str:
+    def sample(self, created: Create, body: str, definition: Definition, dialect: str) -> str:
         """A query over a call of a function with NULLs, for an engine to look at. `body` is its own, spelled out."""
         created = created._replace(body=body)
         nulls = [(None, "NULL")] * len(created.parameters)
         if created.is_table:
-            return f"SELECT * FROM {spelled_rows(created, nulls, definition, DATABRICKS, self._around.to_duckdb)} AS f"
-        return f"SELECT {spelled_call(created, nulls, definition, DATABRICKS, self._around.to_duckdb)} AS f"
+            return f"SELECT * FROM {spelled_rows(created, nulls, definition, dialect, self._around.to_duckdb)} AS f"
+        return f"SELECT {spelled_call(created, nulls, definition, dialect, self._around.to_duckdb)} AS f"
 
     def find(self, family: str, name: tuple[str, ...], inside: Definition | None = None) -> Definition | None:
         """The definition of a name as a statement, or a definition that it stands in, writes it."""

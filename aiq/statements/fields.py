@@ -30,27 +30,51 @@ def with_field_names(text: str, *, error_field: str, dialect: str) -> str:
     if "failonerror" not in text.lower():
         return text
     tokens = calls.tokenize(text, dialect)
-    structs = [call for call in calls.find_calls(text, tokens) if _gives_struct(call)]
-    if not structs:
-        return text
-    ends = {token.end + 1: i for i, token in enumerate(tokens)}
-    closing = {ends[call.end] for call in structs}
-    aliases = {alias for last in closing if (alias := _alias(tokens, last + 1)) is not None}
     columns = set(whole_columns(tokens))
     replaced: list[tuple[int, int, str]] = []
-    for i in range(1, len(tokens) - 1):
-        if tokens[i].token_type.name != "DOT":
-            continue
-        owner, field = tokens[i - 1].text.lower(), tokens[i + 1]
+    for i in _fields(text, tokens):
+        field = tokens[i + 1]
         meant = _meant(field.text, error_field)
-        is_call = i + 2 < len(tokens) and tokens[i + 2].token_type.name == "L_PAREN"
-        if meant is None or is_call:
-            continue
-        if i - 1 in closing or (owner in aliases and not _is_column(tokens, owner, field)):
+        if meant is not None:
             first = _chain(tokens, i - 1)
             named = (first, i + 2) in columns  # a column without an alias keeps the name that was written
             replaced.append((field.start, field.end + 1, f"{meant} AS {field.text}" if named else meant))
     return calls.replace(text, replaced)
+
+
+def names_read(text: str, *, error_field: str, dialect: str) -> tuple[str, str]:
+    """The names by which a statement reads the two fields, where the struct itself must have them.
+
+    The usual ones where it reads none, or a field by several names.
+    """
+    usual = (error_field, "errorMessage")
+    if "failonerror" not in text.lower():
+        return usual
+    tokens = calls.tokenize(text, dialect)
+    read = {tokens[i + 1].text for i in _fields(text, tokens)}
+    found = [[name for name in read if name.lower() in names] for names in (_RESULT, _ERROR)]
+    first, second = (names[0] if len(names) == 1 else own for names, own in zip(found, usual, strict=True))
+    return first, second
+
+
+def _fields(text: str, tokens: Sequence[Token]) -> list[int]:
+    """The dots behind which a statement reads a field of a call with failOnError => false, by any of its names."""
+    structs = [call for call in calls.find_calls(text, tokens) if _gives_struct(call)]
+    if not structs:
+        return []
+    ends = {token.end + 1: i for i, token in enumerate(tokens)}
+    closing = {ends[call.end] for call in structs}
+    aliases = {alias for last in closing if (alias := _alias(tokens, last + 1)) is not None}
+    found = []
+    for i in range(1, len(tokens) - 1):
+        if tokens[i].token_type.name != "DOT" or tokens[i + 1].text.lower() not in (*_RESULT, *_ERROR):
+            continue
+        if i + 2 < len(tokens) and tokens[i + 2].token_type.name == "L_PAREN":
+            continue
+        owner = tokens[i - 1].text.lower()
+        if i - 1 in closing or (owner in aliases and not _is_column(tokens, owner, tokens[i + 1])):
+            found.append(i)
+    return found
 
 
 def _gives_struct(call: calls.Call) -> bool:

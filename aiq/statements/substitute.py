@@ -5,8 +5,10 @@ Each argument is cast to its parameter's type and the body to the result's, as S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from aiq.errors import AiqError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
@@ -33,13 +35,15 @@ def spelled_call(
     """A call of a function with one value, as an expression."""
     given = _bound(created, arguments, definition)
     simple = expression_of(created)
-    nested = dialect == DUCKDB and any(one.type.upper().startswith(("STRUCT", "MAP")) for one in created.parameters)
+    nested = dialect == DUCKDB and any(
+        "STRUCT" in one.type.upper() or "MAP" in one.type.upper() for one in created.parameters
+    )
     if simple is not None and not nested and not _captures(simple, given):
         places = parameters_in(simple, created, definition)
         _check_once(created, given, places, definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
         text = _replaced(simple, [(start, end, stand_ins[i]) for start, end, i in places])
-        value = f"({text})" if _gives(simple, created.returns) else _cast(text, created.returns, dialect)
+        value = f"({text})" if gives(simple, created.returns) else _cast(text, created.returns, dialect)
     else:
         _check_once(created, given, (), definition)
         stand_ins = _stand_ins(created, given, definition, dialect)
@@ -258,13 +262,13 @@ def _stand_ins(created: Create, given: Sequence[str], definition: Definition, di
 
 
 def _cast(value: str, kind: str | None, dialect: str) -> str:
-    """A value as Spark casts it. DuckDB casts a STRUCT itself, when the text is its own."""
+    """A value as Spark casts it. DuckDB casts what has a STRUCT itself, when the text is its own."""
     if not kind or (dialect == DUCKDB and _is_struct(kind)):
         return f"({value})"
     return f"CAST({value} AS {kind})"
 
 
-def _gives(expression: str, returns: str | None) -> bool:
+def gives(expression: str, returns: str | None) -> bool:
     """Whether an expression is `from_json` with the schema that a function returns: no cast changes its value."""
     found = words(expression, DATABRICKS)
     if returns is None or "STRUCT" not in returns.upper() or len(found) < 4 or not found[0].says("FROM_JSON"):
@@ -279,7 +283,7 @@ def _gives(expression: str, returns: str | None) -> bool:
 
 
 def _is_struct(kind: str) -> bool:
-    return kind.strip().upper().startswith("STRUCT")
+    return "STRUCT" in kind.upper()
 
 
 def _duckdb(kind: str) -> str:
@@ -299,24 +303,33 @@ def _filled(text: str, created: Create, given: Sequence[str]) -> str:
 
 
 def _checked(parameter: Parameter, value: str) -> str:
-    """A value that ends the statement where its fields are not those of a STRUCT parameter, in their order.
+    """A value that ends the statement where its fields are not those of a parameter with a STRUCT, in their order.
 
     DuckDB casts a STRUCT by the names of fields, and Spark by their order: where both are the same, so is the result.
     """
-    found = words(parameter.type, DATABRICKS)
-    if not found[0].says("STRUCT"):
+    if not _is_struct(parameter.type):
         return value
-    depth, names = 0, []
-    for i, word in enumerate(found[:-1]):
-        depth += word.says("<", "(") - word.says(">", ")")
-        if depth == 1 and word.says("<", ",") and found[i + 1].may_name:
-            names.append(found[i + 1].text.lower())
-    value = f"CAST({value} AS {_duckdb(parameter.type)})"
-    listed_names = ", ".join(f"'{name}'" for name in names)
-    keys = f"list_transform(struct_keys({value}), lambda k: lower(k))"
-    said = f"the parameter {parameter.name} takes a STRUCT with the fields {', '.join(names)}, in this order"
+    names = list(_names_in(parse_type(parameter.type)))
+    given = f'regexp_extract_all(typeof({value}), \'[(,] ?("[^"]*"|\\w+) \', 1)'
+    keys = f"list_transform({given}, lambda k: lower(trim(k, '\"')))"
+    wanted = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}'" for name in names)
+    said = f"the parameter {parameter.name} is {parameter.type}; give it a STRUCT with these fields, in this order"
     wrong = f"error('{said.replace(chr(39), chr(39) * 2)}')"
-    return f"(CASE WHEN {keys} <> [{listed_names}] THEN {wrong} ELSE {value} END)"
+    cast = f"CAST({value} AS {_duckdb(parameter.type)})"
+    return f"(CASE WHEN {value} IS NOT NULL AND {keys} <> [{wanted}]::VARCHAR[] THEN {wrong} ELSE {cast} END)"
+
+
+def _names_in(kind: pa.DataType) -> Iterator[str]:
+    """The names of all fields of a type, in lower case, those of a field behind its own."""
+    if pa.types.is_struct(kind):
+        for field in kind:
+            yield field.name.lower()
+            yield from _names_in(field.type)
+    elif pa.types.is_list(kind):
+        yield from _names_in(kind.value_type)
+    elif pa.types.is_map(kind):
+        yield from _names_in(kind.key_type)
+        yield from _names_in(kind.item_type)
 
 
 def _one_row(created: Create, stand_ins: Sequence[str]) -> str:

@@ -210,6 +210,11 @@ REFUSED = {
         "SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'csv', skipRows => 1)",
         "option skiprows",
     ),
+    "files as an argument": (
+        "SELECT ai_query('chat', 'What?', files => read_files('/Volumes/main/mail/raw', format => 'binaryFile'))",
+        "read the files in FROM",
+    ),
+    "a statement in a text": ("-- run\nEXECUTE IMMEDIATE 'SELECT 1'", "give session.sql the statement itself"),
     "an unknown format": ("SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'xml')", "not xml"),
 }
 

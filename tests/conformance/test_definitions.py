@@ -221,6 +221,29 @@ def test_an_error_shows_no_text_that_the_user_did_not_write(texts: Engine, diale
     assert texts.requests() == 0
 
 
+NESTED = {
+    "STRUCT<a: STRING, b: STRING>": ("s.a", "{'a': 'x', 'b': 'y'}", "{'b': 'y', 'a': 'x'}"),
+    "STRUCT<a: STRUCT<b: STRING, c: DECIMAL(3,1)>, d: INT>": (
+        "s.a.b",
+        "{'a': {'b': 'x', 'c': 1.5}, 'd': 1}",
+        "{'a': {'c': 1.5, 'b': 'x'}, 'd': 1}",
+    ),
+    "ARRAY<STRUCT<b: STRING, c: STRING>>": ("s[0].b", "[{'b': 'x', 'c': 'y'}]", "[{'c': 'y', 'b': 'x'}]"),
+}
+
+
+@pytest.mark.engines("duckdb")
+@pytest.mark.parametrize("kind", NESTED)
+def test_the_fields_of_a_parameter_are_those_of_its_type_in_their_order(texts: Engine, kind: str) -> None:
+    field, right, wrong = NESTED[kind]
+    texts.sql(f"CREATE FUNCTION fst(s {kind}) RETURNS STRING RETURN ai_query('chat', {field})")
+    for value in (wrong, f"(SELECT {wrong})"):
+        with pytest.raises(Exception, match="these fields, in this order"):
+            texts.sql(f"SELECT fst({value})")
+    assert texts.requests() == 0
+    assert texts.sql(f"SELECT fst({right}), fst(NULL)") == [(simulated_answer("x"), None)]
+
+
 LONG = {
     "a word": "x" * 200_000,
     "spaces": " " * 200_000,

@@ -88,3 +88,19 @@ def test_a_spark_session_that_was_not_registered_says_what_to_do(engine: Engine)
     spark: SparkSession = engine.session.spark.newSession()
     with pytest.raises(Exception, match=r"call aiq\.register\(spark\)"):
         spark.sql("SELECT ai_query('chat', 'a')")
+
+
+def test_plain_sql_reads_the_fields_of_fail_on_error_by_all_their_names(notes: Engine) -> None:
+    spark = notes.session.spark
+    call = "ai_query('chat', note, failOnError => false)"
+    answer = simulated_answer("note 2")
+    for text, row in {
+        f"SELECT {call}.result FROM notes WHERE id = 2": (answer,),
+        f"SELECT {call}.response FROM notes WHERE id = 2": (answer,),
+        f"SELECT r.response, r.error FROM (SELECT {call} AS r FROM notes WHERE id = 2)": (answer, None),
+        f"SELECT r.response, r.errorMessage FROM (SELECT {call} AS r FROM notes WHERE id = 2)": (answer, None),
+        f"SELECT r.* FROM (SELECT {call} AS r FROM notes WHERE id = 2)": (answer, None),
+    }.items():
+        assert [tuple(row) for row in spark.sql(text).collect()] == [row], text
+    frame = spark.sql(f"SELECT {call} AS r FROM notes WHERE id < 0")
+    assert frame.select("r.*").columns == ["result", "errorMessage"]

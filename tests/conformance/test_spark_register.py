@@ -177,6 +177,16 @@ def test_the_next_statement_asks_anew(registered: SparkSession, simulator: Simul
     assert simulator.stats()["requests"] == 20
 
 
+def test_a_custom_model_has_the_type_that_the_configuration_gives_it(
+    registered: SparkSession, conf: ConfFolder, simulator: SimulatorProcess
+) -> None:
+    own = {"return_type": "STRUCT<x: INT>", "model_server": {"url": f"{simulator.url}/invocations"}}
+    conf.settings(endpoints={"model": own})
+    assert registered.sql("SELECT ai_query('model', named_struct('x', 7)).x").collect() == [(7,)]
+    asked = registered.range(1).select(aiq.functions.ai_query("model", F.struct(F.lit(8).alias("x"))).alias("a"))
+    assert asked.select("a.x").collect() == [(8,)]
+
+
 def test_session_reuse_serves_every_statement_of_the_application(
     registered: SparkSession, conf: ConfFolder, simulator: SimulatorProcess
 ) -> None:

@@ -18,7 +18,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.udf import UserDefinedFunction
 
-from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of
+from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of, with_return_type
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import noted
 from aiq.errors import AiqError, StatementError
@@ -26,6 +26,7 @@ from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
+from aiq.statements.fields import names_read
 
 _CHANGES = {"DeleteFromTable": "DELETE", "UpdateTable": "UPDATE", "MergeIntoTable": "MERGE"}
 _QUERIES = ("SELECT", "FROM", "INSERT", "CREATE", "EXPLAIN")
@@ -111,6 +112,13 @@ class _Unregistered(_Function):
         raise StatementError("ai_query is not known in this SparkSession; call aiq.register(spark) with it first")
 
 
+def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
+    try:
+        return names_read(text, error_field=error_field, dialect="databricks")
+    except AiqError:  # Spark reads what is no statement of Databricks'
+        return error_field, "errorMessage"
+
+
 class _Builder(_Function):
     """What `ai_query` is in a registered session."""
 
@@ -120,6 +128,7 @@ class _Builder(_Function):
         super().__init__(spark._jvm)
         self._catalyst, self._gateway = Catalyst(spark), gateway
         self._changes = lru_cache(maxsize=64)(self._change)
+        self._names = lru_cache(maxsize=64)(_names_of_fields)
 
         @cache
         def judf(kind: pa.DataType) -> Any:
@@ -145,10 +154,15 @@ class _Builder(_Function):
         name, options = endpoint_of(values), options_of(values)
         self._gateway.refresh()
         config = self._gateway.config
-        site = CallSite(self._gateway.endpoint(name), options, error_field=config.settings.error_field)
+        endpoint = self._gateway.endpoint(name)
+        options = with_return_type(options, endpoint, self._gateway)
+        site = CallSite(endpoint, options, error_field=config.settings.error_field)
         request, *files = (to_arrow_type(catalyst.type(bound[name])) for name in PER_ROW if name in bound)
         site.check(request, files[0] if files else None)
-        return site.type
+        if site.fail_on_error:
+            return site.type
+        names = self._names(self._statement() or "", config.settings.error_field)
+        return pa.struct([(name, field.type) for name, field in zip(names, site.type, strict=True)])
 
     def _values(self, constants: Mapping[str, Node]) -> dict[str, Any]:
         """The values of constant arguments; those of a STRUCT or MAP are looked at when rows are asked for."""
@@ -162,11 +176,16 @@ class _Builder(_Function):
             values[name] = value if value is None or isinstance(value, bool | int | float) else str(value.toString())
         return values
 
-    def _refuse_change(self) -> None:
-        """Refuses a call in what DELETE, UPDATE or MERGE decide by: Delta changes the wrong rows (see changing.py)."""
+    def _statement(self) -> str | None:
+        """The text that Spark is analysing: a statement, the text of a view, or an expression of a data frame."""
         trees = self._jvm.org.apache.spark.sql.catalyst.trees
         text = getattr(getattr(trees, "CurrentOrigin$"), "MODULE$").get().sqlText()
-        command = self._changes(str(text.get())) if text.isDefined() else None
+        return str(text.get()) if text.isDefined() else None
+
+    def _refuse_change(self) -> None:
+        """Refuses a call in what DELETE, UPDATE or MERGE decide by: Delta changes the wrong rows (see changing.py)."""
+        text = self._statement()
+        command = self._changes(text) if text is not None else None
         if command is None:
             return
         raise StatementError(

@@ -34,7 +34,7 @@ class KeptDefinitions:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.owner = session.caller.user
+        self.owner, self.dialect = session.caller.user, DATABRICKS
         self.definitions = Definitions(session.gateway.ledger.home)
         self.expansion = Expansion(
             self.definitions,

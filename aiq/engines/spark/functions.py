@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import DataType
 
-from aiq.engines.sites import options_of
+from aiq.engines.sites import options_of, with_return_type
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin, answer_type
 from aiq.engines.spark.keys import KEY, distinct, key_of, plain
@@ -135,6 +135,7 @@ def _job(gateway: Gateway, origin: Origin, statement: str, endpoint: str, option
     """The job, and the type of its answers in Spark's words."""
     gateway.refresh()
     error_field = gateway.config.settings.error_field
+    options = with_return_type(options, gateway.endpoint(endpoint), gateway)
     kind = answer_type(gateway, endpoint, options, error_field=error_field)
     return Job(origin, statement, endpoint, options, error_field), ddl(kind)
 
