@@ -16,6 +16,7 @@ from aiq.sql.databricks.templates import SAME, TEMPLATES
 from aiq.sql.databricks.words import PLACE, Print, branch, filled, message, refused, typed
 
 _OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
+_OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
 def _sort_of(node: exp.Expr) -> str | None:
@@ -48,6 +49,8 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with {len(arguments)} arguments")
     if name in SAME:
         return f"{name}({', '.join(map(show, arguments))})"
+    if name in _OF_THE_PROCESSOR:
+        raise refused(name, "has another last digit on each kind of processor in Spark")
     raise refused(name)
 
 

@@ -8,7 +8,7 @@ a refusal; `@f(` is a macro, `#f(` a function of `values.py`. A function of seve
 from __future__ import annotations
 
 # fmt: off
-SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "unhex", "getvariable"]
+SAME = ["abs", "degrees", "radians", "coalesce", "unhex", "getvariable"]
 TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "upper": "@upper_of({s0})", "ucase": "@upper_of({s0})", "lower": "@lower_of({s0})", "lcase": "@lower_of({s0})",
     "length": "CAST(length({s0}) AS INTEGER)", "len": "CAST(length({s0}) AS INTEGER)",
@@ -69,8 +69,10 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "isnan": "coalesce(isnan(CAST({0} AS DOUBLE)), false)",
     "greatest": "greatest({*})", "least": "least({*})",
     "sqrt": "CASE WHEN CAST({0} AS DOUBLE) < 0 THEN CAST('NaN' AS DOUBLE) ELSE sqrt({0}) END",
-    "power": "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))", "pow": "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
-    "ln": "#ln(CAST({0} AS DOUBLE))", "exp": "#exp(CAST({0} AS DOUBLE))", "log2": "#log2(CAST({0} AS DOUBLE))",
+    **{each: f"#{each}(CAST({{0}} AS DOUBLE))" for each in ("cbrt", "log10", "log1p", "expm1", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+                                                           "asinh", "acosh", "atanh", "exp", "log2", "ln")},
+    **{each: f"#{called}(CAST({{0}} AS DOUBLE), CAST({{1}} AS DOUBLE))" for each, called in
+       {"power": "power", "pow": "power", "hypot": "hypot", "atan2": "atan2"}.items()},
     "log": ("#ln(CAST({0} AS DOUBLE))", "#log(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))"), "pi": "pi()",     "positive": "{0}", "negative": "(-({0}))",
     "year": "CAST(year({d0}) AS INTEGER)", "month": "CAST(month({d0}) AS INTEGER)", "day": "CAST(day({d0}) AS INTEGER)",
     "dayofmonth": "CAST(day({d0}) AS INTEGER)", "quarter": "CAST(quarter({d0}) AS INTEGER)",
