@@ -140,10 +140,12 @@ def page() -> str:
         "A sum of integers with OVER, FILTER or DISTINCT has the type HUGEINT. An aggregate or window within some functions that",
         "depend on its type is refused: compute it in a subquery first.",
         "",
-        "Known to differ, and not refused yet: `power` (other than by 0, 0.5, 1, 2), `sin` and its kin may differ from Java in",
-        "the last digit; `collect_set` is sorted, Spark's order is undefined; an array with NULL is smaller than another in Spark and",
-        "greater in DuckDB; `array_distinct` takes 0.0 and -0.0 for one; `CAST(a DATE AS INT)` and a BOOLEAN compared with a number",
-        "are errors in Spark.",
+        "`sin`, `cos`, `tan`, `cot`, `sec` and `csc` are refused: in Spark their last digit depends on the processor. Powers, roots,",
+        "logarithms and the other functions of angles are Java's to the last bit.",
+        "",
+        "Known to differ, and not refused yet: `collect_set` is sorted, Spark's order is undefined; two columns that hold arrays",
+        "or structs, compared by `<`, place NULL last (Spark: first); a BOOLEAN column compared with a column of numbers is an error in",
+        "Spark, as are two arrays of different types.",
     ]
     return "\n".join(lines) + "\n"
 

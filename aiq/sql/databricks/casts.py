@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from aiq.errors import StatementError
 from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.words import message
 
 _T = exp.DType
 _MACROS = {
@@ -19,6 +20,7 @@ _NAMES = {
     _T.BIGINT: "BIGINT", _T.FLOAT: "FLOAT", _T.DOUBLE: "DOUBLE", _T.DATE: "DATE", _T.TIMESTAMPTZ: "TIMESTAMPTZ",
     _T.TIMESTAMP: "TIMESTAMPTZ", _T.TIMESTAMPLTZ: "TIMESTAMPTZ", _T.TIMESTAMPNTZ: "TIMESTAMP",
 }  # fmt: skip
+_INTEGERS = (_T.TINYINT, _T.SMALLINT, _T.INT, _T.BIGINT)
 CASTS = {
     "string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",
     "timestamp": "TIMESTAMP", "float": "FLOAT", "smallint": "SMALLINT", "tinyint": "TINYINT", "binary": "BINARY",
@@ -35,7 +37,8 @@ def cast(value: str, kind: exp.DataType, *, safe: bool = False) -> str:
     if value == "NULL" and name in _NAMES:
         return f"CAST(NULL AS {_NAMES[name]})"
     if name in _MACROS:
-        made = f"{SCHEMA}.{_MACROS[name]}({value})"
+        said = ", " + message("CAST to " + kind.sql("databricks")) if name in _INTEGERS else ""
+        made = f"{SCHEMA}.{_MACROS[name]}({value}{said})"
     elif name == _T.DECIMAL:
         digits = ", ".join(each.name for each in kind.expressions) or "10, 0"
         made = f"CAST({SCHEMA}.decimal_text({value}) AS DECIMAL({digits}))"

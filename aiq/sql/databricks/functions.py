@@ -13,12 +13,16 @@ from aiq.sql.databricks import aggregates, date_calls, nested_calls, text_calls
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import SAME, TEMPLATES
-from aiq.sql.databricks.words import PLACE, Print, branch, filled, message, refused, typed
+from aiq.sql.databricks.words import PLACE, Print, branch, filled, makes_nested, message, refused, typed
 
 _OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
+_OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
-def _sort_of(node: exp.Expr) -> str | None:
+_ONE_NAME = {"nvl": "coalesce", "ifnull": "coalesce"}
+
+
+def sort_of(node: exp.Expr) -> str | None:
     """Whether a node is a literal of a number or a string; None where that is not plain."""
     value = node.unnest()
     value = value.this if isinstance(value, exp.Neg) else value
@@ -33,8 +37,14 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} of NULL")
     if name == "map_concat" and any(isinstance(each, exp.Null) for each in arguments):
         raise refused(f"{name} of NULL")
-    if name in _OF_ONE_TYPE and len({_sort_of(each) for each in arguments} - {None}) > 1:
+    if name in ("greatest", "least") and any(makes_nested(each) for each in arguments):
+        raise refused(f"{name} of arrays or structs")
+    if name in _OF_ONE_TYPE and len({sort_of(each) for each in arguments} - {None}) > 1:
         raise refused(f"{name} of a number and a string", "compares or mixes them by Spark's rules; CAST one of them")
+    if name in _OF_ONE_TYPE and any(sort_of(each) == "number" for each in arguments):
+        said = message(f"{name} of a BOOLEAN and a number")
+        texts = [f"{SCHEMA}.no_flag({show(a)}, {said})" if isinstance(a, exp.Column) else show(a) for a in arguments]
+        return f"{_ONE_NAME.get(name, name)}({', '.join(texts)})"
     if (special := _SPECIAL.get(name)) is not None:
         return special(name, arguments, show)
     if name in CASTS and len(arguments) == 1:
@@ -48,6 +58,8 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with {len(arguments)} arguments")
     if name in SAME:
         return f"{name}({', '.join(map(show, arguments))})"
+    if name in _OF_THE_PROCESSOR:
+        raise refused(name, "has another last digit on each kind of processor in Spark")
     raise refused(name)
 
 
@@ -82,11 +94,21 @@ def _if(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 3:
         raise refused(f"{name} with {len(arguments)} arguments")
     condition, yes, no = arguments
-    return f"CASE WHEN {show(condition)} THEN {branch(yes, show)} ELSE {branch(no, show)} END"
+    flag = show(condition)
+    if isinstance(condition, exp.Column):
+        flag = f"{SCHEMA}.flag({flag}, {message('a number as a condition')})"
+    return f"CASE WHEN {flag} THEN {branch(yes, show)} ELSE {branch(no, show)} END"
+
+
+def _negative(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 1:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    return f"({show(exp.Neg(this=exp.Paren(this=arguments[0])))})"
 
 
 _SPECIAL: dict[str, Callable[[str, Sequence[exp.Expr], Print], str]] = {
     "if": _if,
+    "negative": _negative,
     "mod": _operator,
     "try_divide": _operator,
     **text_calls.CALLS,

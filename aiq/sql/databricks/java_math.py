@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 
 _HIGH, _LOW, _INVERSE = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 1.44269504088896338700
 _EXP = (1.66666666666666019037e-01, -2.77777777770155933842e-03, 6.61375632143793436117e-05,
@@ -91,3 +92,7 @@ def log_of(base: float, value: float) -> float | None:
 
 def log2(value: float) -> float | None:
     return log_of(2.0, value)
+
+
+FUNCTIONS: dict[str, Callable[..., float | None]] = {"exp": exp, "ln": log, "log": log_of, "log2": log2}
+"""By the name that `values.py` gives them in SQL."""

@@ -59,6 +59,8 @@ to_boolean(a) AS CAST(a AS BOOLEAN)
 to_boolean(a VARCHAR) AS CAST(CASE WHEN lower(trim(a)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' WHEN lower(trim(a)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'no BOOLEAN: ' || a END AS BOOLEAN)
 to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
+no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
+flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
@@ -130,8 +132,12 @@ zeros(a, n) AS CASE WHEN length(a) < n THEN lpad(a, CAST(n AS INTEGER), '0') ELS
 left_aligned(a, n) AS CASE WHEN length(a) < n THEN rpad(a, CAST(n AS INTEGER), ' ') ELSE a END
 right_aligned(a, n) AS CASE WHEN length(a) < n THEN lpad(a, CAST(n AS INTEGER), ' ') ELSE a END
 has_null(a) AS len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0
-has(a, v) AS CASE WHEN v IS NULL THEN len(list_filter(a, lambda aiq_e: aiq_e IS NULL)) > 0 ELSE list_contains(a, v) END
-distinct(a) AS list_filter(a, lambda aiq_e, aiq_i: list_position(a, aiq_e) = aiq_i)
+has(a, v) AS CASE WHEN v IS NULL THEN @has_null(a) WHEN typeof(v) IN ('DOUBLE', 'FLOAT') THEN list_contains(@keys(a), CAST(v AS VARCHAR)) ELSE list_contains(a, v) END
+keys(a) AS list_transform(a, lambda aiq_k: CAST(aiq_k AS VARCHAR))
+distinct(a) AS list_filter(a, lambda aiq_e, aiq_i: CASE WHEN typeof(aiq_e) IN ('DOUBLE', 'FLOAT') THEN list_position(@keys(a), CAST(aiq_e AS VARCHAR)) ELSE list_position(a, aiq_e) END = aiq_i)
+first_like(a, v) AS a[list_position(a, v)]
+flat(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN regexp_matches(typeof(a), '\]$|^STRUCT') THEN m || '' ELSE 'x' END) THEN a END
+flat_items(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN regexp_matches(typeof(a), '\]\[\d*\]$|^STRUCT') THEN m || '' ELSE 'x' END) THEN a END
 slice(a, s, n) AS CASE WHEN a IS NULL OR s IS NULL OR n IS NULL THEN NULL WHEN s > 0 AND n >= 0 THEN list_slice(a, s, s + n - 1) WHEN s < 0 AND n >= 0 AND len(a) + s < 0 THEN list_slice(a, 2, 1) WHEN s < 0 AND n >= 0 THEN list_slice(a, len(a) + s + 1, len(a) + s + n) ELSE list_slice(a, CAST('no slice from ' || s || ' of ' || n AS BIGINT), 1) END
 sequence(a INTEGER, b INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]) END
 sequence(a BIGINT, b BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) END
@@ -162,10 +168,11 @@ def _integer_casts() -> list[str]:
     lines = []
     for name, kind in {"tinyint": "TINYINT", "smallint": "SMALLINT", "int": "INTEGER", "bigint": "BIGINT"}.items():
         lines += [
-            f"to_{name}(a) AS CAST(trunc(a) AS {kind})",
-            f"to_{name}(a BOOLEAN) AS CAST(a AS {kind})",
-            f"to_{name}(a TIMESTAMPTZ) AS CAST(floor(epoch(a)) AS {kind})",
-            f"to_{name}(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_INTEGER}) THEN trim(a) "
+            f"to_{name}(a, m) AS CAST(trunc(a) AS {kind})",
+            f"to_{name}(a BOOLEAN, m) AS CAST(a AS {kind})",
+            f"to_{name}(a TIMESTAMPTZ, m) AS CAST(floor(epoch(a)) AS {kind})",
+            f"to_{name}(a TIMESTAMP, m) AS {_NO}",  # and of a DATE; of DATE there could be no other overload for NULL
+            f"to_{name}(a VARCHAR, m) AS CAST(CASE WHEN regexp_full_match(a, {_INTEGER}) THEN trim(a) "
             f"ELSE 'no {kind}: ' || a END AS {kind})",
         ]
     return lines

@@ -14,7 +14,7 @@ from aiq.functions.types import parse_type
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.json_values import json_structure
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, literal, makes_array, quoted, refused
+from aiq.sql.databricks.words import Print, literal, makes_array, message, quoted, refused
 
 GENERATORS = (
     "explode",
@@ -192,7 +192,7 @@ def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with a direction that is no constant")
     first = name == "sort_array" and (not rest or rest[0].this)
     order = "'DESC', 'NULLS LAST'" if rest and not rest[0].this else f"'ASC', 'NULLS {'FIRST' if first else 'LAST'}'"
-    return f"list_sort({show(values)}, {order})"
+    return f"list_sort({SCHEMA}.flat_items({show(values)}, {message(name)}), {order})"
 
 
 def _generator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

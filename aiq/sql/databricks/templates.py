@@ -8,7 +8,7 @@ a refusal; `@f(` is a macro, `#f(` a function of `values.py`. A function of seve
 from __future__ import annotations
 
 # fmt: off
-SAME = ["abs", "acos", "asin", "atan", "atan2", "degrees", "radians", "sin", "cos", "tan", "coalesce", "unhex", "getvariable"]
+SAME = ["abs", "degrees", "radians", "coalesce", "unhex", "getvariable"]
 TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "upper": "@upper_of({s0})", "ucase": "@upper_of({s0})", "lower": "@lower_of({s0})", "lcase": "@lower_of({s0})",
     "length": "CAST(length({s0}) AS INTEGER)", "len": "CAST(length({s0}) AS INTEGER)",
@@ -69,9 +69,11 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "isnan": "coalesce(isnan(CAST({0} AS DOUBLE)), false)",
     "greatest": "greatest({*})", "least": "least({*})",
     "sqrt": "CASE WHEN CAST({0} AS DOUBLE) < 0 THEN CAST('NaN' AS DOUBLE) ELSE sqrt({0}) END",
-    "power": "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))", "pow": "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
-    "ln": "#ln(CAST({0} AS DOUBLE))", "exp": "#exp(CAST({0} AS DOUBLE))", "log2": "#log2(CAST({0} AS DOUBLE))",
-    "log": ("#ln(CAST({0} AS DOUBLE))", "#log(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))"), "pi": "pi()",     "positive": "{0}", "negative": "(-({0}))",
+    **{each: f"#{each}(CAST({{0}} AS DOUBLE))" for each in ("cbrt", "log10", "log1p", "expm1", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+                                                           "asinh", "acosh", "atanh", "exp", "log2", "ln")},
+    **{each: f"#{called}(CAST({{0}} AS DOUBLE), CAST({{1}} AS DOUBLE))" for each, called in
+       {"power": "power", "pow": "power", "hypot": "hypot", "atan2": "atan2"}.items()},
+    "log": ("#ln(CAST({0} AS DOUBLE))", "#log(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))"), "pi": "pi()",  "positive": "{0}",
     "year": "CAST(year({d0}) AS INTEGER)", "month": "CAST(month({d0}) AS INTEGER)", "day": "CAST(day({d0}) AS INTEGER)",
     "dayofmonth": "CAST(day({d0}) AS INTEGER)", "quarter": "CAST(quarter({d0}) AS INTEGER)",
     "dayofyear": "CAST(dayofyear({d0}) AS INTEGER)", "weekofyear": "CAST(weekofyear({d0}) AS INTEGER)",
@@ -94,7 +96,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "array_contains": "CASE WHEN {0} IS NULL THEN NULL WHEN list_contains({0}, {1}) THEN true "
                       "WHEN list_contains(list_transform({0}, lambda aiq_e: aiq_e IS NULL), true) THEN NULL ELSE false END",
     "array_join": ("array_to_string({0}, {1})", "array_to_string(list_transform({0}, lambda aiq_e: coalesce(aiq_e, {2})), {1})"),
-    "array_max": "list_max({0})", "array_min": "list_min({0})",
+    "array_max": "@first_like({0}, list_max(@flat_items({0}, {m})))", "array_min": "@first_like({0}, list_min(@flat_items({0}, {m})))",
     "flatten": "CASE WHEN NOT @has_null({0}) THEN flatten({0}) END", "array_append": "CASE WHEN {0} IS NOT NULL THEN list_append({0}, {1}) END",
     "array_compact": "list_filter({0}, lambda aiq_e: aiq_e IS NOT NULL)",
     "array_distinct": "@distinct({0})",
@@ -107,7 +109,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "array_union": "CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN @distinct(list_concat({0}, {1})) END",
     "array_intersect": "CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN list_filter(@distinct({0}), lambda aiq_v: @has({1}, aiq_v)) END",
     "array_except": "CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN list_filter(@distinct({0}), lambda aiq_v: NOT @has({1}, aiq_v)) END",
-    "arrays_overlap": "CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL WHEN list_has_any(list_filter({0}, lambda aiq_e: aiq_e IS NOT NULL), {1}) THEN true "
+    "arrays_overlap": "CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL WHEN len(list_filter({0}, lambda aiq_e: aiq_e IS NOT NULL AND @has({1}, aiq_e))) > 0 THEN true "
                       "WHEN len({0}) > 0 AND len({1}) > 0 AND (@has_null({0}) OR @has_null({1})) THEN NULL ELSE false END",
     "map_from_arrays": "map({0}, {1})",
     "to_json": "#to_json({0})",
@@ -127,7 +129,7 @@ def _one(inner: str, outer: str = "%") -> list[tuple[str, str]]:
 _COLLECTED = "coalesce(list_filter(%, lambda aiq_e: aiq_e IS NOT NULL), [])"
 AGGREGATES: dict[str, list[tuple[str, str]]] = {
     "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count_if({0})", "CAST(% AS BIGINT)"), "sum": _one("sum({0})"),
-    "avg": _one("avg(@double({0}, {m}))"), "mean": _one("avg(@double({0}, {m}))"), "min": _one("min({0})"), "max": _one("max({0})"),
+    "avg": _one("avg(@double({0}, {m}))"), "mean": _one("avg(@double({0}, {m}))"), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
     "median": _one("median(@double({0}, {m}))"),
     **{each: _one(f"{each}(@double({{0}}, {{m}}))") for each in ("stddev", "stddev_samp", "stddev_pop", "variance",
                                                                "var_samp", "var_pop")},

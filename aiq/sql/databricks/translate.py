@@ -18,8 +18,8 @@ from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
 from aiq.sql.databricks.aggregates import aggregate, within_group
 from aiq.sql.databricks.casts import cast
+from aiq.sql.databricks.comparisons import Comparisons
 from aiq.sql.databricks.date_calls import UNITS, part
-from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
 from aiq.sql.databricks.templates import AGGREGATES
 from aiq.sql.databricks.words import branch, message
@@ -109,7 +109,7 @@ def _name(node: exp.Expr) -> str:
     return node.name.lower() if isinstance(node, exp.Anonymous) else ""
 
 
-class _Generator(DuckDBGenerator):
+class _Generator(Comparisons):
     """Prints a tree for DuckDB; calls and operators that differ become macros of the schema `SCHEMA`."""
 
     def __init__(self, known: Known) -> None:
@@ -151,9 +151,6 @@ class _Generator(DuckDBGenerator):
 
     # -- operators
 
-    def _macro(self, name: str, *arguments: str) -> str:
-        return f"{SCHEMA}.{name}({', '.join(arguments)})"
-
     def _number(self, node: exp.Expr) -> str:
         if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit() and len(node.name) < 10:
             return f"CAST({node.name} AS INTEGER)"  # DuckDB would take the type of the other side
@@ -193,6 +190,17 @@ class _Generator(DuckDBGenerator):
     def mod_sql(self, expression: exp.Mod) -> str:
         return self._arithmetic("%", expression)
 
+    def neg_sql(self, expression: exp.Neg) -> str:
+        """DuckDB takes a wider type for a constant that its own cannot hold; a product has the type and fails."""
+        value = expression.this.unnest()
+        if isinstance(value, exp.Literal):
+            if value.is_string:
+                raise refusal("a minus sign before a string has no exact counterpart on DuckDB", "CAST it to a number")
+            return f"CAST('-{value.name}' AS BIGINT)" if value.name == str(2**63) else f"-{self.sql(value)}"
+        if value.find(exp.Column) is None:
+            return f"({self.sql(expression, 'this')} * CAST(-1 AS TINYINT))"
+        return super().neg_sql(expression)
+
     def interval_sql(self, expression: exp.Interval) -> str:
         unit = _unit(expression)
         if not isinstance(expression.parent, (exp.Add, exp.Sub)):
@@ -225,12 +233,6 @@ class _Generator(DuckDBGenerator):
         text = self.sql(node)
         plain = (isinstance(node, exp.Literal) and node.is_string) or _name(node) == "ai_query"
         return text if plain else self._macro("joined", text)
-
-    def nullsafeeq_sql(self, expression: exp.NullSafeEQ) -> str:
-        return f"{self.sql(expression, 'this')} IS NOT DISTINCT FROM {self.sql(expression, 'expression')}"
-
-    def nullsafeneq_sql(self, expression: exp.NullSafeNEQ) -> str:
-        return f"{self.sql(expression, 'this')} IS DISTINCT FROM {self.sql(expression, 'expression')}"
 
     def like_sql(self, expression: exp.Like) -> str:
         return self._like(expression, "LIKE")
@@ -352,7 +354,8 @@ class _Generator(DuckDBGenerator):
         return self._macro("item", self.sql(expression, "this"), text)
 
     def case_sql(self, expression: exp.Case) -> str:
-        value = f" {self.sql(expression, 'this')}" if expression.this else ""
+        cases = [each.this for each in expression.args["ifs"]]
+        value = f" {self._beside(expression.this, cases)}" if expression.this else ""
         whens = "".join(
             f" WHEN {self.sql(each, 'this')} THEN {branch(each.args['true'], self.sql)}"
             for each in expression.args["ifs"]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
-from aiq.sql.databricks import java_math
+from aiq.sql.databricks import java_functions, java_math
 from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
 from aiq.sql.databricks.json_values import from_json, plain_json, to_json, variant
@@ -140,10 +140,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
     "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
     "fixed": (_rows(texts.fixed, _TEXT), "VARCHAR"),
-    "exp": (_rows(java_math.exp, pa.float64()), "DOUBLE"),
-    "ln": (_rows(java_math.log, pa.float64()), "DOUBLE"),
-    "log": (_rows(java_math.log_of, pa.float64()), "DOUBLE"),
-    "log2": (_rows(java_math.log2, pa.float64()), "DOUBLE"),
+    **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_functions.FUNCTIONS.items()},
+    **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_math.FUNCTIONS.items()},
     "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),
     "shift_bigint": (_rows(partial(_shift, 64), _LONG), "BIGINT"),
     "width_bucket": (_rows(_bucket, _LONG), "BIGINT"),

@@ -54,6 +54,12 @@ def makes_array(node: exp.Expr) -> bool:
     return isinstance(node, exp.Anonymous) and node.name.lower() in ("collect_list", "collect_set", "array_agg")
 
 
+def makes_nested(node: exp.Expr) -> bool:
+    """Whether a node makes an array or a struct by its words: DuckDB puts NULL in one of them last, Spark first."""
+    value = node.unnest()
+    return isinstance(value, exp.Anonymous) and value.name.lower() in ("array", "struct", "named_struct")
+
+
 def branch(node: exp.Expr, show: Print) -> str:
     """A value beside others of its type: DuckDB would read the text of a number as one."""
     text = show(node)
