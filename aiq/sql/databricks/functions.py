@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
-from aiq.sql.databricks import aggregates, date_calls, nested_calls, text_calls
+from aiq.sql.databricks import aggregates, arithmetic, date_calls, nested_calls, text_calls
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import SAME, TEMPLATES
@@ -63,33 +63,6 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     raise refused(name)
 
 
-def arithmetic(sign: str, left: str, right: str, name: str = "") -> str:
-    """An operator of two numbers, which checks their types when it is bound."""
-    said = message(name or f"the operator {sign} of these types")
-
-    def checked(kind: str) -> tuple[str, str]:
-        return f"{SCHEMA}.{kind}({left}, {said})", f"{SCHEMA}.{kind}({right}, {said})"
-
-    if sign in ("/", "try /"):
-        first, second = checked("double")
-        return f"({first} / {f'nullif({second}, 0)' if sign != '/' else f'{SCHEMA}.zero_fails({second})'})"
-    if sign == "div":
-        first, second = checked("integer")
-        return f"({first} // {second})"
-    first, second = checked("number")
-    if sign == "-":
-        return f"{SCHEMA}.minus({first}, {second}, {said})"
-    if sign == "%":
-        return f"{SCHEMA}.modulo({first}, {second}, {said})"
-    return f"({first} {sign} {second})"
-
-
-def _operator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    if len(arguments) != 2:
-        raise refused(f"{name} with {len(arguments)} arguments")
-    return arithmetic({"mod": "%", "try_divide": "try /"}[name], show(arguments[0]), show(arguments[1]), name)
-
-
 def _if(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 3:
         raise refused(f"{name} with {len(arguments)} arguments")
@@ -109,8 +82,7 @@ def _negative(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 _SPECIAL: dict[str, Callable[[str, Sequence[exp.Expr], Print], str]] = {
     "if": _if,
     "negative": _negative,
-    "mod": _operator,
-    "try_divide": _operator,
+    **arithmetic.CALLS,
     **text_calls.CALLS,
     **date_calls.CALLS,
     **nested_calls.CALLS,

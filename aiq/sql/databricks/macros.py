@@ -22,6 +22,24 @@ _FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
 _STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
 _INTEGERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
 _NUMBERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'DOUBLE', 'FLOAT')"
+
+
+def _as(value: str, kind: str) -> str:
+    """A value cast to the type of a name that is a constant when the statement is bound."""
+    return f"""cast_to_type({value}, json_transform('null', '"' || coalesce(nullif({kind}, ''), 'INTEGER') || '"'))"""
+
+
+def _side(value: str, sign: str, kind: str) -> str:
+    through, last = f"#through({kind} || '', t || '')", f"#side({sign}, {kind} || '', t || '')"
+    return _as(_as(value, through), last)
+
+
+def _operator(sign: str) -> str:
+    """Without macros of its own, as chains of operators are as deep as what they are made of."""
+    left, right = _side("a", f"'{sign}'", "x"), _side("@allowed(b, t, m)", f"'{sign}'", "y")
+    return _as(f"{left} {sign} {right}", "t")
+
+
 _LINES = rf"""
 text(a) AS #text(a)
 text(a VARCHAR) AS CAST(a AS VARCHAR)
@@ -61,10 +79,18 @@ to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
 no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
 flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
+as_type(a, t) AS {_as("a", "t")}
+allowed(a, t, m) AS struct_extract({{'x': a}}, CASE WHEN t = '' THEN m || '' ELSE 'x' END)
+plus(a, b, x, y, t, m) AS {_operator("+")}
+less(a, b, x, y, t, m) AS {_operator("-")}
+times(a, b, x, y, t, m) AS {_operator("*")}
+ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / @zero_fails(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE)), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
+try_ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / nullif(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), 0), 'decimal': @as_type(#try_quotient(a, b, t), t)}}, #way('/', x, y, t))
+rest(a, b, x, y, t, m) AS struct_extract({{'double': {_side("a", "'%'", "x")} % @not_zero({_side("@allowed(b, t, m)", "'%'", "y")}), 'integer': @as_type(a % @not_zero(b), t), 'decimal': @as_type(#remainder(a, b, t), t)}}, #way('%', x, y, t))
+parts(a, b, x, y, t, m) AS struct_extract({{'integer': CAST(@allowed(a, t, m) AS BIGINT) // @not_zero(CAST(CASE WHEN #way('div', x, y, t) = 'integer' THEN b END AS BIGINT)), 'decimal': CAST(#whole(a, b, t) AS BIGINT)}}, #way('div', x, y, t))
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
-minus(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE') AND typeof(b) NOT IN {_INTEGERS} THEN m || '' ELSE 'x' END) - b
 modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} AND typeof(b) IN {_NUMBERS} THEN 'x' ELSE m || '' END) % @not_zero(b)
 pmodulo(a, b, m) AS CASE WHEN @modulo(a, b, m) < 0 THEN (a % b + b) % b ELSE a % b END
 not_zero(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS INTEGER) ELSE a END

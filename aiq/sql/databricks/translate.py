@@ -17,6 +17,7 @@ from aiq.errors import StatementError
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
 from aiq.sql.databricks.aggregates import aggregate, within_group
+from aiq.sql.databricks.arithmetic import arithmetic
 from aiq.sql.databricks.casts import cast
 from aiq.sql.databricks.comparisons import Comparisons
 from aiq.sql.databricks.date_calls import UNITS, part
@@ -151,44 +152,39 @@ class _Generator(Comparisons):
 
     # -- operators
 
-    def _number(self, node: exp.Expr) -> str:
-        if isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit() and len(node.name) < 10:
-            return f"CAST({node.name} AS INTEGER)"  # DuckDB would take the type of the other side
-        return self.sql(node)
-
-    def _arithmetic(self, sign: str, expression: exp.Expr) -> str:
-        left, right = expression.this, expression.expression
-        if isinstance(left, exp.Interval) or isinstance(right, exp.Interval):
-            date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
-            if isinstance(date, exp.Interval) or sign not in ("+", "-"):
-                raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
-            spelled = self.sql(interval)
-            by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
-            return self._macro(
-                "by_days" if by_day else "by_time",
-                self.sql(date),
-                f"-{spelled}" if sign == "-" else spelled,
-                _no_text("+"),
-            )
-        return functions.arithmetic(sign, self._number(left), self._number(right))
-
     def add_sql(self, expression: exp.Add) -> str:
-        return self._arithmetic("+", expression)
+        return arithmetic(expression, self.sql) or self._moved("", expression)
 
     def sub_sql(self, expression: exp.Sub) -> str:
-        return self._arithmetic("-", expression)
+        return arithmetic(expression, self.sql) or self._moved("-", expression)
+
+    def _moved(self, sign: str, expression: exp.Binary) -> str:
+        """A date or a time, and an interval that is added or taken away."""
+        left, right = expression.this, expression.expression
+        date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
+        if isinstance(date, exp.Interval):
+            raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
+        by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
+        macro = "by_days" if by_day else "by_time"
+        said = message("the operator + of these types")
+        return self._macro(macro, self.sql(date), f"{sign}{self.sql(interval)}", said)
 
     def mul_sql(self, expression: exp.Mul) -> str:
-        return self._arithmetic("*", expression)
+        return self._numbers(expression)
 
     def div_sql(self, expression: exp.Div) -> str:
-        return self._arithmetic("/", expression)
+        return self._numbers(expression)
 
     def intdiv_sql(self, expression: exp.IntDiv) -> str:
-        return self._arithmetic("div", expression)
+        return self._numbers(expression)
 
     def mod_sql(self, expression: exp.Mod) -> str:
-        return self._arithmetic("%", expression)
+        return self._numbers(expression)
+
+    def _numbers(self, expression: exp.Binary) -> str:
+        if (made := arithmetic(expression, self.sql)) is None:
+            raise refusal(f"{expression.sql('databricks')[:60]} has no exact counterpart on DuckDB")
+        return made
 
     def neg_sql(self, expression: exp.Neg) -> str:
         """DuckDB takes a wider type for a constant that its own cannot hold; a product has the type and fails."""
@@ -495,11 +491,6 @@ _Generator.TRANSFORMS = {
     }},
     _Raw: lambda self, node: self._raw_sql(node),
 }  # fmt: skip
-
-
-def _no_text(sign: str) -> str:
-    """What a macro says in an error where the types of an operator are none that have an exact counterpart."""
-    return message(f"the operator {sign} of these types")
 
 
 def _unit(interval: exp.Interval) -> str:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
+from aiq.sql.databricks import decimal_types as types
+from aiq.sql.databricks import decimal_values as decimals
 from aiq.sql.databricks import java_functions, java_math
 from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
@@ -140,6 +142,14 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
     "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
     "fixed": (_rows(texts.fixed, _TEXT), "VARCHAR"),
+    "result_type": (types.over_types(types.result_type), "VARCHAR"),
+    "side": (types.over_types(types.side), "VARCHAR"),
+    "through": (types.over_types(types.through), "VARCHAR"),
+    "way": (types.over_types(types.way), "VARCHAR"),
+    "quotient": (decimals.over_decimals(decimals.quotient), "VARCHAR"),
+    "try_quotient": (decimals.over_decimals(decimals.quotient, may_fail=True), "VARCHAR"),
+    "remainder": (decimals.over_decimals(decimals.remainder), "VARCHAR"),
+    "whole": (decimals.over_decimals(decimals.whole), "VARCHAR"),
     **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_functions.FUNCTIONS.items()},
     **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_math.FUNCTIONS.items()},
     "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),

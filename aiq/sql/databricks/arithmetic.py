@@ -1,0 +1,94 @@
+"""Operators of two numbers as macros that get the types of both sides: `a + b * 2` is `plus(a, times(b, 2, ..), ..)`.
+
+The type of an operator within another is written out of the types of its own sides, so that a long chain stays short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlglot import exp
+
+from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.words import Print, message, quoted, refused
+
+_SIGNS: dict[type[exp.Expr], str] = {
+    exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%", exp.IntDiv: "div",
+}  # fmt: skip
+_MACROS = {"+": "plus", "-": "less", "*": "times", "/": "ratio", "%": "rest", "div": "parts"}
+_NAMES = {"mod": "%", "try_divide": "/", "try_add": "+", "try_subtract": "-", "try_multiply": "*"}
+
+
+class Typed(NamedTuple):
+    """A value and its type, as DuckDB's text; the type is a constant when the statement is bound."""
+
+    value: str
+    type: str
+
+
+def arithmetic(node: exp.Expr, show: Print) -> str | None:
+    """An operator of two numbers in DuckDB's words; None for anything else, also one with an INTERVAL."""
+    made = _operator(node, show)
+    return made.value if made is not None else None
+
+
+def _operator(node: exp.Expr, show: Print) -> Typed | None:
+    sign = _SIGNS.get(type(node))
+    if sign is None or isinstance(node.this, exp.Interval) or isinstance(node.expression, exp.Interval):
+        return None
+    return _combined(
+        sign, _typed(node.this, show), _typed(node.expression, show), f"the operator {sign} of these types"
+    )
+
+
+def _combined(sign: str, left: Typed, right: Typed, name: str, *, may_fail: bool = False) -> Typed:
+    said = message(name)
+    kind = f"{FUNCTION}result_type({quoted(sign)}, {left.type}, {right.type})"
+    macro = f"{SCHEMA}.{'try_' if may_fail and sign == '/' else ''}{_MACROS[sign]}"
+    made = f"{macro}({left.value}, {right.value}, {left.type}, {right.type}, {kind}, {said})"
+    return Typed(f"TRY({made})" if may_fail and sign != "/" else made, kind)
+
+
+def _typed(node: exp.Expr, show: Print) -> Typed:
+    """A side of an operator. Literals have Spark's types, which DuckDB would take from the other side."""
+    if isinstance(node, exp.Paren):
+        return _typed(node.this, show)
+    if (made := _operator(node, show)) is not None:
+        return made
+    number = node.this if isinstance(node, exp.Neg) else node
+    text = show(node)
+    if isinstance(number, exp.Literal) and not number.is_string:
+        if number.name.isdigit():
+            kind = "INTEGER" if int(number.name) < 2**31 + isinstance(node, exp.Neg) else "BIGINT"
+            return Typed(f"CAST({text} AS {kind})", quoted(f"{kind}:{len(str(int(number.name)))}"))
+        if (digits := decimal_literal(number.name)) is not None:
+            kind = f"DECIMAL({digits[0]},{digits[1]})"
+            return Typed(f"CAST({text} AS {kind})", quoted(kind))
+    if (
+        isinstance(number, exp.Cast)
+        and isinstance(number.this, exp.Literal)
+        and not number.this.is_string
+        and number.to.this in (exp.DType.BIGINT, exp.DType.SMALLINT, exp.DType.TINYINT)
+    ):  # `3L` is parsed as CAST(3 AS BIGINT), but in decimal arithmetic Spark tells them apart
+        return Typed(text, quoted(f"{number.to.this.value}:?"))
+    return Typed(text, f"typeof({text})")
+
+
+def decimal_literal(text: str) -> tuple[int, int] | None:
+    """Precision and scale of a number like 0.05 in Spark: DECIMAL(2,2). None for one with an exponent."""
+    whole, point, fraction = text.partition(".")
+    if not point or not (whole + fraction).isdigit():
+        return None
+    count = len((whole + fraction).lstrip("0"))
+    return max(count, len(fraction), 1), len(fraction)
+
+
+def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 2:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    left, right = (_typed(each, show) for each in arguments)
+    return _combined(_NAMES[name], left, right, name, may_fail=name.startswith("try_")).value
+
+
+CALLS = dict.fromkeys(_NAMES, _call)

@@ -1,0 +1,143 @@
+"""Types of arithmetic as Spark 4.1 gives them: from the names of DuckDB's types to the name of the result's.
+
+Called while a statement is bound, with the types of its columns. '' is a result that has no exact counterpart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pyarrow as pa
+
+_INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 20, "HUGEINT": 20}
+_UNSIGNED = {"UTINYINT": "SMALLINT", "USMALLINT": "INTEGER", "UINTEGER": "BIGINT", "UBIGINT": "DECIMAL(20,0)"}
+"""As Spark reads them from Parquet."""
+_DAYS = ("TINYINT", "SMALLINT", "INTEGER")
+_NULL = '"NULL"'
+_DIGITS, _KEPT_SCALE = 38, 6
+
+Digits = tuple[int, int]
+"""Precision and scale."""
+
+
+def digits(kind: str) -> Digits | None:
+    """Precision and scale of a type in decimal arithmetic; None for one that takes no part in it.
+
+    `INTEGER:3` is a literal of three digits, which Spark takes for a DECIMAL(3,0).
+    """
+    if (found := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", _UNSIGNED.get(kind, kind))) is not None:
+        return int(found[1]), int(found[2])
+    name, _, written = _UNSIGNED.get(kind, kind).partition(":")
+    if name not in _INTEGERS or written == "?":
+        return None
+    return (int(written) if written else _INTEGERS[name]), 0
+
+
+def named(precision: int, scale: int) -> str:
+    return f"DECIMAL({precision},{scale})"
+
+
+def bounded(precision: int, scale: int) -> str:
+    """Spark's `DecimalType.bounded`: at most 38 digits, those after the point kept."""
+    return named(min(precision, _DIGITS), min(scale, _DIGITS))
+
+
+def adjusted(precision: int, scale: int) -> Digits:
+    """Spark's `adjustPrecisionScale`: above 38 digits some after the point are given up, down to six."""
+    if precision <= _DIGITS:
+        return precision, scale
+    return _DIGITS, max(_DIGITS - (precision - scale), min(scale, _KEPT_SCALE))
+
+
+def _sum(one: Digits, two: Digits) -> Digits:
+    scale = max(one[1], two[1])
+    return max(one[0] - one[1], two[0] - two[1]) + scale + 1, scale
+
+
+def _product(one: Digits, two: Digits) -> Digits:
+    return one[0] + two[0] + 1, one[1] + two[1]
+
+
+def _quotient(one: Digits, two: Digits) -> Digits:
+    scale = max(_KEPT_SCALE, one[1] + two[0] + 1)
+    return one[0] - one[1] + two[1] + scale, scale
+
+
+def _rest(one: Digits, two: Digits) -> Digits:
+    scale = max(one[1], two[1])
+    return min(one[0] - one[1], two[0] - two[1]) + scale, scale
+
+
+_RESULTS: dict[str, Callable[[Digits, Digits], Digits]] = {
+    "+": _sum, "-": _sum, "*": _product, "/": _quotient, "%": _rest,
+}  # fmt: skip
+
+
+def result_type(sign: str, left: str, right: str) -> str:
+    """The type of `left sign right`, or ''. Types are names as `typeof` gives them, literals as of `digits`."""
+    left, right = _UNSIGNED.get(left, left), _UNSIGNED.get(right, right)
+    left, right = (right, right) if left == _NULL else (left, left if right == _NULL else right)
+    if left == _NULL:
+        return "DOUBLE" if sign == "/" else "BIGINT" if sign == "div" else "INTEGER"
+    if "DATE" in (left, right):
+        other = right if left == "DATE" else left
+        return "DATE" if other.partition(":")[0] in _DAYS and (sign == "+" or (sign == "-" and left == "DATE")) else ""
+    names = [kind.partition(":")[0] for kind in (left, right)]
+    if sign == "/":
+        names = ["DOUBLE" if name == "FLOAT" else name for name in names]
+    if any(name not in (*_INTEGERS, "DOUBLE") and digits(name) is None for name in names):
+        return ""
+    whole = all(name in _INTEGERS for name in names)
+    if sign == "div":
+        return "" if "DOUBLE" in names or None in (digits(left), digits(right)) else "BIGINT"
+    if "DOUBLE" in names or (whole and sign == "/"):
+        return "DOUBLE"
+    if whole:
+        widest = max(names, key=lambda name: list(_INTEGERS).index(name))
+        return "BIGINT" if widest == "HUGEINT" else widest
+    one, two = digits(left), digits(right)
+    if one is None or two is None:
+        return ""
+    natural = _RESULTS[sign](one, two)
+    made = adjusted(*natural)
+    if made[1] != natural[1] and sign not in "/%":
+        return ""  # DuckDB's own + and * have no digits for what is to be rounded
+    return named(*made)
+
+
+def side(sign: str, kind: str, result: str) -> str:
+    """The type in which DuckDB computes with a side of an operator without running out of digits."""
+    own = digits(kind)
+    if result == "DATE":
+        return "INTEGER" if kind == _NULL else kind.partition(":")[0]
+    if not result.startswith("DECIMAL"):
+        return result
+    if sign != "*" or own is None:
+        return result
+    precision, _ = digits(result) or own
+    return named(18 if precision <= 18 else _DIGITS, own[1])  # widths of DuckDB's numbers
+
+
+def through(kind: str, result: str) -> str:
+    """The type that a side gets first: a text where DuckDB's own cast to DOUBLE may miss the last digit."""
+    own = digits(kind)
+    wide = result == "DOUBLE" and kind.startswith("DECIMAL") and own is not None and own[0] > 15
+    return "VARCHAR" if wide or result == "" else "INTEGER" if kind == _NULL else kind.partition(":")[0]
+
+
+def way(sign: str, left: str, right: str, result: str) -> str:
+    """How `/`, `%` and `div` of these types are computed: double, integer or decimal."""
+    if result.startswith("DECIMAL") or (sign == "div" and any(each.startswith("DECIMAL") for each in (left, right))):
+        return "decimal"
+    return "double" if result == "DOUBLE" else "integer"
+
+
+def over_types(function: Callable[..., str]) -> Callable[..., pa.Array]:
+    """A function of type names as one of Arrow columns."""
+
+    def over(*columns: pa.ChunkedArray) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([function(*row) for row in rows], pa.string())
+
+    return over
