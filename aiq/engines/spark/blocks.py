@@ -7,10 +7,12 @@ know how answers are had.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 from aiq.engines.spark.catalyst import Catalyst, Node
+from aiq.engines.spark.rows import Block, Call
+from aiq.engines.spark.unions import united
 
 _LIMITS = ("GlobalLimit", "LocalLimit", "Offset")
 _EVERY_ROW_OF = {
@@ -18,31 +20,9 @@ _EVERY_ROW_OF = {
     "ExistenceJoin": (0,), "LeftSingle": (0,),
 }  # fmt: skip
 """The sides of a join whose rows come out of it as they went in, if they do."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call on the rows of a plan: the column of its answer, the number of its site, and its request and files."""
-
-    column: Node
-    site: int
-    arguments: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of `core` with calls on them that nobody has answered yet.
-
-    `conditions` on answers are still to be applied; `items` are columns that are made of answers, by id; `output` are
-    the columns that the plan gave; `order` is what its rows are to be sorted by once more, because answers are joined.
-    """
-
-    core: Node
-    output: tuple[Node, ...]
-    calls: tuple[Call, ...] = ()
-    conditions: tuple[Node, ...] = ()
-    items: dict[int, Node] = field(default_factory=dict)
-    order: tuple[Node, ...] = ()
+_NEEDS_A_MATCH = {"LeftOuter": 1, "LeftSingle": 1, "LeftSemi": 1, "LeftAnti": 1, "ExistenceJoin": 1, "RightOuter": 0}
+"""The side of a join of which only rows that match one of the other side are read."""
+_EQUALITIES = ("EqualTo", "EqualNullSafe")
 
 
 class Settle(Protocol):
@@ -83,6 +63,7 @@ class Blocks:
             "Window": self._window,
             "WindowGroupLimit": self._window,
             "Aggregate": self._aggregate,
+            "Generate": self._generate,
             **dict.fromkeys(_LIMITS, self._limit),
         }.get(kind, self._other)
         return taking(plan)
@@ -180,6 +161,8 @@ class Blocks:
         for i, side in enumerate(sides):
             nulls = kind == "LeftOuter" and i == 1 and not dear and self._is_null_of_nulls(side)
             if (side.calls or side.items) and i not in free and not nulls:
+                if _NEEDS_A_MATCH.get(kind) == i:
+                    side = self._with_match(side, sides[1 - i], cheap)
                 sides[i] = Block(self._closed(side), side.output)
         meanings = sides[0].items | sides[1].items
         dear = [part for part in dear if any(self._is_made_of_answers(part, side) for side in sides)]
@@ -204,7 +187,7 @@ class Blocks:
         left, right = sides
         if kind not in ("LeftOuter", "LeftSemi") or not cheap or right.conditions:
             return left
-        if not any(self._is_made_of_answers(part, left) for part in dear):
+        if not any(self._is_made_of_answers(part, left) for part in dear) or not catalyst.is_repeatable(right.core):
             return left
         core, matched = catalyst.with_match(left.core, right.core, catalyst.all(cheap))
         calls = tuple(
@@ -212,6 +195,13 @@ class Blocks:
             for call in left.calls
         )
         return replace(left, core=core, calls=calls)
+
+    def _with_match(self, side: Block, other: Block, cheap: Sequence[Node]) -> Block:
+        """The rows of a side that have a match by cheap conditions: the join reads no others."""
+        catalyst = self._catalyst
+        if not any(catalyst.kind(part) in _EQUALITIES for part in cheap) or not catalyst.is_repeatable(other.core):
+            return side
+        return replace(side, core=catalyst.with_semi_join(side.core, other.core, catalyst.all(cheap)))
 
     def _is_null_of_nulls(self, side: Block) -> bool:
         """Whether a row of NULLs, as an outer join adds them, asks nothing and has no column but NULLs."""
@@ -236,6 +226,19 @@ class Blocks:
             block, core=catalyst.with_children(plan, [block.core]), output=tuple(catalyst.output(plan)), order=()
         )
 
+    def _generate(self, plan: Node) -> Block:
+        """The rows of explode and its kin, which need no answer where the calls are on other columns."""
+        catalyst = self._catalyst
+        block = self.block(catalyst.children(plan)[0])
+        generator = plan.generator()
+        if block.conditions or not generator.deterministic() or self._is_made_of_answers(generator, block):
+            return self._over(plan, block)
+        made = catalyst.with_children(plan, [block.core])
+        unread = catalyst.field(plan, "unrequiredChildIndex")
+        assert unread is not None
+        made = catalyst.with_fields(made, {unread: catalyst.seq([])})  # requests may be made of any column
+        return replace(block, core=made, output=tuple(catalyst.output(plan)), order=())
+
     def _aggregate(self, plan: Node) -> Block:
         catalyst = self._catalyst
         block = self.block(catalyst.children(plan)[0])
@@ -254,7 +257,7 @@ class Blocks:
         if catalyst.kind(below) == "Sort":
             block = self._sorted(below)
         else:
-            block = self.block(below)
+            block = self._taken_from(below)
             if block.calls and block.conditions:
                 block = self._settle(block, [], limit=catalyst.rows_of(limits), rest=True)
         core = block.core
@@ -266,13 +269,21 @@ class Blocks:
     def _sorted(self, plan: Node) -> Block:
         """Rows in their order, in which a LIMIT takes them: what answers decide on it is asked for all of them."""
         catalyst = self._catalyst
-        block = self.block(catalyst.children(plan)[0])
+        block = self._taken_from(catalyst.children(plan)[0])
         keys = [catalyst.substituted(key, block.items) for key in catalyst.items(plan.order())]
         if block.calls:
             block = self._settle(block, keys, rest=True)
         made = catalyst.with_fields(plan, {0: catalyst.seq(keys)})
         order = tuple(keys) if block.calls or block.items else ()
         return replace(block, core=catalyst.with_children(made, [block.core]), order=order)
+
+    def _taken_from(self, plan: Node) -> Block:
+        """The rows that a LIMIT takes some of: those of a UNION ALL are taken before its parts are asked about."""
+        catalyst = self._catalyst
+        if catalyst.kind(plan) != "Union" or not catalyst.has_python(plan):
+            return self.block(plan)
+        parts = [self.block(child) for child in catalyst.children(plan)]
+        return united(catalyst, plan, [Block(self._closed(p), p.output) if p.order else p for p in parts])
 
     def _over(self, plan: Node, block: Block, uses: Sequence[Node] | None = None) -> Block:
         """A node over the finished rows of its only child."""

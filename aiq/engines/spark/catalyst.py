@@ -265,6 +265,23 @@ class Catalyst:
         none, empty = self._jvm.scala.Option.empty(), self.seq([])
         return self._expressions.Alias(expression, named.name(), named.exprId(), empty, none, empty)
 
+    def new_column(self, expression: Node, name: str) -> Node:
+        """An expression as a column that no plan has yet."""
+        none, empty = self._jvm.scala.Option.empty(), self.seq([])
+        number = self._object("NamedExpression").newExprId()
+        return self._expressions.Alias(expression, name, number, empty, none, empty)
+
+    def true(self) -> Node:
+        return self._object("Literal").TrueLiteral()
+
+    def number(self, value: int) -> Node:
+        """An INT literal."""
+        return self._object("Literal").apply(value)
+
+    def null_like(self, expression: Node) -> Node:
+        """A NULL of an expression's type."""
+        return self._expressions.Literal(None, expression.dataType())
+
     def all(self, conditions: Sequence[Node]) -> Node | None:
         """The AND of some conditions; None for no condition."""
         made = None
@@ -286,18 +303,20 @@ class Catalyst:
 
     def with_match(self, left: Node, right: Node, condition: Node | None) -> tuple[Node, Node]:
         """Every row of the left side once, and a new column that says whether it has a match on the right."""
-        none, empty = self._jvm.scala.Option.empty(), self.seq([])
-        true = self._object("Literal").TrueLiteral()
-        number = self._object("NamedExpression").newExprId()
-        matched = self._expressions.Alias(true, "matched", number, empty, none, empty).toAttribute()
+        matched = self.new_column(self.true(), "matched").toAttribute()
         some = self._jvm.scala.Some(condition)
         kind = self._plans.ExistenceJoin(matched)
         return self._logical.Join(left, right, kind, some, self._logical.JoinHint.NONE()), matched
 
-    def only_if(self, condition: Node, expression: Node) -> Node:
-        """An expression where a condition holds, else NULL."""
-        null = self._expressions.Literal(None, expression.dataType())
-        return self._expressions.If(condition, expression, null)
+    def with_semi_join(self, left: Node, right: Node, condition: Node | None) -> Node:
+        """The rows of the left side that have a match on the right."""
+        some = self._jvm.scala.Option.apply(condition)
+        kind = getattr(getattr(self._plans, "LeftSemi$"), "MODULE$")
+        return self._logical.Join(left, right, kind, some, self._logical.JoinHint.NONE())
+
+    def only_if(self, condition: Node, expression: Node, otherwise: Node | None = None) -> Node:
+        """An expression where a condition holds, else another one or NULL."""
+        return self._expressions.If(condition, expression, otherwise or self.null_like(expression))
 
     def checked(self, column: Node, wrong: Node, message: str) -> Node:
         """A column that ends the query with a message where `wrong` is true."""
@@ -334,7 +353,7 @@ class Catalyst:
 
     def is_true(self, condition: Node) -> Node:
         """Like the condition, but never NULL."""
-        return self._expressions.EqualNullSafe(condition, self._object("Literal").TrueLiteral())
+        return self._expressions.EqualNullSafe(condition, self.true())
 
     def is_not(self, condition: Node, value: bool) -> Node:
         """Whether a condition is not false (not true); NULL is neither."""

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
-from aiq.engines.spark.blocks import Block, Call
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST
 from aiq.engines.spark.keys import KEY, distinct, key_of, plain
 from aiq.engines.spark.needs import Asked, Guard, Need
+from aiq.engines.spark.rows import Block, Call
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -116,6 +116,8 @@ class Steps:
         self._block, self._uses, self._core = block, uses, block.core
         self._calls = {catalyst.id(call.column): call for call in block.calls}
         self._asked = self._nothing_asked()
+        self._where: dict[int, list[Guard]] = {}
+        """Of which rows each call has been asked: besides its guard, what conditions had been applied by then."""
         self._also_later: set[int] = set()
         if rest:
             self._also_later = catalyst.all_references([*block.output, *block.items.values()])
@@ -132,7 +134,7 @@ class Steps:
         catalyst = self._catalyst
         most = max(FIRST_WAVE, 2 * limit)
         while True:
-            self._asked, count, first = self._nothing_asked(), 0, True
+            self._asked, self._where, count, first = self._nothing_asked(), {}, 0, True
             while needs := self._next():
                 count += self._ask(needs, most if first else None, known_only=not first)
                 first = False
@@ -178,6 +180,7 @@ class Steps:
         count = self._lifting.ask(frames, most)
         for need in needs:
             asked.note(need)
+            self._where.setdefault(need.column, []).append((*need.guard, *known))
         return count
 
     def _requests(self, call: Call, rows: DataFrame) -> DataFrame:
@@ -219,11 +222,9 @@ class Steps:
 
         `checked` refuses rows whose answer is missing though it was asked for; `known_only` drops them.
         """
-        catalyst, asked = self._catalyst, self._asked
-        plan, unanswered = self._core, []
+        catalyst, plan, unanswered = self._catalyst, self._core, []
         for column, call in self._calls.items():
-            guards = asked.guards(column)
-            if guards:
+            if guards := self._where.get(column):
                 plan, missing = self._with_answer(plan, call)
                 unanswered.append((call, missing, self._any(guards)))
         if known_only:
