@@ -99,14 +99,18 @@ def _compact(table: DeltaTable) -> None:
 
 
 def _forget(path: Path, table: DeltaTable, now_s: float) -> None:
-    """Deletes all checkpoints but the last two, the commits before these, and what those commits took out."""
+    """Deletes old checkpoints but the last two, the commits before these, and what those commits took out.
+
+    What a reader may just be opening stays: whatever is younger than KEPT_S.
+    """
     checkpoints = _numbered(path, _CHECKPOINT)
     kept = sorted(checkpoints)[-2:]
     if len(kept) < 2:
         return
     for version in sorted(checkpoints)[:-2]:
         for file in checkpoints[version]:
-            file.unlink(missing_ok=True)
+            if now_s - file.stat().st_mtime >= KEPT_S:
+                file.unlink(missing_ok=True)
     current = {Path(unquote(uri)).name for uri in table.file_uris()}
     commits = _numbered(path, _COMMIT)
     for version in sorted(version for version in commits if version < kept[0])[:_MOST_DELETED]:
