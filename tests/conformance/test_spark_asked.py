@@ -7,10 +7,14 @@ that gives the requests which the result is made of.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
+
+from aiq.errors import StatementError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -229,3 +233,67 @@ def test_a_form_gives_the_rows_of_plain_spark_and_asks_what_they_need(
     assert frame.dtypes == expected.dtypes
     assert found == rows
     assert engine.requests() == len({request for (request,) in plain.sql(needed).collect() if request is not None})
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+def test_a_table_that_is_there_is_not_created_and_asks_nothing(plain: SparkSession, engine: Engine, kind: str) -> None:
+    plain.sql(f"CREATE TABLE made USING {kind} AS SELECT 7 AS id")
+    query = f"USING {kind} AS SELECT id, ai_query('chat', p) AS a FROM t"
+    created = f"CREATE TABLE IF NOT EXISTS made {query}"
+    assert [row[0] for row in engine.sql(f"EXPLAIN AI {created}")] == ["total"]
+    engine.sql(created)
+    with pytest.raises(AnalysisException, match="already exists"):
+        engine.sql(f"CREATE TABLE made {query}")
+    assert engine.requests() == 0
+    assert engine.sql("SELECT * FROM made") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("INSERT INTO made SELECT id, ai_query('chat', p) FROM t", "gives 2 columns"),
+        ("INSERT INTO made SELECT array(ai_query('chat', p)) FROM t", "ARRAY<STRING>"),
+        ("INSERT INTO missing SELECT ai_query('chat', p) FROM t", "missing"),
+        ("INSERT INTO made (nope) SELECT ai_query('chat', p) FROM t", "nope"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_call(
+    plain: SparkSession, engine: Engine, statement: str, words: str
+) -> None:
+    plain.sql("CREATE TABLE made USING delta AS SELECT 7 AS id")
+    with pytest.raises((AnalysisException, StatementError), match=words):
+        engine.sql(statement)
+    assert engine.requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER TABLE made ADD CONSTRAINT c CHECK (ai_query('chat', string(id)) <> 'x')", "ALTER TABLE cannot hold"),
+        (
+            "CREATE TABLE other (id INT, a STRING GENERATED ALWAYS AS (ai_query('chat', string(id))))",
+            "CREATE TABLE can",
+        ),
+        ("DECLARE VARIABLE v STRING DEFAULT ai_query('chat', 'x')", "SET VARIABLE"),
+        ("INSERT INTO made REPLACE WHERE ai_query('chat', string(id)) = 'yes' SELECT id FROM t", "REPLACE WHERE"),
+    ],
+)
+def test_a_command_that_cannot_hold_a_call_is_refused(
+    plain: SparkSession, engine: Engine, statement: str, words: str
+) -> None:
+    plain.sql("CREATE TABLE made USING delta AS SELECT 7 AS id")
+    with pytest.raises(StatementError, match=re.compile(words, re.IGNORECASE)):
+        engine.sql(statement)
+    assert engine.requests() == 0
+    assert engine.sql("SELECT * FROM made") == [(7,)]
+
+
+def test_replace_where_asks_for_the_rows_that_it_writes(plain: SparkSession, engine: Engine) -> None:
+    plain.sql("CREATE TABLE made USING delta AS SELECT id AS k, 'old' AS a FROM range(6)")
+    engine.sql(
+        "INSERT INTO made REPLACE WHERE k < 3 "
+        "SELECT id, CASE WHEN id = 1 THEN ai_query('chat', p) ELSE 'new' END FROM t WHERE id < 3"
+    )
+    assert engine.requests() == 1
+    expected = "SELECT id, CASE WHEN id = 1 THEN ai_query('chat', p) WHEN id < 3 THEN 'new' ELSE 'old' END FROM t"
+    assert engine.sql("SELECT * FROM made ORDER BY k") == [tuple(row) for row in plain.sql(expected).take(6)]

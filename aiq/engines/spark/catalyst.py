@@ -393,11 +393,20 @@ class Catalyst:
         else:
             execution.assertAnalyzed()
 
+    def analyzed(self, plan: Node) -> Node:
+        """A statement as Spark understands it. Runs nothing; raises what Spark finds wrong with it."""
+        modes = getattr(getattr(self._jvm.org.apache.spark.sql.execution, "CommandExecutionMode$"), "MODULE$")
+        execution = self._session.sessionState().executePlan(plan, modes.SKIP())
+        execution.assertAnalyzed()
+        return execution.analyzed()
+
+    def table_exists(self, identifier: Node) -> bool:
+        """Whether the session's own catalog has a table."""
+        return bool(self._session.sessionState().catalog().tableExists(identifier))
+
     def columns_of(self, text: str) -> list[str]:
         """The names of the columns of a query, as Spark gives them. Runs nothing; raises Spark's errors."""
-        modes = getattr(getattr(self._jvm.org.apache.spark.sql.execution, "CommandExecutionMode$"), "MODULE$")
-        execution = self._session.sessionState().executePlan(self.parsed(text), modes.SKIP())
-        return [str(column.name()) for column in self.output(execution.analyzed())]
+        return [str(column.name()) for column in self.output(self.analyzed(self.parsed(text)))]
 
     def plan(self, frame: DataFrame) -> Node:
         """The plan of a data frame, resolved but not optimized."""

@@ -23,8 +23,9 @@ from aiq.engines.sites import Compiled
 from aiq.engines.spark.answers import Files, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
-from aiq.engines.spark.catalyst import Catalyst, Node
+from aiq.engines.spark.catalyst import Catalyst
 from aiq.engines.spark.changing import Answered
+from aiq.engines.spark.commands import check_command, creates_what_is_there, query_of
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.definitions import KeptDefinitions
 from aiq.engines.spark.failures import explained
@@ -48,13 +49,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _TYPICAL_TOKENS = (200, 100)
-_COMMANDS = {
-    "InsertIntoStatement": "query",
-    "CreateTableAsSelect": "query",
-    "ReplaceTableAsSelect": "query",
-    "InsertIntoDir": "child",
-}
-"""The commands that write the rows of a query, and the field that holds it."""
 _VIEWS = ("CreateViewCommand", "CreateView", "CacheTableAsSelect")
 _OF_OWN_STATEMENT = {
     # What is found while a plan is taken apart must be all there is.
@@ -176,6 +170,8 @@ class Session:
             except PySparkException as error:
                 raise explained(error, {}) from None
         prepared = prepare(text, self.spark, self.gateway)
+        if prepared.sites:
+            check_command(catalyst, catalyst.parsed(prepared.text), text)
         frame = None
         if not prepared.sites and not _change_asks(catalyst, prepared.text):
             frame = self.spark.sql(prepared.text)
@@ -299,10 +295,12 @@ class _Run:
         command = catalyst.parsed(self._prepared.text)
         if (change := change_of(catalyst, command)) is not None:
             return change.run(Answered(rows, self._answering.kept), spark)
-        writing = _query_of(catalyst, command)
+        writing = query_of(catalyst, command)
         if writing is None:
             return self._named(rows(catalyst.spark.sql(self._prepared.text)))
         inner, position, query = writing
+        if creates_what_is_there(catalyst, command):  # IF NOT EXISTS, or Spark's error, before any row is read
+            return catalyst.frame(command)
         answered = catalyst.plan(rows(catalyst.frame(query)))
         return catalyst.frame(catalyst.with_fields(inner, {position: answered}), spark)
 
@@ -325,9 +323,13 @@ class _Run:
         catalyst = self._catalyst
         counting = Counting(catalyst, self._answering, self._prepared.sites)
         command = catalyst.parsed(self._prepared.text)
+        if self._prepared.sites:
+            check_command(catalyst, command, self._prepared.written)
         if (change := change_of(catalyst, command)) is not None:
             queries = change.queries()
-        elif (writing := _query_of(catalyst, command)) is not None:
+        elif (writing := query_of(catalyst, command)) is not None:
+            if creates_what_is_there(catalyst, command):
+                return []
             queries = [catalyst.frame(writing[2])]
         elif catalyst.is_command(command):
             return []
@@ -361,17 +363,3 @@ def _change_asks(catalyst: Catalyst, text: str) -> bool:
     except (PySparkException, StatementError):  # Spark has its own words for it, or takes it as it is
         return False
     return change is not None and change.asks
-
-
-def _query_of(catalyst: Catalyst, command: Node) -> tuple[Node, int, Node] | None:
-    """A command that writes the rows of a query, the field that holds it, and the query; None for all others."""
-    around = None
-    if catalyst.kind(command) == "UnresolvedWith" and catalyst.kind(catalyst.children(command)[0]) in _COMMANDS:
-        around, command = command, catalyst.children(command)[0]
-    kind = catalyst.kind(command)
-    if kind not in _COMMANDS:
-        return None
-    position = catalyst.field(command, _COMMANDS[kind])
-    assert position is not None
-    query = command.productElement(position)
-    return command, position, query if around is None else catalyst.with_children(around, [query])
