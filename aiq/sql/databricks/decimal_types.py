@@ -77,6 +77,8 @@ _RESULTS: dict[str, Callable[[Digits, Digits], Digits]] = {
 def result_type(sign: str, left: str, right: str) -> str:
     """The type of `left sign right`, or ''. Types are names as `typeof` gives them, literals as of `digits`."""
     left, right = _UNSIGNED.get(left, left), _UNSIGNED.get(right, right)
+    if sign == "/" and left == _NULL:
+        left = "DOUBLE"
     left, right = (right, right) if left == _NULL else (left, left if right == _NULL else right)
     if left == _NULL:
         return "DOUBLE" if sign == "/" else "BIGINT" if sign == "div" else "INTEGER"

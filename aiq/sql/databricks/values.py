@@ -7,6 +7,7 @@ import decimal
 import zlib
 from collections.abc import Callable
 from functools import partial
+from operator import floordiv, mod
 from typing import Any
 
 import pyarrow as pa
@@ -153,10 +154,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "rounded_integer": (types.over_types(types.rounded_integer), "VARCHAR"),
     "whole_type": (types.over_types(types.whole_type), "VARCHAR"),
     "way": (types.over_types(types.way), "VARCHAR"),
-    "quotient": (decimals.over_decimals(decimals.quotient), "VARCHAR"),
-    "try_quotient": (decimals.over_decimals(decimals.quotient, may_fail=True), "VARCHAR"),
-    "remainder": (decimals.over_decimals(decimals.remainder), "VARCHAR"),
-    "whole": (decimals.over_decimals(decimals.whole), "VARCHAR"),
+    "quotient": (decimals.over_decimals(decimals.quotient, 39), "VARCHAR"),
+    "try_quotient": (decimals.over_decimals(decimals.quotient, 39, may_fail=True), "VARCHAR"),
+    "remainder": (decimals.over_decimals(mod, None), "VARCHAR"),
+    "whole": (decimals.over_decimals(floordiv, 0), "VARCHAR"),
     "exp": (_rows(java_math.exp, pa.float64()), "DOUBLE"),
     "ln": (_rows(java_math.log, pa.float64()), "DOUBLE"),
     "log": (_rows(java_math.log_of, pa.float64()), "DOUBLE"),
