@@ -46,7 +46,12 @@ def _expressions(pick: random.Random, count: int) -> Iterator[str]:
         first, second = (pick.choice(["+", "-", "*", "/", "%", "DIV", "/"]) for _ in range(2))
         simple, call = f"{one} {first} {two}", pick.choice(["try_divide", "try_multiply", "mod", "try_add"])
         chain, group = f"{simple} {second} {three}", f"{one} {first} ({two} {second} {three})"
-        yield pick.choice([simple, simple, simple, chain, group, f"{call}({one}, {two})"])
+        places, column = pick.randint(-2, 4), pick.choice([each for each in _KINDS if each != "d"])
+        yield pick.choice([simple, simple, simple, chain, group, f"{call}({one}, {two})",
+                           f"round({one}, {places})", f"round({simple}, {places})", f"ceil({simple})", f"floor({one})",
+                           f"sum({column}) OVER () {first} {two}", f"avg({column}) OVER ()",
+                           f"{one} {first} avg({column}) OVER ()", f"{one} / coalesce({column}, {two})",
+                           f"{one} / CASE WHEN id > 2 THEN {column} ELSE {two} END"])  # fmt: skip
 
 
 def _of_spark(spark: SparkSession, expressions: list[str], rows: str) -> dict[str, tuple[str, list[str | None]]]:

@@ -186,6 +186,8 @@ def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, c
         ("xyz(1)", "xyz has no exact counterpart"),
         ("'5' * price", "operator \\* of these types has no exact counterpart"),
         ("concat_ws('-', sum(price))", "compute that in a subquery first"),
+        ("price / 3L", "operator / of these types has no exact counterpart"),
+        ("CAST(sum(price) AS INT)", "compute that in a subquery first"),
     ],
 )
 def test_what_has_another_value_on_spark_is_refused_in_the_users_words(engine: Engine, call: str, words: str) -> None:
@@ -202,3 +204,16 @@ def test_a_prompt_has_the_text_that_spark_gives_its_values(engine: Engine) -> No
         dialect="databricks",
     )
     assert result is not None and result.fetchall()[0][0].endswith("on 2024-02-29 size 1.0E10 n 3")
+
+
+def test_a_prompt_has_the_digits_that_spark_computes(engine: Engine) -> None:
+    engine.sql("CREATE TABLE priced AS SELECT unnest([1.50, -0.25]) AS price")
+    result = engine.session.sql(
+        "SELECT ai_query('chat', 'of ' || price / 3 || ' and ' || avg(price) OVER ()) AS a FROM priced ORDER BY price",
+        dialect="databricks",
+    )
+    assert result is not None
+    assert [answer.partition("of ")[2] for (answer,) in result.fetchall()] == [
+        "-0.083333 and 0.625000",
+        "0.500000 and 0.625000",
+    ]

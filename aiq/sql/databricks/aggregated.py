@@ -37,7 +37,6 @@ _AGGREGATES = frozenset(
         "bit_xor",
         "over",
         "select",
-        "sum_of",
     }
 )
 

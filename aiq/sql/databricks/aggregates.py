@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlglot import exp
@@ -12,14 +13,16 @@ from aiq.sql.databricks.words import PLACE, Print, filled, message, refused
 
 
 def _aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    inner, outer = aggregate(name, arguments, show)
-    if name == "sum" and not isinstance(arguments[0], exp.Distinct):
-        return f"{SCHEMA}.sum_of({show(arguments[0])})"
-    return outer.replace("%", inner)
+    return made_of(*aggregate(name, arguments, show))
 
 
-def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[str, str]:
-    """An aggregate or window function, and what is made of its result (`%`), which FILTER and OVER come before."""
+def made_of(inners: Sequence[str], outer: str) -> str:
+    """What is made of the results of some aggregates, `%0` and `%1` or, of one, `%`."""
+    return re.sub(r"%(\d?)", lambda found: inners[int(found[1] or 0)], outer)
+
+
+def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[list[str], str]:
+    """The aggregate or window functions of a call, which FILTER and OVER come behind, and what is made of them."""
     distinct = len(arguments) == 1 and isinstance(arguments[0], exp.Distinct)
     plain = arguments[0].expressions if distinct else arguments
     if (
@@ -30,11 +33,11 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[st
     ):
         raise refused(f"{name} of a struct")
     if name in ("first", "any_value") and len(arguments) == 2 and arguments[1].sql().upper() == "TRUE":
-        return f"any_value({show(arguments[0])})", "%"
+        return [f"any_value({show(arguments[0])})"], "%"
     if name == "count" and distinct and len(plain) > 1:
         known = " AND ".join(f"{show(each)} IS NOT NULL" for each in plain)
         fields = ", ".join(f"'c{i}': {show(each)}" for i, each in enumerate(plain))
-        return f"count(DISTINCT CASE WHEN {known} THEN {{{fields}}} END)", "%"
+        return [f"count(DISTINCT CASE WHEN {known} THEN {{{fields}}} END)"], "%"
     if name in ("first", "last", "any_value", "first_value", "last_value") and len(arguments) == 2:
         raise refused(f"{name} with a second argument", "has no exact counterpart on DuckDB; write IGNORE NULLS")
     if distinct and (len(plain) != 1 or name not in ("count", "sum", "avg", "min", "max", "collect_list", "array_agg")):
@@ -42,10 +45,10 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[st
     for inner, outer in AGGREGATES[name]:
         places = {found.group(2) for found in PLACE.finditer(inner)} - {"m"}
         if len(places) == len(plain):
-            made = filled(inner, name, plain, show)
+            made = [filled(each, name, plain, show) for each in inner.split(" | ")]
             if distinct:
-                made = made.replace("(", "(DISTINCT ", 1)
-            return made, outer.replace("@", f"{SCHEMA}.")
+                made = [each.replace("(", "(DISTINCT ", 1) for each in made]
+            return made, outer.replace("@", f"{SCHEMA}.").replace("{m}", message(name))
     raise refused(f"{name} with {len(arguments)} arguments")
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlglot import exp
 
+from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.words import Print, message, quoted, refused
 
@@ -18,6 +19,7 @@ _SIGNS: dict[type[exp.Expr], str] = {
 }  # fmt: skip
 _MACROS = {"+": "plus", "-": "less", "*": "times", "/": "ratio", "%": "rest", "div": "parts"}
 _NAMES = {"mod": "%", "try_divide": "/", "try_add": "+", "try_subtract": "-", "try_multiply": "*"}
+_ONE_OF = frozenset({"coalesce", "nvl", "ifnull", "greatest", "least", "if"})
 
 
 class Typed(NamedTuple):
@@ -63,8 +65,7 @@ def _typed(node: exp.Expr, show: Print) -> Typed:
             kind = "INTEGER" if int(number.name) < 2**31 + isinstance(node, exp.Neg) else "BIGINT"
             return Typed(f"CAST({text} AS {kind})", quoted(f"{kind}:{len(str(int(number.name)))}"))
         if (digits := decimal_literal(number.name)) is not None:
-            kind = f"DECIMAL({digits[0]},{digits[1]})"
-            return Typed(f"CAST({text} AS {kind})", quoted(kind))
+            return Typed(text, quoted(named(*digits)))
     if (
         isinstance(number, exp.Cast)
         and isinstance(number.this, exp.Literal)
@@ -72,7 +73,21 @@ def _typed(node: exp.Expr, show: Print) -> Typed:
         and number.to.this in (exp.DType.BIGINT, exp.DType.SMALLINT, exp.DType.TINYINT)
     ):  # `3L` is parsed as CAST(3 AS BIGINT), but in decimal arithmetic Spark tells them apart
         return Typed(text, quoted(f"{number.to.this.value}:?"))
+    if branches := _branches(node):
+        kinds = ", ".join(_typed(each, show).type for each in branches)
+        return Typed(text, f"{FUNCTION}widest({kinds})")
     return Typed(text, f"typeof({text})")
+
+
+def _branches(node: exp.Expr) -> list[exp.Expr]:
+    """The values of which a node is one: Spark gives a BIGINT among decimals 20 digits, and DuckDB 19."""
+    if isinstance(node, exp.Case):
+        default = node.args.get("default")
+        return [*(each.args["true"] for each in node.args["ifs"]), *([default] if default is not None else [])]
+    name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
+    if name in _ONE_OF:
+        return list(node.expressions[1 if name == "if" else 0 :])
+    return []
 
 
 def decimal_literal(text: str) -> tuple[int, int] | None:
@@ -91,4 +106,13 @@ def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return _combined(_NAMES[name], left, right, name, may_fail=name.startswith("try_")).value
 
 
-CALLS = dict.fromkeys(_NAMES, _call)
+def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) not in (1, 2) or (len(arguments) == 2 and name != "round"):
+        raise refused(f"{name} with {len(arguments)} arguments")
+    macro = {"round": "rounded", "floor": "down"}.get(name, "up") if len(arguments) == 1 else "rounded_to"
+    value = _typed(arguments[0], show)
+    places = "".join(f"{show(each)}, " for each in arguments[1:])
+    return f"{SCHEMA}.{macro}({value.value}, {places}{value.type}, {message(name)})"
+
+
+CALLS = dict.fromkeys(_NAMES, _call) | dict.fromkeys(("round", "ceil", "ceiling", "floor"), _rounded)

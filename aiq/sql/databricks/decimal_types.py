@@ -77,6 +77,8 @@ _RESULTS: dict[str, Callable[[Digits, Digits], Digits]] = {
 def result_type(sign: str, left: str, right: str) -> str:
     """The type of `left sign right`, or ''. Types are names as `typeof` gives them, literals as of `digits`."""
     left, right = _UNSIGNED.get(left, left), _UNSIGNED.get(right, right)
+    if sign == "/" and left == _NULL:
+        left = "DOUBLE"
     left, right = (right, right) if left == _NULL else (left, left if right == _NULL else right)
     if left == _NULL:
         return "DOUBLE" if sign == "/" else "BIGINT" if sign == "div" else "INTEGER"
@@ -94,7 +96,7 @@ def result_type(sign: str, left: str, right: str) -> str:
     if "DOUBLE" in names or (whole and sign == "/"):
         return "DOUBLE"
     if whole:
-        widest = max(names, key=lambda name: list(_INTEGERS).index(name))
+        widest = max(names, key=list(_INTEGERS).index)
         return "BIGINT" if widest == "HUGEINT" else widest
     one, two = digits(left), digits(right)
     if one is None or two is None:
@@ -133,11 +135,82 @@ def way(sign: str, left: str, right: str, result: str) -> str:
     return "double" if result == "DOUBLE" else "integer"
 
 
+def widest(*kinds: str) -> str:
+    """The type of one of several numbers, or ''."""
+    names = [_UNSIGNED.get(kind, kind).partition(":")[0] for kind in kinds if kind != _NULL]
+    if not names:
+        return _NULL
+    if any(name not in (*_INTEGERS, "DOUBLE") and digits(name) is None for name in names):
+        return names[0] if len(set(names)) == 1 else ""
+    if "DOUBLE" in names:
+        return "DOUBLE"
+    if all(name in _INTEGERS for name in names):
+        return max(names, key=list(_INTEGERS).index)
+    found = [each for each in map(digits, names) if each is not None]
+    scale = max(each[1] for each in found)
+    precision = max(each[0] - each[1] for each in found) + scale
+    return named(precision, scale) if precision <= _DIGITS else ""
+
+
+def sum_type(kind: str) -> str:
+    """The type of a sum, or ''."""
+    if kind.startswith("DECIMAL"):
+        precision, scale = digits(kind) or (_DIGITS, 0)
+        return bounded(precision + 10, scale)
+    if kind in _INTEGERS or kind in _UNSIGNED:
+        return "BIGINT"
+    return "DOUBLE" if kind in ("DOUBLE", "FLOAT", _NULL) else ""
+
+
+def average_type(kind: str) -> str:
+    """The type of an average, or ''."""
+    if kind.startswith("DECIMAL"):
+        precision, scale = digits(kind) or (_DIGITS, 0)
+        return bounded(precision + 4, scale + 4)
+    return "DOUBLE" if sum_type(kind) else ""
+
+
+def rounded_type(kind: str, places: str) -> str:
+    """The type of `round(x, places)` of a decimal."""
+    if not kind.startswith("DECIMAL") or not places:
+        return "INTEGER"  # not what is computed
+    precision, scale = digits(kind) or (_DIGITS, 0)
+    whole = precision - scale + 1
+    if int(places) < 0:
+        return named(min(max(whole, 1 - int(places)), _DIGITS), 0)
+    kept = min(scale, int(places))
+    return named(min(whole + kept, _DIGITS), kept)
+
+
+def numeric(kind: str) -> str:
+    """How a number is rounded: double, decimal, or same for an integer; ''."""
+    name = kind.partition(":")[0]
+    if name.startswith("DECIMAL"):
+        return "decimal"
+    return "double" if name == "DOUBLE" else "same" if name in (*_INTEGERS, *_UNSIGNED) else ""
+
+
+def rounded_integer(kind: str) -> str:
+    """The type of `round(i, places)` of an integer, or ''; any for other numbers."""
+    name = kind.partition(":")[0]
+    if name in ("TINYINT", "SMALLINT", *_UNSIGNED) or not numeric(kind):
+        return ""
+    return "INTEGER" if name == "INTEGER" else "BIGINT"
+
+
+def whole_type(kind: str) -> str:
+    """The type of ceil and floor of a decimal."""
+    if not kind.startswith("DECIMAL"):
+        return "INTEGER"  # not what is computed
+    precision, scale = digits(kind) or (_DIGITS, 0)
+    return named(min(precision - scale + 1, _DIGITS), 0) if scale else kind
+
+
 def over_types(function: Callable[..., str]) -> Callable[..., pa.Array]:
-    """A function of type names as one of Arrow columns."""
+    """A function of type names as one of Arrow columns; NULL for NULL."""
 
     def over(*columns: pa.ChunkedArray) -> pa.Array:
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
-        return pa.array([function(*row) for row in rows], pa.string())
+        return pa.array([None if None in row else function(*row) for row in rows], pa.string())
 
     return over

@@ -2,7 +2,8 @@
 """Macros of DuckDB that decide by the types of their arguments what Spark would do. A session creates them once.
 
 A line is one overload: `name(a TYPE) AS body`; `@f(..)` is another macro, `#f(..)` a function of `values.py`. An overload that
-asks a struct for the key `m`, a message, refuses its types when the statement is bound.
+asks a struct for the key `m`, a message, refuses its types when the statement is bound. `k || ''`, also of an empty text: until it
+is called, a macro has no constant where DuckDB wants one, and DuckDB waits for that where a parameter is joined to a text.
 """
 
 from __future__ import annotations
@@ -88,25 +89,25 @@ ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x
 try_ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / nullif(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), 0), 'decimal': @as_type(#try_quotient(a, b, t), t)}}, #way('/', x, y, t))
 rest(a, b, x, y, t, m) AS struct_extract({{'double': {_side("a", "'%'", "x")} % @not_zero({_side("@allowed(b, t, m)", "'%'", "y")}), 'integer': @as_type(a % @not_zero(b), t), 'decimal': @as_type(#remainder(a, b, t), t)}}, #way('%', x, y, t))
 parts(a, b, x, y, t, m) AS struct_extract({{'integer': CAST(@allowed(a, t, m) AS BIGINT) // @not_zero(CAST(CASE WHEN #way('div', x, y, t) = 'integer' THEN b END AS BIGINT)), 'decimal': CAST(#whole(a, b, t) AS BIGINT)}}, #way('div', x, y, t))
+summed(a, k, m) AS @as_type(@allowed(a, #sum_type(k || ''), m), #sum_type(k || ''))
+averaged(d, a, n, k, m) AS struct_extract({{'DOUBLE': d, 'DECIMAL': @as_type(#quotient(a, n, #average_type(k || '')), #average_type(k || ''))}}, CASE WHEN #average_type(k || '') = '' THEN m || '' ELSE split_part(#average_type(k || ''), '(', 1) END)
+decimal_or_zero(a, k) AS @as_type(a, CASE WHEN starts_with(k || '', 'DECIMAL') THEN k || '' ELSE 'INTEGER' END)
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
 modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} AND typeof(b) IN {_NUMBERS} THEN 'x' ELSE m || '' END) % @not_zero(b)
 pmodulo(a, b, m) AS CASE WHEN @modulo(a, b, m) < 0 THEN (a % b + b) % b ELSE a % b END
 not_zero(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS INTEGER) ELSE a END
-up(a, m) AS struct_extract({{'double': CAST(ceil(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': ceil(@number(a, m))}}, @kind(a, m))
-down(a, m) AS struct_extract({{'double': CAST(floor(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': floor(@number(a, m))}}, @kind(a, m))
-rounded(a, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), 0), 'same': a, 'decimal': round(@number(a, m), 0)}}, @kind(a, m))
-rounded_to(a, n, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), n), 'integer': CAST(@rounded_integer(a, n) AS INTEGER), 'bigint': CAST(@rounded_integer(a, n) AS BIGINT)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) = 'INTEGER' THEN 'integer' WHEN typeof(a) IN ('BIGINT', 'HUGEINT') THEN 'bigint' ELSE m || '' END)
-rounded_double(a, n) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
-kind(a, m) AS CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) IN {_INTEGERS} THEN 'same' WHEN starts_with(typeof(a), 'DECIMAL') THEN 'decimal' ELSE m || '' END
+up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(ceil(a) AS BIGINT), 'decimal': @as_type(ceil(a), #whole_type(k || ''))}}, #numeric(k || ''))
+down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #whole_type(k || ''))}}, #numeric(k || ''))
+rounded(a, k, m) AS struct_extract({{'same': @allowed(a, #numeric(k || ''), m), 'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, #numeric(k || ''))
+rounded_to(a, n, k, m) AS struct_extract({{'same': @as_type(@rounded_integer(@allowed(a, #rounded_integer(k || ''), m), n), #rounded_integer(k || '')), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || '')), 'tens': @as_type(list_transform([a], lambda aiq_x: CASE WHEN aiq_x IS NOT NULL THEN round(aiq_x, CAST(n AS INTEGER)) END)[1], #rounded_type(k || '', n || ''))}}, CASE WHEN #numeric(k || '') = 'decimal' AND n < 0 THEN 'tens' ELSE #numeric(k || '') END)
+rounded_double(a, n) AS list_transform([a], lambda aiq_x: CASE WHEN isfinite(aiq_x) AND abs(aiq_x) < 1e15 THEN CAST(round(CAST(CAST(aiq_x AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE aiq_x END)[1]
 decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE 'no DECIMAL: ' || CAST(a AS VARCHAR) END
 as_date(a) AS CASE WHEN typeof(a) = 'VARCHAR' THEN @date_of_text(CAST(a AS VARCHAR)) ELSE CAST(a AS DATE) END
 date_of_text(a) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
 zoned(a, z) AS CASE WHEN timezone(z, timezone(z, a) - INTERVAL 1 HOUR) = a THEN timezone(z, a) - INTERVAL 1 HOUR ELSE timezone(z, a) END
 zero_fails(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS DOUBLE) ELSE a END
-sum_of(a) AS sum(a)
-sum_of(a BIGINT) AS CAST(sum(a) AS BIGINT)
 months_apart(a, b) AS CAST(trunc(@month_days(CAST(b AS DATE) + CASE WHEN b > a AND CAST(b AS TIME) < CAST(a AS TIME) THEN -1 WHEN b < a AND CAST(b AS TIME) > CAST(a AS TIME) THEN 1 ELSE 0 END, CAST(a AS DATE)) / 32) AS BIGINT)
 month_days(b, a) AS (year(b) * 12 + month(b)) * 32 + day(b) - (year(a) * 12 + month(a)) * 32 - day(a)
 upper_of(a) AS CASE WHEN strlen(a) = length(a) THEN upper(a) ELSE #upper(a) END

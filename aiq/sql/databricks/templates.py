@@ -60,8 +60,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "nanvl": "CASE WHEN isnan(CAST({0} AS DOUBLE)) THEN CAST({1} AS DOUBLE) ELSE CAST({0} AS DOUBLE) END",
     "bin": "bin(CAST({0} AS BIGINT))", "e": "CAST(2.718281828459045 AS DOUBLE)", "rint": "round_even(CAST({0} AS DOUBLE), 0)",
     "make_timestamp": "CAST(make_timestamp({0}, {1}, {2}, {3}, {4}, CAST({5} AS DOUBLE)) AS TIMESTAMPTZ)",
-    "round": ("@rounded({0}, {m})", "@rounded_to({0}, {1}, {m})"), "ceil": "@up({0}, {m})", "ceiling": "@up({0}, {m})",
-    "floor": "@down({0}, {m})", "pmod": "@pmodulo({0}, {1}, {m})",
+    "pmod": "@pmodulo({0}, {1}, {m})",
     "sign": "CASE WHEN CAST({0} AS DOUBLE) = 0 OR isnan(CAST({0} AS DOUBLE)) THEN CAST({0} AS DOUBLE) ELSE CAST(sign({0}) AS DOUBLE) END",
     "signum": "CASE WHEN CAST({0} AS DOUBLE) = 0 OR isnan(CAST({0} AS DOUBLE)) THEN CAST({0} AS DOUBLE) ELSE CAST(sign({0}) AS DOUBLE) END",
     "isnull": "({0} IS NULL)", "isnotnull": "({0} IS NOT NULL)", "equal_null": "({0} IS NOT DISTINCT FROM {1})",
@@ -125,14 +124,17 @@ def _one(inner: str, outer: str = "%") -> list[tuple[str, str]]:
     return [(inner, outer)]
 
 
+_SUM, _SUMMED = "sum({0}) | min({0})", "@summed(%0, typeof(%1), {m})"
+_AVERAGE = "avg(CAST({0} AS DOUBLE)) | sum(@decimal_or_zero({0}, typeof({0}))) | count({0}) | min({0})"
+_AVERAGED = "@averaged(%0, %1, %2, typeof(%3), {m})"
 _COLLECTED = "coalesce(list_filter(%, lambda aiq_e: aiq_e IS NOT NULL), [])"
-AGGREGATES: dict[str, list[tuple[str, str]]] = {
-    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count_if({0})", "CAST(% AS BIGINT)"), "sum": _one("sum({0})"),
-    "avg": _one("avg(@double({0}, {m}))"), "mean": _one("avg(@double({0}, {m}))"), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
+AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is made of them: `%0`, `%1`, `%` for the only one
+    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count_if({0})", "CAST(% AS BIGINT)"), "sum": _one(_SUM, _SUMMED),
+    "avg": _one(_AVERAGE, _AVERAGED), "mean": _one(_AVERAGE, _AVERAGED), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
     "median": _one("median(@double({0}, {m}))"),
     **{each: _one(f"{each}(@double({{0}}, {{m}}))") for each in ("stddev", "stddev_samp", "stddev_pop", "variance",
                                                                "var_samp", "var_pop")},
-    "try_sum": _one("sum(@integer({0}, {m}))", "TRY_CAST(% AS BIGINT)"), "try_avg": _one("avg(@double({0}, {m}))"),
+    "try_sum": _one("sum(@integer({0}, {m}))", "TRY_CAST(% AS BIGINT)"), "try_avg": _one(_AVERAGE, _AVERAGED),
     "nth_value": _one("nth_value({0}, {1})"),
     "std": _one("stddev(@double({0}, {m}))"),
     "bool_or": _one("bool_or({0})"), "some": _one("bool_or({0})"), "bool_and": _one("bool_and({0})"), "every": _one("bool_and({0})"),

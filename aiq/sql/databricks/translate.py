@@ -16,11 +16,12 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from aiq.errors import StatementError
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
-from aiq.sql.databricks.aggregates import aggregate, within_group
-from aiq.sql.databricks.arithmetic import arithmetic
+from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
+from aiq.sql.databricks.arithmetic import arithmetic, decimal_literal
 from aiq.sql.databricks.casts import cast
 from aiq.sql.databricks.comparisons import Comparisons
 from aiq.sql.databricks.date_calls import UNITS, part
+from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
 from aiq.sql.databricks.templates import AGGREGATES
 from aiq.sql.databricks.words import branch, message
@@ -100,7 +101,8 @@ def _name_columns(tree: exp.Expr) -> None:
             continue
         for item in list(select.expressions):
             plain = (exp.Column, exp.Star, exp.Alias, exp.Aliases, exp.Literal, exp.Dot, exp.Null, exp.Boolean)
-            if isinstance(item, plain) or _name(item) in ("ai_query", *GENERATORS):
+            cast = isinstance(item, exp.Literal) and not item.is_string and item.name.startswith("0.")
+            if (isinstance(item, plain) and not cast) or _name(item) in ("ai_query", *GENERATORS):
                 continue
             quoted = exp.to_identifier(item.sql("databricks", normalize_functions=False), quoted=True)
             item.replace(exp.alias_(item.copy(), quoted))
@@ -133,10 +135,10 @@ class _Generator(Comparisons):
         if isinstance(expression.parent, (exp.Table, exp.Lateral)) and lower == "range":
             return f"(SELECT range AS id FROM range({', '.join(self.sql(each) for each in arguments)}))"
         if lower in AGGREGATES and isinstance(expression.parent, exp.Pivot):
-            inner, outer = aggregate(lower, arguments, self.sql)
+            inners, outer = aggregate(lower, arguments, self.sql)
             if outer != "%" and lower != "sum":
                 raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
-            return inner
+            return inners[0]
         return functions.call(lower, arguments, self.sql)
 
     def kwarg_sql(self, expression: exp.Kwarg) -> str:
@@ -362,6 +364,9 @@ class _Generator(Comparisons):
     def literal_sql(self, expression: exp.Literal) -> str:
         if not expression.is_string and expression.name.isdigit() and int(expression.name) >= 2**63:
             raise refusal(f"the number {expression.name} is beyond BIGINT", "write a CAST of its text to DECIMAL")
+        digits = None if expression.is_string else decimal_literal(expression.name)
+        if digits is not None and expression.name.startswith("0"):  # DuckDB counts the zero
+            return f"CAST({expression.name} AS {named(*digits)})"
         return super().literal_sql(expression)
 
     def hexstring_sql(self, expression: exp.HexString, binary_function_repr: str | None = None) -> str:
@@ -406,12 +411,17 @@ class _Generator(Comparisons):
             raise refusal(
                 f"{name or call.sql('databricks')[:40]} with OVER or FILTER has no exact counterpart on DuckDB"
             )
-        inner, outer = aggregate(name, call.expressions, self.sql)
-        if outer == "%" and inner.split("(")[0] == name:
-            call.replace(_Raw(this=inner))
-            return None
-        call.replace(_Raw(this=inner))
-        return outer.replace("%", self._plain(expression))
+        inners, outer = aggregate(name, call.expressions, self.sql)
+        if len(inners) > 1 and isinstance(call.parent, (exp.IgnoreNulls, exp.RespectNulls)):
+            raise refusal(f"{name} IGNORE NULLS has no exact counterpart on DuckDB", "leave it out")
+        raw = _Raw(this=inners[0])
+        call.replace(raw)
+        try:
+            text = self._plain(expression)
+        finally:
+            raw.replace(call)  # an argument may be printed several times
+        before, after = text.split(inners[0], 1) if len(inners) > 1 else ("", "")
+        return made_of([f"{before}{each}{after}" for each in inners] if len(inners) > 1 else [text], outer)
 
     def _plain(self, expression: exp.Window | exp.Filter) -> str:
         if isinstance(expression, exp.Window):

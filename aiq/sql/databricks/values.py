@@ -7,6 +7,7 @@ import decimal
 import zlib
 from collections.abc import Callable
 from functools import partial
+from operator import floordiv, mod
 from typing import Any
 
 import pyarrow as pa
@@ -145,11 +146,18 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "result_type": (types.over_types(types.result_type), "VARCHAR"),
     "side": (types.over_types(types.side), "VARCHAR"),
     "through": (types.over_types(types.through), "VARCHAR"),
+    "sum_type": (types.over_types(types.sum_type), "VARCHAR"),
+    "average_type": (types.over_types(types.average_type), "VARCHAR"),
+    "rounded_type": (types.over_types(types.rounded_type), "VARCHAR"),
+    "widest": (types.over_types(types.widest), "VARCHAR"),
+    "numeric": (types.over_types(types.numeric), "VARCHAR"),
+    "rounded_integer": (types.over_types(types.rounded_integer), "VARCHAR"),
+    "whole_type": (types.over_types(types.whole_type), "VARCHAR"),
     "way": (types.over_types(types.way), "VARCHAR"),
-    "quotient": (decimals.over_decimals(decimals.quotient), "VARCHAR"),
-    "try_quotient": (decimals.over_decimals(decimals.quotient, may_fail=True), "VARCHAR"),
-    "remainder": (decimals.over_decimals(decimals.remainder), "VARCHAR"),
-    "whole": (decimals.over_decimals(decimals.whole), "VARCHAR"),
+    "quotient": (decimals.over_decimals(decimals.quotient, 39), "VARCHAR"),
+    "try_quotient": (decimals.over_decimals(decimals.quotient, 39, may_fail=True), "VARCHAR"),
+    "remainder": (decimals.over_decimals(mod, None), "VARCHAR"),
+    "whole": (decimals.over_decimals(floordiv, 0), "VARCHAR"),
     **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_functions.FUNCTIONS.items()},
     **{name: (_rows(function, pa.float64()), "DOUBLE") for name, function in java_math.FUNCTIONS.items()},
     "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),
