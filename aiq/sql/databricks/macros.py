@@ -22,6 +22,7 @@ _FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
 _STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
 _INTEGERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
 _NUMBERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'DOUBLE', 'FLOAT')"
+_NAMED = """'(TINY|SMALL|BIG)INT|INTEGER|FLOAT|DOUBLE|VARCHAR|BOOLEAN|DATE|BLOB|TIMESTAMP( WITH TIME ZONE)?|"NULL"|(INTEGER|BIGINT|DOUBLE|VARCHAR)\\[\\]'"""
 _LINES = rf"""
 text(a) AS #text(a)
 text(a VARCHAR) AS CAST(a AS VARCHAR)
@@ -61,6 +62,7 @@ to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
 no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
 flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
+type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint', 'INTEGER': 'int', 'BIGINT': 'bigint', 'FLOAT': 'float', 'DOUBLE': 'double', 'VARCHAR': 'string', 'BOOLEAN': 'boolean', 'DATE': 'date', 'BLOB': 'binary', 'TIMESTAMP WITH TIME ZONE': 'timestamp', 'TIMESTAMP': 'timestamp_ntz', 'INTEGER[]': 'array<int>', 'BIGINT[]': 'array<bigint>', 'DOUBLE[]': 'array<double>', 'VARCHAR[]': 'array<string>', '"NULL"': 'void'}}, CASE WHEN regexp_full_match(typeof(a), {_NAMED}) THEN typeof(a) ELSE m || '' END)
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
@@ -71,7 +73,7 @@ not_zero(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR
 up(a, m) AS struct_extract({{'double': CAST(ceil(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': ceil(@number(a, m))}}, @kind(a, m))
 down(a, m) AS struct_extract({{'double': CAST(floor(@number(a, m)) AS BIGINT), 'same': CAST(a AS BIGINT), 'decimal': floor(@number(a, m))}}, @kind(a, m))
 rounded(a, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), 0), 'same': a, 'decimal': round(@number(a, m), 0)}}, @kind(a, m))
-rounded_to(a, n, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), n), 'integer': CAST(@rounded_integer(a, n) AS INTEGER), 'bigint': CAST(@rounded_integer(a, n) AS BIGINT)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) = 'INTEGER' THEN 'integer' WHEN typeof(a) IN ('BIGINT', 'HUGEINT') THEN 'bigint' ELSE m || '' END)
+rounded_to(a, n, m) AS struct_extract({{'decimal': round(a, n), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'integer': CAST(@rounded_integer(a, n) AS INTEGER), 'bigint': CAST(@rounded_integer(a, n) AS BIGINT)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) = 'INTEGER' THEN 'integer' WHEN typeof(a) IN ('BIGINT', 'HUGEINT') THEN 'bigint' WHEN starts_with(typeof(a), 'DECIMAL') THEN 'decimal' ELSE m || '' END)
 rounded_double(a, n) AS CASE WHEN isfinite(a) AND abs(a) < 1e15 THEN CAST(round(CAST(CAST(a AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE a END
 kind(a, m) AS CASE WHEN typeof(a) = 'DOUBLE' THEN 'double' WHEN typeof(a) IN {_INTEGERS} THEN 'same' WHEN starts_with(typeof(a), 'DECIMAL') THEN 'decimal' ELSE m || '' END
 decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE 'no DECIMAL: ' || CAST(a AS VARCHAR) END

@@ -349,7 +349,8 @@ class _Generator(Comparisons):
         text = self.sql(key)
         if isinstance(key, exp.Literal) and not key.is_string and offset:
             text = str(int(key.name) - int(offset))
-        if isinstance(key, exp.Literal) and key.is_string:
+        of_map = _name(expression.this) in ("map", "map_from_arrays", "map_concat")
+        if of_map or (isinstance(key, exp.Literal) and key.is_string):
             return f"{self.sql(expression, 'this')}[{text}]"
         return self._macro("item", self.sql(expression, "this"), text)
 
