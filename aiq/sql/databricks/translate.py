@@ -156,6 +156,16 @@ class _Generator(Comparisons):
             return f"CAST({node.name} AS INTEGER)"  # DuckDB would take the type of the other side
         return self.sql(node)
 
+    def _beside_number(self, node: exp.Expr, other: exp.Expr) -> str:
+        """A side of an operator. The text of a number is a BIGINT beside a whole number, else a DOUBLE."""
+        is_text = isinstance(node, exp.Literal) and node.is_string
+        plain = isinstance(other, exp.Column) or (isinstance(other, exp.Literal) and not other.is_string)
+        if not (is_text and plain and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", node.name, re.ASCII)):
+            return self._number(node)
+        return self._macro(
+            "text_number", f"'{node.name.strip()}'", self._number(other), _no_text("of a number and a text")
+        )
+
     def _arithmetic(self, sign: str, expression: exp.Expr) -> str:
         left, right = expression.this, expression.expression
         if isinstance(left, exp.Interval) or isinstance(right, exp.Interval):
@@ -170,7 +180,7 @@ class _Generator(Comparisons):
                 f"-{spelled}" if sign == "-" else spelled,
                 _no_text("+"),
             )
-        return functions.arithmetic(sign, self._number(left), self._number(right))
+        return functions.arithmetic(sign, self._beside_number(left, right), self._beside_number(right, left))
 
     def add_sql(self, expression: exp.Add) -> str:
         return self._arithmetic("+", expression)
