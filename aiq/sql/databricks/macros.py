@@ -64,6 +64,7 @@ no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = '
 flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
 type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint', 'INTEGER': 'int', 'BIGINT': 'bigint', 'FLOAT': 'float', 'DOUBLE': 'double', 'VARCHAR': 'string', 'BOOLEAN': 'boolean', 'DATE': 'date', 'BLOB': 'binary', 'TIMESTAMP WITH TIME ZONE': 'timestamp', 'TIMESTAMP': 'timestamp_ntz', 'INTEGER[]': 'array<int>', 'BIGINT[]': 'array<bigint>', 'DOUBLE[]': 'array<double>', 'VARCHAR[]': 'array<string>', '"NULL"': 'void'}}, CASE WHEN regexp_full_match(typeof(a), {_NAMED}) THEN typeof(a) ELSE m || '' END)
 text_number(a, b, m) AS struct_extract({{'whole': CAST(a AS BIGINT), 'double': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) IN {_INTEGERS} THEN 'whole' WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'double' ELSE m || '' END)
+text_double(a, b, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'x' ELSE m || '' END)
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)

@@ -158,13 +158,14 @@ class _Generator(Comparisons):
 
     def _beside_number(self, node: exp.Expr, other: exp.Expr) -> str:
         """A side of an operator. The text of a number is a BIGINT beside a whole number, else a DOUBLE."""
-        is_text = isinstance(node, exp.Literal) and node.is_string
-        plain = isinstance(other, exp.Column) or (isinstance(other, exp.Literal) and not other.is_string)
-        if not (is_text and plain and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", node.name, re.ASCII)):
+        plain = other.find(exp.Anonymous, exp.Subquery) is None and functions.sort_of(other) != "string"
+        if not (plain and isinstance(node, exp.Literal) and node.is_string):
             return self._number(node)
-        return self._macro(
-            "text_number", f"'{node.name.strip()}'", self._number(other), _no_text("of a number and a text")
-        )
+        whole = re.fullmatch(r"\s*[+-]?\d{1,18}\s*", node.name, re.ASCII)
+        if whole is None and re.fullmatch(r"\s*[+-]?\d{1,18}\.\d{1,18}\s*", node.name, re.ASCII) is None:
+            return self._number(node)
+        said, text = _no_text("of a number and a text"), f"'{node.name.strip()}'"
+        return self._macro("text_number" if whole else "text_double", text, self._number(other), said)
 
     def _arithmetic(self, sign: str, expression: exp.Expr) -> str:
         left, right = expression.this, expression.expression
@@ -396,6 +397,9 @@ class _Generator(Comparisons):
         call = expression.this
         if _name(call) in ("first", "any_value", "first_value") and len(call.expressions) == 1:
             return f"any_value({self.sql(call.expressions[0])})"
+        if _name(call) in ("last", "last_value") and len(call.expressions) == 1:
+            value = self.sql(call.expressions[0])
+            return f"last({value}) FILTER (WHERE {value} IS NOT NULL)"
         raise refusal(f"{_name(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
 
     def withingroup_sql(self, expression: exp.WithinGroup) -> str:
