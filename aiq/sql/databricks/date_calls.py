@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlglot import exp
@@ -32,7 +33,10 @@ def part(field: str, value: str) -> str:
 
 
 def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    pattern = date_pattern(literal(arguments[1], name, "pattern"))
+    java = literal(arguments[1], name, "pattern")
+    if java == "Q":
+        return f"CAST(quarter({SCHEMA}.moment({typed(arguments[0], show)})) AS VARCHAR)"
+    pattern = date_pattern(java)
     if pattern is None:
         raise refused(f"{name} with the pattern {arguments[1].sql()}")
     return f"strftime({SCHEMA}.moment({typed(arguments[0], show)}), {quoted(pattern.format)})"
@@ -57,9 +61,10 @@ def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
         return f"({SCHEMA}.as_date({typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
     unit = arguments[0].name.upper().removesuffix("S")
-    if len(arguments) != 3 or unit not in UNITS:
+    if len(arguments) != 3 or unit not in (*UNITS, "QUARTER"):
         raise refused(f"{name} in {arguments[0].sql()}")
-    interval = f"{UNITS[unit]}(CAST({show(arguments[1])} AS INTEGER))"
+    count = f"CAST({show(arguments[1])} AS INTEGER)"
+    interval = f"to_months(3 * {count})" if unit == "QUARTER" else f"{UNITS[unit]}({count})"
     return f"({SCHEMA}.timestamp({typed(arguments[2], show)}) + {interval})"
 
 
@@ -67,12 +72,12 @@ def _date_diff(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
         return f"{SCHEMA}.datediff({SCHEMA}.as_date({typed(arguments[0], show)}), {SCHEMA}.as_date({typed(arguments[1], show)}))"
     unit = arguments[0].name.lower().removesuffix("s")
-    if len(arguments) != 3 or unit.upper() not in UNITS:
+    if len(arguments) != 3 or unit.upper() not in (*UNITS, "QUARTER"):
         raise refused(f"{name} in {arguments[0].sql()}")
     first, last = (f"{SCHEMA}.timestamp({typed(each, show)})" for each in arguments[1:])
-    if unit in ("month", "year"):
+    if unit in ("month", "quarter", "year"):
         months = f"{SCHEMA}.months_apart(CAST({first} AS TIMESTAMP), CAST({last} AS TIMESTAMP))"
-        return months if unit == "month" else f"({months} // 12)"
+        return months if unit == "month" else f"({months} // {3 if unit == 'quarter' else 12})"
     return f"date_sub('{unit}', CAST({first} AS TIMESTAMP), CAST({last} AS TIMESTAMP))"
 
 
@@ -81,9 +86,11 @@ def _date_trunc(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     word = literal(unit, name, "unit").lower()
     word = {"mon": "month", "mm": "month", "yyyy": "year", "yy": "year", "dd": "day"}.get(word, word)
     allowed = ("year", "quarter", "month", "week") if name == "trunc" else (
-        "year", "quarter", "month", "week", "day", "hour", "minute", "second")  # fmt: skip
-    if word not in allowed:
-        raise refused(f"{name} to {unit.sql()}")
+        "year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond")  # fmt: skip
+    if word not in allowed:  # NULL, as in Spark
+        return f"CAST(NULL AS {'DATE' if name == 'trunc' else 'TIMESTAMPTZ'})"
+    if word == "microsecond":
+        return f"{SCHEMA}.timestamp({typed(value, show)})"
     if name == "trunc":
         return f"CAST(date_trunc('{word}', {SCHEMA}.as_date({typed(value, show)})) AS DATE)"
     return f"CAST(date_trunc('{word}', {SCHEMA}.timestamp({typed(value, show)})) AS TIMESTAMPTZ)"
@@ -91,6 +98,16 @@ def _date_trunc(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _part(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return part(literal(arguments[0], name, "field"), typed(arguments[1], show))
+
+
+def _of_time(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """hour, minute, second; a literal may be a time without a date."""
+    if len(arguments) != 1:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    value = arguments[0]
+    if isinstance(value, exp.Literal) and value.is_string and re.fullmatch(r"\d{1,2}:\d{1,2}(:\d{1,2})?", value.name):
+        value = exp.Literal.string(f"1970-01-01 {value.name}")
+    return filled(f"CAST({name}({{t0}}) AS INTEGER)", name, [value], show)
 
 
 def _from_unixtime(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -134,6 +151,7 @@ def _sequence(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 CALLS = {
+    **dict.fromkeys(("hour", "minute", "second"), _of_time),
     "sequence": _sequence, "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp,
     "from_unixtime": _from_unixtime, "next_day": _next_day, "date_format": _date_format,
     **dict.fromkeys(("to_date", "to_timestamp", "try_to_date", "try_to_timestamp"), _to_date),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import json
 import re
 from functools import lru_cache
@@ -21,6 +23,15 @@ class _Number(str):
     """A number of a JSON text, as it stands there."""
 
 
+class _Doubled(dict[str, Any]):
+    """A JSON object in which a key comes twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else _Doubled(made)
+
+
 class _MisfitError(ValueError):
     """A value that is none of its type."""
 
@@ -34,6 +45,11 @@ def json_structure(kind: pa.DataType) -> Any:
         return {field.name: json_structure(field.type) for field in kind}
     if pa.types.is_list(kind):
         return [json_structure(kind.value_type)]
+    if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+        json_structure(kind.item_type)
+        return duckdb_type(kind)
+    if pa.types.is_date(kind) or pa.types.is_decimal(kind):
+        return duckdb_type(kind)
     if str(kind) in _BITS or pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_float64(kind):
         return duckdb_type(kind)
     raise FunctionError("AI_FUNCTION_UNSUPPORTED_RETURN_TYPE", f"{kind} has no exact form in JSON")
@@ -54,9 +70,10 @@ def _type(schema: str) -> pa.DataType:
 
 def _fitted(text: str, kind: pa.DataType) -> str | None:
     try:
-        value, _ = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number).raw_decode(
-            text.lstrip()
+        decoder = json.JSONDecoder(
+            object_pairs_hook=_object, parse_float=_Number, parse_int=_Number, parse_constant=_Number
         )
+        value, _ = decoder.raw_decode(text.lstrip())
     except (ValueError, RecursionError):
         if (plain := plain_json(text)) is not None and plain != text:
             return _fitted(plain, kind)
@@ -80,6 +97,14 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
         return {field.name: _or_null(value.get(field.name), field.type) for field in kind}
     if pa.types.is_list(kind) and isinstance(value, list):
         return [_fit(each, kind.value_type) for each in value]
+    if pa.types.is_map(kind) and isinstance(value, dict):
+        if isinstance(value, _Doubled):
+            raise StatementError("from_json: a key comes twice in a JSON object that is read as a MAP")
+        return {key: _fit(each, kind.item_type) for key, each in value.items()}
+    if pa.types.is_date(kind) and isinstance(value, str) and not isinstance(value, _Number):
+        return _date(value)
+    if pa.types.is_decimal(kind) and isinstance(value, str):
+        return _decimal(value if isinstance(value, _Number) else value.replace(",", ""), kind)
     if pa.types.is_string(kind):
         return _compact(value) if isinstance(value, _Number) or not isinstance(value, str) else str(value)
     if pa.types.is_boolean(kind) and isinstance(value, bool):
@@ -95,6 +120,34 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
     ):
         return int(value)
     raise _MisfitError
+
+
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_DATE = re.compile(r"(\d{4,7})(?:-(\d{1,2})(?:-(\d{1,2})(?:[ T].*)?)?)?", re.DOTALL | re.ASCII)
+
+
+def _date(text: str) -> str:
+    found = _DATE.fullmatch(text.strip())
+    if found is None:
+        raise _MisfitError
+    year, month, day = (int(each or 1) for each in found.groups())
+    if not 0 < year < 10000:
+        raise StatementError(f"from_json: a DATE of the year {year} has no exact counterpart on DuckDB")
+    try:
+        return dt.date(year, month, day).isoformat()
+    except ValueError:
+        raise _MisfitError from None
+
+
+def _decimal(text: str, kind: pa.DataType) -> str:
+    """Rounded half up to its digits after the point."""
+    if _PLAIN_NUMBER.fullmatch(text) is None:
+        raise _MisfitError
+    with decimal.localcontext(prec=1000):
+        made = decimal.Decimal(text).quantize(decimal.Decimal(1).scaleb(-kind.scale), decimal.ROUND_HALF_UP)
+    if len(made.as_tuple().digits) > kind.precision:
+        raise _MisfitError
+    return f"{made:f}"
 
 
 def _or_null(value: Any, kind: pa.DataType) -> Any:
@@ -180,7 +233,15 @@ def _text(value: Any, kind: pa.DataType) -> str:
         return _quoted(text) if text[-1] in "yN" else text
     if pa.types.is_string(kind) or pa.types.is_date(kind):
         return _quoted(printer(kind)(value))
+    if pa.types.is_timestamp(kind) and value.year >= 1000:
+        return _quoted(_stamp(value))
     raise StatementError(f"to_json of {kind} has no exact counterpart on DuckDB; write a CAST to STRING")
+
+
+def _stamp(value: dt.datetime) -> str:
+    """To milliseconds, and with the zone where it has one: `2024-03-15T10:20:30.000Z`."""
+    text = value.isoformat("T", "milliseconds")
+    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
 
 
 def _quoted(text: str) -> str:

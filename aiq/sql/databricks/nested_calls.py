@@ -30,9 +30,11 @@ GENERATORS = (
 
 def _get_json_object(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     path = literal(arguments[1], name, "path")
-    if re.fullmatch(r"\$(\.\w+|\[\d+\]|\['[^'\"]*'\])*", path) is None:
+    if not path.startswith("$"):
+        return "CAST(NULL AS VARCHAR)"
+    if re.fullmatch(r"\$(\.\w([\w -]*\w)?|\[\d+\]|\['[^'\"]*'\])*", path) is None:
         raise refused(f"{name} with the path {path}")
-    spelled = re.sub(r"\['([^']*)'\]", r'."\1"', path)
+    spelled = re.sub(r"\['([^']*)'\]|\.([\w -]+)", r'."\1\2"', path)
     return f"{SCHEMA}.json_text({show(arguments[0])}, {quoted(spelled)})"
 
 
@@ -233,6 +235,8 @@ def generated_names(name: str, count: int) -> list[str]:
 def _size(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 1:
         raise refused(f"{name} with {len(arguments)} arguments")
+    if isinstance(arguments[0], exp.Null):
+        return "CAST(NULL AS INTEGER)"
     count = "len" if makes_array(arguments[0]) else f"{SCHEMA}.counted"
     return f"CAST({count}({show(arguments[0])}) AS INTEGER)"
 

@@ -11,7 +11,7 @@ _DATES = {  # Java's letters -> strftime's, and what strptime may read
     "d": ("%-d", r"\d{1,2}"), "HH": ("%H", r"\d{2}"), "H": ("%-H", r"\d{1,2}"), "hh": ("%I", r"\d{2}"),
     "h": ("%-I", r"\d{1,2}"), "mm": ("%M", r"\d{2}"), "m": ("%-M", r"\d{1,2}"), "ss": ("%S", r"\d{2}"),
     "s": ("%-S", r"\d{1,2}"), "SSS": ("%g", ""), "SSSSSS": ("%f", ""), "a": ("%p", "(AM|PM)"),
-    "E": ("%a", ""), "EEE": ("%a", ""), "EEEE": ("%A", ""), "DDD": ("%j", ""),
+    "E": ("%a", ""), "EEE": ("%a", ""), "EEEE": ("%A", ""), "DDD": ("%j", ""), "D": ("%-j", ""),
 }  # fmt: skip
 _PIECE = re.compile(r"'((?:[^']|'')*)'|([a-zA-Z])\2*|[^a-zA-Z']", re.DOTALL)
 

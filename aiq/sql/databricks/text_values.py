@@ -147,3 +147,13 @@ def fixed(value: float, digits: int) -> str:
     with decimal.localcontext(prec=400):
         exact = decimal.Decimal(repr(value)).quantize(decimal.Decimal(1).scaleb(-digits), decimal.ROUND_HALF_UP)
     return f"{exact:f}"
+
+
+def levenshtein(one: str, other: str) -> int:
+    """How many letters must be put in, left out or replaced."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, wanted in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (letter != wanted))
+    return row[-1]

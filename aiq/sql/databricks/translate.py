@@ -347,7 +347,8 @@ class _Generator(Comparisons):
         text = self.sql(key)
         if isinstance(key, exp.Literal) and not key.is_string and offset:
             text = str(int(key.name) - int(offset))
-        if isinstance(key, exp.Literal) and key.is_string:
+        of_map = _name(expression.this) in ("map", "map_from_arrays", "map_concat")
+        if of_map or (isinstance(key, exp.Literal) and key.is_string):
             return f"{self.sql(expression, 'this')}[{text}]"
         return self._macro("item", self.sql(expression, "this"), text)
 
@@ -386,6 +387,9 @@ class _Generator(Comparisons):
         call = expression.this
         if _name(call) in ("first", "any_value", "first_value") and len(call.expressions) == 1:
             return f"any_value({self.sql(call.expressions[0])})"
+        if _name(call) in ("last", "last_value") and len(call.expressions) == 1:
+            value = self.sql(call.expressions[0])
+            return f"last({value}) FILTER (WHERE {value} IS NOT NULL)"
         raise refusal(f"{_name(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
 
     def withingroup_sql(self, expression: exp.WithinGroup) -> str:

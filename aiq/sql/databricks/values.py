@@ -129,6 +129,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "url_decode": (_rows(texts.url_decode, _TEXT), "VARCHAR"),
     "mask": (_rows(texts.mask, _TEXT), "VARCHAR"),
     "luhn_check": (_rows(texts.luhn_check, pa.bool_()), "BOOLEAN"),
+    "levenshtein": (_rows(texts.levenshtein, _INT), "INTEGER"),
     "conv": (_rows(texts.conv, _TEXT), "VARCHAR"),
     "split": (_rows(regex.split, pa.list_(_TEXT)), "VARCHAR[]"),
     "regexp_like": (_rows(regex.matches, pa.bool_()), "BOOLEAN"),
