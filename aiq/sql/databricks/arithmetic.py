@@ -5,6 +5,7 @@ The type of an operator within another is written out of the types of its own si
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,9 +40,28 @@ def _operator(node: exp.Expr, show: Print) -> Typed | None:
     sign = _SIGNS.get(type(node))
     if sign is None or isinstance(node.this, exp.Interval) or isinstance(node.expression, exp.Interval):
         return None
+    name = f"the operator {sign} of these types"
+    left, right = _typed(node.this, show), _typed(node.expression, show)
     return _combined(
-        sign, _typed(node.this, show), _typed(node.expression, show), f"the operator {sign} of these types"
+        sign, _number(node.this, node.expression, left, right), _number(node.expression, node.this, right, left), name
     )
+
+
+def _number(node: exp.Expr, other: exp.Expr, side: Typed, beside: Typed) -> Typed:
+    """A side of an operator. The text of a number is a BIGINT beside a whole number, else a DOUBLE."""
+    value = node.unnest()
+    if not (isinstance(value, exp.Literal) and value.is_string) or other.find(exp.Anonymous, exp.Subquery) is not None:
+        return side
+    if _is_text(other.unnest()) or re.fullmatch(r"\s*[+-]?\d{1,18}(\.\d{1,18})?\s*", value.name, re.ASCII) is None:
+        return side
+    macro = "text_double" if "." in value.name else "text_number"
+    said = message("the operator of a number and a text")
+    made = f"{SCHEMA}.{macro}({quoted(value.name.strip())}, {beside.value}, {said})"
+    return Typed(made, f"typeof({made})")
+
+
+def _is_text(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
 def _combined(sign: str, left: Typed, right: Typed, name: str, *, may_fail: bool = False) -> Typed:

@@ -133,7 +133,7 @@ def _unix_timestamp(name: str, arguments: Sequence[exp.Expr], show: Print) -> st
         moment = filled("{t0}", name, arguments, show)
     else:
         raise refused(f"{name} with {len(arguments)} arguments")
-    return f"CAST(floor(epoch({SCHEMA}.timestamp({moment}))) AS BIGINT)"
+    return f"(epoch_us({SCHEMA}.timestamp({moment})) // 1000000)"  # towards zero, as Spark does
 
 
 def _sequence(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

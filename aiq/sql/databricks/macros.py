@@ -81,6 +81,8 @@ to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
 no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
 flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
+text_number(a, b, m) AS struct_extract({{'whole': CAST(a AS BIGINT), 'double': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) IN {_INTEGERS} THEN 'whole' WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'double' ELSE m || '' END)
+text_double(a, b, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'x' ELSE m || '' END)
 type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint', 'INTEGER': 'int', 'BIGINT': 'bigint', 'FLOAT': 'float', 'DOUBLE': 'double', 'VARCHAR': 'string', 'BOOLEAN': 'boolean', 'DATE': 'date', 'BLOB': 'binary', 'TIMESTAMP WITH TIME ZONE': 'timestamp', 'TIMESTAMP': 'timestamp_ntz', 'INTEGER[]': 'array<int>', 'BIGINT[]': 'array<bigint>', 'DOUBLE[]': 'array<double>', 'VARCHAR[]': 'array<string>', '"NULL"': 'void'}}, CASE WHEN regexp_full_match(typeof(a), {_NAMED}) THEN typeof(a) ELSE m || '' END)
 as_type(a, t) AS {_as("a", "t")}
 allowed(a, t, m) AS struct_extract({{'x': a}}, CASE WHEN t = '' THEN m || '' ELSE 'x' END)
@@ -177,12 +179,12 @@ dates_by(a TIMESTAMPTZ, b TIMESTAMPTZ, u, n, v, m) AS {_NO}
 dates_by(a VARCHAR, b VARCHAR, u, n, v, m) AS {_NO}
 sequence_by(a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) AS INTEGER[]) END
 sequence_by(a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) END
-months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + epoch(CAST(a AS TIME)) - epoch(CAST(b AS TIME)) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
+months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + floor(epoch(CAST(a AS TIME))) - floor(epoch(CAST(b AS TIME))) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
 next_day(a, k) AS a + CAST((k - isodow(a) + 6) % 7 + 1 AS INTEGER)
 index_of(a, b) AS CAST(strpos(a, b) AS INTEGER)
-substr(a, p, n) AS CASE WHEN n <= 0 THEN CASE WHEN a IS NULL THEN NULL ELSE '' END WHEN p > 0 THEN substring(a, p, n) WHEN p = 0 THEN substring(a, 1, n) WHEN length(a) + p >= 0 THEN substring(a, length(a) + p + 1, n) ELSE substring(a, 1, greatest(n + length(a) + p, 0)) END
-substr_rest(a, p) AS CASE WHEN p > 0 THEN substring(a, p) WHEN p = 0 OR length(a) + p < 0 THEN a ELSE substring(a, length(a) + p + 1) END
-substring_index(a, d, n) AS CASE WHEN d = '' OR n = 0 THEN CASE WHEN a IS NULL OR d IS NULL THEN NULL ELSE '' END WHEN n > 0 THEN array_to_string(list_slice(string_split(a, d), 1, n), d) ELSE array_to_string(list_slice(string_split(a, d), greatest(len(string_split(a, d)) + n + 1, 1), len(string_split(a, d))), d) END
+substr(a, p, n) AS CASE WHEN a IS NULL OR p IS NULL OR n IS NULL THEN NULL WHEN n <= 0 THEN CASE WHEN a IS NULL THEN NULL ELSE '' END WHEN p > 0 THEN substring(a, p, n) WHEN p = 0 THEN substring(a, 1, n) WHEN length(a) + p >= 0 THEN substring(a, length(a) + p + 1, n) ELSE substring(a, 1, greatest(n + length(a) + p, 0)) END
+substr_rest(a, p) AS CASE WHEN p IS NULL THEN NULL WHEN p > 0 THEN substring(a, p) WHEN p = 0 OR length(a) + p < 0 THEN a ELSE substring(a, length(a) + p + 1) END
+substring_index(a, d, n) AS CASE WHEN n IS NULL THEN NULL WHEN d = '' OR n = 0 THEN CASE WHEN a IS NULL OR d IS NULL THEN NULL ELSE '' END WHEN n > 0 THEN array_to_string(list_slice(string_split(a, d), 1, n), d) ELSE array_to_string(list_slice(string_split(a, d), greatest(len(string_split(a, d)) + n + 1, 1), len(string_split(a, d))), d) END
 datediff(a, b) AS CAST(date_diff('day', b, a) AS INTEGER)
 months(a, n) AS CAST(a + to_months(CAST(n AS INTEGER)) AS DATE)
 size(a) AS CAST(len(a) AS INTEGER)
