@@ -31,7 +31,7 @@ def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
     values, part_number, rest = found[: len(columns)], found[len(columns)], iter(found[len(columns) + 1 :])
 
     calls: list[Call] = []
-    conditions: list[Node] = []
+    condition: Node | None = None
     items: dict[int, Node] = {}
     for i, part in enumerate(parts):
         here = catalyst.equal(part_number, catalyst.number(i))
@@ -41,11 +41,11 @@ def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
             request, *files = (catalyst.substituted(argument, meanings) for argument in call.arguments)
             column = meanings[catalyst.id(call.column)]
             calls.append(Call(column, call.site, (catalyst.only_if(here, request), *files)))
-        for condition in part.conditions:
-            conditions.append(catalyst.only_if(here, catalyst.substituted(condition, meanings), catalyst.true()))
-        for column, value, own in zip(columns, values, part.output, strict=True):
-            if (id := catalyst.id(own)) in asks[i]:
-                meaning = catalyst.substituted(part.items.get(id, own), meanings)
+        if (own := catalyst.all(part.conditions)) is not None:  # one for all parts, so that they are asked together
+            condition = catalyst.only_if(here, catalyst.substituted(own, meanings), condition or catalyst.true())
+        for column, value, shown_as in zip(columns, values, part.output, strict=True):
+            if (id := catalyst.id(shown_as)) in asks[i]:
+                meaning = catalyst.substituted(part.items.get(id, shown_as), meanings)
                 number = catalyst.id(column)
                 items[number] = catalyst.only_if(here, meaning, items.get(number, value))
     named = [
@@ -53,7 +53,7 @@ def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
         for column, value in zip(columns, values, strict=True)
     ]
     core = catalyst.project([*named, *found[len(columns) :]], core)
-    return Block(core, tuple(columns), tuple(calls), tuple(conditions), items)
+    return Block(core, tuple(columns), tuple(calls), () if condition is None else (condition,), items)
 
 
 def _read_for_answers(catalyst: Catalyst, part: Block) -> list[Node]:
