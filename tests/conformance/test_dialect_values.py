@@ -144,7 +144,7 @@ def page() -> str:
         "Known to differ, and not refused yet: `collect_set` is sorted, Spark's order is undefined; two columns that hold arrays",
         "or structs, compared by `<`, place NULL last (Spark: first); a BOOLEAN column compared with a column of numbers is an error in",
         "Spark, as are two arrays of different types; a BIGINT beside a DECIMAL in coalesce, CASE or UNION makes 19 digits of",
-        "it in a subquery, and 20 in Spark.",
+        "it in a subquery, and 20 in Spark; a sum in PIVOT has 38 digits; `struct(i) = struct(NULL)` is an error in Spark.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -217,3 +217,17 @@ def test_a_prompt_has_the_digits_that_spark_computes(engine: Engine) -> None:
         "-0.083333 and 0.625000",
         "0.500000 and 0.625000",
     ]
+
+
+def test_a_parameter_of_a_translated_expression_is_one_parameter(engine: Engine) -> None:
+    result = engine.session.sql("SELECT ? / 2 + ? AS a, left(?, 2) AS b", [3, 0.25, "xyz"], dialect="databricks")
+    assert result is not None and result.fetchall() == [(1.75, "xy")]
+
+
+def test_an_answer_in_a_chain_of_operators_is_asked_for_once(engine: Engine) -> None:
+    engine.sql("CREATE TABLE spoken AS SELECT 'a' || i AS word, i FROM range(3) r(i)")
+    result = engine.session.sql(
+        "SELECT length(ai_query('chat', word)) * 2 / 4 + i - i - 0.5 AS half FROM spoken WHERE i + i + i >= 0",
+        dialect="databricks",
+    )
+    assert result is not None and all(half > 0 for (half,) in result.fetchall()) and engine.requests() == 3

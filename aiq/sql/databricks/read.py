@@ -12,6 +12,8 @@ from sqlglot.dialects.databricks import Databricks
 from sqlglot.parsers.databricks import DatabricksParser
 
 _SPECIAL = {"CAST", "TRY_CAST", "EXTRACT", "POSITION", "TRIM", "OVERLAY", "SUBSTRING", "SUBSTR"}
+PLACE = "place"
+"""In the meta of a `?`: which one of the text it is, from 1. What is printed twice must stay one parameter."""
 _CONSTRUCTORS = {"ARRAY", "MAP", "STRUCT"}
 
 
@@ -37,8 +39,19 @@ class _Parser(DatabricksParser):
         if name in ("ANY", "CASE", "IF")
     }
 
+    PLACEHOLDER_PARSERS: ClassVar[dict[TokenType, Callable[..., Any]]] = {
+        **DatabricksParser.PLACEHOLDER_PARSERS,
+        TokenType.PLACEHOLDER: lambda self: _placeholder(self),
+    }
+
     def _warn_unsupported(self) -> None:
         """A statement that sqlglot does not know goes to DuckDB as it is written, which has its own words on it."""
+
+
+def _placeholder(parser: Any) -> exp.Placeholder:
+    made = exp.Placeholder()
+    made.meta[PLACE] = parser._prev.start
+    return made
 
 
 def trees(text: str) -> list[exp.Expr | None]:
@@ -48,4 +61,11 @@ def trees(text: str) -> list[exp.Expr | None]:
     for token, following in pairwise(found):
         if token.text.upper() in _CONSTRUCTORS and following.token_type == TokenType.L_PAREN:
             token.token_type = TokenType.VAR  # a call, not a type: sqlglot loses the elements of `array(1)[0]`
-    return list(_Parser(dialect=dialect).parse(found, text))
+    made = list(_Parser(dialect=dialect).parse(found, text))
+    waiting = [
+        each for tree in made if tree is not None for each in tree.find_all(exp.Placeholder) if PLACE in each.meta
+    ]
+    places = sorted({each.meta[PLACE] for each in waiting})
+    for each in waiting:
+        each.meta[PLACE] = places.index(each.meta[PLACE]) + 1
+    return made

@@ -23,6 +23,7 @@ from aiq.sql.databricks.comparisons import Comparisons
 from aiq.sql.databricks.date_calls import UNITS, part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
+from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.templates import AGGREGATES
 from aiq.sql.databricks.words import branch, message
 
@@ -369,6 +370,10 @@ class _Generator(Comparisons):
         if digits is not None and expression.name.startswith("0"):  # DuckDB counts the zero
             return f"CAST({expression.name} AS {named(*digits)})"
         return super().literal_sql(expression)
+
+    def placeholder_sql(self, expression: exp.Placeholder) -> str:
+        place = expression.meta.get(PLACE)
+        return f"${place}" if place else super().placeholder_sql(expression)
 
     def hexstring_sql(self, expression: exp.HexString, binary_function_repr: str | None = None) -> str:
         return f"unhex('{expression.name}')"
