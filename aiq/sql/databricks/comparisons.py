@@ -75,7 +75,7 @@ class Comparisons(DuckDBGenerator):
         return f"{this} BETWEEN {self.sql(expression, 'low')} AND {self.sql(expression, 'high')}"
 
     def in_sql(self, expression: exp.In) -> str:
-        if expression.expressions:
+        if expression.expressions and not isinstance(expression.parent, exp.Pivot):
             expression.set("this", exp.Var(this=self._beside(expression.this, expression.expressions)))
         return super().in_sql(expression)
 
