@@ -57,14 +57,14 @@ class Program:
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+        if self.returncode is None and _has_said(self._status, 0):
             self.wait()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code, when it has ended. Raises `subprocess.TimeoutExpired` after `timeout` seconds."""
         if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            if not _has_said(self._status, timeout):
                 raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
             self.returncode: int | None = self._number()
             self._status.close()
@@ -179,6 +179,13 @@ class Prepared:
         for descriptor in theirs:
             os.close(descriptor)
         return Program(args, ours, pipes)
+
+
+def _has_said(status: socket.socket, timeout: float | None) -> bool:
+    """Waits for a socket to be read, `timeout` seconds at most; `select` would take no number above 1,023."""
+    waiting = select.poll()
+    waiting.register(status, select.POLLIN)
+    return bool(waiting.poll(None if timeout is None else timeout * 1000))
 
 
 @cache
