@@ -124,10 +124,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     for gateway in [gateway for gateway in runtime._gateways.values() if gateway.ledger.home == path]:
         with suppress(Exception):
             gateway.ledger.close()
-    for opened in (runtime._shared, runtime._stores):
-        if (store := opened.pop(str(path), None)) is not None:
-            with suppress(Exception):
-                store.close()
 
 
 @pytest.fixture
