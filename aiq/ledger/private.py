@@ -44,12 +44,15 @@ def tighten(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         return
     _tighten(folder)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                tighten(Path(entry.path))
-            elif is_wide(entry.stat(follow_symlinks=False)):
-                _tighten(Path(entry.path))
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:  # another process has just removed it
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            tighten(Path(entry.path))
+        else:
+            _tighten(Path(entry.path))
 
 
 def is_wide(status: os.stat_result) -> bool:
