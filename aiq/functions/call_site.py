@@ -51,7 +51,7 @@ class CallSite:
         self.text = ""
         """The call as written, for messages."""
         self.stage = 0
-        """The stage of the statement (aiq/plan/stages.py) from which on this call asks."""
+        """The stage of the statement (aiq/engines/duckdb/rewrite/stages.py) from which on this call asks."""
         self._parameters: dict[str, Any] = {}
         if options.model_parameters is not None:
             self._parameters = check_model_parameters(

@@ -9,12 +9,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from aiq.config.endpoint import Settings
-from aiq.engines.explain import question
+from aiq.engines.duckdb.explain import question
 from aiq.engines.spark.files import frame
-from aiq.statements import notebook
-from aiq.statements.files import Files
-from aiq.statements.notebook import Parameters, Text
-from aiq.statements.pieces import Kind, changed
+from aiq.sql.notebook import notebook
+from aiq.sql.notebook.files import Files
+from aiq.sql.notebook.notebook import Parameters, Text
+from aiq.sql.pieces import Kind, changed
 
 
 class Reading:

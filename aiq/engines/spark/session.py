@@ -16,10 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from aiq.engines.explain import Explanation, Question, beside, question, terms_of
-from aiq.engines.history import NOTHING, Taken, taken_by
-from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
-from aiq.engines.sites import Compiled
+from aiq.engines.duckdb.explain import Explanation, Question, beside, question, terms_of
 from aiq.engines.spark.answers import Files, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
@@ -41,9 +38,12 @@ from aiq.errors import LedgerError, StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
-from aiq.plan.estimate import Counted, estimate, total
 from aiq.request import Caller, Request
-from aiq.statements.literals import Parameters, with_values
+from aiq.sql.literals import Parameters, with_values
+from aiq.statements.estimate import Counted, estimate, total
+from aiq.statements.history import NOTHING, Taken, taken_by
+from aiq.statements.settings import StatementSettings, hints, set_statement, shown, without_hints
+from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -105,7 +105,7 @@ class Session:
     def explain(self, text: str, params: Parameters = None) -> DataFrame:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
 
-        Columns as on DuckDB (aiq/engines/explain.py). Counts with Spark's workers; makes no call and changes nothing.
+        Columns as on DuckDB (duckdb/explain.py). Counts with Spark's workers; makes no call and changes nothing.
         """
         self.gateway.refresh()
         text, params = self._reading.read(text, params, self.gateway.config.settings, None)
