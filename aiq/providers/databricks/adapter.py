@@ -1,7 +1,7 @@
 """Another workspace's serving endpoints (`databricks-model-serving`). Must never know sockets, clocks or policy.
 
 OpenAI's forms, without a model name and with Databricks' errors. Source: the REST API, "Serving endpoints", "Query";
-"OAuth machine-to-machine" for service principals.
+"OAuth machine-to-machine" for service principals; "Query reasoning models" for `thinking`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import orjson
 
 from aiq.config.endpoint import DatabricksConfig, Secret
 from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.wire.errors import error_from_body, shorten
@@ -41,6 +42,7 @@ _WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
 class DatabricksAdapter(OpenAIAdapter):
     """Speaks to one serving endpoint of a workspace."""
 
+    abilities = Abilities(own=frozenset({"thinking"}))
     _says_thoughts = True
 
     def _address(self) -> str:
