@@ -161,6 +161,8 @@ class ProviderError(RequestFailed):
         super().__init__(message, endpoint=endpoint, status=status)
         self.kind: ErrorKind = kind
         self.once = once
+        self.stale_credential = False
+        """Whether another credential may help, because this one has ended."""
         self.entity, self.retry_after_s, self.body, self.usage = entity, retry_after_s, body, usage
         self.attempts = 1
 

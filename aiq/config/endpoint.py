@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aiq.config.cloud import AwsCredentials
 from aiq.config.reuse import Reuse
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
@@ -110,14 +111,19 @@ class VertexConfig:
 
 @dataclass(frozen=True, slots=True)
 class BedrockConfig:
-    """`amazon_bedrock_config`: a key pair that signs (SigV4), or an API key that is sent. `api_base` None is AWS's."""
+    """`amazon_bedrock_config`: a key pair that signs (SigV4), an API key that is sent, or `credentials` to look for.
+
+    `session_token` belongs to a temporary key pair. `api_base` None is AWS's.
+    """
 
     region: str
-    vendor: Literal["anthropic", "cohere", "ai21labs", "amazon", "grok"]
+    vendor: str
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
     api_key: Secret | None = None
     api_base: str | None = None
+    session_token: Secret | None = None
+    credentials: AwsCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

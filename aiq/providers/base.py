@@ -27,6 +27,19 @@ class HttpRequest(NamedTuple):
         return f"HttpRequest({self.url!r}, headers: {names}; {len(self.body)} bytes)"
 
 
+class Grant(NamedTuple):
+    """What the SDK of a cloud gave: a token, with AWS also the key pair that it belongs to. Valid for `valid_s`."""
+
+    token: str
+    valid_s: float
+    key_id: str = ""
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        """Without what is secret: tracebacks show locals."""
+        return f"Grant(valid for {self.valid_s:g} s)"
+
+
 class HttpResponse(NamedTuple):
     """A whole response. `header` looks a header up by its name, in any case; None if absent."""
 
@@ -170,6 +183,10 @@ class Adapter(Protocol):
 
         `encode` uses the last one.
         """
+        ...
+
+    def take_grant(self, grant: Grant) -> None:
+        """Keeps what a cloud's SDK gave, where the entity's configuration names one. `encode` uses the last one."""
         ...
 
 
