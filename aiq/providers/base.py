@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
+from aiq.request import AGENTS_OWN, CHAT_TASKS, Answer, Request, Task, Usage
 
 
 class HttpRequest(NamedTuple):
@@ -113,7 +113,11 @@ class Chunk(NamedTuple):
             "prompt_tokens_details": cached,
             "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
         }
-        return cls({**_envelope(answer, task), "choices": [], "usage": usage}, "", False, answer.usage)
+        own = {}
+        if task.startswith("agent/"):
+            raw = orjson.loads(answer.raw)
+            own = {name: raw[name] for name in AGENTS_OWN if name in raw}
+        return cls({**_envelope(answer, task), **own, "choices": [], "usage": usage}, "", False, answer.usage)
 
 
 class StreamDecoder(Protocol):
