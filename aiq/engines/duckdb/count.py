@@ -16,10 +16,10 @@ import duckdb
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb.expected import expected_rows
 from aiq.engines.duckdb.frames import read_once, reads_pipe
 from aiq.engines.duckdb.passes import FIRST_WAVE
 from aiq.engines.duckdb.prepare import Prepared, used
-from aiq.engines.duckdb.progress import expected_rows
 from aiq.engines.duckdb.rewrite.counting import Counting, counting
 from aiq.engines.duckdb.rewrite.lift import Lifted, NotLifted, reason_not_to
 from aiq.errors import StatementError
@@ -263,7 +263,7 @@ class StatementCounts:
         """From the rows that DuckDB expects, where evaluating the statement would change something."""
         with collecting(self._statement, Counter()):
             values = used(self._session.con, self._prepared.text, self._prepared.values)
-            rows = (expected_rows(self._session, self._prepared.text, values) or 0) // max(1, len(self._sites))
+            rows = (expected_rows(self._session.con, self._prepared.text, values) or 0) // max(1, len(self._sites))
         return [
             self._supposed(site, 1, rows, 0, list(self._notes))._replace(site=number)
             for number, site in self._sites.items()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from glob import glob
 
 import pyarrow as pa
 
-from aiq.errors import StatementError
 from aiq.functions.types import duckdb_type, parse_type
-from aiq.sql.notebook.files import Files
+from aiq.sql.notebook.files import Files, pattern
 
 
 def query(files: Files) -> str:
@@ -37,16 +35,6 @@ def query(files: Files) -> str:
         kind = "auto" if files.options.get("multiline") else "newline_delimited"
         return f"SELECT *{rescued} FROM read_json({place}, format = '{kind}'{_columns(files)})"
     return f"SELECT * FROM read_parquet({place})"
-
-
-def pattern(files: Files) -> str:
-    """The files of a place as a pattern of DuckDB's. Raises StatementError where there is none."""
-    place = files.path
-    if files.is_folder:
-        place = os.path.join(place, "**", files.pattern or "*")
-    if "://" not in place and not any(map(os.path.isfile, glob(place, recursive=True))):
-        raise StatementError(f"there is no file in '{files.shown}' ({place})")
-    return place
 
 
 def _shown(files: Files) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 
 from aiq.config.endpoint import Settings
-from aiq.engines.duckdb.explain import question
 from aiq.engines.duckdb.frames import variables_of_caller
 from aiq.engines.duckdb.read_files import query
 from aiq.engines.duckdb.spark_values import translated
@@ -24,6 +23,7 @@ from aiq.sql.notebook.names import spelled
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.notebook.session_variables import Assignment, Variable, assignment, with_values
 from aiq.sql.pieces import Kind, changed, pieces
+from aiq.statements.explain import question
 
 _IMMEDIATE = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+EXECUTE\s+IMMEDIATE\b", re.IGNORECASE | re.DOTALL)
 

@@ -10,7 +10,7 @@ import getpass
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
@@ -24,13 +24,13 @@ from aiq.batch.texts import SessionTexts
 from aiq.config.endpoint import Settings
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.definitions import KeptDefinitions
-from aiq.engines.duckdb.explain import Question, analyze, check_budget, explain, question
+from aiq.engines.duckdb.expected import expected_rows
+from aiq.engines.duckdb.explain import analyze, check_budget, explain
 from aiq.engines.duckdb.frames import call_seeing
 from aiq.engines.duckdb.has_rows import has_rows
 from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c, wrap_interrupt
 from aiq.engines.duckdb.plain import register_plain
-from aiq.engines.duckdb.prepare import Numbering, Parameters, Preparation, Prepared, Read, used
-from aiq.engines.duckdb.progress import shown_progress
+from aiq.engines.duckdb.prepare import Parameters, Preparation, Prepared, Read, used
 from aiq.engines.duckdb.reading import Reading
 from aiq.engines.duckdb.recall import Recall
 from aiq.engines.duckdb.results import Results
@@ -44,6 +44,8 @@ from aiq.gateway import Gateway
 from aiq.request import Caller
 from aiq.runtime import open_gateway
 from aiq.sql.script import split
+from aiq.statements.explain import Question, question
+from aiq.statements.progress import shown_progress
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown, without_hints
 
 if TYPE_CHECKING:
@@ -191,7 +193,6 @@ class Session:
         params: Parameters,
         dialect: str,
         statement: Statement,
-        numbering: Callable[[Numbering], Numbering] | None = None,
     ) -> duckdb.DuckDBPyRelation | None:
         text = without_hints(text)
         read = self._recall.read(text, params, dialect) or self._preparation.read(text, params, dialect)
@@ -202,9 +203,9 @@ class Session:
         well = False
         try:
             with stopped_by_ctrl_c(statement), running(self.con, statement):
-                key = (text, dialect) if statement.may_reuse and numbering is None else None
+                key = (text, dialect) if statement.may_reuse and statement.observer is None else None
                 found = self._recall.run(read, statement, key) if key is not None else None
-                result = self._run_planned(read, statement, numbering, key) if found is None else found.relation
+                result = self._run_planned(read, statement, key) if found is None else found.relation
             well = True
             return result
         except (duckdb.Error, RuntimeError) as error:
@@ -247,7 +248,6 @@ class Session:
         self,
         read: Read,
         statement: Statement,
-        numbering: Callable[[Numbering], Numbering] | None,
         recalled: tuple[str, str] | None,
     ) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement in the ordinary way; `recalled` names what was tried in vain to run without asking."""
@@ -257,10 +257,16 @@ class Session:
             def noted(of: Statement, site: CallSite) -> int:
                 own = number(of, site)
                 sites[own] = site
+                if of.observer is not None:
+                    of.observer.numbered(site)
                 return own
 
-            prepared = self._preparation.plan(read, statement, numbering(noted) if numbering else noted)
-            with shown_progress(self, statement, prepared), self._plain.within(statement):
+            prepared = self._preparation.plan(read, statement, noted)
+
+            def expected() -> int | None:
+                return None if isinstance(prepared.plan, Lifted) else expected_rows(self.con, prepared.text)
+
+            with shown_progress(statement, expected), self._plain.within(statement):
                 result = self._runner.run(prepared, statement, recalled=recalled is not None)
         if recalled is not None:
             self._recall.learn(recalled, prepared, sites)

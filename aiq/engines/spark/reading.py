@@ -9,12 +9,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from aiq.config.endpoint import Settings
-from aiq.engines.duckdb.explain import question
 from aiq.engines.spark.files import frame
 from aiq.sql.notebook import notebook
 from aiq.sql.notebook.files import Files
 from aiq.sql.notebook.notebook import Parameters, Text
 from aiq.sql.pieces import Kind, changed
+from aiq.statements.explain import question
 
 
 class Reading:

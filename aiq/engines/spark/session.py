@@ -16,7 +16,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from aiq.engines.duckdb.explain import Explanation, Question, beside, question, terms_of
 from aiq.engines.spark.answers import Files, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
@@ -25,7 +24,7 @@ from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.commands import check_command, creates_what_is_there, query_of
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.definitions import KeptDefinitions
-from aiq.engines.spark.failures import explained
+from aiq.engines.spark.failures import explained as in_own_words
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.merging import change_of
@@ -40,8 +39,9 @@ from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.request import Caller, Request
 from aiq.sql.literals import Parameters, with_values
-from aiq.statements.estimate import Counted, estimate, total
-from aiq.statements.history import NOTHING, Taken, taken_by
+from aiq.statements.estimate import Counted
+from aiq.statements.explain import Explanation, Question, explained, of_endpoints, question, side_by_side
+from aiq.statements.history import NOTHING, taken_by
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.statements.sites import Compiled
 
@@ -105,7 +105,7 @@ class Session:
     def explain(self, text: str, params: Parameters = None) -> DataFrame:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
 
-        Columns as on DuckDB (duckdb/explain.py). Counts with Spark's workers; makes no call and changes nothing.
+        Columns: statements/explain.py. Counts with Spark's workers; makes no call and changes nothing.
         """
         self.gateway.refresh()
         text, params = self._reading.read(text, params, self.gateway.config.settings, None)
@@ -168,7 +168,7 @@ class Session:
             try:
                 return self.spark.sql(text)
             except PySparkException as error:
-                raise explained(error, {}) from None
+                raise in_own_words(error, {}) from None
         prepared = prepare(text, self.spark, self.gateway)
         if prepared.sites:
             check_command(catalyst, catalyst.parsed(prepared.text), text)
@@ -187,7 +187,7 @@ class Session:
             well = True
             return result
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
+            raise in_own_words(error, prepared.sites) from None
         finally:
             self._end(run.origin, statement, well=well)
 
@@ -222,11 +222,8 @@ class Session:
         try:
             counts = run.counts()
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
-        terms = {n: terms_of(self.gateway, self.caller, n) for n in {count.endpoint for count in counts}}
-        rows = [estimate(count, terms[count.endpoint]) for count in counts]
-        whole = total(counts, rows, terms, "" if rows else "no row reaches an AI call")
-        return Explanation(rows, whole, [count.site for count in counts])
+            raise in_own_words(error, prepared.sites) from None
+        return explained(counts, self.gateway, self.caller, [count.site for count in counts])
 
     def _analyze(self, text: str, params: Parameters) -> DataFrame:
         """Explains a statement, runs it, and puts what it took beside."""
@@ -235,12 +232,8 @@ class Session:
         self._sql(text, params, statement).write.format("noop").mode("overwrite").save()
         seconds = time.monotonic() - started
         ledger = taken_by(self.gateway.ledger.tables, statement)
-        endpoints = [row.endpoint for row in explanation.calls]
-        taken = [  # the ledger knows endpoints, and no call
-            ledger.get(row.endpoint, NOTHING) if endpoints.count(row.endpoint) == 1 else Taken()
-            for row in explanation.calls
-        ]
-        return self.spark.createDataFrame(beside(explanation, [*taken, ledger.get(None, NOTHING)], seconds))
+        taken = [*of_endpoints(explanation, ledger), ledger.get(None, NOTHING)]
+        return self.spark.createDataFrame(side_by_side(explanation, taken, seconds))
 
     def _check(self, text: str) -> None:
         """Has Spark look at a query without running it. Raises Spark's errors, FunctionError and StatementError."""
@@ -248,7 +241,7 @@ class Session:
         try:
             _Run(self, prepared, "", StatementSettings()).look()
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
+            raise in_own_words(error, prepared.sites) from None
 
     def _nothing(self) -> DataFrame:
         return self.spark.sql("SELECT 1 AS nothing WHERE false")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from glob import glob
 from typing import Any, NamedTuple
 
 from aiq.errors import StatementError
@@ -155,3 +156,13 @@ def _checked(path: str, shown: str, options: dict[str, Any]) -> Files:
     own = {name: options[name] for name in options if name in OPTIONS[kind]}
     rescued = kind in ("csv", "json") and "schema" not in own
     return Files(path, shown, kind, own, pattern, rescued)
+
+
+def pattern(files: Files) -> str:
+    """The files of a place as a pattern that both engines read. Raises StatementError where there is none."""
+    place = files.path
+    if files.is_folder:
+        place = os.path.join(place, "**", files.pattern or "*")
+    if "://" not in place and not any(map(os.path.isfile, glob(place, recursive=True))):
+        raise StatementError(f"there is no file in '{files.shown}' ({place})")
+    return place

@@ -1,4 +1,4 @@
-"""The line that a person reads while a statement runs, and the rows that are expected."""
+"""The line that a person reads while a statement runs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-import duckdb
 import pytest
 
 from aiq.batch.slots import Progress
-from aiq.engines.duckdb.progress import expected_rows, line, shown_progress
+from aiq.statements.progress import line, shown_progress
 
 
 def statement(waiting_for_limits: int = 0, **counters: Any) -> Any:
     progress = Progress()
+    config = SimpleNamespace(settings=SimpleNamespace(progress=True))
     progress.started = 100.0
     for name, value in counters.items():
         setattr(progress, name, value)
-    return SimpleNamespace(progress=progress, gateway=SimpleNamespace(waiting_for_limits=waiting_for_limits))
+    return SimpleNamespace(
+        progress=progress, gateway=SimpleNamespace(waiting_for_limits=waiting_for_limits, config=config)
+    )
 
 
 def test_the_line_says_rows_speed_tokens_dollars_and_time_left() -> None:
@@ -48,30 +50,7 @@ def test_the_time_left_is_in_words(seconds: int, words: str) -> None:
     assert f"about {words} left" in line(running, seconds + 1, 101.0)
 
 
-@pytest.fixture
-def session() -> Any:
-    con = duckdb.connect()
-    con.create_function("__aiq_test", lambda text: text, ["VARCHAR"], "VARCHAR", side_effects=True)  # type: ignore[arg-type]
-    con.execute("CREATE TABLE t AS SELECT i, i::VARCHAR AS body FROM range(500) r(i)")
-    yield SimpleNamespace(
-        con=con, gateway=SimpleNamespace(config=SimpleNamespace(settings=SimpleNamespace(progress=True)))
-    )
-    con.close()
-
-
-def test_the_rows_before_a_call_are_expected(session: Any) -> None:
-    assert expected_rows(session, "SELECT __aiq_test(body) FROM t") == 500
-
-
-def test_a_statement_without_a_call_expects_none(session: Any) -> None:
-    assert expected_rows(session, "SELECT body FROM t") is None
-
-
-def test_a_statement_that_cannot_be_explained_expects_none(session: Any) -> None:
-    assert expected_rows(session, "SELECT nothing FROM nowhere") is None
-
-
-def test_nothing_is_shown_where_nobody_looks(session: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress(session, statement(), "SELECT 1"):
+def test_nothing_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress(statement(), lambda: None):
         assert "aiq-progress" not in {thread.name for thread in threading.enumerate()}
     assert capsys.readouterr().err == ""

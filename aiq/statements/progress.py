@@ -11,28 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiq.batch.statement import Statement
-from aiq.engines.duckdb.frames import reads_pipe
-from aiq.engines.duckdb.rewrite.lift import Lifted
-
-if TYPE_CHECKING:
-    from aiq.engines.duckdb.prepare import Prepared
-    from aiq.engines.duckdb.session import Session
 
 DELAY_S = 1.0
 INTERVAL_S = 0.25
 
 
 @contextmanager
-def shown_progress(session: Session, statement: Statement, prepared: Prepared) -> Iterator[None]:
-    """Shows progress while inside, if somebody is there to see it."""
+def shown_progress(statement: Statement, expected: Callable[[], int | None]) -> Iterator[None]:
+    """Shows progress while inside, if somebody is there to see it. `expected`: how many rows the calls will see."""
     notebook = "ipykernel" in sys.modules
-    if not session.gateway.config.settings.progress or not (notebook or sys.stderr.isatty()):
+    if not statement.gateway.config.settings.progress or not (notebook or sys.stderr.isatty()):
         yield
         return
-    total = None if isinstance(prepared.plan, Lifted) else expected_rows(session, prepared.text)
+    total = expected()
     done = threading.Event()
     thread = threading.Thread(target=_show, args=(statement, total, notebook, done), name="aiq-progress", daemon=True)
     thread.start()
@@ -41,37 +35,6 @@ def shown_progress(session: Session, statement: Statement, prepared: Prepared) -
     finally:
         done.set()
         thread.join()
-
-
-def expected_rows(session: Session, sql: str, values: dict[str, Any] | None = None) -> int | None:
-    """How many rows DuckDB expects the AI calls to see, over all calls, or None where it cannot say. Makes no call."""
-    import duckdb
-    import orjson
-
-    if reads_pipe(sql):
-        return None
-    try:
-        rows = session.con.execute(f"EXPLAIN (FORMAT JSON) {sql}", values).fetchall()
-    except duckdb.Error:
-        return None
-    named: list[int] = []
-
-    def visit(node: dict[str, Any]) -> int:
-        """The most rows of a node and those it reads; an alias hides a function's name from the plan."""
-        counts = [_rows(node), *(_rows(child) for child in node.get("children", ()))]
-        if "__aiq_" in str(node.get("extra_info")):
-            named.append(max(counts))
-        for child in node.get("children", ()):
-            visit(child)
-        return counts[0]
-
-    tops = [visit(node) for node in orjson.loads(rows[0][1])]
-    return max(named or tops, default=0) * sql.count("__aiq_") or None
-
-
-def _rows(node: dict[str, Any]) -> int:
-    text = str((node.get("extra_info") or {}).get("Estimated Cardinality", ""))
-    return int(text) if text.isdigit() else 0
 
 
 def line(statement: Statement, total: int | None, now: float) -> str:
