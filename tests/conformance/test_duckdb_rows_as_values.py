@@ -24,7 +24,7 @@ WHOLE_ROWS = [
     "SELECT x::VARCHAR, hash(x), typeof(x), struct_keys(x) FROM {x} ORDER BY x.id LIMIT 2",
     "SELECT ai_query('chat', x::VARCHAR) FROM {x} ORDER BY id LIMIT 2",
     "SELECT x AS r, x.a FROM {x} ORDER BY id LIMIT 2",
-    'SELECT to_json(X) FROM (SELECT id, s, ai_query(\'chat\', s) AS a FROM t) AS x(p, "q q", "r""r") ORDER BY p LIMIT 2',
+    'SELECT to_json(X) FROM (SELECT id,s,ai_query(\'chat\', s) AS a FROM t) AS x(p, "q q", "r""r") ORDER BY p LIMIT 2',
     "SELECT x FROM (SELECT ai_query('chat', s) AS x, id FROM t) AS x ORDER BY id LIMIT 2",
     "SELECT id FROM {x} ORDER BY x::VARCHAR LIMIT 2",
     "SELECT DISTINCT ON (k) to_json(x) FROM {x} ORDER BY k, id DESC",
