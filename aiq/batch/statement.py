@@ -49,6 +49,8 @@ class Statement:
         """
         self._kept, self._budget = kept, budget
         self._answers = Answers(gateway.ledger.home) if answers is None else answers
+        if kept is not None:
+            self._answers.log = lambda: kept.log(self.id)
         self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = statement_id or str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller
