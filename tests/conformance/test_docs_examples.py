@@ -151,3 +151,16 @@ def test_the_demo_prints_what_readme_shows(tmp_path: Path) -> None:
 
 def _without_figures(line: str) -> str:
     return re.sub(r"\d[\d,.]*", "0", line).rstrip()
+
+
+def test_every_column_of_explain_ai_is_documented_and_no_other(shop: Path) -> None:
+    text = (ROOT / "docs" / "cost.md").read_text()
+    table = text[text.index("| Column | Meaning |") :].partition("\n\n")[0]
+    documented = [name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in row.split(", ")]
+    with aiq.connect("shop.duckdb", conf="conf", home=".aiq") as session:
+        rows = session.sql("EXPLAIN AI ANALYZE SELECT ai_query('chat', body) FROM reviews")
+        assert rows is not None
+    actual = [f"`{name}`" for name in rows.columns if name.startswith("actual_")]
+    assert documented == [f"`{name}`" for name in rows.columns if not name.startswith("actual_")]
+    assert [name for name in actual if name not in text] == []
+    assert len(actual) == 8
