@@ -160,7 +160,8 @@ def test_every_column_of_explain_ai_is_documented_and_no_other(shop: Path) -> No
     with aiq.connect("shop.duckdb", conf="conf", home=".aiq") as session:
         rows = session.sql("EXPLAIN AI ANALYZE SELECT ai_query('chat', body) FROM reviews")
         assert rows is not None
-    actual = [f"`{name}`" for name in rows.columns if name.startswith("actual_")]
-    assert documented == [f"`{name}`" for name in rows.columns if not name.startswith("actual_")]
+        columns = rows.columns
+    actual = [f"`{name}`" for name in columns if name.startswith("actual_")]
+    assert documented == [f"`{name}`" for name in columns if not name.startswith("actual_")]
     assert [name for name in actual if name not in text] == []
     assert len(actual) == 8
