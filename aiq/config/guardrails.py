@@ -211,7 +211,7 @@ def _entities(
     model = model_node.text() if model_node is not None else None
     if model is not None and model_node is not None and not _is_installed(model):
         model_node.fail(
-            f"the spaCy model {model!r} is not installed: install its package into aiq's environment"
+            f"the spaCy model {model!r} is not installed: install its package into aiq's environment, or leave this out"
         )
     entities = []
     for item in given.items() if given is not None else ():
