@@ -201,7 +201,7 @@ class RateLimit:
     """One entry of `rate_limits`, or of our own `aiq.rate_limits`: at most `amount` of `unit` in any `period_s`.
 
     `principal` None with key user is the default of every user. `tag` names the tag of key usage_context, each value
-    of which has the whole amount. `cost_usd` is in US dollars. `concurrency` is in flight at once; its period is 0.
+    of which has the full amount. `cost_usd` is in US dollars. `concurrency` is in flight at once; its period is 0.
     """
 
     amount: float
@@ -398,13 +398,13 @@ class Settings:
     """Name of the first field of the failOnError => false struct."""
     progress: bool = True
     limits_store: Literal["file", "memory", "redis"] = "file"
-    """Who shares rate limits: all processes on one home, nobody, or all that use one Redis."""
+    """Who shares rate limits: all processes on one home, this process alone, or all that use one Redis."""
     limits_redis_url: str | None = None
     limits_redis_password: Secret | None = None
     tables: str | None = None
     """Where the Delta tables are: a folder or an object store's URI; None: in the home."""
     storage_options: dict[str, str | Secret] = field(default_factory=dict)
-    """What the object store's client is told, by deltalake's names."""
+    """Options of the object store's client, by deltalake's names."""
     prices: dict[str, Price] = field(default_factory=dict)
     """By model name."""
     endpoints: dict[str, EndpointSettings] = field(default_factory=dict)

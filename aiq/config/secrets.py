@@ -141,14 +141,14 @@ class SecretStore:
                 value = keyring.get_password(service, key)
                 answers.append((value if isinstance(value, str) else None, ""))
             except Exception as error:
-                # Its text is not ours to vouch for, so only its kind is told.
+                # Its text may hold anything, so only its kind is shown.
                 answers.append((None, f"the keyring failed: {type(error).__name__}"))
 
         silent = (None, "the keyring did not answer")
         with self._lock:
             if self._keyring_silent:
                 return silent
-            # A backend may open a dialog that nobody sees; a daemon thread can be left behind.
+            # A backend may open a dialog that no person sees; a daemon thread can be left behind.
             thread = threading.Thread(target=ask, name="aiq-keyring", daemon=True)
             thread.start()
             thread.join(self._keyring_timeout_s)

@@ -102,7 +102,7 @@ def encode_kept(fields: list[Sequence[str]], intents: OpenIntents) -> bytes:
 
 
 def orphan(intent: Intent) -> Outcome:
-    """The outcome of an attempt whose process died: nobody knows what the provider did, or billed."""
+    """The outcome of an attempt whose process died: what the provider did or billed is not known."""
     return Outcome(
         request_id=intent.request_id,
         attempt=intent.attempt,

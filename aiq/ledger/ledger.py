@@ -242,7 +242,7 @@ class Ledger:
     def hand_over(self) -> None:
         """Leaves what was recorded to the process of this home that commits, which may be this one, and begins anew.
 
-        For processes that nobody lets close: when all of them have handed over, all is in the tables, in few commits.
+        For processes that end without being closed: when all have handed over, all is in the tables, in few commits.
         Nothing may be under way meanwhile. Raises LedgerError.
         """
         with self._committing:
@@ -255,7 +255,7 @@ class Ledger:
                 done, self._spool = self._spool, Spool.create(self.home / "spool")
                 self._spool.write(groups.field_names())
                 self._rows = self._bytes = 0
-            with contextlib.suppress(LedgerError):  # then whoever commits it looks for itself
+            with contextlib.suppress(LedgerError):  # then the process that commits it looks for itself
                 done.complete()
             done.close()
             recovery.recover_in_turn(self.home / "spool", self._workspace, self._spool.path)
@@ -313,7 +313,7 @@ class Ledger:
             if not group.intents and not outcomes:
                 group.written = True
                 return
-            # Still under the lock: nobody may find the buffers empty while what was in them is not yet durable.
+            # Still under the lock: no thread may find the buffers empty while what was in them is not yet durable.
             try:
                 payload = groups.encode(group.intents, outcomes)
                 self._spool.write(payload)

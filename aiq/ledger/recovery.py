@@ -61,7 +61,7 @@ def recover(folder: Path, workspace: commit.Workspace, *, own: Path | None = Non
 
 
 def recover_in_turn(folder: Path, workspace: commit.Workspace, own: Path) -> None:
-    """Commits what processes have left in `folder`, unless another one is at it, which then takes this one's too.
+    """Commits what processes have left in `folder`, unless another process does so, which then commits this one's too.
 
     One at a time, so that the spools of many processes become few commits.
     """
@@ -75,7 +75,7 @@ def recover_in_turn(folder: Path, workspace: commit.Workspace, own: Path) -> Non
             return
         finally:
             os.close(turn)
-        # Whoever left one while it was our turn has relied on us.
+        # A process that left one while it was our turn has relied on us.
         left = {path for path in folder.glob("*.db") if path != own and is_free(path)}
         if not left - before:  # what is left twice cannot be committed now
             return

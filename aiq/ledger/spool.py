@@ -1,6 +1,6 @@
 """A crash-safe queue of ledger groups on local disk: one SQLite file per process, in WAL mode.
 
-A group that `write` took survives `kill -9`. Knows nothing of Delta, and nothing of what is in a group.
+A group that `write` took survives `kill -9`. Knows neither Delta nor what is in a group.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Spool:
             raise self._error(error, "read") from error
 
     def complete(self) -> None:
-        """Notes that each intent in it has its outcome, so that nobody has to look for one without."""
+        """Notes that each intent in it has its outcome, so that a search for one without is not needed."""
         try:
             self._writer.execute("PRAGMA user_version = 1")
         except sqlite3.Error as error:

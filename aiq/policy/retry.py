@@ -77,8 +77,8 @@ class RetryPolicy:
         """`retries` is how often this entity was already asked again.
 
         `next_entity` is whether another one can be asked instead: one with more context, where that was too small.
-        `hurry` is for somebody who waits in person: retries as if there were a next entity, and no long pauses.
-        `repair` is whether the entity can be asked to put an answer of the wrong form right; nobody else is asked then,
+        `hurry` is for interactive callers: retries as if there were a next entity, and no long pauses.
+        `repair` is whether the entity can be asked to correct an answer of the wrong form; no other one is asked then,
         because a model that keeps failing to do so would cost twice at every entity.
         """
         if error.kind == "bad_schema":
@@ -101,6 +101,6 @@ class RetryPolicy:
         if error.kind != "rate_limited" and not quota.spend():
             return give_up
         if hint is not None:
-            # Everybody who got the same hint would come back in the same instant.
+            # All requests that got the same hint would come back in the same instant.
             return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint))
         return Step("again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random()))

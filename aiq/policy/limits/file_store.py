@@ -22,7 +22,7 @@ from aiq.policy.limits.window import NEVER
 
 FILE = "limits.sqlite"
 LOCK_TIMEOUT_S = 0.5
-"""A transaction takes a tenth of a millisecond; whoever holds the lock for longer is stopped or ill."""
+"""A transaction takes a tenth of a millisecond; a process that holds the lock for longer is stopped or in trouble."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS clock (
@@ -101,7 +101,7 @@ class FileStore:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._db is not None and not self.path.exists():
-            self._db.close()  # deleted under our feet: counting on in a file that nobody else sees shares nothing
+            self._db.close()  # deleted while open: counting on in a file that no other process sees shares nothing
             self._db = None
         db = self._open()
         with transaction(db):

@@ -273,7 +273,7 @@ def usage_of(usage: Any) -> Usage | None:
 
 
 def _surcharge(usage: dict[str, Any]) -> str | None:
-    """What is billed beside tokens, or by another price list: searches, the fast mode, one country alone."""
+    """What is billed besides tokens, or by another price list: searches, the fast mode, one country alone."""
     told = []
     tools = usage.get("server_tool_use")
     searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else None

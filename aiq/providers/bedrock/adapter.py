@@ -85,7 +85,7 @@ class BedrockAdapter(ExternalAdapter):
         self._secrets = tuple(filter(None, (secret, token)))
 
     def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
-        return None  # Bedrock says nothing of its quotas
+        return None  # Bedrock does not state its quotas
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         try:

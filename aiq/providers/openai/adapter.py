@@ -77,7 +77,7 @@ class OpenAIAdapter(ExternalAdapter):
     """Whether a model may say its thoughts at the beginning of its text, in a block of their own."""
 
     _says_no_stream = False
-    """Whether the server may stream unless it is told not to."""
+    """Whether the server may stream unless the request says not to."""
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)

@@ -1,4 +1,4 @@
-"""What HTTP says beside a body: the meaning of a status, a hint when to ask again, stated rate limits. Pure."""
+"""What HTTP says besides a body: the meaning of a status, a hint when to ask again, stated rate limits. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiq.providers.base import HttpResponse, StatedLimit, StatedLimits
 
 MAX_RETRY_AFTER_S = 3600.0
 _PASSING = frozenset({408, 409, 423, 424, 425, 444, 460, 499})
-"""Statuses, some of proxies, of a server that could not answer this time: who cancelled with 499 was not we."""
+"""Statuses, some of proxies, of a server that could not answer this time. 499: a caller cancelled, but not aiq."""
 _NOT_HERE = frozenset({404, 405, 410, 421, 426, 451})
 """Statuses of an address that is wrong for any request: another entity may answer it."""
 MAX_LIMIT = 1e12
