@@ -25,7 +25,7 @@ from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
-_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
+_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter", "too_large"})
 """Errors of a pack that may be the fault of a single text in it."""
 
 

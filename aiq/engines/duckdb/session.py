@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import getpass
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -177,8 +178,7 @@ class Session:
                         self._handing_over -= 1
                 else:
                     check_budget(self, text, params, dialect)
-                    self._finish_earlier()
-                    self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+                    self._begin(statement, text)
                     with running(self.con, statement):
                         yield from stream_windows(self, prepared, plan, statement, batch_rows)
                 well = True
@@ -194,12 +194,11 @@ class Session:
         dialect: str,
         statement: Statement,
     ) -> duckdb.DuckDBPyRelation | None:
-        text = without_hints(text)
+        written, text = text, without_hints(text)
         read = self._recall.read(text, params, dialect) or self._preparation.read(text, params, dialect)
         if not read.asks:
             return self._pass_through(Prepared(read.text, read.values, read.variables))
-        self._finish_earlier()
-        self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        self._begin(statement, written)
         well = False
         try:
             with stopped_by_ctrl_c(statement), running(self.con, statement):
@@ -213,13 +212,23 @@ class Session:
         finally:
             self._end(statement, well=well, commit=statement.progress.asked > 0)
 
+    def _begin(self, statement: Statement, text: str) -> None:
+        """Lets go of earlier statements, and notes that this one starts."""
+        self._finish_earlier()
+        self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
+        self.gateway.statements.begin(statement.id, text, self.caller, "duckdb")
+
     def _end(self, statement: Statement, *, well: bool, commit: bool) -> None:
         """Ends a statement, and with `commit` brings its rows to the ledger's tables.
 
-        Its answers stay on the disk until its result has surely reached the caller: `_finish_earlier`.
+        Called in a `finally`: of a statement that did not end well, the error is on its way. Its answers stay on the
+        disk until its result has surely reached the caller: `_finish_earlier`.
         """
         try:
             statement.end(well=well)
+            if not well:
+                statement.wait_for_last()
+            self.gateway.statements.end(statement.id, None if well else sys.exception())
             if commit:
                 self._preparation.commit_soon()
         except BaseException:  # Ctrl-C: the caller gets no result
@@ -277,9 +286,7 @@ class Session:
         return self.settings.with_values(hints(text)).max_cost_usd
 
     def _statement_for(self, text: str) -> Statement:
-        statement = self._statement(self.settings.with_values(hints(text)))
-        self.gateway.note_statement(statement.id, text)
-        return statement
+        return self._statement(self.settings.with_values(hints(text)))
 
     def _statement(self, settings: StatementSettings) -> Statement:
         """A statement with what it may reuse and spend."""

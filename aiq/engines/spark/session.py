@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 import warnings
@@ -36,12 +37,13 @@ from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.gateway import Gateway
+from aiq.gateway.statements import Totals
 from aiq.ledger.prices import price_of
 from aiq.request import Caller, Request
 from aiq.sql.literals import Parameters, with_values
 from aiq.statements.estimate import Counted
 from aiq.statements.explain import Explanation, Question, explained, of_endpoints, question, side_by_side
-from aiq.statements.history import NOTHING, taken_by
+from aiq.statements.history import NOTHING, taken_by, totals_of
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown, without_hints
 from aiq.statements.sites import Compiled
 
@@ -157,7 +159,7 @@ class Session:
         return f"<aiq session of {self.caller.user} on Spark, {len(self.gateway.config.endpoints)} endpoints>"
 
     def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
-        settings = self.settings.with_values(hints(text))
+        settings, written = self.settings.with_values(hints(text)), text
         catalyst = Catalyst(self.spark)
         text = without_hints(text)
         if is_empty(text):
@@ -181,6 +183,7 @@ class Session:
             self._explanation(text, None).check(settings.max_cost_usd)
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
         self._finish_earlier()
+        self.gateway.statements.begin(statement, written, self.caller, "spark")
         run, well = _Run(self, prepared, statement, settings), False
         try:
             result = run.answered(frame)
@@ -192,8 +195,12 @@ class Session:
             self._end(run.origin, statement, well=well)
 
     def _end(self, origin: Origin, statement: str, *, well: bool) -> None:
-        """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result."""
+        """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result.
+
+        Called in a `finally`: of a statement that did not end well, the error is on its way.
+        """
         try:
+            self._record_end(statement, None if well else sys.exception())
             self._commit()
             if well:
                 settle(self.gateway, origin, statement, self)
@@ -203,6 +210,17 @@ class Session:
         finally:
             if not well:
                 finish(self.gateway, origin, statement, well=False)
+
+    def _record_end(self, statement: str, error: BaseException | None) -> None:
+        """Notes how a statement ended, and what its requests took, which only the workers know."""
+        ledger, totals = self.gateway.ledger, Totals()
+        try:
+            ledger.take_over()
+            totals = totals_of(ledger.tables, statement, self.gateway.statements.started(statement))
+        except LedgerError as failure:
+            warnings.warn(f"{failure} (what the statement took is not in system.aiq.statements)", stacklevel=4)
+        finally:
+            self.gateway.statements.end(statement, error, totals)
 
     def _finish_earlier(self) -> None:
         """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask."""

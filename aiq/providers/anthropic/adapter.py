@@ -23,10 +23,11 @@ from aiq.providers.anthropic.stream import AnthropicStream
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimit, StatedLimits, StreamDecoder
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status, retry_after_s
+from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status
 from aiq.providers.wire.openai_form import completion, count, tool_call
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, tier_of
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import OPENAI_REASON, check_end, check_said, end_of
 from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
@@ -213,7 +214,7 @@ class AnthropicAdapter(ExternalAdapter):
         if 300 <= status < 400:
             message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         words = shorten(self._redact(message)) or error_from_body(status, body)
-        return ProviderError(words, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+        return refusal(words, kind=kind, status=status, response=response, body=body)
 
     def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
         """Requests, and input and output tokens apart; the headers of both together only where there are no others."""

@@ -26,10 +26,10 @@ from aiq.providers.bedrock.stream import ConverseStream
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import retry_after_s
 from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request, Usage
 
@@ -197,7 +197,7 @@ class BedrockAdapter(ExternalAdapter):
             self._learnt.max_tokens, kind = min(limit, self._learnt.max_tokens), "adapted"
         if found.clock and self._adjust_clock(response):
             kind = "adapted"
-        error = ProviderError(message, kind=kind, status=found.status, retry_after_s=retry_after_s(response), body=body)
+        error = refusal(message, kind=kind, status=found.status, response=response, body=body)
         error.stale_credential = found.stale
         return error
 
