@@ -29,7 +29,15 @@ class AwsCredentials:
     web_identity_token_file: str | None = None
 
 
-_EXTRAS = {AwsCredentials: ("bedrock", "botocore")}
+@dataclass(frozen=True, slots=True)
+class GoogleCredentials:
+    """Where Google's access tokens come from: application default credentials, a file, the metadata server."""
+
+    source: Literal["default", "file", "metadata"]
+    file: str | None = None
+
+
+_EXTRAS = {AwsCredentials: ("bedrock", "botocore"), GoogleCredentials: ("vertex", "google.auth")}
 
 
 def missing_extra(config: object) -> str | None:
@@ -42,4 +50,8 @@ def missing_extra(config: object) -> str | None:
         found = find_spec(package) is not None
     except ModuleNotFoundError:  # of a package within a package
         found = False
-    return None if found else f"needs the package {package} for its credentials: pip install 'aiq[{extra}]'"
+    return (
+        None
+        if found
+        else f"needs the package {package.replace('.', '-')} for its credentials: pip install 'aiq[{extra}]'"
+    )

@@ -96,7 +96,10 @@ def _describe_own(config: ProviderConfig) -> dict[str, Any]:
             keys = {"api_key": _reference(config.api_key), "aws_session_token": _reference(config.session_token)}
             return given(api_base=_without_query(config.api_base), **keys, **_describe_aws(config.credentials))
         case VertexConfig():
-            return given(api_base=_without_query(config.api_base))
+            found = config.credentials
+            source = None if found is None or found.source == "file" else found.source
+            file = found and found.file
+            return given(api_base=_without_query(config.api_base), credentials=source, google_credentials_file=file)
         case DatabricksConfig():
             return given(client_id=config.client_id, client_secret=_reference(config.client_secret))
     return {}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aiq.config.cloud import AwsCredentials
+from aiq.config.cloud import AwsCredentials, GoogleCredentials
 from aiq.config.reuse import Reuse
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
@@ -101,12 +101,15 @@ class KeyConfig:
 
 @dataclass(frozen=True, slots=True)
 class VertexConfig:
-    """`google_cloud_vertex_ai_config`. `private_key` is a service account's key file (JSON)."""
+    """`google_cloud_vertex_ai_config`. `private_key` is a service account's key file (JSON); else `credentials` say
+    where access tokens come from.
+    """
 
     project_id: str
     region: str
-    private_key: Secret
+    private_key: Secret | None = None
     api_base: str | None = None
+    credentials: GoogleCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ Reads and checks; finds no credential and knows no wire format.
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import Literal, cast
 
-from aiq.config.cloud import AwsCredentials, AwsSource
+from aiq.config.cloud import AwsCredentials, AwsSource, GoogleCredentials
 from aiq.config.document import Node
 from aiq.config.endpoint import BedrockConfig, VertexConfig
 from aiq.config.external_fields import Members, read_api_base, read_key, read_region, url_name
@@ -28,6 +28,9 @@ BEDROCK_OWN = (
     "aws_web_identity_token_file",
 )
 """Fields of `aiq` for Bedrock, by AWS's own names."""
+
+VERTEX_OWN = ("api_base", "credentials", "google_credentials_file")
+"""Fields of `aiq` for Vertex AI."""
 
 _VENDORS = (
     "anthropic", "cohere", "ai21labs", "amazon", "grok",  # Databricks' list
@@ -135,6 +138,26 @@ def read_vertex(node: Node, own: Members, store: SecretStore) -> VertexConfig:
     project = url_name(node.required(members, "project_id", "the project's id"))
     region = read_region(node.required(members, "region", "a region such as us-central1, or global"))
     assert project is not None
-    return VertexConfig(
-        project, region, read_key(node, members, "private_key", store, document=True), read_api_base(own)
-    )
+    has_key = any(name.startswith("private_key") for name in members)
+    credentials = _google_credentials(own)
+    if credentials is None and not has_key:
+        node.missing(
+            "private_key",
+            "give exactly one of private_key and private_key_plaintext, or in aiq of the served entity credentials "
+            "(default, metadata) or google_credentials_file",
+        )
+    if credentials is not None and has_key:
+        node.fail("takes only one of private_key and the credentials in aiq of the served entity")
+    key = read_key(node, members, "private_key", store, document=True) if has_key else None
+    return VertexConfig(project, region, key, read_api_base(own), credentials)
+
+
+def _google_credentials(own: Members) -> GoogleCredentials | None:
+    source, file = own.get("credentials"), own.get("google_credentials_file")
+    if source is not None and file is not None:
+        file.fail("cannot stand next to credentials; give one of both")
+    if file is not None:
+        return GoogleCredentials("file", file.text())
+    if source is None:
+        return None
+    return GoogleCredentials(cast(Literal["default", "metadata"], source.choice(("default", "metadata"))))

@@ -21,7 +21,7 @@ from aiq.config.endpoint import (
     Provider,
     ProviderConfig,
 )
-from aiq.config.external_clouds import BEDROCK_OWN, read_bedrock, read_vertex
+from aiq.config.external_clouds import BEDROCK_OWN, VERTEX_OWN, read_bedrock, read_vertex
 from aiq.config.external_fields import Members, read_api_base, read_key, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret, unsafe_characters
 from aiq.request import Task
@@ -30,6 +30,7 @@ _Reader = Callable[[Node, Members, SecretStore], ProviderConfig]
 
 OWN_FIELDS = (
     *BEDROCK_OWN,
+    "google_credentials_file",
     "authority",
     "client_id",
     "client_secret",
@@ -243,7 +244,7 @@ _SHAPES: dict[Provider, _Shape] = {
     "anthropic": _Shape("anthropic_config", (_CHAT,), ("api_base",), _key_reader(KEYS["anthropic"])),
     "cohere": _Shape("cohere_config", (_CHAT, _EMBEDDINGS), (), _read_cohere),
     "amazon-bedrock": _Shape("amazon_bedrock_config", (_CHAT, _EMBEDDINGS), BEDROCK_OWN, read_bedrock),
-    "google-cloud-vertex-ai": _Shape("google_cloud_vertex_ai_config", (_CHAT, _EMBEDDINGS), ("api_base",), read_vertex),
+    "google-cloud-vertex-ai": _Shape("google_cloud_vertex_ai_config", (_CHAT, _EMBEDDINGS), VERTEX_OWN, read_vertex),
     "ai21labs": _Shape("ai21labs_config", (_CHAT,), ("api_base",), _key_reader(KEYS["ai21labs"])),
     "palm": _Shape("palm_config", (_CHAT, _EMBEDDINGS), ("api_base",), _key_reader(KEYS["palm"])),
     "databricks-model-serving": _Shape(

@@ -34,6 +34,8 @@ class Grant(NamedTuple):
     valid_s: float
     key_id: str = ""
     secret: str = ""
+    project: str = ""
+    """Who pays, where Google is to know that."""
 
     def __repr__(self) -> str:
         """Without what is secret: tracebacks show locals."""

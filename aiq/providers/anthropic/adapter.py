@@ -71,19 +71,23 @@ class AnthropicAdapter(ExternalAdapter):
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
-        assert isinstance(entity.config, KeyConfig)
-        self._key = entity.config.api_key
-        base = (entity.config.api_base or API_BASE).rstrip("/")
-        self.address = self._url = base + ("/messages" if base.endswith("/v1") else "/v1/messages")
+        self.address = self._address()
         self._headers: list[tuple[str, str]] = []
         # Set when the model itself says so: those before Claude 4.5 conform to no schema.
         self._no_formats = False
         self._format: tuple[object, Format] = (None, (None, None))
         self._date: tuple[str, float] = ("", 0.0)
 
+    def _address(self) -> str:
+        config = self._entity.config
+        assert isinstance(config, KeyConfig)
+        base = (config.api_base or API_BASE).rstrip("/")
+        return base + ("/messages" if base.endswith("/v1") else "/v1/messages")
+
     def prepare(self) -> None:
-        if not self._headers:
-            key = self._key.reveal()
+        config = self._entity.config
+        if not self._headers and isinstance(config, KeyConfig):
+            key = config.api_key.reveal()
             self._secrets = (key,)
             self._headers = [
                 ("content-type", "application/json"), ("x-api-key", key), ("anthropic-version", VERSION)
@@ -100,7 +104,10 @@ class AnthropicAdapter(ExternalAdapter):
             self._refuse(
                 f"cannot be sent this request, which is not of OpenAI's form ({type(error).__name__}: {error})"
             )
-        return HttpRequest(self._url, self._headers, orjson.dumps(body))
+        return self._sent(body, stream)
+
+    def _sent(self, body: dict[str, Any], stream: bool) -> HttpRequest:
+        return HttpRequest(self.address, self._headers, orjson.dumps(body))
 
     def _format_of(self, asked: Any) -> Format:
         """The same object, row after row, is translated once."""

@@ -68,6 +68,12 @@ def error_of(response: HttpResponse, redact: Callable[[str], str]) -> ProviderEr
     )
 
 
+def is_googles(body: bytes) -> bool:
+    """Whether an error has Google's form: it stands before the models of other makers, too."""
+    error = _error(body)
+    return type(error.get("code")) is int and isinstance(error.get("status"), str)
+
+
 def _error(body: bytes) -> dict[str, Any]:
     """The object `error`; a list of one is how some of Google's servers wrap it."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiq.config.cloud import missing_extra
-from aiq.config.endpoint import BedrockConfig, ServedEntity
+from aiq.config.endpoint import BedrockConfig, ServedEntity, VertexConfig
 from aiq.errors import SecretError
 from aiq.providers.base import Grant
 
@@ -29,4 +29,8 @@ def open_source(entity: ServedEntity) -> Source | None:
         from aiq.transport.credentials.aws import AwsSource
 
         return AwsSource(config, config.credentials)
+    if isinstance(config, VertexConfig) and config.credentials is not None:
+        from aiq.transport.credentials.google import GoogleSource
+
+        return GoogleSource(config.credentials)
     return None
