@@ -324,6 +324,8 @@ class Endpoint:
     description: str = ""
     file: str = ""
     line: int = 0
+    config_version: int = 1
+    """How often the control plane has changed what is served, from 1 on."""
 
     def may_query(self, caller: Caller) -> bool:
         """True when the caller, or one of its groups, has CAN_QUERY or CAN_MANAGE."""

@@ -46,9 +46,9 @@ class _Cut(Exception):
 class App:
     """Serves the endpoints of a gateway over REST. An ASGI application, for one process and any of its event loops."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        """Raises LedgerError where the tokens of the home cannot be read."""
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, *, read_only: bool = False) -> None:
+        """`read_only` refuses changes of endpoints. Raises LedgerError where the tokens of the home cannot be read."""
+        self._gateway, self._read_only = gateway, read_only
         self.tokens = Tokens(gateway.ledger.home)
         self._identity = Identity(self.tokens)
         self._ready: dict[str, Endpoint] = {}
@@ -106,7 +106,7 @@ class App:
         elif (target := target_of(path)) is not None:
             await self._aimed(exchange, target, caller)
         elif path.startswith((ENDPOINTS, PERMISSIONS)):
-            await control(exchange, self._gateway, caller, self.user)
+            await control(exchange, self._gateway, caller, self.user, read_only=self._read_only)
         else:
             raise Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {path[:200]} here; see docs/serve.md for the paths")
 
