@@ -64,7 +64,7 @@ class Spark:
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         if dialect != DIALECT:
             raise StatementError(
-                f"on Spark a statement is Databricks SQL, not '{dialect}'; leave dialect out, or run the statement on DuckDB"
+                f"on Spark a statement is Databricks SQL, not '{dialect}'; leave dialect out, or run it on DuckDB"
             )
         made = self._reading.read(text, params, self.gateway.config.settings, variables)
         return Written(made.text, made.params, DIALECT)
