@@ -19,12 +19,12 @@ from aiq.errors import StatementError
 from aiq.sql import calls
 from aiq.sql.notebook import notebook
 from aiq.sql.notebook.files import Files
-from aiq.sql.notebook.immediate import run_by
 from aiq.sql.notebook.names import spelled
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.notebook.session_variables import Assignment, Variable, assignment, with_values
 from aiq.sql.pieces import Kind, changed, pieces
 from aiq.statements.explain import question
+from aiq.statements.immediate import run_by
 
 
 class Reading:

@@ -12,10 +12,10 @@ from aiq.config.endpoint import Settings
 from aiq.engines.spark.files import frame
 from aiq.sql.notebook import notebook
 from aiq.sql.notebook.files import Files
-from aiq.sql.notebook.immediate import run_by
 from aiq.sql.notebook.notebook import Parameters, Text
 from aiq.sql.pieces import Kind, changed
 from aiq.statements.explain import question
+from aiq.statements.immediate import run_by
 
 
 class Reading:
