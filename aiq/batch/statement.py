@@ -25,7 +25,7 @@ from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
-_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
+_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter", "too_large"})
 """Errors of a pack that may be the fault of a single text in it."""
 
 
@@ -49,6 +49,8 @@ class Statement:
         """
         self._kept, self._budget = kept, budget
         self._answers = Answers(gateway.ledger.home) if answers is None else answers
+        if kept is not None:
+            self._answers.log = lambda: kept.log(self.id)
         self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = statement_id or str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller

@@ -1,6 +1,6 @@
 """YAML and JSON files as values that remember where they were written.
 
-Every value knows its file, line and dotted field, so that whoever refuses it can say so. Knows neither
+Every value knows its file, line and dotted field, so that the code that refuses it can say so. Knows neither
 endpoints nor settings, and never puts a value into a `repr`, because any value may be a secret.
 """
 

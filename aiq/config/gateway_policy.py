@@ -110,7 +110,7 @@ def read_rate_limits(node: Node, *, own: bool = False) -> tuple[RateLimit, ...]:
     for item in items:
         limit = _read_own_limit(item) if own else _read_rate_limit(item)
         scope = (limit.key, limit.principal, limit.unit, limit.period_s, limit.tag)
-        if limit.key == "service_principal":  # a caller cannot be told from a user of the same name
+        if limit.key == "service_principal":  # a caller looks like a user of the same name
             scope = ("user", *scope[1:])
         if scope in seen:
             whom = " ".join(word for word in (limit.key, limit.tag, limit.principal) if word)
@@ -168,7 +168,7 @@ def _amount(item: Node, members: dict[str, Node], units: tuple[LimitUnit, ...]) 
 
 
 def _scope(item: Node, members: dict[str, Node], keys: tuple[LimitKey, ...]) -> tuple[LimitKey, str | None]:
-    """Whom an entry is for: its key and its principal."""
+    """For which callers an entry is: its key and its principal."""
     key = cast(LimitKey, members["key"].choice(keys)) if "key" in members else "endpoint"
     principal = members.get("principal")
     if key in ("user_group", "service_principal"):
@@ -180,7 +180,7 @@ def _scope(item: Node, members: dict[str, Node], keys: tuple[LimitKey, ...]) -> 
 
 
 def read_permissions(node: Node) -> tuple[Permission, ...]:
-    """`permissions` of a bundle. An empty list lets nobody query."""
+    """`permissions` of a bundle. With an empty list no caller may query."""
     permissions = []
     for item in node.items():
         members = item.fields(("level", *_PRINCIPALS))

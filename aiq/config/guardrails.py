@@ -211,7 +211,7 @@ def _entities(
     model = model_node.text() if model_node is not None else None
     if model is not None and model_node is not None and not _is_installed(model):
         model_node.fail(
-            f"the spaCy model {model!r} is not installed: install its package beside aiq, or leave this out"
+            f"the spaCy model {model!r} is not installed: install its package into aiq's environment, or leave this out"
         )
     entities = []
     for item in given.items() if given is not None else ():
@@ -220,7 +220,7 @@ def _entities(
             model = model or next((name for name in _MODELS if _is_installed(name)), None)
             if model is None:
                 item.fail(
-                    f"{entity} needs a spaCy model, and none is installed. Install one beside aiq (python -m spacy "
+                    f"{entity} needs a spaCy model, and none is installed. Install one with aiq (python -m spacy "
                     "download en_core_web_sm), and name it in ner_model if it is not English"
                 )
         elif entity in _OF_LANGUAGE and _OF_LANGUAGE[entity].isdisjoint(languages):

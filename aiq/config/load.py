@@ -1,6 +1,6 @@
 """Reads a `conf` folder into one `Config`. Knows no engine and no provider.
 
-The only way in: whoever needs an endpoint or a setting starts here.
+The only way in: code that needs an endpoint or a setting starts here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The name that somebody may have meant. Knows only names."""
+"""The known name that is nearest to one that is not known. Knows only names."""
 
 from __future__ import annotations
 

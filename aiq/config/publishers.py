@@ -13,11 +13,11 @@ _PUBLISHERS = {
     "google-cloud-vertex-ai": "google",
     "databricks-model-serving": "databricks",
 }
-"""The names of providers in genai-prices, where it has their prices. A server of somebody's own has none there."""
+"""The names of providers in genai-prices, where it has their prices. A private server has none there."""
 
 
 def publisher_of(entity: ServedEntity) -> str | None:
-    """The name in genai-prices of whoever publishes what the entity's model costs and takes; None where nobody does."""
+    """The name in genai-prices of the publisher of the model's prices and limits; None where there is none."""
     if isinstance(entity.config, OpenAIConfig) and entity.config.api_type != "openai":
         return "azure"
     return _PUBLISHERS.get(entity.provider)

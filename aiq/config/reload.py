@@ -1,6 +1,6 @@
 """Sees that files of a `conf` folder have changed and reads them again. Knows no gateway.
 
-A folder that cannot be read as it is now changes nothing: whoever uses the configuration keeps what he has.
+A folder that cannot be read changes nothing: the earlier configuration stays in force.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _EXPECTED = "expected 'statement', 'session', 'durable', 'durable <time>' (such 
 
 
 class Reuse(NamedTuple):
-    """Who may use an answer again: the statement, the session, every later one for `ttl_s` seconds, or nobody.
+    """Who may use an answer again: the statement, the session, every later statement for `ttl_s` seconds, or none.
 
     `ttl_s` is None in every mode but `durable`.
     """

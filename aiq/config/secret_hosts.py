@@ -36,7 +36,7 @@ _OFFICIAL = {
     "fireworks": ("*.fireworks.ai",),
     "xai": ("*.x.ai",),
 }
-"""Hosts of those whose name a secret may have in its own."""
+"""Hosts of the providers whose name a secret's name may contain."""
 
 
 def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
@@ -66,7 +66,7 @@ def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
 
 
 def warnings_of(entity: ServedEntity, address: str) -> list[str]:
-    """What looks wrong about where secrets go: a provider's own name in one that goes to somebody else."""
+    """What looks wrong about where secrets go: one with a provider's name that goes to another host."""
     found = []
     for secret, url in _sent(entity.config, address):
         host = (urlsplit(url).hostname or "").lower()

@@ -1,6 +1,6 @@
 """A configuration as one of several processes has it that cannot share their limits: each gets its part of them.
 
-Nobody uses what another one leaves over, so limits are kept and not used up. Knows no store and no engine.
+What one process leaves unused no other one uses, so limits hold but may not be used up. Knows no store and no engine.
 """
 
 from __future__ import annotations

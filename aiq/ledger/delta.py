@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _ATTEMPTS = 8
-"""Commits of ours that may fail because others changed the table at the same time; each retries 50 times itself."""
+"""How often a commit is tried when others change the table at the same time; Delta retries each try 50 times."""
 _CONFIGURATION = {"delta.checkpointInterval": "20"}
 _STATISTICS = "delta.dataSkippingStatsColumns"
 _OWN = "system.aiq."
 """Tables that are ours alone: a later version may add columns to them."""
 _UNSEARCHED = {"request", "response", "error_message"}
-"""Long texts, of which minimum and maximum cost time and help nobody."""
+"""Long texts, whose minimum and maximum cost time and are of no use."""
 
 
 class Remote(NamedTuple):
@@ -188,7 +188,7 @@ def _with_columns(table: DeltaTable, schema: pa.Schema) -> DeltaTable:
 
 
 def _fit(data: pa.Table, table: DeltaTable, name: str) -> pa.Table:
-    """The rows with the table's own columns: what somebody added is NULL. Raises LedgerError where that cannot be."""
+    """The rows with the table's own columns: those that users added are NULL. Raises LedgerError where it cannot."""
     columns = []
     schema = pa.schema(table.schema().to_arrow())
     missing = [column for column in data.column_names if column not in schema.names]

@@ -1,4 +1,4 @@
-"""One process at a time at what files of a home are for, for a moment. Knows nothing of what is done then."""
+"""A lock file that lets one process at a time work on files of a home. Knows nothing of that work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Delta tables of a home folder, for reading and upkeep. Knows nothing of how their rows come about."""
+"""The Delta tables of a home folder, for reading and upkeep. Does not know how their rows are made."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Tables:
     def parquet_files(self, name: str) -> list[str] | None:
         """The data files of the latest version; None where they alone do not tell the table's rows.
 
-        That is so in an object store, and where somebody enabled deletion vectors or column mapping, partitioned the
+        That is so in an object store, and where a user enabled deletion vectors or column mapping, partitioned the
         table, or changed its columns: then `to_arrow` reads it.
         """
         if not isinstance(self._root, Path):

@@ -88,7 +88,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 def web_address(url: str) -> WebAddress:
     """Where an http or https URL leads, as far as it says so itself. Raises NotPublic.
 
-    A name is not resolved: whoever connects has to look at the address it gets.
+    A name is not resolved: the code that connects has to check the address that it gets.
     """
     if len(url) > MAX_URL:
         raise NotPublic("is too long for a web address")

@@ -27,7 +27,7 @@ _GAIN = 0.1
 _LATE_GAIN = 0.05
 """The part of the mean of what requests used that is the last one's."""
 _FULL = 0.95
-"""Of a bucket as full as this nobody knows what ran over."""
+"""Of a bucket as full as this it is not known what ran over."""
 
 Mark = tuple[float, float, float]
 """What was booked for a request; the balance then, without its corrections; and the sum of all bookings, this included.

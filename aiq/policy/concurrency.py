@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
 from aiq.policy.quota import UNMETERED, Costs, Quota, Slot
+from aiq.policy.retry import MAX_WAIT_S
 from aiq.providers.base import StatedLimits
 from aiq.request import Request
 
@@ -30,7 +31,7 @@ class _Waiter:
         self.slot: asyncio.Future[Slot | None] = asyncio.get_running_loop().create_future()
 
     def would_go(self, wait_s: float, now: float) -> bool:
-        """Whether it asks somebody else rather than wait for so long."""
+        """Whether it asks another entity rather than wait for so long."""
         deadline_s = self.request.deadline_s if self.request is not None else None
         return wait_s > self.patience_s or (deadline_s is not None and now + wait_s > deadline_s)
 
@@ -114,7 +115,7 @@ class Gate:
             return slot
         waiter = _Waiter(request, patience_s)
         self._waiters.append(waiter)
-        if len(self._waiters) == 1:  # else somebody waits for the first one already
+        if len(self._waiters) == 1:  # else a request waits for the first one already
             self._hand_over()
         try:
             return await waiter.slot
@@ -153,7 +154,7 @@ class Gate:
             if started > self._decreased_at and not lacking:  # one decrease for all that were in flight together
                 self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
                 self._decreased_at = self._clock()
-            if end.retry_after_s:
+            if end.retry_after_s and end.retry_after_s <= MAX_WAIT_S:
                 self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
                 self._dismiss(self._pause_s())
         self._give_back()
@@ -167,7 +168,7 @@ class Gate:
         return pause
 
     def _give_back(self) -> None:
-        """One slot less in use. A free slot is handed over here and now, so that nobody who comes later overtakes."""
+        """One slot less in use. A free slot is handed over here and now, so that no later request overtakes."""
         self.in_flight -= 1
         if self._waiters:
             self._hand_over()
@@ -198,7 +199,7 @@ class Gate:
             self._timer = None
 
     def _dismiss(self, wait_s: float) -> bool:
-        """Those who would not wait for so long go and ask somebody else. False where there are none."""
+        """Requests that would not wait for so long leave and ask another entity. False where there are none."""
         now, waiters = self._clock(), self._waiters
         going = [waiter for waiter in waiters if waiter.would_go(wait_s, now)]
         for waiter in going:

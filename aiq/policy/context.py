@@ -11,7 +11,7 @@ from aiq.config.publishers import publisher_of
 def context_window(entity: ServedEntity) -> int | None:
     """Tokens of prompt and answer together: those of the file, else those that genai-prices knows of the model.
 
-    None where nobody knows: a server of somebody's own is not known by the name of the model it runs.
+    None where that is not known: a private server is not known by the name of the model that it runs.
     """
     if entity.context_window is not None:
         return entity.context_window

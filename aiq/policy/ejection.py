@@ -14,7 +14,7 @@ FAILURES_IN_A_ROW = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 25.0
 """Doubled with each failed probe. An entity that is well again has traffic half a minute later at the latest."""
 FIRST_REFUSED_PAUSE_S, LONGEST_REFUSED_PAUSE_S = 30.0, 300.0
-"""After a refusal that does not pass by itself: somebody must pay, or correct a key or a name."""
+"""After a refusal that does not pass by itself: a person must pay, or correct a key or a name."""
 
 _OUTAGE: frozenset[ErrorKind] = frozenset({"overloaded", "network", "timeout", "bad_answer"})
 _REFUSED: frozenset[ErrorKind] = frozenset({"quota_exhausted", "auth", "not_found", "certificate"})
@@ -34,11 +34,11 @@ class Health:
         self.ejected = False
 
     def available(self) -> bool:
-        """Whether it may be asked now: it is not ejected, or it is time for a probe and nobody makes one."""
+        """Whether it may be asked now: it is not ejected, or it is time for a probe and none is under way."""
         return not self.ejected or (not self._probing and self._clock() >= self._until)
 
     def ask(self) -> bool:
-        """Says that it is asked now. True where that is a probe, whose end must be told by one of the others."""
+        """Says that it is asked now. True where that is a probe, whose end one of the other methods must report."""
         if not self.ejected or self._probing or self._clock() < self._until:
             return False
         self._probing = True
@@ -74,6 +74,6 @@ class Health:
         self.ejected = True
 
     def left(self, *, probe: bool) -> None:
-        """Nobody waited for its answer."""
+        """Its answer was not waited for."""
         if probe:
             self._probing = False

@@ -1,4 +1,4 @@
-"""When an answer is so late that asking a second time pays. Knows latencies and nothing of what was asked.
+"""When an answer is so late that asking a second time pays. Knows latencies, not requests.
 
 Source: Dean and Barroso, "The Tail at Scale" (2013): a second request after the 95th percentile of the first ones' time
 adds at most five in a hundred and cuts the tail.

@@ -14,7 +14,7 @@ from aiq.policy.addresses import NotPublic, web_address
 _FIELDS = ("image_url", "file_url", "video_url", "audio_url")
 """Where a part of a message has its link: as text, or as `url` of an object."""
 _OTHER_FIELDS = re.compile(r"ur[li]$|^file_data$", re.IGNORECASE)
-"""Where parts in a provider's own form may have one (`source.url`, `fileUri`), beside what is none."""
+"""Where parts in a provider's own form may have one (`source.url`, `fileUri`), next to members that are none."""
 _LINK = re.compile(r"\s*([a-z][a-z0-9+.-]*:|[/\\]{2})", re.IGNORECASE)
 _STORAGE = ("data:", "gs:", "s3:")
 _DEEPEST = 8

@@ -50,7 +50,7 @@ class Quota:
         self._places: dict[int, int] = {}  # a unit's number -> its bucket's
 
     def costs(self, request: Request | None) -> Costs:
-        """What a request will be taken to use of what is limited."""
+        """What a request is assumed to use of what is limited."""
         if request is None:
             return [1.0 if measure is _one else 0.0 for measure in self._measures]
         return [measure(request) for measure in self._measures]
@@ -71,7 +71,7 @@ class Quota:
         return Slot([bucket.take(costs[place]) for place, bucket in enumerate(self._buckets)])
 
     def settle(self, slot: Slot, output_tokens: int | None) -> None:
-        """The request of a slot is over. `output_tokens` is what it was billed, None where nobody knows or nothing."""
+        """The request of a slot is over. `output_tokens` is what it was billed, None where not known or nothing."""
         for place, bucket in self._late:
             booked = slot.marks[place][0] if place < len(slot.marks) else self._first[place]
             bucket.settle(booked, output_tokens, self._clock())

@@ -14,6 +14,8 @@ from aiq.errors import ErrorKind, ProviderError
 
 MAX_HINT_BEFORE_FALLBACK_S = 5.0
 """A Retry-After longer than this is not waited for while another entity can be asked."""
+MAX_WAIT_S = 3600.0
+"""A Retry-After longer than this is not waited for at all."""
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 20.0
 
@@ -21,7 +23,7 @@ _RETRYABLE: frozenset[ErrorKind] = frozenset(
     {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
 )
 _FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {
-    "quota_exhausted", "auth", "not_found", "context_length", "no_answer", "certificate"
+    "quota_exhausted", "too_large", "auth", "not_found", "context_length", "no_answer", "certificate"
 }  # fmt: skip
 
 
@@ -77,8 +79,8 @@ class RetryPolicy:
         """`retries` is how often this entity was already asked again.
 
         `next_entity` is whether another one can be asked instead: one with more context, where that was too small.
-        `hurry` is for somebody who waits in person: retries as if there were a next entity, and no long pauses.
-        `repair` is whether the entity can be asked to put an answer of the wrong form right; nobody else is asked then,
+        `hurry` is for interactive callers: retries as if there were a next entity, and no long pauses.
+        `repair` is whether the entity can be asked to correct an answer of the wrong form; no other one is asked then,
         because a model that keeps failing to do so would cost twice at every entity.
         """
         if error.kind == "bad_schema":
@@ -96,11 +98,13 @@ class RetryPolicy:
         if error.once:
             limit = min(limit, 1)
         hint = error.retry_after_s
+        if hint is not None and hint > MAX_WAIT_S:
+            return give_up
         if retries >= limit or ((next_entity or hurry) and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
             return give_up
         if error.kind != "rate_limited" and not quota.spend():
             return give_up
         if hint is not None:
-            # Everybody who got the same hint would come back in the same instant.
+            # All requests that got the same hint would come back in the same instant.
             return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint))
         return Step("again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random()))

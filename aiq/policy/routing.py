@@ -19,7 +19,7 @@ MAX_FALLBACKS = 2
 
 
 class Router:
-    """Draws an entity by traffic percentage, and says who is asked after it."""
+    """Draws an entity by traffic percentage, and says which are asked after it."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Router:
         healths: Mapping[str, Health] | None = None,
         windows: Mapping[str, int | None] | None = None,
     ) -> None:
-        """By entity name: `healths` say who is ejected, `windows` how many tokens fit, None where nobody knows."""
+        """By entity name: `healths` say which are ejected, `windows` how many tokens fit, None where not known."""
         self._rng, self._endpoint = rng, endpoint
         self._entities = endpoint.entities
         self._healths, self._windows = healths or {}, windows or {}
@@ -45,13 +45,13 @@ class Router:
         return self._orders[bisect_right(self._bounds, self._draw(request) * 100)]
 
     def first(self, order: Sequence[ServedEntity]) -> int:
-        """Whom to ask first: the first one that is not ejected. Where all are, being ejected does not count."""
+        """The position to ask first: that of the first not ejected. Where all are, ejection does not count."""
         if len(order) == 1 or self._available(order[0]):
             return 0
         return next((i for i, entity in enumerate(order) if self._available(entity)), 0)
 
     def next(self, order: Sequence[ServedEntity], position: int, fallbacks: int, *, larger: bool = False) -> int | None:
-        """Whom to ask when the one at `position` cannot answer; None for nobody.
+        """The position to ask when the one at `position` cannot answer; None for no other.
 
         `fallbacks` is how many were asked already. With `larger` only an entity with a larger context window counts.
         """

@@ -19,7 +19,7 @@ from aiq.request import Answer, Request
 MAX_FORMATS = 256
 """Response formats whose compiled schema is kept at hand."""
 MAX_VIOLATIONS = 5
-"""What a model is told of at once; the first one is also what a person is told of."""
+"""How many violations a model is told at once; a person is told the first."""
 MAX_VIOLATION_CHARACTERS = 200
 
 _FENCE = "```"

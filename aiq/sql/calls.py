@@ -6,7 +6,7 @@ Works on sqlglot's tokens, so whatever DuckDB's own parser takes around a call i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiq.errors import StatementError
@@ -14,6 +14,9 @@ from aiq.functions.signature import FUNCTION
 
 if TYPE_CHECKING:
     from sqlglot import Token
+
+_KEPT_CHARACTERS = 20_000
+"""Of a text whose tokens are kept."""
 
 
 class Argument(NamedTuple):
@@ -45,7 +48,19 @@ class Parameter(NamedTuple):
 
 
 def tokenize(text: str, dialect: str = "duckdb") -> list[Token]:
-    """The tokens of a statement. Raises StatementError where a string or comment does not end."""
+    """The tokens of a statement. Raises StatementError where a string or comment does not end.
+
+    A statement's text is read several times on its way; the tokens of the latest short ones are kept.
+    """
+    return _tokens(text, dialect).copy() if len(text) <= _KEPT_CHARACTERS else _read_tokens(text, dialect)
+
+
+@lru_cache(maxsize=16)
+def _tokens(text: str, dialect: str) -> list[Token]:
+    return _read_tokens(text, dialect)
+
+
+def _read_tokens(text: str, dialect: str) -> list[Token]:
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import SqlglotError
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import pyarrow as pa
 
 from aiq.batch.observer import Observer
+from aiq.gateway.statements import Totals
 from aiq.sql.notebook.notebook import Parameters
 from aiq.statements.definitions.kept import KeptDefinitions
 from aiq.statements.estimate import Counted
@@ -41,10 +42,21 @@ class Counts(NamedTuple):
     nothing: str = "no row reaches an AI call"
 
 
-class Run(Protocol[Rows_co]):
-    """One statement that has been read. It is ended once, whatever became of it."""
+class Begun(Protocol):
+    """One statement that has been read. It is ended, whatever became of it."""
 
     id: str
+
+    def end(self, *, well: bool) -> None:
+        """Its calls are over. With `well` its answers stay until `Engine.finish_earlier`."""
+
+    def totals(self) -> Totals | None:
+        """What its requests took, where other processes have sent them; None where this one has counted them."""
+
+
+class Run(Begun, Protocol[Rows_co]):
+    """A statement that is run to its end."""
+
     asks: bool
     """False where no call of it is lifted: then `result` is all there is to do."""
 
@@ -55,23 +67,19 @@ class Run(Protocol[Rows_co]):
     def result(self) -> Rows_co:
         """Runs it to its end. Raises the engine's errors in the user's words, and what its calls raise."""
 
-    def end(self, *, well: bool) -> None:
-        """Its calls are over. With `well` its answers stay until `Engine.finish_earlier`."""
 
-
-class Stream(Protocol):
-    """One statement whose rows come as their answers do."""
+class Stream(Begun, Protocol):
+    """A statement whose rows come as their answers do."""
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Its rows in order. Raises as `Run.result`."""
-
-    def end(self, *, well: bool) -> None:
-        """As `Run.end`."""
 
 
 class Engine(Protocol[Result]):
     """One connection, or one SparkSession, and what a session keeps on it."""
 
+    name: str
+    """As `system.aiq.statements` has it."""
     dialect: str
     """Of texts that do not say whose SQL they are."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import duckdb
 
 from aiq.config.endpoint import Endpoint
+from aiq.gateway.statements import Totals
 from aiq.ledger.records import CALLS_TABLE, USAGE_TABLE
 from aiq.ledger.tables import Tables
 from aiq.statements.estimate import History
@@ -83,6 +85,25 @@ def taken_by(tables: Tables, statement_id: str) -> dict[str | None, Taken]:
             [statement_id],
         ).fetchall()
         return {name: Taken(None, *values) for name, *values in found}
+
+
+def totals_of(tables: Tables, statement_id: str, since: datetime) -> Totals:
+    """What the committed calls of a statement took that started at `since`. Raises LedgerError."""
+    if CALLS_TABLE not in tables.names():
+        return Totals(0, 0, 0, 0, 0.0)
+    with duckdb.connect() as con:
+        _read(con, tables, CALLS_TABLE, "calls")
+        found = con.execute(
+            "SELECT coalesce(sum(rows) FILTER (WHERE final), 0)::BIGINT, "
+            "coalesce(sum(rows) FILTER (WHERE cache_hit), 0)::BIGINT, "
+            "coalesce(sum(rows) FILTER (WHERE final AND status IN ('error', 'refused')), 0)::BIGINT, "
+            "coalesce(sum(input_tokens + coalesce(output_tokens, 0)), 0)::BIGINT, "
+            "CASE WHEN count(*) FILTER (WHERE cost_usd IS NULL AND input_tokens IS NOT NULL) = 0 "
+            "THEN coalesce(sum(cost_usd), 0) END "
+            "FROM calls WHERE statement_id = ? AND start_time >= ?",
+            [statement_id, since],
+        ).fetchall()
+        return Totals(*found[0])
 
 
 def _read(con: duckdb.DuckDBPyConnection, tables: Tables, table: str, view: str) -> None:

@@ -1,4 +1,4 @@
-"""The only place that opens sockets to providers. Knows HTTP and nothing of what it carries.
+"""The only place that opens sockets to providers. Knows HTTP, not what it carries.
 
 Two implementations of one protocol: `pyreqwest` (default; Rust, about 35 microseconds of CPU a request) and `httpx`
 (for its proxies, certificates or mock transports; tens of times more CPU). `public_web` fetches linked images.

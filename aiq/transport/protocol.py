@@ -1,4 +1,4 @@
-"""What a transport does: sends a POST, and reads its response whole or as it comes. Knows HTTP, not what it carries."""
+"""What a transport does: sends a POST, and reads its response at once or as it comes. Knows HTTP, not its contents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ResponseStream(Protocol):
 
 
 class Transport(Protocol):
-    """Sends one POST and reads the whole response, or as it comes."""
+    """Sends one POST and reads the response at once, or as it comes."""
 
     async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Raises ProviderError of kind network, timeout or bad_answer (larger than the cap)."""

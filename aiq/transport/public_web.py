@@ -24,7 +24,7 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 _MAGIC_BYTES = 12
-"""After so many bytes an image is told from everything else."""
+"""After so many bytes an image is recognised."""
 
 
 class NoImage(ValueError):
@@ -81,7 +81,7 @@ async def _read(response: httpcore.Response, limit: int) -> tuple[bytes, str]:
     if not headers.get(b"content-type", b"").lower().startswith(b"image/"):
         raise NoImage("is not an image, as its content-type says")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise NoImage("is compressed, which nobody asked for")
+        raise NoImage("is compressed, which was not asked for")
     size = headers.get(b"content-length", b"0")
     if size.isdigit() and int(size) > limit:
         raise NoImage(f"is larger than {limit:,} bytes")

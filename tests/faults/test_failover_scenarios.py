@@ -1,7 +1,7 @@
 """The sixteen fail-over scenarios S01 to S16 against a real simulator: whole answers, and streams where it differs.
 
 Waiting that is the gateway's own (Retry-After, backoff, ejection) passes in a time of the test and is unscaled. Silence
-of the provider is real, and scaled: one second of a scenario is 60 ms here. The table is in docs/behaviour.md.
+of the provider is real, and scaled: one second of a scenario is 60 ms here. The table is in docs/failover.md.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ Relation = duckdb.DuckDBPyRelation | None
 class DuckDB:
     """One connection, as the user `caller` has it."""
 
+    name = "duckdb"
+
     def __init__(
         self,
         con: duckdb.DuckDBPyConnection,
@@ -64,7 +66,7 @@ class DuckDB:
         self._answers: dict[bytes, Any] = {}
         self._texts = SessionTexts()
 
-    def statement(self, settings: StatementSettings | None = None, text: str = "") -> Statement:
+    def statement(self, settings: StatementSettings | None = None) -> Statement:
         """A statement with what it may reuse and spend."""
         settings = settings or StatementSettings()
         reuse = partial(reuse_of, self.gateway, self.caller, asked=settings.reuse)
@@ -75,9 +77,7 @@ class DuckDB:
             else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
         )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd, first_alone=True)
-        made = Statement(self.gateway, self.caller, kept=kept, budget=budget)
-        self.gateway.note_statement(made.id, text)
-        return made
+        return Statement(self.gateway, self.caller, kept=kept, budget=budget)
 
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         return Written(*self._reading.read(text, params, dialect, self.gateway.config.settings, variables))
@@ -91,18 +91,18 @@ class DuckDB:
     def prepare(self, written: Written, settings: StatementSettings, observer: Observer | None = None) -> DuckDBRun:
         text, dialect = without_hints(written.text), written.dialect
         read = self.recall.read(text, written.params, dialect) or self.preparation.read(text, written.params, dialect)
-        statement = self.statement(settings, written.text)
+        statement = self.statement(settings)
         statement.observer = observer
         return DuckDBRun(self, read, statement, (text, dialect))
 
     def prepare_stream(self, written: Written, settings: StatementSettings) -> DuckDBStream | None:
-        return opened(self, written, self.statement(settings, written.text))
+        return opened(self, written, self.statement(settings))
 
     def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> Counts | None:
         if gently and reads_pipe(written.text):
             return None
         try:
-            return counts_of(self, written, self.statement(settings, written.text), gently=gently)
+            return counts_of(self, written, self.statement(settings), gently=gently)
         except StatementCancelled:
             raise
         except (AiqError, duckdb.Error, RuntimeError):

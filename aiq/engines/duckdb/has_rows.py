@@ -9,6 +9,7 @@ from collections.abc import Sequence, Sized
 
 import duckdb
 
+from aiq.engines.duckdb.rewrite.parts import parts
 from aiq.sql import calls
 
 _OF_NO_ROWS = (["Count"], ["Success"])
@@ -30,6 +31,8 @@ def has_rows(con: duckdb.DuckDBPyConnection, text: str, columns: Sequence[str], 
         return has_rows(con, _prepared_as(con, text), columns, rows)
     if kind in _CHANGES:
         return _has_returning(text)
+    if kind == "MULTI" and (made := parts(text)) is not None and made.kind != "select":  # CREATE TABLE AS PIVOT, COPY
+        return made.returning
     return kind == "SELECT" or (kind in _SAYS_SUCCESS and (list(columns) == ["Count"] or len(rows) > 0))
 
 

@@ -6,7 +6,7 @@ Keeps the session variables that were declared in Databricks' SQL.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -19,13 +19,12 @@ from aiq.errors import StatementError
 from aiq.sql import calls
 from aiq.sql.notebook import notebook
 from aiq.sql.notebook.files import Files
+from aiq.sql.notebook.immediate import run_by
 from aiq.sql.notebook.names import spelled
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.notebook.session_variables import Assignment, Variable, assignment, with_values
 from aiq.sql.pieces import Kind, changed, pieces
-from aiq.statements.explain import question
-
-_IMMEDIATE = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+EXECUTE\s+IMMEDIATE\b", re.IGNORECASE | re.DOTALL)
+from aiq.sql.question import question
 
 
 class Reading:
@@ -50,11 +49,6 @@ class Reading:
             inner, params, dialect = self.read(asked.text, params, dialect, settings, variables)
             return asked.around(inner), params, dialect
         databricks = dialect == "databricks" or has_backticks(text)
-        if databricks and _IMMEDIATE.match(text):
-            raise StatementError(
-                "EXECUTE IMMEDIATE is not supported on DuckDB; give session.sql the statement itself, with values as "
-                "params={'name': value}"
-            )
         read, params = notebook.read(
             text,
             params,
@@ -63,9 +57,17 @@ class Reading:
             settings=settings,
             variables={**self._variables, **(variables or {})},
         )
-        return (
-            (changed(read, _escaped, databricks=True), params, "databricks") if databricks else (read, params, dialect)
-        )
+        if not databricks:
+            return read, params, dialect
+        read = changed(read, _escaped, databricks=True)
+        if (statement := run_by(read, params, self._row)) is None:
+            return read, params, "databricks"
+        return self.read(statement, None, "databricks", settings, variables)
+
+    def _row(self, query: str) -> Sequence[Any]:
+        """The row of a query that reads session variables and no table."""
+        read = translated(self._con, with_values(query, self._declared, lambda name: False))
+        return self._con.execute(read).fetchall()[0]
 
     def assigned(self, text: str, dialect: str, run: Callable[[str], duckdb.DuckDBPyRelation | None]) -> str | None:
         """Sets the variables that a statement sets, and returns None; any other text with the variables it reads.

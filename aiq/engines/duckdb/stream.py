@@ -44,7 +44,7 @@ class DuckDBStream:
     def __init__(self, of: DuckDB, prepared: Prepared, plan: Lifted, statement: Statement, held: ExitStack) -> None:
         """`held` is left when the statement ends."""
         self._engine, self._prepared, self._plan, self._statement = of, prepared, plan, statement
-        self._held = held
+        self._held, self.id = held, statement.id
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         try:
@@ -56,6 +56,11 @@ class DuckDBStream:
     def end(self, *, well: bool) -> None:
         self._held.close()
         self._statement.end(well=well)
+        if not well:
+            self._statement.wait_for_last()
+
+    def totals(self) -> None:
+        """What it took was counted in this process."""
 
     def _windows(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Enough windows are asked ahead to keep every slot of the endpoints busy.

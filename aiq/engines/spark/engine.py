@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,13 @@ from aiq.engines.spark.reading import Reading
 from aiq.engines.spark.register import classic_context, register
 from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
-from aiq.errors import StatementError
+from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
+from aiq.gateway.statements import Totals
 from aiq.request import Caller
 from aiq.sql.literals import Parameters, with_values
 from aiq.statements.engine import Counts, Stream, Written
+from aiq.statements.history import totals_of
 from aiq.statements.settings import StatementSettings, without_hints
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ _VIEWS = ("CreateViewCommand", "CreateView", "CacheTableAsSelect")
 class Spark:
     """One SparkSession, as the user `caller` has it."""
 
-    dialect = DIALECT
+    name, dialect = "spark", DIALECT
 
     def __init__(
         self, spark: SparkSession, gateway: Gateway, caller: Caller, variables: Mapping[str, Any] | None = None
@@ -192,6 +195,16 @@ class SparkRun:
             settle(gateway, origin, self.id, self._engine)
         else:
             finish(gateway, origin, self.id, well=False)
+
+    def totals(self) -> Totals:
+        """What its requests took, which only the workers know."""
+        gateway = self._engine.gateway
+        try:
+            gateway.ledger.take_over()
+            return totals_of(gateway.ledger.tables, self.id, gateway.statements.started(self.id))
+        except LedgerError as failure:
+            warnings.warn(f"{failure} (what the statement took is not in system.aiq.statements)", stacklevel=4)
+            return Totals()
 
 
 def _change_asks(catalyst: Catalyst, text: str) -> bool:

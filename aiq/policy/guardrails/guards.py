@@ -54,7 +54,7 @@ _SHARED = ("response_format", "tools")
 _TOO_DEEP = "what is nested so deeply cannot be read"
 
 Ask = Callable[[Request, str, Task, dict[str, Any]], Awaitable[Answer]]
-"""Asks an endpoint, in the name of whoever made the guarded request: request, endpoint, its task, body."""
+"""Asks an endpoint in the name of the guarded request's caller: request, endpoint, its task, body."""
 _T = TypeVar("_T")
 _Found = dict[Piece, str]
 """Masked texts by piece; pieces without findings are left out."""
@@ -244,7 +244,7 @@ class Guards:
     def _read(self, reading: asyncio.Future[Any]) -> None:
         self._turn.release()
         if not reading.cancelled():
-            reading.exception()  # which was raised where it was waited for, if somebody still did
+            reading.exception()  # which was raised where it was waited for, if it still was
 
     def _find(self, pieces: Sequence[Piece]) -> tuple[_Found, set[str]]:
         """The masked texts, and the types of what is masked in them."""
@@ -329,7 +329,7 @@ def _prompt(request: Request) -> str:
 
 
 def _why(error: Exception, timeout_s: float) -> str:
-    """In words that show nothing of the text."""
+    """In words that do not show the text."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
     if type(error) is ValueError:

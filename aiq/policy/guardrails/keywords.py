@@ -67,5 +67,5 @@ def normalised(text: str, invisible: str = "") -> str:
 
 
 def _is_unbounded(character: str) -> bool:
-    """A character that no word boundary is expected beside: punctuation, or a script without spaces."""
+    """A character next to which no word boundary is expected: punctuation, or a script without spaces."""
     return not (character.isalnum() or character == "_") or _UNSPACED.match(character) is not None

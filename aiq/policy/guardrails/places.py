@@ -100,7 +100,7 @@ _KEYS = frozenset((
     "incomplete_details", "error", "code", "param", "video", "embedding", "data", "logprobs",
     *_IDS, *_LINKS, *_FIXED, *_MEDIA, *_ARGUMENTS, *_USERS, *_COUNTS,
 ))  # fmt: skip
-"""Names of members that are the protocol's. Any other name is somebody's text."""
+"""Names of members that are the protocol's. Any other name is a user's text."""
 
 _ID = re.compile(r"(?=[^\s]*[A-Za-z])[\w.:/@#+=-]{1,4096}", re.ASCII)
 _LINK = re.compile(r"(?:https?|gs|s3|file)://[!-~]+", re.IGNORECASE)

@@ -19,7 +19,7 @@ from presidio_analyzer.predefined_recognizers import EmailRecognizer
 from presidio_analyzer.recognizer_registry import RecognizerRegistryProvider
 
 _UNWANTED = ("Failed to validate text", "Recognizer not added to registry because language")
-"""presidio's messages that show a piece of the text, or tell of recognizers that nobody asked for."""
+"""presidio's messages that show a piece of the text, or name recognizers that were not asked for."""
 logging.getLogger("presidio-analyzer").addFilter(lambda record: not str(record.msg).startswith(_UNWANTED))
 
 

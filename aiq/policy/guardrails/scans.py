@@ -141,7 +141,7 @@ def _digit_windows(text: str, begin: int) -> Iterable[tuple[int, int]]:
 
 
 def model_scan(model: str, language: str, entities: Sequence[str]) -> list[tuple[frozenset[str], Scan]]:
-    """presidio's whole engine over an installed spaCy model: names, and scores that context words raise."""
+    """presidio's own engine over an installed spaCy model: names, and scores that context words raise."""
     engine, wanted = engine_with_model(model, language), list(entities)
 
     def scan(text: str, begin: int) -> list[Finding]:

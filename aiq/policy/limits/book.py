@@ -103,7 +103,7 @@ class Book(Protocol):
         """
 
     def prune(self, prefix: str, now_us: int) -> None:
-        """Drops the buckets of these names that hold nothing. Nobody may use one that was got before."""
+        """Drops the buckets of these names that hold nothing. Buckets that were got before must not be used."""
 
     async def close(self) -> None:
         """Gives back what is leased."""

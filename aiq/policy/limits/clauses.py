@@ -14,7 +14,7 @@ from aiq.policy.limits.window import Bucket
 class Clause(NamedTuple):
     """Limits of one unit: one of them must have room, and all are charged. Usually there is one.
 
-    `most` is the largest of them: what is estimated to take more is taken to fill it.
+    `most` is the largest of them: what is estimated to need more counts as filling it.
     """
 
     unit: int

@@ -67,7 +67,7 @@ class FairQueue(Generic[T]):
     def turns(self) -> Generator[T, bool, None]:
         """The first of each user, the least served user first.
 
-        One for whom True is sent was served, and the next of its user takes its place; False passes it over.
+        Send True where the request was served: the next one of its user takes its place. False passes it over.
         """
         order = [(flow.served, number, flow) for number, flow in enumerate(self._active.values())]
         heapq.heapify(order)

@@ -36,7 +36,7 @@ FLUSH_S = 0.05
 
 
 class Lease:
-    """The part of one limit that this process holds. `limit` is the whole limit's."""
+    """The part of one limit that this process holds. `limit` is that of all processes together."""
 
     __slots__ = (
         "_book",
@@ -174,7 +174,7 @@ class LeasedBook:
         return lease
 
     def change(self, lease: Lease, row: int, amount: int) -> None:
-        """Notes what the store is to be told."""
+        """Notes what has to be written to the store."""
         self._note(Change(lease.name, row, amount, lease.period_us))
         if not lease.period_us and amount < 0:
             self._in_flight.discard((lease.name, row))

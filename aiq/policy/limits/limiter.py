@@ -57,7 +57,7 @@ class RateLimiter:
         return len(self._room)
 
     def try_acquire(self, request: Request) -> Grant | None:
-        """A grant where nobody waits and every limit has room at hand; None where `acquire` must be asked."""
+        """A grant where no request waits and every limit has room at hand; None where `acquire` must be asked."""
         if len(self._room):
             return None
         caller, plan = self._last

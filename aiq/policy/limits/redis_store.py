@@ -179,7 +179,7 @@ class RedisStore:
         try:
             wait, blocked, epoch, leases = await self._run(keys, payload)
         except (self._errors(), OSError, TimeoutError) as error:
-            if type(error).__name__ in _REFUSED:  # which does not pass while somebody waits
+            if type(error).__name__ in _REFUSED:  # which does not pass while a caller waits
                 raise StoreUnavailable(
                     f"Redis at {self._place()} refuses this user ({type(error).__name__}). Correct "
                     "limits_redis_password in conf/aiq.yml, or what the user may do",

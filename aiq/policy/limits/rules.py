@@ -34,7 +34,7 @@ class Scope(NamedTuple):
 
     @property
     def amount(self) -> int:
-        """In the unit's whole numbers."""
+        """In the unit's integers."""
         return int(self.limit.amount * NANO) if self.limit.unit == "cost_usd" else int(self.limit.amount)
 
     def words(self) -> str:

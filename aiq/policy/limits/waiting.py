@@ -24,10 +24,10 @@ MAX_WAITING = 100_000
 STORE_AWAY_US = 1_000_000
 """While the store does not answer, it is asked again after this."""
 _BEHIND_OTHERS_US = 1_000_000
-"""There is room for a request, and others that came before need it: nobody knows how soon they are gone."""
+"""There is room for a request, but others that came before need it, and how soon they end is not known."""
 _LONGEST_S = 3600.0
 _ASKED_AT_ONCE = 16
-"""Users for whom a store is asked before those who can go are looked for again."""
+"""Users whose limits are asked of the store before the search for those who can go begins again."""
 
 
 class Turn:
@@ -55,7 +55,7 @@ class WaitingRoom:
         self._caller: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._away: StoreUnavailable | None = None
-        self._full: Scope | None = None  # the last limit somebody had to wait for, and when that was
+        self._full: Scope | None = None  # the last limit that a request had to wait for, and when that was
         self._full_us = -1
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class WaitingRoom:
             if turn.done.done() and not turn.done.cancelled() and turn.done.exception() is None:
                 for bucket, charge, amount, _ in turn.done.result().charges:
                     bucket.refund(charge, amount)
-            self.wake()  # whoever was behind it may go
+            self.wake()  # requests behind it may go
             raise
         finally:
             self._queue.remove(user, turn)
@@ -145,7 +145,7 @@ class WaitingRoom:
         return blocked
 
     async def _ask_for(self, turn: Turn) -> None:
-        """One try for somebody who does not wait. Raises PolicyError where it does not succeed."""
+        """One try for a request that does not wait. Raises PolicyError where it does not succeed."""
         while True:
             now_us = self._now_us()
             lacking = turn.plan.lacking(turn.needs, now_us)
@@ -165,7 +165,7 @@ class WaitingRoom:
         raise self._exceeded(scope, wait_us)
 
     async def _call_all(self) -> None:
-        """Calls one after another until nobody waits."""
+        """Calls one request after another until none waits."""
         try:
             while len(self._queue):
                 self._woken.clear()
@@ -179,7 +179,7 @@ class WaitingRoom:
                 if self._deadlines:
                     wait_us = min(wait_us, max(0, self._deadlines[0][0] - self._now_us()))
                 await self._pause(wait_us / 1e6)
-        except Exception as error:  # a fault of ours: nobody may wait for a caller that is gone
+        except Exception as error:  # a bug: no request may wait for a caller that is gone
             for turn in self._queue.all():
                 if not turn.done.done():
                     turn.done.set_exception(error)
@@ -194,7 +194,7 @@ class WaitingRoom:
             woken.cancel()
 
     async def _round(self) -> int:
-        """Calls whose turn it is. Microseconds until somebody's may be."""
+        """Calls those whose turn it is. Returns the microseconds until the next turn."""
         now_us = self._now_us()
         while self._deadlines and self._deadlines[0][0] <= now_us:
             self._fail(heapq.heappop(self._deadlines)[2])

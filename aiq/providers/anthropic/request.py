@@ -15,7 +15,7 @@ from aiq.providers.wire.openai_form import data_url
 MAX_TOKENS = 4096
 """Of an answer whose request sets no limit: Anthropic wants one, and every Claude model can give so many."""
 THINKING_TOKENS = 12_288
-"""What is added to it where the model is told to think, because thoughts count as output."""
+"""What is added to it where the model is asked to think, because thoughts count as output."""
 
 PARAMETERS = frozenset({
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "n", "user", "safety_identifier",

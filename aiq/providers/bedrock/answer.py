@@ -72,9 +72,9 @@ def _text(value: Any) -> str:
 
 
 def usage_of(body: Any) -> Usage | None:
-    """Bedrock's own count, or None where it is missing or absurd. Its input tokens are those beside the cache.
+    """Bedrock's own count, or None where it is missing or absurd. Its input tokens are without those of the cache.
 
-    `body` is the whole answer: the tier, and whether it was answered faster for more money, stand beside the usage.
+    `body` is the whole answer: the tier, and whether it was answered faster for more money, stand next to the usage.
     """
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):

@@ -16,7 +16,7 @@ OWN = frozenset({"input_type", "normalize", "truncate"})
 COHERE_INPUTS = 96
 """Texts that one call of Cohere's models takes."""
 DEFAULT_INPUT_TYPE = "search_document"
-"""Cohere's models must be told; texts of a table are what is searched."""
+"""Cohere's models require it; texts of a table are what is searched."""
 
 _NUMBERS = frozenset({int, float})
 
@@ -57,7 +57,7 @@ def embeddings_body(body: dict[str, Any], model: str, vendor: str, refuse: Refus
 
 
 def read_embeddings(data: Any, expected: int, response: HttpResponse) -> tuple[list[list[float]], int | None]:
-    """One vector a text, and the tokens in, None where nobody says. Raises for every other form."""
+    """One vector a text, and the tokens in, None where they are not stated. Raises for every other form."""
     if "embeddings" in data:
         found = data["embeddings"]
         vectors = found["float"] if isinstance(found, dict) else found

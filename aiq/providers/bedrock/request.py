@@ -36,7 +36,7 @@ _CONVERSE = frozenset(
         "requestMetadata", "serviceTier",
     }
 )  # fmt: skip
-"""Converse's own fields that stand beside the messages."""
+"""Converse's own fields next to the messages."""
 
 OWN = _CONVERSE | {"additionalModelRequestFields", "thinking", "top_k"}
 """Parameters that OpenAI does not have. Whatever else is in a body goes to the model as it is."""

@@ -182,7 +182,7 @@ class ConverseStream(EventStream[ReadsExceptions, EventMessage]):
 
 
 def _joined(block: _Block) -> list[dict[str, Any]]:
-    """A block as a whole answer has it; nothing where nothing was said in it."""
+    """A block as a complete answer has it; nothing where the block is empty."""
     text = "".join(block.pieces)
     if block.start is not None:
         return [{"toolUse": {**block.start, "input": text or "{}"}}]

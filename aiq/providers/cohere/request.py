@@ -31,7 +31,7 @@ OWN = frozenset(
 MOST_TEXTS = 96
 """In one call for embeddings."""
 DEFAULT_INPUT_TYPE = "search_document"
-"""What is embedded where nobody says: what is stored, to be searched for with `search_query` later."""
+"""What is embedded where the caller does not say: what is stored, to be searched for with `search_query` later."""
 
 _SAME = frozenset({"temperature", "seed", "frequency_penalty", "presence_penalty"})
 _UNKNOWN = frozenset(
@@ -103,7 +103,7 @@ def _message(message: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     if not calls:
         return {"role": role, "content": text}
     said: dict[str, Any] = {"role": role, "tool_calls": [_call(call) for call in calls]}
-    if text:  # what is said beside a call is a plan here
+    if text:  # text next to a call is a plan here
         said["tool_plan"] = text
     return said
 

@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """How much there is of it, for where nobody counts its tokens."""
+        """How much there is of it, where its tokens are not counted."""
         calls = sum(len(call["function"]["arguments"]) for call in self.calls)
         return len(self.text or "") + len(self.thoughts) + calls
 

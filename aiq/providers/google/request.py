@@ -61,7 +61,7 @@ _BESIDE = {
     "cachedContent": "cachedContent",
     "labels": "labels",
 }
-"""Parameters that stand beside `generationConfig`, in which all others go."""
+"""Parameters next to `generationConfig`, into which all others go."""
 OWN = frozenset({*_RENAMED, *_BESIDE, "topK", "mediaResolution", "thinking_config", "thinkingConfig"}) - PARAMETERS
 """Parameters that OpenAI does not have."""
 _IGNORED = frozenset({"messages", "model", "stream", "stream_options"})
@@ -74,7 +74,7 @@ _NOT_HONOURED = frozenset(
 
 
 def thinks_in_levels(model: str) -> bool:
-    """Whether a model is told how much to think by a level, as from Gemini 3 on, and not by a budget of tokens."""
+    """Whether a model takes a level of thinking, as from Gemini 3 on, and not a budget of tokens."""
     found = _VERSION.search(model)
     return found is None or int(found[1]) >= 3
 
@@ -82,7 +82,7 @@ def thinks_in_levels(model: str) -> bool:
 def generate_content(body: dict[str, Any], levels: bool, refuse: Refuse) -> dict[str, Any]:
     """The body of `generateContent`. `levels` is what `thinks_in_levels` says of the model.
 
-    `refuse` is told what cannot be translated, and raises.
+    `refuse` gets what cannot be translated, and raises.
     """
     try:
         wire = _contents(body["messages"], levels, refuse)
@@ -215,7 +215,7 @@ def _file(url: str, refuse: Refuse) -> dict[str, Any]:
 
 
 def takes_link(url: str) -> bool:
-    """Whether a link to an image can be sent as it is: Google has to be told its type."""
+    """Whether a link to an image can be sent as it is: Google needs its type."""
     return urlsplit(url).path.rpartition(".")[2].lower() in _MEDIA_TYPES
 
 

@@ -76,7 +76,7 @@ class ServiceAccount:
         return key
 
     def _check_address(self, api_base: str | None) -> None:
-        """An assertion is as good as the key for an hour, so it goes to nobody whom the endpoint does not name."""
+        """An assertion is as good as the key for an hour, so it goes only to hosts that the endpoint names."""
         try:
             parts = urlsplit(self.token_uri)
         except ValueError:

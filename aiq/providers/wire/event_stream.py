@@ -26,7 +26,7 @@ class MalformedMessage(ValueError):
 
 
 class EventMessage(NamedTuple):
-    """One message. `headers` has those whose value is text; nobody here needs another."""
+    """One message. `headers` has those whose value is text; others are not needed."""
 
     headers: dict[str, str]
     payload: bytes
@@ -44,7 +44,7 @@ class MessageParser:
 
     @property
     def rest(self) -> int:
-        """Bytes of a message that is not whole yet."""
+        """Bytes of a message that is not complete yet."""
         return len(self._buffer)
 
     def feed(self, piece: bytes) -> list[EventMessage]:

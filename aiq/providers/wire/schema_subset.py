@@ -26,7 +26,7 @@ class SchemaSubset:
     """
 
     kept: frozenset[str]
-    """Keywords that are taken whatever their value is."""
+    """Keywords that are accepted whatever their value is."""
     lists: ClassVar[Mapping[str, str]]
     """Keywords of a list of schemas, with the keyword that says it in the subset."""
 

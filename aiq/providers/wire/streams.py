@@ -44,7 +44,7 @@ class Events(Protocol[E]):
 class EventStream(Generic[A, E]):
     """Reads one streamed answer. A vendor's class says what an event means (`_read`) and what they add up to (`_body`).
 
-    `ended` and `complete` are those of `StreamDecoder`; an answer of which the stream says neither is not whole.
+    `ended` and `complete` are those of `StreamDecoder`; an answer of which the stream says neither is not complete.
     """
 
     def __init__(self, adapter: A, request: Request, response: HttpResponse, events: Events[E]) -> None:

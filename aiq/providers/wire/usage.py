@@ -22,7 +22,7 @@ _PLAIN = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
 _MAY_BE_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""Anthropic's names, under which some count beside the prompt's tokens as Anthropic does, and some within."""
+"""Anthropic's names. Some providers count these in addition to the prompt's tokens, as Anthropic does, some within."""
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
 _BESIDE_TOKENS = {
     "num_search_queries": "search queries",
@@ -40,7 +40,7 @@ _BESIDE_TOKENS = {
 def stated_usage(body: Any) -> Usage | None:
     """The usage that an answer in OpenAI's form states, of chat completions or of responses; None where it has none.
 
-    `body` is the whole answer, because the service tier stands beside its usage.
+    `body` is the whole answer, because the service tier stands next to its usage.
     """
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
@@ -67,7 +67,7 @@ def stated_usage(body: Any) -> Usage | None:
     if beside and (more == beside or more == beside + reasoning or (total is None and beside > tokens_in)):
         tokens_in, more = tokens_in + beside, more - beside  # the prompt's count is of what no cache had
     if more > 0:
-        tokens_out += more  # reasoning that is counted beside the answer, and billed as it is
+        tokens_out += more  # reasoning that is counted in addition to the answer, and billed like it
     elif total is None and reasoning > tokens_out:
         tokens_out += reasoning
     cached = cached if cached <= tokens_in else 0

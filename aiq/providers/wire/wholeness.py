@@ -1,6 +1,6 @@
-"""Whether an answer is whole: one table of finish reasons by the form that has them, and what each of them means.
+"""Whether an answer is complete: one table of finish reasons by the form that has them, and what each means.
 
-What is not known to be whole is no answer but an error, which retries or falls back as its class says, and is never
+What is not known to be complete is no answer but an error, which retries or falls back as its class says, and is never
 kept. An answer that `max_tokens` cut is what was asked for, as long as there is one. Pure.
 
 Sources: the API references of OpenAI, Azure, Mistral, DeepSeek, Zhipu, OpenRouter, TGI, vLLM, SGLang, Anthropic,
@@ -77,12 +77,12 @@ def end_of(form: Form, reason: Any) -> End:
     if form != "openai":
         return ENDS[form].get(reason, "unknown") if isinstance(reason, str) else "unknown"
     if reason is None or (isinstance(reason, str) and reason.lower() in ("", "null", "none")):
-        return "whole"  # the body has arrived whole, and says nothing against it
+        return "whole"  # the body has arrived completely, and says nothing against it
     return _OPENAI.get(reason.lower(), "unknown") if isinstance(reason, str) else "unknown"
 
 
 def check_end(end: End, reason: Any, *, raw: str, usage: Usage, why: str = "") -> None:
-    """Raises ProviderError for an answer that is not whole. `why` are the provider's words, without secrets."""
+    """Raises ProviderError for an answer that is not complete. `why` are the provider's words, without secrets."""
     told = f": {why}" if why else ""
     if end == "filtered":
         words = f"the provider's content filter removed the answer ({reason}){told}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from aiq.errors import LedgerError, StatementError
+from aiq.ledger.sqlite_file import opened, transaction
 
 FILE = "definitions.sqlite"
 _SCHEMA = """
@@ -34,6 +36,9 @@ CREATE TABLE IF NOT EXISTS definitions (
 """
 _COLUMNS = "kind, catalog, schema, name, text, dialect, asks, owner, created_s"
 _TIMEOUT_S = 30.0
+
+_using = threading.RLock()
+"""Closing a descriptor of the file drops SQLite's locks of this whole process, so no thread does while one writes."""
 
 
 class Definition(NamedTuple):
@@ -132,13 +137,13 @@ class Definitions:
 
     def _kept(self) -> dict[tuple[str, tuple[str, str, str]], Definition]:
         try:
-            with self._path.open("rb") as file:
+            with _using, self._path.open("rb") as file:
                 header = file.read(100)
             if header == self._read[0] and header:  # SQLite counts each change in it
                 return self._read[1]
             if not header:
                 return {}
-            with contextlib.closing(self._opened()) as connection:
+            with _using, contextlib.closing(self._opened({})) as connection:
                 rows = connection.execute(f"SELECT {_COLUMNS} FROM definitions ORDER BY created_s").fetchall()
         except FileNotFoundError:
             return {}
@@ -153,25 +158,20 @@ class Definitions:
         """One transaction; it is on the disk when this ends."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            with contextlib.closing(self._opened()) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("BEGIN IMMEDIATE")
+            with (
+                _using,
+                contextlib.closing(self._opened({"synchronous": "FULL"})) as connection,
+                transaction(connection),
+            ):
                 connection.execute(_SCHEMA)
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
+                yield connection
         except sqlite3.IntegrityError:
             raise
         except (OSError, sqlite3.Error) as error:
             raise self._failed(error) from None
 
-    def _opened(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None)
+    def _opened(self, pragmas: Mapping[str, str]) -> sqlite3.Connection:
+        return opened(self._path, timeout_s=_TIMEOUT_S, wal=False, pragmas=pragmas)
 
     def _failed(self, error: Exception) -> LedgerError:
         return LedgerError(
@@ -184,3 +184,12 @@ def _there(made: Definition) -> StatementError:
     return StatementError(
         f"there is a {made.kind.lower()} {made} already; write CREATE OR REPLACE, or CREATE {made.kind} IF NOT EXISTS"
     )
+
+
+def _use_anew() -> None:
+    """In a forked child the thread that held it is no more."""
+    global _using
+    _using = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_use_anew)

@@ -26,6 +26,7 @@ from aiq.engines.duckdb.rewrite.tree import (
     Place,
     Query,
     aliased,
+    bare_name,
     column,
     copied,
     expression,
@@ -180,6 +181,12 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
         for at, name in enumerate(lowered)
         if made.is_made(at)
     }
+    row = _row_of(select, place, alias, lowered, names)
+    if row is None:
+        return
+    for node in row.values():
+        _replace(node, alias, over, frozenset())
+    over |= row
     joins = joins_of(select["from_table"])
     used = {name.lower() for join in joins for name in join["using_columns"]}
     if used & over.keys() or _hides(select, source, items, over.keys()):
@@ -204,6 +211,32 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     ]
     select["select_list"] = holder["items"]
     select.update(clauses, modifiers=sorts["modifiers"])
+
+
+def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
+    """What stands for a derived table's row where it is read as one value: `to_json(q)`, `q::VARCHAR`; {} for nowhere.
+
+    None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
+    """
+    source, own = place.node, alias.lower()
+    outside = [select[name] for name in ("where_clause", "group_expressions", "having", "qualify", "modifiers")]
+    outside += [join["condition"] for join in joins_of(select["from_table"])]
+    if any(node["type"] == "STAR" for node in nodes(outside, into_queries=False)):
+        return None
+    found = [
+        each
+        for each in places({"select": select}, into_queries=True)
+        if bare_name(each.node) == own and not any(above.node is source for above in each.above)
+    ]
+    if not found or own in lowered:
+        return {}
+    below = any(above.node["type"] in ("SUBQUERY", "LAMBDA") for each in found for above in each.above)
+    if below or place.holder is not select:
+        return None
+    row = expression("struct_pack(a := 1)")
+    field = row["arguments"][0]
+    row["arguments"] = [{**field, "name": name, "expression": column(alias, name)} for name in names]
+    return {own: row}
 
 
 def _hides(select: Node, source: Node, items: list[Node], columns: Collection[str]) -> bool:

@@ -29,7 +29,10 @@ def stages(root: Any) -> Stages:
     if is_call(root):
         return one_after_the_other(stages(requests_of(root)), [{number_of(root)}])
     if kind == "SELECT_NODE":
-        return one_after_the_other(*(of_clause(root, name) for name in (*_BEFORE_ITEMS, "select_list")))
+        clauses = (*_BEFORE_ITEMS, "select_list")
+        if len(set(numbers_in(root))) < 2:  # no other call waits
+            return one_after_the_other(*(stages(root[name]) for name in clauses))
+        return one_after_the_other(*(of_clause(root, name) for name in clauses))
     if kind == "JOIN":
         return one_after_the_other(together(stages(root["left"]), stages(root["right"])), stages(root["condition"]))
     if kind == "CASE_EXPR":

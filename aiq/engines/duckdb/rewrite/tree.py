@@ -27,6 +27,8 @@ _SETS = {"exclude_list", "qualified_exclude_list", "replace_list", "rename_list"
 T = TypeVar("T")
 _thread = threading.local()
 MAX_DEPTH = 300
+_HOLDERS = frozenset((dict, list))
+"""What in JSON may hold a node."""
 
 
 def _reader() -> duckdb.DuckDBPyConnection:
@@ -143,7 +145,7 @@ def places(root: Any, *, into_queries: bool = False, above: tuple[Place, ...] = 
     `into_queries` False does not step into the subqueries of `root`. What replaces a node is not walked.
     """
     items = root.items() if isinstance(root, dict) else enumerate(root)
-    for key, child in list(items):
+    for key, child in [item for item in items if item[1].__class__ in _HOLDERS]:
         if isinstance(child, list):
             yield from places(child, into_queries=into_queries, above=above)
         elif isinstance(child, dict):
@@ -189,7 +191,7 @@ def nodes(root: Any, *, into_queries: bool = True) -> Iterator[Node]:
                 if "modifiers" in value and not into_queries:
                     continue
                 yield value
-            waiting.extend(part for part in reversed(value.values()) if isinstance(part, dict | list))
+            waiting += [part for part in reversed(value.values()) if part.__class__ in _HOLDERS]
 
 
 def copied(root: T) -> T:
@@ -205,8 +207,8 @@ def _within_depth(root: Any) -> bool:
         layer = [
             child
             for node in layer
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
+            for child in (node.values() if node.__class__ is dict else node)
+            if child.__class__ in _HOLDERS
         ]
         level += 1
     return not layer

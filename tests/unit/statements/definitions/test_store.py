@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,20 @@ def test_processes_that_define_at_once_lose_nothing(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     assert seen.names() == {f"f{number}" for number in range(30)}
+
+
+def test_a_thread_that_reads_does_not_unlock_what_another_one_writes(tmp_path: Path) -> None:
+    """SQLite's locks go with the first descriptor of the file that a process closes."""
+    store = Definitions(tmp_path)
+    store.add(_made("f"), replace=False)
+    write = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    with store._writing():
+        reader = threading.Thread(target=Definitions(tmp_path).names)
+        reader.start()
+        reader.join(0.2)  # it waits for the writer, however long
+        other = subprocess.run([sys.executable, "-c", write, str(tmp_path / FILE)], capture_output=True, check=False)
+    reader.join()
+    assert b"database is locked" in other.stderr
 
 
 def test_a_change_of_another_session_is_seen_at_once(tmp_path: Path) -> None:
