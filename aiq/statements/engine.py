@@ -42,21 +42,10 @@ class Counts(NamedTuple):
     nothing: str = "no row reaches an AI call"
 
 
-class Begun(Protocol):
-    """One statement that has been read. It is ended, whatever became of it."""
+class Run(Protocol[Rows_co]):
+    """One statement that has been read. It is ended once, whatever became of it."""
 
     id: str
-
-    def end(self, *, well: bool) -> None:
-        """Its calls are over. With `well` its answers stay until `Engine.finish_earlier`."""
-
-    def totals(self) -> Totals | None:
-        """What its requests took, where other processes have sent them; None where this one has counted them."""
-
-
-class Run(Begun, Protocol[Rows_co]):
-    """A statement that is run to its end."""
-
     asks: bool
     """False where no call of it is lifted: then `result` is all there is to do."""
 
@@ -67,12 +56,20 @@ class Run(Begun, Protocol[Rows_co]):
     def result(self) -> Rows_co:
         """Runs it to its end. Raises the engine's errors in the user's words, and what its calls raise."""
 
+    def end(self, *, well: bool) -> None:
+        """Its calls are over. With `well` its answers stay until `Engine.finish_earlier`."""
 
-class Stream(Begun, Protocol):
-    """A statement whose rows come as their answers do."""
+
+class Stream(Protocol):
+    """One statement whose rows come as their answers do."""
+
+    id: str
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Its rows in order. Raises as `Run.result`."""
+
+    def end(self, *, well: bool) -> None:
+        """As `Run.end`."""
 
 
 class Engine(Protocol[Result]):
@@ -122,6 +119,9 @@ class Engine(Protocol[Result]):
 
     def in_users_words(self, text: str) -> AbstractContextManager[None]:
         """While inside, the engine's errors over a statement are raised in the words of who wrote it."""
+
+    def took(self, statement_id: str) -> Totals | None:
+        """What the requests of a running statement took, where other processes sent them; None: they were sent here."""
 
     def finish_earlier(self) -> None:
         """Lets go of the answers of earlier statements, whose results the caller has: another one is to ask."""

@@ -23,7 +23,7 @@ from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.question import Question, question
 from aiq.statements.actual import Actuals
 from aiq.statements.commit import commit
-from aiq.statements.engine import Begun, Engine, Result, Written
+from aiq.statements.engine import Engine, Result, Run, Stream, Written
 from aiq.statements.explain import Explanation, explained, of_endpoints, side_by_side
 from aiq.statements.history import NOTHING, taken_by
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown
@@ -146,7 +146,7 @@ class Session(Generic[Result]):
             return run.result()
         if observer is None:  # else the explanation was checked
             self._check_budget(written, settings)
-        self._begin(run, written)
+        self._begin(run.id, written.text)
         well = False
         try:
             result = run.result()
@@ -183,7 +183,7 @@ class Session(Generic[Result]):
         well = False
         try:
             self._check_budget(written, settings)
-            self._begin(stream, written)
+            self._begin(stream.id, written.text)
             yield from stream.batches(batch_rows)
             well = True
         finally:
@@ -232,26 +232,27 @@ class Session(Generic[Result]):
         """The session's settings with the hints of a statement."""
         return self.settings.with_values(hints(written.text))
 
-    def _begin(self, run: Begun, written: Written) -> None:
+    def _begin(self, statement_id: str, text: str) -> None:
         """Lets go of earlier statements, and notes that this one starts."""
         self._finish_earlier()
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
-        self.gateway.statements.begin(run.id, written.text, self.caller, self._engine.name)
+        self.gateway.statements.begin(statement_id, text, self.caller, self._engine.name)
 
     def _finish_earlier(self) -> None:
         """Lets go of earlier answers, unless their rows are still on their way to the caller."""
         if not self._handing_over:
             self._engine.finish_earlier()
 
-    def _end(self, run: Begun, *, well: bool, recorded: bool) -> None:
+    def _end(self, run: Run[Any] | Stream, *, well: bool, recorded: bool) -> None:
         """Ends a statement, and brings its rows to the ledger's tables.
 
         Called in a `finally`: of a statement that did not end well, the error is on its way. Its answers stay on the
         disk until its result has surely reached the caller: `_finish_earlier`.
         """
+        error = None if well else sys.exception()
         try:
             run.end(well=well)
-            self.gateway.statements.end(run.id, None if well else sys.exception(), run.totals())
+            self.gateway.statements.end(run.id, error, self._engine.took(run.id))
             if recorded:
                 commit(self.gateway.ledger, soon=True)
         except BaseException:  # Ctrl-C: the caller gets no result

@@ -31,6 +31,7 @@ from aiq.engines.duckdb.stream import DuckDBStream, finished_batches, opened
 from aiq.engines.duckdb.words import error_of_statement
 from aiq.errors import AiqError, LedgerError, StatementCancelled
 from aiq.gateway import Gateway
+from aiq.gateway.statements import Totals
 from aiq.request import Caller
 from aiq.sql.notebook.notebook import Parameters
 from aiq.statements.engine import Counts, Written
@@ -126,6 +127,9 @@ class DuckDB:
             yield
         except duckdb.Error as error:
             raise error_of_statement(error, text) from None
+
+    def took(self, statement_id: str) -> Totals | None:
+        return None
 
     def finish_earlier(self) -> None:
         """Before that, rows may still be on their way to a table. What an open transaction has written is not safe

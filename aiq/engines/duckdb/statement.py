@@ -54,9 +54,6 @@ class DuckDBRun:
         if not well:
             self._statement.wait_for_last()
 
-    def totals(self) -> None:
-        """What it took was counted in this process."""
-
     def _planned(self, recalled: tuple[str, str] | None) -> Relation:
         """Runs it in the ordinary way; `recalled` names what was tried in vain to run without asking."""
         of, statement = self._engine, self._statement

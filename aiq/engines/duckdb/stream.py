@@ -44,7 +44,8 @@ class DuckDBStream:
     def __init__(self, of: DuckDB, prepared: Prepared, plan: Lifted, statement: Statement, held: ExitStack) -> None:
         """`held` is left when the statement ends."""
         self._engine, self._prepared, self._plan, self._statement = of, prepared, plan, statement
-        self._held, self.id = held, statement.id
+        self.id = statement.id
+        self._held = held
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         try:
@@ -58,9 +59,6 @@ class DuckDBStream:
         self._statement.end(well=well)
         if not well:
             self._statement.wait_for_last()
-
-    def totals(self) -> None:
-        """What it took was counted in this process."""
 
     def _windows(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Enough windows are asked ahead to keep every slot of the endpoints busy.

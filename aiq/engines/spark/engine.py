@@ -138,6 +138,18 @@ class Spark:
         except PySparkException as error:
             raise explained(error, {}) from None
 
+    def took(self, statement_id: str) -> Totals | None:
+        """From the ledger's tables, to which the workers' rows are brought for that."""
+        ledger = self.gateway.ledger
+        try:
+            ledger.take_over()
+            return totals_of(ledger.tables, statement_id, self.gateway.statements.started(statement_id))
+        except LedgerError as failure:
+            warnings.warn(f"{failure} (what the statement took is not in system.aiq.statements)", stacklevel=5)
+            return Totals()
+        except KeyError:  # it ended before it began to ask
+            return None
+
     def finish_earlier(self) -> None:
         finish_held(self)
 
@@ -195,16 +207,6 @@ class SparkRun:
             settle(gateway, origin, self.id, self._engine)
         else:
             finish(gateway, origin, self.id, well=False)
-
-    def totals(self) -> Totals:
-        """What its requests took, which only the workers know."""
-        gateway = self._engine.gateway
-        try:
-            gateway.ledger.take_over()
-            return totals_of(gateway.ledger.tables, self.id, gateway.statements.started(self.id))
-        except LedgerError as failure:
-            warnings.warn(f"{failure} (what the statement took is not in system.aiq.statements)", stacklevel=4)
-            return Totals()
 
 
 def _change_asks(catalyst: Catalyst, text: str) -> bool:
