@@ -23,6 +23,7 @@ from aiq.sql.notebook.names import spelled
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.notebook.session_variables import Assignment, Variable, assignment, with_values
 from aiq.sql.pieces import Kind, changed, pieces
+from aiq.sql.question import question
 from aiq.statements.explain import question
 from aiq.statements.immediate import run_by
 

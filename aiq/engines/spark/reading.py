@@ -14,6 +14,7 @@ from aiq.sql.notebook import notebook
 from aiq.sql.notebook.files import Files
 from aiq.sql.notebook.notebook import Parameters, Text
 from aiq.sql.pieces import Kind, changed
+from aiq.sql.question import question
 from aiq.statements.explain import question
 from aiq.statements.immediate import run_by
 
