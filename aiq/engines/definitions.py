@@ -48,6 +48,7 @@ class KeptDefinitions:
                 lambda name: False,
                 self.is_built_in,
                 self._translated,
+                self._with_files,
                 frozenset({"memory", "temp", "system", self._database()}),
             ),
         )
@@ -61,6 +62,9 @@ class KeptDefinitions:
 
     def _translated(self, text: str) -> str:
         return translated(self._session.con, text)
+
+    def _with_files(self, text: str) -> str:
+        return self._session._reading.with_files(text, self._session._configured)
 
     def carry_out(self, text: str, params: Any, dialect: str) -> Done | None:
         """The result of a statement about definitions; None for any other."""

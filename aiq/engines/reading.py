@@ -19,7 +19,7 @@ from aiq.engines.spark_values import translated
 from aiq.errors import StatementError
 from aiq.plan import calls
 from aiq.statements import notebook
-from aiq.statements.files import Files
+from aiq.statements.files import Files, with_files
 from aiq.statements.immediate import run_by
 from aiq.statements.names import spelled
 from aiq.statements.notebook import Parameters
@@ -127,6 +127,10 @@ class Reading:
         )
 
     # --- what the text asks of this engine ---
+
+    def with_files(self, text: str, settings: Settings) -> str:
+        """A Databricks text that reads views where it reads files. Raises StatementError."""
+        return with_files(text, settings.volumes, self.variable, self.files)
 
     def current(self) -> str:
         found: str = self._con.execute("SELECT current_database()").fetchall()[0][0]

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple, Protocol
 
 from aiq.config.endpoint import Settings
 from aiq.plan import calls
+from aiq.statements.create import Create
+from aiq.statements.create import read as definition_in
 from aiq.statements.fields import with_field_names
-from aiq.statements.files import Files, with_files
+from aiq.statements.files import Files, reads_files, with_files
 from aiq.statements.literals import literal, places
 from aiq.statements.names import Databases, closing, with_catalogs, with_identifiers, with_use
 from aiq.statements.text import clean
 from aiq.statements.variables import value_of, with_arguments, with_variables
+from aiq.statements.words import DATABRICKS
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
@@ -76,7 +79,8 @@ def read(
     text, params = _with_parameters(text, params, variables)
     text = with_identifiers(text, place.variable)
     text = with_use(text, settings.catalogs, place)
-    text = with_files(text, settings.volumes, place.variable, place.files)
+    if reads_files(text) and not isinstance(definition_in(text, DATABRICKS), Create):  # whose text is kept as it is
+        text = with_files(text, settings.volumes, place.variable, place.files)
     text = with_catalogs(text, settings.catalogs, place)
     return Text(with_field_names(text, error_field=error_field, dialect="databricks"), params)
 

@@ -208,6 +208,50 @@ def test_files_of_a_volume(ask: Ask) -> None:
     assert ask(typed) == [(4,), (5,)]
 
 
+def test_what_is_known_of_files_is_read_beside_their_rows(ask: Ask) -> None:
+    raw = "/Volumes/main/mail/raw"
+    known = "_metadata.file_path, _metadata.file_name AS n, _metadata.file_size AS s"
+    people = (
+        f"SELECT *, {known} FROM read_files('{raw}/people.csv', format => 'csv', header => true) WHERE name = 'Bob'"
+    )
+    assert ask(people) == [("Bob", "c", None, f"dbfs:{raw}/people.csv", "people.csv", 27)]
+    lines = f"read_files('{raw}', format => 'text', fileNamePattern => '*.txt') AS f"
+    asked = "ai_query('chat', concat(_metadata.file_name, ': ', value)) AS a"
+    named = [(simulated_answer(words),) for words in ("more.txt: third", "note.txt: first", "note.txt: second")]
+    assert sorted(ask(f"SELECT f.* EXCEPT (value), {asked} FROM {lines}")) == sorted(named)
+    assert ask(f"SELECT count(*) FROM (SELECT DISTINCT *, _metadata.file_name FROM {lines})") == [(3,)]
+    found = f"SELECT length, _metadata.file_modification_time = modificationTime FROM binaryFile.`{raw}/note.txt`"
+    assert ask(found) == [(14, True)]
+
+
+def test_definitions_over_files_read_those_that_are_there(
+    ask: Ask, conf: ConfFolder, home: Path, tmp_path: Path, simulator: SimulatorProcess
+) -> None:
+    files = "read_files('/Volumes/main/mail/raw/in', format => 'text')"
+    asked = "ai_query('chat', value) AS said"
+    ask(f"CREATE STREAMING TABLE mails AS SELECT *, _metadata.file_name AS n, {asked} FROM STREAM {files}")
+    ask(f"CREATE MATERIALIZED VIEW lines AS SELECT {asked} FROM {files}")
+    ask(f"CREATE VIEW recent AS SELECT {asked} FROM {files}")
+    ask(
+        f"CREATE FUNCTION of_file(n STRING) RETURNS TABLE (said STRING) RETURN SELECT {asked} FROM {files} "
+        "WHERE _metadata.file_name = n"
+    )
+    assert simulator.stats()["requests"] == 1
+    (tmp_path / "raw" / "in" / "next.txt").write_text("fourth")
+    ask("REFRESH STREAMING TABLE mails")
+    ask("REFRESH MATERIALIZED VIEW lines")
+    assert simulator.stats()["requests"] == 2
+    third, fourth = simulated_answer("third"), simulated_answer("fourth")
+    assert sorted(ask("SELECT * FROM mails")) == [("fourth", "next.txt", fourth), ("third", "more.txt", third)]
+    assert sorted(ask("SELECT said FROM lines")) == sorted([(third,), (fourth,)])
+    with aiq.connect(conf=conf.path, home=home, dialect="databricks") as later:
+        found = later.sql("SELECT said FROM recent UNION ALL SELECT said FROM of_file('next.txt')")
+        assert found is not None and sorted(found.fetchall()) == sorted([(third,), (fourth,), (fourth,)])
+    for kind, name in (("STREAMING TABLE", "mails"), ("MATERIALIZED VIEW", "lines"), ("FUNCTION", "of_file")):
+        ask(f"DROP {kind} {name}")
+    ask("DROP VIEW recent")
+
+
 def test_a_custom_model_needs_no_return_type_where_the_configuration_has_one(ask: Ask) -> None:
     rows = [("hello",)]
     assert ask("SELECT ai_query('model', body) AS a FROM letters WHERE id = 1") == rows

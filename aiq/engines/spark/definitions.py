@@ -44,6 +44,7 @@ class KeptDefinitions:
                 self.has_function,
                 self.is_built_in,
                 str,
+                lambda text: session._reading.with_files(text, session.gateway.config.settings),
                 frozenset({"spark_catalog", "hive_metastore"}),
             ),
         )

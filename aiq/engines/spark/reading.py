@@ -12,7 +12,7 @@ from aiq.config.endpoint import Settings
 from aiq.engines.explain import question
 from aiq.engines.spark.files import frame
 from aiq.statements import notebook
-from aiq.statements.files import Files
+from aiq.statements.files import Files, with_files
 from aiq.statements.immediate import run_by
 from aiq.statements.notebook import Parameters, Text
 from aiq.statements.pieces import Kind, changed
@@ -45,6 +45,10 @@ class Reading:
         """The row of a query that reads session variables and no table."""
         return tuple(self._spark.sql(query).collect()[0])
 
+    def with_files(self, text: str, settings: Settings) -> str:
+        """A Databricks text that reads views where it reads files. Raises StatementError."""
+        return with_files(text, settings.volumes, self.variable, self.files)
+
     def current(self) -> str:
         """A catalog without a database of its own is Spark's first."""
         return "spark_catalog"
@@ -71,7 +75,14 @@ class Reading:
 
     def files(self, files: Files) -> str:
         """A temporary view over some files, one for each way of reading them."""
-        key = (files.path, files.shown, files.format, files.pattern, tuple(sorted(files.options.items())))
+        key = (
+            files.path,
+            files.shown,
+            files.format,
+            files.pattern,
+            files.metadata,
+            tuple(sorted(files.options.items())),
+        )
         name = self._files.setdefault(key, f"files_{len(self._files) + 1}_of_read_files")
         frame(self._spark, files).createOrReplaceTempView(name)
         return name
