@@ -19,6 +19,7 @@ from aiq.engines.spark_values import translated
 from aiq.errors import StatementError
 from aiq.plan import calls
 from aiq.statements import notebook
+from aiq.statements.compound import is_script
 from aiq.statements.files import Files, with_files
 from aiq.statements.immediate import run_by
 from aiq.statements.names import spelled
@@ -60,6 +61,11 @@ class Reading:
         if not databricks:
             return read, params, dialect
         read = changed(read, _escaped, databricks=True)
+        if is_script(read):
+            raise StatementError(
+                "BEGIN .. END scripts run on Spark only; run the statements of the script one by one, with DECLARE and "
+                "SET VAR for its variables"
+            )
         if (statement := run_by(read, params, self._row)) is None:
             return read, params, "databricks"
         return self.read(statement, None, "databricks", settings, variables)

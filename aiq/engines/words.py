@@ -9,6 +9,7 @@ from functools import lru_cache
 import duckdb
 
 from aiq.errors import StatementError
+from aiq.functions.signature import NOT_ROWS
 from aiq.plan import tree
 from aiq.sql.databricks.macros import without_macros
 
@@ -94,7 +95,7 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
     """
     message = str(error)
     if _TABLE_FUNCTION.search(message):
-        return StatementError("ai_query gives one value for each row; call it in SELECT, not in FROM")
+        return StatementError(NOT_ROWS)
     return _like(error, _in_text(message, text))
 
 

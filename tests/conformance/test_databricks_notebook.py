@@ -181,6 +181,41 @@ def test_a_statement_in_a_text_runs_as_if_it_stood_there(ask: Ask, simulator: Si
     assert simulator.stats()["requests"] == 0
 
 
+@pytest.mark.parametrize("ask", ["spark"], indirect=True)
+def test_a_script_runs_on_spark_with_calls_that_wait(ask: Ask, simulator: SimulatorProcess) -> None:
+    script = """-- each once
+        BEGIN
+          DECLARE i INT DEFAULT 1;
+          DECLARE said STRING DEFAULT '';
+          WHILE i <= :most DO
+            SET said = concat(said, (SELECT max(ai_query('chat', body)) FROM letters WHERE id = i));
+            SET i = i + 1;
+          END WHILE;
+          SELECT said;
+        END"""
+    assert ask(script) == [(f"{ANSWERS[0][1]}{ANSWERS[1][1]}",)]
+    assert ask('EXECUTE IMMEDIATE \'BEGIN SELECT ai_query("chat", "hello") AS a; END\'') == [(ANSWERS[0][1],)]
+    asked = simulator.stats()["requests"]
+    for statement in ("SELECT ai_query('nowhere', 'x')", "DELETE FROM letters WHERE ai_query('chat', body) = 'x'"):
+        with pytest.raises(StatementError, match=r"nowhere|session\.sql"):
+            ask(f"BEGIN {statement}; END")
+    ask("SET aiq_max_cost_usd = 1")
+    with pytest.raises(StatementError, match="one by one"):
+        ask("BEGIN SELECT ai_query('chat', 'x'); END")
+    assert simulator.stats()["requests"] == asked
+
+
+@pytest.mark.parametrize("ask", ["spark"], indirect=True)
+def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: SimulatorProcess) -> None:
+    for text, words in (
+        ("SELECT ai_query('chat', body):label FROM letters", "get_json_object"),
+        ("SELECT * FROM ai_query('chat', 'x')", "in SELECT, not in FROM"),
+    ):
+        with pytest.raises(StatementError, match=words):
+            ask(text)
+    assert simulator.stats()["requests"] == 0
+
+
 def test_schemas_and_use(ask: Ask) -> None:
     ask("CREATE SCHEMA IF NOT EXISTS ${catalog}.work")
     ask("CREATE TABLE main.work.asked USING DELTA AS SELECT id, ai_query('chat', body) AS a FROM main.default.letters")
@@ -284,6 +319,10 @@ REFUSED = {
     "a value too few": ("EXECUTE IMMEDIATE 'SELECT ai_query(?, ?)' USING 'chat'", "no value for parameter 2"),
     "values half named": ("EXECUTE IMMEDIATE 'SELECT ai_query(:m, ?)' USING 'chat' AS m, 'x'", "all of its values"),
     "a variable for no row": ("EXECUTE IMMEDIATE 'DROP TABLE letters' INTO who", "the row of a query"),
+    "a script": ("-- all\nBEGIN DECLARE x INT; SELECT ai_query('chat', 'x'); END", "one by one"),
+    "a script in a text": ("EXECUTE IMMEDIATE 'BEGIN SELECT ai_query(\"chat\", 1); END'", "one by one"),
+    "a refresh of nothing": ("REFRESH MATERIALIZED VIEW nothing", "no materialized view nothing"),
+    "a stream of nothing": ("REFRESH STREAMING TABLE main.work.nothing FULL", "no streaming table"),
     "an unknown format": ("SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'xml')", "not xml"),
 }
 

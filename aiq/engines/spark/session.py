@@ -28,7 +28,7 @@ from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.commands import check_command, creates_what_is_there, query_of
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.definitions import KeptDefinitions
-from aiq.engines.spark.failures import explained
+from aiq.engines.spark.failures import explained, words_found
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.merging import change_of
@@ -43,6 +43,7 @@ from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.plan.estimate import Counted, estimate, total
 from aiq.request import Caller, Request
+from aiq.statements.compound import is_script
 from aiq.statements.literals import Parameters, with_values
 
 if TYPE_CHECKING:
@@ -156,10 +157,13 @@ class Session:
     def __repr__(self) -> str:
         return f"<aiq session of {self.caller.user} on Spark, {len(self.gateway.config.endpoints)} endpoints>"
 
+    @words_found()
     def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
         settings = self.settings.with_values(hints(text))
         catalyst = Catalyst(self.spark)
         text = without_hints(text)
+        if is_script(text):
+            return self._script(text, params, settings)
         if is_empty(text):
             return self._nothing()
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
@@ -191,6 +195,18 @@ class Session:
         finally:
             self._end(run.origin, statement, well=well)
 
+    def _script(self, text: str, params: Parameters, settings: StatementSettings) -> DataFrame:
+        """Runs BEGIN .. END as Spark does, statement by statement, with calls that wait as in plain `spark.sql`."""
+        if settings.max_cost_usd is not None:
+            raise StatementError(
+                "aiq_max_cost_usd holds for one statement, not for BEGIN .. END; run the statements of the script one "
+                "by one, or RESET aiq_max_cost_usd"
+            )
+        try:
+            return self.spark.sql(with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT))
+        except PySparkException as error:
+            raise explained(error, {}) from None
+
     def _end(self, origin: Origin, statement: str, *, well: bool) -> None:
         """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result."""
         try:
@@ -209,6 +225,7 @@ class Session:
         if not self._handing_over:
             finish_held(self)
 
+    @words_found()
     def _explanation(self, text: str, params: Parameters) -> Explanation:
         if set_statement(text) is not None:
             raise StatementError("EXPLAIN AI explains a statement that asks; run SET and RESET alone")
