@@ -96,6 +96,12 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
     message = str(error)
     if _TABLE_FUNCTION.search(message):
         return StatementError(NOT_ROWS)
+    if message == "unordered_map::at":  # DuckDB 2.0 loses such a column where it chooses between overloads of a macro
+        return StatementError(
+            "DuckDB cannot plan this statement: a query inside of a query gives a column of an outer one, or a "
+            "parameter of the function it is in, to a function of Databricks' dialect. Call that function one query "
+            "further out: SELECT upper(x) FROM (SELECT d AS x), not SELECT x FROM (SELECT upper(d) AS x)"
+        )
     return _like(error, _in_text(message, text))
 
 

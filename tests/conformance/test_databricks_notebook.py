@@ -323,6 +323,10 @@ REFUSED = {
     "a script in a text": ("EXECUTE IMMEDIATE 'BEGIN SELECT ai_query(\"chat\", 1); END'", "one by one"),
     "a refresh of nothing": ("REFRESH MATERIALIZED VIEW nothing", "no materialized view nothing"),
     "a stream of nothing": ("REFRESH STREAMING TABLE main.work.nothing FULL", "no streaming table"),
+    "a parameter too far in": (
+        "CREATE FUNCTION f(d STRING) RETURNS TABLE (a STRING) RETURN SELECT x FROM (SELECT concat(d, '!') AS x)",
+        "one query further out",
+    ),
     "an unknown format": ("SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'xml')", "not xml"),
 }
 
