@@ -105,7 +105,7 @@ class Session:
 
     def _sql(self, said: str, params: Parameters, dialect: str) -> duckdb.DuckDBPyRelation | None:
         """Runs a statement that has been read."""
-        text = self._reading.assigned(said, dialect, lambda query: self._sql(query, None, "databricks"))
+        text = self._reading.assigned(said, dialect, lambda query: self._sql(query, params, "databricks"))
         if text is None:
             return None
         if (changed := set_statement(text)) is not None:

@@ -150,6 +150,7 @@ def test_variables_of_a_session_are_seen_by_later_statements(ask: Ask) -> None:
     assert ask("SELECT ai_query(model, body) AS a, k FROM letters WHERE id = k") == [(ANSWERS[1][1], 2)]
     text = "SELECT ai_query(session.model, concat(session.k, ' ', body)) AS a FROM letters WHERE id = 1"
     assert ask(text) == [(simulated_answer("2 hello"),)]
+    ask("SET VAR k = CAST(nullif(trim(:text), '') AS INT)", {"text": " 2 "})
     ask("DECLARE who STRING")
     assert ask("SELECT who") == [(None,)]
     ask("SET VAR (k, who) = (SELECT id, body FROM letters WHERE id = 1)")
