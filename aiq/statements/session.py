@@ -71,7 +71,8 @@ class Session(Generic[Result]):
         """
         written = self._read(text, params, dialect, None)
         asked = question(written.text) or Question(written.text, False)
-        return self._engine.result_of(self._explanation(written._replace(text=asked.text)).table())
+        with self._engine.in_users_words(text):
+            return self._engine.result_of(self._explanation(written._replace(text=asked.text)).table())
 
     def stream(
         self, text: str, params: Parameters = None, *, dialect: str | None = None, batch_rows: int = 1024

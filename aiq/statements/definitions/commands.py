@@ -188,6 +188,8 @@ class Commands:
         host = self._host
         found = host.expansion.find("relation", refresh.name)
         if found is None or found.kind not in _TABLES:
+            if refresh.kind in _TABLES:
+                raise StatementError(f"there is no {refresh.kind.lower()} {'.'.join(refresh.name)} to refresh")
             return None
         created = read(found.text, found.dialect)
         assert isinstance(created, Create)
