@@ -32,7 +32,8 @@ def _scan_of(recognizer: Any, entities: Sequence[str]) -> Scan:
     """The recognizer itself, or the same thing in less time."""
     if isinstance(recognizer, PhoneRecognizer):
         return _phone_scan(recognizer)
-    if isinstance(recognizer, EmailRecognizer) and [pattern.regex for pattern in recognizer.patterns] == [PATTERN]:
+    patterns = [pattern.regex for pattern in getattr(recognizer, "patterns", ())]
+    if isinstance(recognizer, EmailRecognizer) and patterns == [PATTERN]:
         return _email_scan(recognizer)
     wanted = list(entities)
 
