@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sqlglot import Token, TokenType
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.errors import SqlglotError
 
 from aiq.errors import StatementError
 from aiq.plan.calls import tokenize
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 
 def split(text: str, dialect: str = "duckdb") -> list[str]:
@@ -16,8 +15,6 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
 
     Raises StatementError where a string or comment does not end.
     """
-    from sqlglot import TokenType
-
     from aiq.statements.text import clean
 
     text = clean(text, databricks=dialect == "databricks")
@@ -39,9 +36,6 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
 
 def _databricks_tokens(text: str) -> list[Token]:
     """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
-    from sqlglot.dialects.databricks import Databricks
-    from sqlglot.errors import SqlglotError
-
     try:
         return list(Databricks().tokenize(text))
     except SqlglotError as error:
