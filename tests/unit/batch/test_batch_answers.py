@@ -94,17 +94,25 @@ def test_a_folder_without_room_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = Answers(tmp_path, most=1)
+    answers = Answers(tmp_path, most=0)
     answers.add(key(1), "a")
 
-    def full(*_: object) -> int:
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        real(file, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(LedgerError, match="No space left on device"):
-        answers.add(key(2), "b")
-    monkeypatch.undo()
-    assert answers.find([key(1), key(2)]) == {key(1): "a", key(2): "b"}
+    for number in (2, 4):
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(LedgerError, match="No space left on device"):
+            answers.add(key(number), str(number))
+        monkeypatch.undo()
+        answers.add(key(number + 1), str(number + 1))
+    assert answers.find([key(number) for number in range(1, 6)]) == {
+        key(1): "a",
+        **{key(n): str(n) for n in range(2, 6)},
+    }
     answers.close()
 
 
