@@ -7,6 +7,7 @@ those that are not kept) goes to a file without a name. Knows keys and bytes; ne
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 import weakref
@@ -64,8 +65,10 @@ class SpilledAnswers:
             return
         try:
             if self._own is None:
-                with tempfile.TemporaryFile("ab+", dir=self._folder, prefix="aiq-") as file:
+                with tempfile.TemporaryFile(dir=self._folder, prefix="aiq-") as file:
                     self._own = self._opened(os.dup(file.fileno()))
+                # Reading moves where the file is at.
+                fcntl.fcntl(self._own.descriptor, fcntl.F_SETFL, os.O_APPEND)
             group = frame(_NO_SCOPE, entries)
             append(self._own.descriptor, self._own.size, group)
             self._own.size += len(group)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from aiq.config.secrets import SecretStore
     from aiq.config.settings import SettingsFile
 
-endpoints = typer.Typer(help="The serving endpoints: list, show, validate.", no_args_is_help=True)
+endpoints = typer.Typer(
+    help="The serving endpoints: list, show, validate; the schema of their files.", no_args_is_help=True
+)
 
 
 @endpoints.command("list")
@@ -53,6 +55,21 @@ def show(name: Annotated[str, typer.Argument(help="The endpoint.")], conf: Conf 
     if name not in config.endpoints:
         raise ConfigError(f"there is no endpoint {name!r}.{nearest(name, config.endpoints)} See `aiq endpoints list`")
     print(json.dumps(describe_endpoint(config.endpoints[name]), indent=2, ensure_ascii=False))
+
+
+@endpoints.command()
+def schema(
+    settings: Annotated[bool, typer.Option("--settings", help="Of conf/aiq.yml, not of conf/endpoints.")] = False,
+) -> None:
+    """Show the JSON Schema of endpoint files, with which an editor completes them and marks what is wrong.
+
+    Save it, and say in the first line of a file: # yaml-language-server: $schema=<where it is>
+    """
+    import json
+
+    from aiq.config.schema import endpoint_schema, settings_schema
+
+    print(json.dumps(settings_schema() if settings else endpoint_schema(), indent=2))
 
 
 @endpoints.command()

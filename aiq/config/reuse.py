@@ -12,7 +12,7 @@ DEFAULT_TTL_S = 30 * 86400.0
 """Seconds a durable answer lives where nothing else is said."""
 
 ReuseMode = Literal["statement", "session", "durable", "off"]
-_MODES = ("statement", "session", "durable", "off")
+MODES = ("statement", "session", "durable", "off")
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
@@ -39,7 +39,7 @@ def parse_reuse(text: str) -> Reuse:
     `durable` alone is `durable 30 days`.
     """
     mode, *rest = text.lower().split(maxsplit=1) or [""]
-    if mode not in _MODES:
+    if mode not in MODES:
         raise StatementError(f"{text!r} is no kind of reuse: {_EXPECTED}")
     time = "".join(rest).strip()
     if mode != "durable":

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from sqlglot import Token, TokenType
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import SqlglotError
 
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 _KEPT_CHARACTERS = 20_000
 """Of a text whose tokens are kept."""
@@ -61,9 +62,6 @@ def _tokens(text: str, dialect: str) -> list[Token]:
 
 
 def _read_tokens(text: str, dialect: str) -> list[Token]:
-    from sqlglot.dialects.dialect import Dialect
-    from sqlglot.errors import SqlglotError
-
     try:
         return list(Dialect.get_or_raise(dialect).tokenize(text))
     except SqlglotError as error:
@@ -72,8 +70,6 @@ def _read_tokens(text: str, dialect: str) -> list[Token]:
 
 def words(text: str) -> tuple[str, ...]:
     """What a text says apart from blanks, comments and the case of its names: texts of the same words mean the same."""
-    from sqlglot import TokenType
-
     quoted = (TokenType.IDENTIFIER, TokenType.STRING)
     pieces = [(token, text[token.start : token.end + 1]) for token in tokenize(text)]
     return tuple(
@@ -86,8 +82,6 @@ def words(text: str) -> tuple[str, ...]:
 
 def statements(text: str, tokens: Sequence[Token]) -> int:
     """How many statements a text holds; empty ones do not count."""
-    from sqlglot import TokenType
-
     count, inside = 0, False
     for token in tokens:
         if token.token_type == TokenType.SEMICOLON:
@@ -99,15 +93,11 @@ def statements(text: str, tokens: Sequence[Token]) -> int:
 
 def identifiers(tokens: Iterable[Token]) -> set[str]:
     """All words of a statement that may be names, as written; keywords may be."""
-    from sqlglot import TokenType
-
     return {token.text for token in tokens if token.token_type != TokenType.STRING and token.text.isidentifier()}
 
 
 def has_backticks(tokens: Iterable[Token]) -> bool:
     """True for a text that only Databricks' dialect can mean."""
-    from sqlglot import TokenType
-
     return any(token.token_type == TokenType.UNKNOWN and token.text == "`" for token in tokens)
 
 
@@ -185,23 +175,32 @@ class _Types(NamedTuple):
 
 @cache
 def _types() -> _Types:
-    from sqlglot import TokenType as T
-
-    clauses = {T.FROM, T.WHERE, T.GROUP_BY, T.HAVING, T.QUALIFY, T.ORDER_BY, T.LIMIT, T.WINDOW, T.UNION, T.EXCEPT}
-    clauses |= {T.INTERSECT, T.SEMICOLON}
+    clauses = {
+        TokenType.FROM,
+        TokenType.WHERE,
+        TokenType.GROUP_BY,
+        TokenType.HAVING,
+        TokenType.QUALIFY,
+        TokenType.ORDER_BY,
+        TokenType.LIMIT,
+        TokenType.WINDOW,
+        TokenType.UNION,
+        TokenType.EXCEPT,
+    }
+    clauses |= {TokenType.INTERSECT, TokenType.SEMICOLON}
     return _Types(
-        frozenset({T.VAR, T.IDENTIFIER}),
-        T.L_PAREN,
-        T.R_PAREN,
-        T.DOT,
-        frozenset({T.L_PAREN, T.L_BRACKET, T.L_BRACE}),
-        frozenset({T.R_PAREN, T.R_BRACKET, T.R_BRACE}),
-        T.COMMA,
-        frozenset({T.FARROW, T.COLON_EQ}),
-        T.SELECT,
+        frozenset({TokenType.VAR, TokenType.IDENTIFIER}),
+        TokenType.L_PAREN,
+        TokenType.R_PAREN,
+        TokenType.DOT,
+        frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}),
+        frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}),
+        TokenType.COMMA,
+        frozenset({TokenType.FARROW, TokenType.COLON_EQ}),
+        TokenType.SELECT,
         frozenset(clauses),
-        frozenset({T.SELECT, T.DISTINCT, T.COMMA}),
-        frozenset(clauses | {T.COMMA, T.R_PAREN}),
+        frozenset({TokenType.SELECT, TokenType.DISTINCT, TokenType.COMMA}),
+        frozenset(clauses | {TokenType.COMMA, TokenType.R_PAREN}),
     )
 
 
@@ -270,8 +269,6 @@ def find_unknown_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[s
 
 def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
     """The parameters of a prepared statement, in order; a `?` is numbered by its place."""
-    from sqlglot import TokenType
-
     found: list[Parameter] = []
     number = 0
     for i, token in enumerate(tokens):

@@ -10,13 +10,12 @@ import decimal
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlglot import Token, TokenType
 
 from aiq.errors import StatementError
 from aiq.sql import calls
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 _BEFORE_VALUES = frozenset(
     {"ALL", "AND", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "HAVING", "ILIKE", "IN", "INTERVAL", "IS"}
@@ -79,8 +78,6 @@ def literal(value: Any) -> str:
 
 def places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str]]:
     """Where parameters stand: start, end, name; `?` are numbered from 1."""
-    from sqlglot import TokenType
-
     tokens = calls.tokenize(text, dialect)
     if not named:
         marks = [token for token in tokens if token.token_type == TokenType.PLACEHOLDER]
@@ -95,8 +92,6 @@ def places(text: str, dialect: str, *, named: bool) -> list[tuple[int, int, str]
 
 def _is_path(tokens: Sequence[Token], i: int) -> bool:
     """Whether a colon leads into JSON, as in `column:field`, `f(x):field`, `items[0]:field`."""
-    from sqlglot import TokenType
-
     if not i or tokens[i - 1].end + 1 != tokens[i].start:
         return False
     before = tokens[i - 1]

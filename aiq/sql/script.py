@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sqlglot import Token, TokenType
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.errors import SqlglotError
 
 from aiq.errors import StatementError
 from aiq.sql.calls import tokenize
 from aiq.sql.compound import Block
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 
 def split(text: str, dialect: str = "duckdb") -> list[str]:
@@ -17,8 +16,6 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
 
     Raises StatementError where a string or comment does not end.
     """
-    from sqlglot import TokenType
-
     from aiq.sql.text import clean
 
     text = clean(text, databricks=dialect == "databricks")
@@ -44,9 +41,6 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
 
 def _databricks_tokens(text: str) -> list[Token]:
     """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
-    from sqlglot.dialects.databricks import Databricks
-    from sqlglot.errors import SqlglotError
-
     try:
         return list(Databricks().tokenize(text))
     except SqlglotError as error:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
+from sqlglot import ErrorLevel, Generator, Parser, Token, TokenType, exp
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import SqlglotError
+from sqlglot.parsers.databricks import DatabricksParser
 
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.types import parse_type
-
-if TYPE_CHECKING:
-    from sqlglot import Generator, Parser, Token, exp
 
 _DATABRICKS_ONLY = {"named_struct", "array", "map", "struct"}
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
@@ -28,8 +30,6 @@ def _spelled(text: str) -> str:
 
     Raises StatementError where sqlglot cannot read it, or says that a part of it would be lost.
     """
-    from sqlglot.errors import SqlglotError
-
     parser, generator = _translators()
     statements: list[str] = []
     try:
@@ -49,10 +49,6 @@ def _spelled(text: str) -> str:
 
 def _translators() -> tuple[Parser, Generator]:
     """A parser of Databricks' SQL and a generator of DuckDB's that write to no log."""
-    from sqlglot import ErrorLevel
-    from sqlglot.dialects.databricks import Databricks
-    from sqlglot.dialects.duckdb import DuckDB
-    from sqlglot.parsers.databricks import DatabricksParser
 
     class Quiet(DatabricksParser):
         def _warn_unsupported(self) -> None:
@@ -65,8 +61,6 @@ def _translators() -> tuple[Parser, Generator]:
 
 def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
     """An argument's text, translated only where it uses a spelling that DuckDB does not have."""
-    from sqlglot import TokenType
-
     ours = {TokenType.L_BRACKET, TokenType.SELECT}  # map([..], [..]) and array(SELECT ..) are DuckDB's own
     spelled = any(
         name.text.lower() in _DATABRICKS_ONLY
@@ -86,8 +80,6 @@ def expression_to_duckdb(text: str, tokens: list[Token]) -> str:
 
 def _from_json(node: exp.Expr) -> exp.Expr:
     """`from_json(text, '<DDL>')` takes a JSON description of the type in DuckDB."""
-    from sqlglot import exp
-
     schema = node.args.get("expression") if isinstance(node, exp.FromJson) else None
     if not (isinstance(schema, exp.Literal) and schema.is_string):
         return node

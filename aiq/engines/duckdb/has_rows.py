@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 
 import duckdb
+from sqlglot import TokenType
 
 from aiq.engines.duckdb.rewrite.parts import parts
 from aiq.sql import calls
@@ -46,8 +47,6 @@ def _prepared_as(con: duckdb.DuckDBPyConnection, text: str) -> str:
 
 def _has_returning(text: str) -> bool:
     """Whether a statement that changes rows has a RETURNING of its own: the word is reserved but after AS or a dot."""
-    from sqlglot import TokenType
-
     depth, before = 0, None
     for token in calls.tokenize(text):
         kind = token.token_type

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 
 _DIGIT = re.compile(r"\d")
-DIGIT_RUN = re.compile(r"\d(?:[-. ]?\d){7,}")
-"""Eight digits or more with single separators: what cards, bank accounts and SSNs consist of."""
 _ALONE, _ENDS = "(?<![0-9A-Za-z_])", "(?![0-9A-Za-z_])"
 """A word boundary, as far as ASCII goes: what is a letter elsewhere is left to the recognizer."""
 _ACCOUNT = re.compile(rf"{_ALONE}[0-9]{{8,17}}{_ENDS}")
@@ -26,8 +24,7 @@ _PHONE_RUN = re.compile(rf"\d(?:[{PHONE_PUNCTUATION}]{{0,4}}\d){{3,4}}", re.IGNO
 _SHORT_PHONE = re.compile(r"16[489][0-9]")
 """The only phone numbers of four digits: old German pagers."""
 _DOTTED = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
-_IP_HINT = re.compile(r"::|[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){7}")
-IBAN_DIGITS = re.compile(r"[0-9]{2}(?<=[^\W\d_]{2}[0-9]{2})(?=[ -]?[^\W_]{4}[ -]?[^\W_]{4})")
+_IBAN_DIGITS = re.compile(r"[0-9]{2}(?<=[^\W\d_]{2}[0-9]{2})(?=[ -]?[^\W_]{4}[ -]?[^\W_]{4})")
 """The check digits of what may be an IBAN: two letters before them, two groups of four after them."""
 _SEPARATORS = re.compile(r"\D+")
 
@@ -52,15 +49,9 @@ def may_hold_ip(text: str, begin: int = 0) -> bool:
     return "::" in text or text.count(":") >= 7 or _DOTTED.search(text, begin) is not None
 
 
-def next_ip_hint(text: str, index: int) -> int:
-    """Where, from `index` on, something stands that every IP address has a form of, or -1."""
-    hint = _IP_HINT.search(text, index)
-    return -1 if hint is None else hint.start()
-
-
 def may_hold_iban(text: str, begin: int = 0) -> bool:
     """An IBAN is two letters, two digits and at least two groups of four."""
-    return IBAN_DIGITS.search(text, begin) is not None
+    return _IBAN_DIGITS.search(text, begin) is not None
 
 
 def count_digits(text: str) -> int:

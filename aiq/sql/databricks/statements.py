@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from sqlglot.errors import SqlglotError
+
 from aiq.errors import StatementError
 from aiq.sql.databricks.literals import with_plain_literals
 
@@ -13,8 +15,6 @@ def to_duckdb(text: str, known: Container[str] = ()) -> str:
 
     Raises StatementError where it cannot be read, or where a part of it has no exact counterpart.
     """
-    from sqlglot.errors import SqlglotError
-
     from aiq.sql.databricks.read import trees
     from aiq.sql.databricks.translate import duckdb_text
 

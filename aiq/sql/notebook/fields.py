@@ -9,13 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from sqlglot import Token
 
 from aiq.sql import calls
 from aiq.sql.notebook.names import whole_columns
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 _RESULT = ("result", "response")
 _ERROR = ("error", "errorstatus", "error_message", "errormessage")

@@ -6,13 +6,12 @@ Knows SQL text and a map of catalogs; the engine says which databases and schema
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from sqlglot import Token
 
 from aiq.errors import StatementError
 from aiq.sql import calls
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 OWN = ("system",)
 """The catalog of the ledger's tables."""

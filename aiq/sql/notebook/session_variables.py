@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from sqlglot import Token
 
 from aiq.errors import StatementError
 from aiq.sql import calls
 from aiq.sql.notebook.names import closing, whole_columns
-
-if TYPE_CHECKING:
-    from sqlglot import Token
 
 
 class Variable(NamedTuple):

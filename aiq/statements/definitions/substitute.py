@@ -6,18 +6,17 @@ Each argument is cast to its parameter's type and the body to the result's, as S
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from aiq.errors import AiqError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
 from aiq.sql.words import DATABRICKS, DUCKDB, behind_group, listed, quoted, string_value, words
 from aiq.statements.definitions.create import Create, Parameter
 from aiq.statements.definitions.store import Definition
-
-if TYPE_CHECKING:
-    from sqlglot import exp
 
 Arguments = Sequence[tuple[str | None, str]]
 Translate = Callable[[str], str]
@@ -116,9 +115,6 @@ def translated(query: str, definition: Definition, dialect: str, to_duckdb: Tran
 
 def means_the_same(query: str) -> bool:
     """Whether a query is surely the same in both dialects: nothing is quoted otherwise, and it reads as the same."""
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
     if any(sign in query for sign in ('"', "\\", "`", "$", "::")):
         return False
     try:
@@ -129,8 +125,6 @@ def means_the_same(query: str) -> bool:
 
 def expression_of(created: Create) -> str | None:
     """The expression that a function returns, also where it is written as SELECT expression; None for a query."""
-    from sqlglot import exp
-
     tree = _tree(created.body if created.is_query else f"SELECT {created.body}", created)
     body = created.body
     if not created.is_query:
@@ -153,15 +147,10 @@ def expression_of(created: Create) -> str | None:
 
 
 def _has_query_inside(tree: exp.Expr) -> bool:
-    from sqlglot import exp
-
     return any(node is not tree for node in tree.find_all(exp.Query))
 
 
 def _tree(text: str, created: Create) -> exp.Expr:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
     try:
         return sqlglot.parse_one(text, dialect="databricks")
     except SqlglotError as error:
@@ -174,8 +163,6 @@ def parameters_in(
     expression: str, created: Create, definition: Definition | None = None
 ) -> tuple[tuple[int, int, int], ...]:
     """Where an expression names parameters: start, end, and which. Raises StatementError for any other column."""
-    from sqlglot import exp
-
     prefix = "SELECT "
     numbers = {parameter.name.lower(): i for i, parameter in enumerate(created.parameters)}
     own = created.name[-1].lower()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from aiq.answers import spilled as spilled_answers
 from aiq.answers.spilled import SpilledAnswers
 from aiq.answers.unfinished import UnfinishedAnswers
+from aiq.batch import answers as batch_answers
 from aiq.batch.answers import Answers
 from aiq.errors import LedgerError, PolicyError, ProviderError, RequestFailed
 
@@ -94,17 +99,25 @@ def test_a_folder_without_room_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = Answers(tmp_path, most=1)
+    answers = Answers(tmp_path, most=0)
     answers.add(key(1), "a")
 
-    def full(*_: object) -> int:
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        real(file, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(LedgerError, match="No space left on device"):
-        answers.add(key(2), "b")
-    monkeypatch.undo()
-    assert answers.find([key(1), key(2)]) == {key(1): "a", key(2): "b"}
+    for number in (2, 4):
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(LedgerError, match="No space left on device"):
+            answers.add(key(number), str(number))
+        monkeypatch.undo()
+        answers.add(key(number + 1), str(number + 1))
+    assert answers.find([key(number) for number in range(1, 6)]) == {
+        key(1): "a",
+        **{key(n): str(n) for n in range(2, 6)},
+    }
     answers.close()
 
 
@@ -176,6 +189,47 @@ def test_a_log_that_is_full_loses_no_answer(tmp_path: Path) -> None:
     assert answers.find([key(number) for number in range(100)]) == {key(n): str(n) for n in range(100)}
     answers.close()
     unfinished.close()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_kept_and_whenever_the_disk_is_full_every_answer_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = random.Random(seed)
+    monkeypatch.setattr(batch_answers, "_SPILLED_AT_ONCE", 7)
+    monkeypatch.setattr(spilled_answers, "_ENTRIES_AT_ONCE", 11)
+    most = rng.choice([300, 3000, 1 << 20])
+    unfinished = UnfinishedAnswers(tmp_path / "answers", max_bytes=most, keep_s=100.0, clock=lambda: 1000.0)
+    answers, expected, in_log = Answers(tmp_path, most=rng.choice([0, 5, 30])), {}, {}
+    answers.log = lambda: unfinished.log("st")
+    answers._spilled = SpilledAnswers(tmp_path, run_entries=rng.choice([3, 20, 1000]), filter_bits=1 << 8)
+    real, full = os.write, False
+
+    def write(file: int, data: bytes) -> int:
+        if not full:
+            return real(file, data)
+        real(file, data[: rng.randrange(len(data))])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    for _ in range(60):
+        full = rng.random() < 0.1
+        group = {key(len(expected) + n): rng.choice([None, "", "x" * 40, [0.5] * 9]) for n in range(rng.randrange(9))}
+        if rng.random() < 0.8:
+            with contextlib.suppress(LedgerError):
+                unfinished.keep("st", SCOPE, [(one, orjson.dumps(value).decode()) for one, value in group.items()])
+                in_log.update(group)
+        for one, value in group.items():
+            with contextlib.suppress(LedgerError):
+                answers.add(one, value)
+        expected.update(group)
+        some = [key(rng.randrange(len(expected) + 5)) for _ in range(20)]
+        assert answers.find(some) == {one: expected[one] for one in some if one in expected}
+    full = False
+    answers.close()
+    unfinished.abandon("st")
+    again = {one: orjson.loads(text) for one, text in unfinished.resumable(SCOPE, list(in_log)).items()}
+    assert again == in_log if most > 3000 else again.items() <= in_log.items()
 
 
 # The files

@@ -13,6 +13,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from urllib.request import ProxyHandler, build_opener
 
+import jsonschema_rs
 import pytest
 
 from aiq import __version__
@@ -46,6 +47,18 @@ def test_an_endpoint_is_shown_as_json_without_its_secret(run: Run, name: str) ->
 def test_an_unknown_endpoint_is_named_with_the_nearest(run: Run) -> None:
     done = run("endpoints", "show", "chatt")
     assert (done.returncode, "'chat'" in done.stderr) == (1, True)
+
+
+def test_the_schema_of_endpoint_files_and_of_the_settings_is_shown(run: Run) -> None:
+    endpoints, settings = (json.loads(run("endpoints", "schema", *of).stdout) for of in ((), ("--settings",)))
+    file = {"name": "chat", "config": {"served_entities": [{"entity_name": "mine"}]}}
+    assert (jsonschema_rs.is_valid(endpoints, file), jsonschema_rs.is_valid(endpoints, {})) == (True, True)
+    assert not jsonschema_rs.is_valid(endpoints, {**file, "configs": {}})
+    wrong = {"timeouts": 3}
+    assert (jsonschema_rs.is_valid(settings, {"timeout_s": 3}), jsonschema_rs.is_valid(settings, wrong)) == (
+        True,
+        False,
+    )
 
 
 def test_right_files_validate(run: Run) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from aiq.config.endpoint import Config
 from aiq.config.load import load_config
+from tests.unit.config.schema_held import held
 
 Load = Callable[..., Config]
 
@@ -24,6 +25,12 @@ config:
         openai_config:
           openai_api_key: "{{secrets/openai/api_key}}"
 """
+
+
+@pytest.fixture(autouse=True)
+def held_to_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that says otherwise than the JSON Schema fails its test."""
+    held(monkeypatch)
 
 
 @pytest.fixture
