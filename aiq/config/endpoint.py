@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aiq.config.cloud import AwsCredentials, GoogleCredentials
+from aiq.config.cloud import AwsCredentials, AzureCredentials, GoogleCredentials
 from aiq.config.reuse import Reuse
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
@@ -76,6 +76,7 @@ class OpenAIConfig:
     entra: EntraConfig | None = None
     responses: bool = False
     """Whether chat goes over the Responses API."""
+    credentials: AzureCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +386,8 @@ class Settings:
     proxy: str | None = None
     ca_file: str | None = None
     plain_http_hosts: tuple[str, ...] = ()
+    credential_hosts: tuple[str, ...] = ()
+    """Where a machine's own cloud credentials may go beside that cloud: a company's gateway."""
     """Hosts to which a secret may be sent without encryption."""
     fetch_images: bool = False
     """Whether images that a request links are got from the public web, for providers that take bytes."""

@@ -21,7 +21,14 @@ from aiq.config.endpoint import (
     Provider,
     ProviderConfig,
 )
-from aiq.config.external_clouds import BEDROCK_OWN, VERTEX_OWN, read_bedrock, read_vertex
+from aiq.config.external_clouds import (
+    BEDROCK_OWN,
+    OPENAI_OWN,
+    VERTEX_OWN,
+    read_azure_credentials,
+    read_bedrock,
+    read_vertex,
+)
 from aiq.config.external_fields import Members, read_api_base, read_key, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret, unsafe_characters
 from aiq.request import Task
@@ -32,6 +39,7 @@ OWN_FIELDS = (
     *BEDROCK_OWN,
     "google_credentials_file",
     "authority",
+    "azure_federated_token_file",
     "client_id",
     "client_secret",
     "client_secret_plaintext",
@@ -118,10 +126,14 @@ def _read_openai(node: Node, own: Members, store: SecretStore) -> OpenAIConfig:
     if kind != "openai":
         for name in ("openai_api_base", "openai_api_version", "openai_deployment_name"):
             node.required(members, name, f"openai_api_type {kind} needs it")
-    entra = _read_entra(node, members, own, kind, store)
+    credentials = read_azure_credentials(members, own, kind)
+    entra = None if credentials is not None else _read_entra(node, members, own, kind, store)
     key = read_secret(node, members, "openai_api_key", store)
-    if key is None and entra is None:
-        node.missing("openai_api_key", "give exactly one of openai_api_key and openai_api_key_plaintext")
+    if key is None and entra is None and credentials is None:
+        or_own = " or, with aiq.credentials of the served entity, none" if kind == "azuread" else ""
+        node.missing("openai_api_key", f"give exactly one of openai_api_key and openai_api_key_plaintext{or_own}")
+    if key is not None and credentials is not None:
+        own["credentials"].fail("cannot stand next to openai_api_key; give one of both")
     if key is not None and entra is not None:
         members["microsoft_entra_client_id"].fail("cannot stand next to openai_api_key; give one of both")
     organization = members.get("openai_organization")
@@ -136,6 +148,7 @@ def _read_openai(node: Node, own: Members, store: SecretStore) -> OpenAIConfig:
         organization=organization.text() if organization is not None else None,
         entra=entra,
         responses="responses" in own and own["responses"].boolean(),
+        credentials=credentials,
     )
 
 
@@ -239,7 +252,7 @@ def read_model_server(node: Node, store: SecretStore) -> ModelServerConfig:
 
 
 _SHAPES: dict[Provider, _Shape] = {
-    "openai": _Shape("openai_config", _TASKS, ("authority", "responses"), _read_openai),
+    "openai": _Shape("openai_config", _TASKS, OPENAI_OWN, _read_openai),
     "custom": _Shape("custom_provider_config", _TASKS, (), _read_custom),
     "anthropic": _Shape("anthropic_config", (_CHAT,), ("api_base",), _key_reader(KEYS["anthropic"])),
     "cohere": _Shape("cohere_config", (_CHAT, _EMBEDDINGS), (), _read_cohere),
