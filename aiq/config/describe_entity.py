@@ -26,7 +26,7 @@ def describe_entity(entity: ServedEntity) -> dict[str, Any]:
     """A served entity as `describe_endpoint` shows it."""
     shape: dict[str, Any] = {"id": entity.id, "name": entity.name}
     config = entity.config
-    own = given(context_window=entity.context_window, **_describe_own(config))
+    own = given(context_window=entity.context_window, **_describe_own(config), **_describe_connection(entity))
     if own:
         shape["aiq"] = own
     if isinstance(config, ModelServerConfig):
@@ -108,6 +108,14 @@ def _describe_own(config: ProviderConfig) -> dict[str, Any]:
         case DatabricksConfig():
             return given(client_id=config.client_id, client_secret=_reference(config.client_secret))
     return {}
+
+
+def _describe_connection(entity: ServedEntity) -> dict[str, Any]:
+    """Headers by name, with references to secrets, and the files of TLS."""
+    headers = {name: _reference(secret) or "..." for name, secret in entity.headers} or None
+    tls = entity.tls
+    files = tls and given(client_certificate=tls.client_certificate, client_key=tls.client_key, ca_file=tls.ca_file)
+    return {"headers": headers, "tls": files}
 
 
 def _describe_aws(credentials: AwsCredentials | None) -> dict[str, Any]:

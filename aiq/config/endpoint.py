@@ -11,6 +11,7 @@ from typing import Literal
 
 from aiq.config.cloud import AwsCredentials, AzureCredentials, GoogleCredentials
 from aiq.config.reuse import Reuse
+from aiq.config.tls import TlsConfig
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
 
@@ -194,6 +195,9 @@ class ServedEntity:
     entity_version: str | None = None
     context_window: int | None = None
     """Tokens of prompt and answer together, where the file says it."""
+    headers: tuple[tuple[str, Secret], ...] = ()
+    """What goes with each request beside the provider's own headers; names in lower case."""
+    tls: TlsConfig | None = None
 
 
 LimitUnit = Literal["calls", "tokens", "input_tokens", "output_tokens", "concurrency", "cost_usd"]

@@ -6,10 +6,10 @@ these have no words for stands in `aiq` of the served entity.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
+from aiq.config.connection_fields import HEADER_NAME, OWN_HEADERS
 from aiq.config.document import Node
 from aiq.config.endpoint import (
     CustomConfig,
@@ -50,8 +50,6 @@ OWN_FIELDS = (
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"
 _TASKS = (_CHAT, _COMPLETIONS, _EMBEDDINGS)
 _HOSTED_TASKS = ("custom", "agent/v1/responses", "agent/v2/chat")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
 KEYS = {
     "anthropic": "anthropic_api_key",
     "cohere": "cohere_api_key",
@@ -187,7 +185,7 @@ def _read_custom(node: Node, own: Members, store: SecretStore) -> CustomConfig:
         fields = by_header.fields(("key", "value", "value_plaintext"))
         header_node = by_header.required(fields, "key", "the name of the header that carries the key")
         header = header_node.text()
-        if not _HEADER_NAME.fullmatch(header) or header.lower() in _OWN_HEADERS:
+        if not HEADER_NAME.fullmatch(header) or header.lower() in OWN_HEADERS:
             header_node.fail("is not the name of an HTTP header that can be set")
         value = read_secret(by_header, fields, "value", store)
         if value is None:

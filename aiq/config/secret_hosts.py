@@ -47,7 +47,7 @@ _TOPS = ("com", "us", "cn")
 
 def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
     """The secrets that a call of the entity needs."""
-    return (secret for secret, _ in _sent(entity.config, ""))
+    return (secret for secret, _ in _sent((entity.config, entity.headers), ""))
 
 
 _CLOUDS: dict[type, tuple[str, tuple[str, ...]]] = {
@@ -81,7 +81,7 @@ def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
                 f"'{entity.name}' would use this machine's own credentials of {cloud[0]} at {host} over plain http, "
                 f"where others can read it. Use https, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
             )
-    for secret, url in _sent(entity.config, address):
+    for secret, url in _sent((entity.config, entity.headers), address):
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         bound = secret.hosts()
@@ -100,7 +100,7 @@ def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
 def warnings_of(entity: ServedEntity, address: str) -> list[str]:
     """What looks wrong about where secrets go: a provider's own name in one that goes to somebody else."""
     found = []
-    for secret, url in _sent(entity.config, address):
+    for secret, url in _sent((entity.config, entity.headers), address):
         host = (urlsplit(url).hostname or "").lower()
         words = secret.source.lower().removeprefix("secrets/").replace("/", "_").replace("-", "_").split("_")
         named = [name for name in _OFFICIAL if name in words]
