@@ -100,6 +100,10 @@ def cases(url: str) -> list[Case]:
         Case("openai", *both("openai", openai, "gpt-4o-mini", "text-embedding-3-small")),
         Case("openai, Responses API", external("openai", "gpt-4o-mini", openai, own={"responses": True}), audio=False),
         Case("openai, Azure", *both("openai", azure, "gpt-4o-mini", "text-embedding-3-small")),
+        Case(
+            "openai, Azure AI Foundry",
+            *both("openai", {**azure, "openai_api_base": f"{url}/models"}, "Llama-4", "embed-v-4-0"),
+        ),
         Case("anthropic", external("anthropic", "claude-sonnet-4-5", anthropic, own={"api_base": url}), audio=False),
         Case(
             "amazon-bedrock",
@@ -110,6 +114,19 @@ def cases(url: str) -> list[Case]:
             "google-cloud-vertex-ai",
             *both("google-cloud-vertex-ai", vertex, "gemini-2.5-flash", "text-embedding-005", {"api_base": url}),
         ),
+        *[
+            Case(
+                f"google-cloud-vertex-ai, {whose}",
+                external("google-cloud-vertex-ai", model, vertex, own={"api_base": url}),
+                pdf=pdf,
+                audio=audio,
+            )
+            for whose, model, pdf, audio in (
+                ("Claude", "claude-sonnet-4-5", True, False),
+                ("Mistral", "mistral-small-2503", False, False),
+                ("open models", "meta/llama-4-maverick-17b-128e-instruct-maas", True, True),
+            )
+        ],
         Case("cohere", *both("cohere", cohere, "command-a-03-2025", "embed-v4.0"), pdf=False, audio=False),
         Case(
             "ai21labs",
