@@ -63,7 +63,7 @@ def missing_extra(config: object) -> str | None:
     extra, package = _EXTRAS[type(credentials)]
     try:
         found = find_spec(package) is not None
-    except ModuleNotFoundError:  # of a package within a package
+    except (ModuleNotFoundError, ValueError):  # of a package within a package, or one that was taken out
         found = False
     return (
         None

@@ -22,6 +22,7 @@ from aiq.errors import FunctionError, ProviderError
 from aiq.providers.wire.wholeness import ENDS
 from aiq.request import Answer, Caller, Request, Task
 from aiq.simulator.process import SimulatorProcess
+from tests.contract.credential_ways import ways_section
 from tests.contract.providers import NOWHERE, Case, cases
 from tests.contract.test_answers_table import FORMS
 from tests.processes import PATIENCE_S
@@ -309,7 +310,7 @@ def written(seen: dict[tuple[str, str], str]) -> str:
     ]
     lines += [f"| {WORDS.get(fault, f'HTTP {fault}')} | `{kind}` |" for fault, kind in ERRORS.items()]
     lines += ["", f"Seen at all {len(NAMES)}: no call hung, and none of these became an answer.", ""]
-    return "\n".join([*lines, *answers_section(), ""])
+    return "\n".join([*lines, *ways_section(), *answers_section(), ""])
 
 
 def answers_section() -> list[str]:
