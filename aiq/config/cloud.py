@@ -37,7 +37,22 @@ class GoogleCredentials:
     file: str | None = None
 
 
-_EXTRAS = {AwsCredentials: ("bedrock", "botocore"), GoogleCredentials: ("vertex", "google.auth")}
+@dataclass(frozen=True, slots=True)
+class AzureCredentials:
+    """Where Azure's access tokens come from; what is None is the environment's. `authority` is None for Microsoft's."""
+
+    source: Literal["managed_identity", "workload_identity", "default"]
+    client_id: str | None = None
+    tenant_id: str | None = None
+    token_file: str | None = None
+    authority: str | None = None
+
+
+_EXTRAS = {
+    AwsCredentials: ("bedrock", "botocore"),
+    GoogleCredentials: ("vertex", "google.auth"),
+    AzureCredentials: ("azure", "azure.identity"),
+}
 
 
 def missing_extra(config: object) -> str | None:
@@ -48,7 +63,7 @@ def missing_extra(config: object) -> str | None:
     extra, package = _EXTRAS[type(credentials)]
     try:
         found = find_spec(package) is not None
-    except ModuleNotFoundError:  # of a package within a package
+    except (ModuleNotFoundError, ValueError):  # of a package within a package, or one that was taken out
         found = False
     return (
         None

@@ -26,7 +26,7 @@ def describe_entity(entity: ServedEntity) -> dict[str, Any]:
     """A served entity as `describe_endpoint` shows it."""
     shape: dict[str, Any] = {"id": entity.id, "name": entity.name}
     config = entity.config
-    own = given(context_window=entity.context_window, **_describe_own(config))
+    own = given(context_window=entity.context_window, **_describe_own(config), **_describe_connection(entity))
     if own:
         shape["aiq"] = own
     if isinstance(config, ModelServerConfig):
@@ -46,6 +46,7 @@ def _describe_provider(provider: str, config: ProviderConfig) -> dict[str, Any]:
     match config:
         case OpenAIConfig():
             entra = config.entra
+            identity = entra or config.credentials
             return given(
                 openai_api_key=_reference(config.api_key),
                 openai_api_type=config.api_type,
@@ -53,8 +54,8 @@ def _describe_provider(provider: str, config: ProviderConfig) -> dict[str, Any]:
                 openai_api_version=config.api_version,
                 openai_deployment_name=config.deployment_name,
                 openai_organization=config.organization,
-                microsoft_entra_tenant_id=entra and entra.tenant_id,
-                microsoft_entra_client_id=entra and entra.client_id,
+                microsoft_entra_tenant_id=identity and identity.tenant_id,
+                microsoft_entra_client_id=identity and identity.client_id,
                 microsoft_entra_client_secret=_reference(None if entra is None else entra.client_secret),
             )
         case CustomConfig():
@@ -89,20 +90,32 @@ def _describe_own(config: ProviderConfig) -> dict[str, Any]:
     """What the provider's section has no words for."""
     match config:
         case OpenAIConfig():
-            authority = config.entra and config.entra.authority
+            identity, found = config.entra or config.credentials, config.credentials
+            authority = identity and identity.authority
             own = authority if authority != AZURE_AUTHORITY else None
-            return given(responses=config.responses or None, authority=own)
+            source, file = found and found.source, found and found.token_file
+            return given(
+                responses=config.responses or None, authority=own, credentials=source, azure_federated_token_file=file
+            )
         case BedrockConfig():
             keys = {"api_key": _reference(config.api_key), "aws_session_token": _reference(config.session_token)}
             return given(api_base=_without_query(config.api_base), **keys, **_describe_aws(config.credentials))
         case VertexConfig():
-            found = config.credentials
-            source = None if found is None or found.source == "file" else found.source
-            file = found and found.file
-            return given(api_base=_without_query(config.api_base), credentials=source, google_credentials_file=file)
+            google = config.credentials
+            kind = None if google is None or google.source == "file" else google.source
+            path = google and google.file
+            return given(api_base=_without_query(config.api_base), credentials=kind, google_credentials_file=path)
         case DatabricksConfig():
             return given(client_id=config.client_id, client_secret=_reference(config.client_secret))
     return {}
+
+
+def _describe_connection(entity: ServedEntity) -> dict[str, Any]:
+    """Headers by name, with references to secrets, and the files of TLS."""
+    headers = {name: _reference(secret) or "..." for name, secret in entity.headers} or None
+    tls = entity.tls
+    files = tls and given(client_certificate=tls.client_certificate, client_key=tls.client_key, ca_file=tls.ca_file)
+    return {"headers": headers, "tls": files}
 
 
 def _describe_aws(credentials: AwsCredentials | None) -> dict[str, Any]:

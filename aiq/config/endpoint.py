@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aiq.config.cloud import AwsCredentials, GoogleCredentials
+from aiq.config.cloud import AwsCredentials, AzureCredentials, GoogleCredentials
 from aiq.config.reuse import Reuse
+from aiq.config.tls import TlsConfig
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
 
@@ -76,6 +77,7 @@ class OpenAIConfig:
     entra: EntraConfig | None = None
     responses: bool = False
     """Whether chat goes over the Responses API."""
+    credentials: AzureCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ class ServedEntity:
     entity_version: str | None = None
     context_window: int | None = None
     """Tokens of prompt and answer together, where the file says it."""
+    headers: tuple[tuple[str, Secret], ...] = ()
+    """What goes with each request beside the provider's own headers; names in lower case."""
+    tls: TlsConfig | None = None
 
 
 LimitUnit = Literal["calls", "tokens", "input_tokens", "output_tokens", "concurrency", "cost_usd"]
@@ -387,6 +392,8 @@ class Settings:
     proxy: str | None = None
     ca_file: str | None = None
     plain_http_hosts: tuple[str, ...] = ()
+    credential_hosts: tuple[str, ...] = ()
+    """Where a machine's own cloud credentials may go beside that cloud: a company's gateway."""
     """Hosts to which a secret may be sent without encryption."""
     fetch_images: bool = False
     """Whether images that a request links are got from the public web, for providers that take bytes."""

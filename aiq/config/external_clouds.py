@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Literal, cast
 
-from aiq.config.cloud import AwsCredentials, AwsSource, GoogleCredentials
+from aiq.config.cloud import AwsCredentials, AwsSource, AzureCredentials, GoogleCredentials
 from aiq.config.document import Node
 from aiq.config.endpoint import BedrockConfig, VertexConfig
-from aiq.config.external_fields import Members, read_api_base, read_key, read_region, url_name
+from aiq.config.external_fields import Members, read_api_base, read_key, read_region, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret
 
 BEDROCK_OWN = (
@@ -29,6 +29,8 @@ BEDROCK_OWN = (
 )
 """Fields of `aiq` for Bedrock, by AWS's own names."""
 
+OPENAI_OWN = ("authority", "azure_federated_token_file", "credentials", "responses")
+"""Fields of `aiq` for OpenAI and Azure."""
 VERTEX_OWN = ("api_base", "credentials", "google_credentials_file")
 """Fields of `aiq` for Vertex AI."""
 
@@ -161,3 +163,30 @@ def _google_credentials(own: Members) -> GoogleCredentials | None:
     if source is None:
         return None
     return GoogleCredentials(cast(Literal["default", "metadata"], source.choice(("default", "metadata"))))
+
+
+def read_azure_credentials(members: Members, own: Members, kind: str) -> AzureCredentials | None:
+    """`aiq.credentials` of an `openai_config`, with the names that Databricks has for an identity."""
+    if "credentials" not in own:
+        if "azure_federated_token_file" in own:
+            own["azure_federated_token_file"].fail("belongs to credentials: workload_identity, which is not given")
+        return None
+    source = own["credentials"].choice(("managed_identity", "workload_identity", "default"))
+    if kind != "azuread":
+        own["credentials"].fail("belongs to openai_api_type azuread")
+    for name in ("microsoft_entra_client_secret", "microsoft_entra_client_secret_plaintext"):
+        if name in members:
+            members[name].fail("is not needed with aiq.credentials; give one of both")
+    workload = ("azure_federated_token_file", own), ("authority", own), ("microsoft_entra_tenant_id", members)
+    for name, place in workload:
+        if name in place and source != "workload_identity":
+            place[name].fail("belongs to credentials: workload_identity")
+    file = own.get("azure_federated_token_file")
+    authority = own.get("authority")
+    return AzureCredentials(
+        cast(Literal["managed_identity", "workload_identity", "default"], source),
+        client_id=url_name(members.get("microsoft_entra_client_id")),
+        tenant_id=url_name(members.get("microsoft_entra_tenant_id")),
+        token_file=None if file is None else file.text(),
+        authority=None if authority is None else read_url(authority, query=False).rstrip("/"),
+    )

@@ -6,10 +6,10 @@ these have no words for stands in `aiq` of the served entity.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
+from aiq.config.connection_fields import HEADER_NAME, OWN_HEADERS
 from aiq.config.document import Node
 from aiq.config.endpoint import (
     CustomConfig,
@@ -21,7 +21,14 @@ from aiq.config.endpoint import (
     Provider,
     ProviderConfig,
 )
-from aiq.config.external_clouds import BEDROCK_OWN, VERTEX_OWN, read_bedrock, read_vertex
+from aiq.config.external_clouds import (
+    BEDROCK_OWN,
+    OPENAI_OWN,
+    VERTEX_OWN,
+    read_azure_credentials,
+    read_bedrock,
+    read_vertex,
+)
 from aiq.config.external_fields import Members, read_api_base, read_key, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret, unsafe_characters
 from aiq.request import Task
@@ -32,6 +39,7 @@ OWN_FIELDS = (
     *BEDROCK_OWN,
     "google_credentials_file",
     "authority",
+    "azure_federated_token_file",
     "client_id",
     "client_secret",
     "client_secret_plaintext",
@@ -42,8 +50,6 @@ OWN_FIELDS = (
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"
 _TASKS = (_CHAT, _COMPLETIONS, _EMBEDDINGS)
 _HOSTED_TASKS = ("custom", "agent/v1/responses", "agent/v2/chat")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
 KEYS = {
     "anthropic": "anthropic_api_key",
     "cohere": "cohere_api_key",
@@ -118,10 +124,14 @@ def _read_openai(node: Node, own: Members, store: SecretStore) -> OpenAIConfig:
     if kind != "openai":
         for name in ("openai_api_base", "openai_api_version", "openai_deployment_name"):
             node.required(members, name, f"openai_api_type {kind} needs it")
-    entra = _read_entra(node, members, own, kind, store)
+    credentials = read_azure_credentials(members, own, kind)
+    entra = None if credentials is not None else _read_entra(node, members, own, kind, store)
     key = read_secret(node, members, "openai_api_key", store)
-    if key is None and entra is None:
-        node.missing("openai_api_key", "give exactly one of openai_api_key and openai_api_key_plaintext")
+    if key is None and entra is None and credentials is None:
+        or_own = " or, with aiq.credentials of the served entity, none" if kind == "azuread" else ""
+        node.missing("openai_api_key", f"give exactly one of openai_api_key and openai_api_key_plaintext{or_own}")
+    if key is not None and credentials is not None:
+        own["credentials"].fail("cannot stand next to openai_api_key; give one of both")
     if key is not None and entra is not None:
         members["microsoft_entra_client_id"].fail("cannot stand next to openai_api_key; give one of both")
     organization = members.get("openai_organization")
@@ -136,6 +146,7 @@ def _read_openai(node: Node, own: Members, store: SecretStore) -> OpenAIConfig:
         organization=organization.text() if organization is not None else None,
         entra=entra,
         responses="responses" in own and own["responses"].boolean(),
+        credentials=credentials,
     )
 
 
@@ -174,7 +185,7 @@ def _read_custom(node: Node, own: Members, store: SecretStore) -> CustomConfig:
         fields = by_header.fields(("key", "value", "value_plaintext"))
         header_node = by_header.required(fields, "key", "the name of the header that carries the key")
         header = header_node.text()
-        if not _HEADER_NAME.fullmatch(header) or header.lower() in _OWN_HEADERS:
+        if not HEADER_NAME.fullmatch(header) or header.lower() in OWN_HEADERS:
             header_node.fail("is not the name of an HTTP header that can be set")
         value = read_secret(by_header, fields, "value", store)
         if value is None:
@@ -239,7 +250,7 @@ def read_model_server(node: Node, store: SecretStore) -> ModelServerConfig:
 
 
 _SHAPES: dict[Provider, _Shape] = {
-    "openai": _Shape("openai_config", _TASKS, ("authority", "responses"), _read_openai),
+    "openai": _Shape("openai_config", _TASKS, OPENAI_OWN, _read_openai),
     "custom": _Shape("custom_provider_config", _TASKS, (), _read_custom),
     "anthropic": _Shape("anthropic_config", (_CHAT,), ("api_base",), _key_reader(KEYS["anthropic"])),
     "cohere": _Shape("cohere_config", (_CHAT, _EMBEDDINGS), (), _read_cohere),

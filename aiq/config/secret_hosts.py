@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
+from aiq.config.cloud import AwsCredentials, AzureCredentials, GoogleCredentials
 from aiq.config.endpoint import EntraConfig, Secret, ServedEntity, Settings
 from aiq.errors import SecretError
 
@@ -39,17 +40,48 @@ _OFFICIAL = {
 """Hosts of the providers whose name a secret's name may contain."""
 
 
+_AZURES = ("openai", "cognitiveservices", "services.ai")
+_TOPS = ("com", "us", "cn")
+"""Of Azure's clouds: the public one, the American government's, China's."""
+
+
 def secrets_of(entity: ServedEntity) -> Iterator[Secret]:
     """The secrets that a call of the entity needs."""
-    return (secret for secret, _ in _sent(entity.config, ""))
+    return (secret for secret, _ in _sent((entity.config, entity.headers), ""))
+
+
+_CLOUDS: dict[type, tuple[str, tuple[str, ...]]] = {
+    AwsCredentials: ("AWS", _OFFICIAL["aws"]),
+    GoogleCredentials: ("Google", _OFFICIAL["google"]),
+    AzureCredentials: (
+        "Azure",
+        (*(f"*.{name}.azure.{top}" for name in _AZURES for top in _TOPS), "*.azure-api.net"),
+    ),
+}
+"""Hosts of the clouds whose SDKs find credentials on a machine."""
 
 
 def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
     """Raises SecretError where a secret would be sent to a host that it must not reach. Sends and reveals nothing.
 
-    `address` is the URL that the entity is asked at.
+    `address` is the URL that the entity is asked at. What a cloud's SDK finds on the machine goes to that cloud, as no
+    file of its user's binds it to hosts.
     """
-    for secret, url in _sent(entity.config, address):
+    cloud = _CLOUDS.get(type(getattr(entity.config, "credentials", None)))
+    if cloud is not None:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").lower()
+        if not is_loopback(host) and not _matches(host, (*cloud[1], *settings.credential_hosts)):
+            raise SecretError(
+                f"'{entity.name}' would use this machine's own credentials of {cloud[0]} at {host}, which is no host "
+                f"of {cloud[0]}. Correct the address, or allow it in conf/aiq.yml: credential_hosts: [{host}]"
+            )
+        if parts.scheme != "https" and not is_loopback(host) and not _matches(host, settings.plain_http_hosts):
+            raise SecretError(
+                f"'{entity.name}' would use this machine's own credentials of {cloud[0]} at {host} over plain http, "
+                f"where others can read it. Use https, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
+            )
+    for secret, url in _sent((entity.config, entity.headers), address):
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         bound = secret.hosts()
@@ -68,7 +100,7 @@ def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
 def warnings_of(entity: ServedEntity, address: str) -> list[str]:
     """What looks wrong about where secrets go: one with a provider's name that goes to another host."""
     found = []
-    for secret, url in _sent(entity.config, address):
+    for secret, url in _sent((entity.config, entity.headers), address):
         host = (urlsplit(url).hostname or "").lower()
         words = secret.source.lower().removeprefix("secrets/").replace("/", "_").replace("-", "_").split("_")
         named = [name for name in _OFFICIAL if name in words]

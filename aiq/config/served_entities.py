@@ -9,11 +9,13 @@ import re
 import uuid
 from typing import NamedTuple
 
+from aiq.config.connection_fields import CONNECTION_FIELDS, Headers, read_headers, read_tls
 from aiq.config.document import Node
 from aiq.config.endpoint import ModelServerConfig, Provider, ProviderConfig, ServedEntity
 from aiq.config.external_models import OWN_FIELDS, read_external_model
 from aiq.config.nearest import nearest
 from aiq.config.secrets import SecretStore
+from aiq.config.tls import TlsConfig
 from aiq.request import Task
 
 MAX_ENTITIES = 15
@@ -48,6 +50,8 @@ class _Draft(NamedTuple):
     config: ProviderConfig
     version: str | None
     context_window: int | None
+    headers: Headers
+    tls: TlsConfig | None
 
 
 def stable_id(*names: str) -> str:
@@ -96,6 +100,8 @@ def read_served_entities(
             traffic_percentage=shares[d.name],
             entity_version=d.version,
             context_window=d.context_window,
+            headers=d.headers,
+            tls=d.tls,
         )
         for d in drafts.values()
     )
@@ -123,15 +129,20 @@ def _read_entity(node: Node, endpoint: str, store: SecretStore, model_server: Mo
         )
     version = members["entity_version"].text() if "entity_version" in members else None
     name = _entity_name(node, members, f"{model}-{version}" if version else model)
-    own = members["aiq"].fields(("context_window",)) if "aiq" in members else {}
-    return _Draft(node, name, "model-server", model, model_server.task, model_server, version, _context_window(own))
+    own = members["aiq"].fields(("context_window", *CONNECTION_FIELDS)) if "aiq" in members else {}
+    window, headers = _context_window(own), read_headers(own, model_server, store)
+    config, task = model_server, model_server.task
+    return _Draft(node, name, "model-server", model, task, config, version, window, headers, read_tls(own))
 
 
 def _read_external_model(node: Node, external: Node, members: dict[str, Node], store: SecretStore) -> _Draft:
-    own = members["aiq"].fields(("context_window", *OWN_FIELDS)) if "aiq" in members else {}
+    own = members["aiq"].fields(("context_window", *CONNECTION_FIELDS, *OWN_FIELDS)) if "aiq" in members else {}
     model = read_external_model(external, {name: own[name] for name in own if name in OWN_FIELDS}, store)
     name = _entity_name(node, members, model.name)
-    return _Draft(node, name, model.provider, model.name, model.task, model.config, None, _context_window(own))
+    window, headers = _context_window(own), read_headers(own, model.config, store)
+    return _Draft(
+        node, name, model.provider, model.name, model.task, model.config, None, window, headers, read_tls(own)
+    )
 
 
 def _context_window(own: dict[str, Node]) -> int | None:

@@ -99,6 +99,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         proxy=_read_proxy(members["proxy"]) if "proxy" in members else None,
         ca_file=_read_ca_file(members["ca_file"], os.path.dirname(path)) if "ca_file" in members else None,
         plain_http_hosts=_hosts(members["plain_http_hosts"]) if "plain_http_hosts" in members else (),
+        credential_hosts=_hosts(members["credential_hosts"]) if "credential_hosts" in members else (),
         fetch_images=members["fetch_images"].boolean() if "fetch_images" in members else default.fetch_images,
         retries=whole("retries", default.retries, 0, 1000),
         retries_before_fallback=whole("retries_before_fallback", default.retries_before_fallback, 0, 1000),

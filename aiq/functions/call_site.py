@@ -21,7 +21,7 @@ from aiq.batch.statement import Statement
 from aiq.config.endpoint import Endpoint
 from aiq.errors import FunctionError, RequestFailed, ResultError
 from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_converter, text_converter
-from aiq.functions.images import image_part
+from aiq.functions.images import file_part
 from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
 from aiq.functions.types import ddl, parse_type
@@ -229,7 +229,7 @@ class CallSite:
         return bodies
 
     def _with_files(self, column: pa.Array, files: pa.Array) -> list[dict[str, Any] | None]:
-        """Bodies of multimodal requests: the text, then each image of the row."""
+        """Bodies of multimodal requests: the text, then each file of the row."""
         if self.task not in CHAT_TASKS:
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
@@ -240,8 +240,8 @@ class CallSite:
         if not (pa.types.is_binary(item) or pa.types.is_large_binary(item) or pa.types.is_binary_view(item)):
             raise FunctionError(
                 "AI_FUNCTION_UNSUPPORTED_REQUEST",
-                f"files must be BINARY (the content of an image), but it is {_named(files.type)}. In DuckDB: "
-                "SELECT ... FROM read_blob('*.png'), files => content.",
+                f"files must be BINARY (the content of an image, a PDF or a recording), but it is "
+                f"{_named(files.type)}. In DuckDB: SELECT ... FROM read_blob('*.png'), files => content.",
             )
         if not pa.types.is_string(column.type):
             raise FunctionError("AI_FUNCTION_UNSUPPORTED_REQUEST", "with files, request must be a STRING.")
@@ -251,7 +251,7 @@ class CallSite:
                 bodies.append(None)
                 continue
             images = [] if blobs is None else [blobs] if single else [blob for blob in blobs if blob is not None]
-            parts = [{"type": "text", "text": text}, *(image_part(blob) for blob in images)]
+            parts = [{"type": "text", "text": text}, *(file_part(blob) for blob in images)]
             bodies.append({"messages": [{"role": "user", "content": parts}], **self._parameters})
         return bodies
 

@@ -57,10 +57,10 @@ class Attempts:
             else:
                 if target.token is not None:
                     await self._with_token(target.token, route, attempt)
-                wire = adapter.encode(request)
+                wire = target.encode(request)
                 await self._recorder.intend(route, request, trace, attempt)
                 attempt.sent = self._clock()
-                response = await route.connections.transport.send(wire, self._timeout_s(route, request))
+                response = await route.connections.of(target.entity.tls).send(wire, self._timeout_s(route, request))
                 self._learn(attempt, request, response)
                 self._take(request, attempt, adapter.decode(request, response))
         except ProviderError as failure:
@@ -92,14 +92,15 @@ class Attempts:
         adapter, clock = attempt.target.adapter, self._clock
         if attempt.target.token is not None:
             await self._with_token(attempt.target.token, route, attempt)
-        wire = adapter.encode(request, stream=True)
+        wire = attempt.target.encode(request, stream=True)
         await self._recorder.intend(route, request, trace, attempt)
         attempt.sent = clock()
         timeout_s = self._timeout_s(route, request)
         ends = attempt.sent + timeout_s
         silent_at, waited_for = attempt.sent + route.first_token_s, "first_token_timeout_s"
         try:
-            stream = await route.connections.transport.stream(wire, timeout_s, min(silent_at, ends) - clock())
+            transport = route.connections.of(attempt.target.entity.tls)
+            stream = await transport.stream(wire, timeout_s, min(silent_at, ends) - clock())
         except TimeoutError:
             raise _silent(route, silent_at, ends, waited_for) from None
         try:

@@ -18,6 +18,8 @@ from typing import NamedTuple
 from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.config.nearest import nearest
 from aiq.config.secret_hosts import check_hosts
+from aiq.config.secrets import PLAINTEXT
+from aiq.config.tls import TlsConfig
 from aiq.errors import AiqError, BudgetExceeded, ConfigError, PolicyError, ProviderError, RequestFailed, StatementError
 from aiq.gateway.access_token import AccessToken
 from aiq.ledger.ledger import Ledger
@@ -31,7 +33,7 @@ from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.reservation import most_tokens
 from aiq.policy.retry import RetryPolicy, RetryQuota
 from aiq.policy.routing import Router
-from aiq.providers import Adapter, adapter_for, takes_link
+from aiq.providers import Adapter, HttpRequest, adapter_for, takes_link
 from aiq.request import Request, Usage
 from aiq.transport import Transport, open_transport, transport_settings
 from aiq.transport.credentials import open_source
@@ -53,6 +55,17 @@ class Target(NamedTuple):
     health: Health
     latencies: Latencies
     token: AccessToken | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """What the configuration adds to each request."""
+
+    def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
+        """The request as it goes over the wire, with the entity's own headers."""
+        wire = self.adapter.encode(request, stream=stream)
+        if not self.headers:
+            return wire
+        names = {name for name, _ in self.headers}
+        kept = [header for header in wire.headers if header[0].lower() not in names]
+        return wire._replace(headers=[*kept, *self.headers])
 
     @property
     def unpriced(self) -> bool:
@@ -63,10 +76,38 @@ class Target(NamedTuple):
 class Connections:
     """A transport, with how many requests use it: one that was replaced is closed after the last of them."""
 
-    __slots__ = ("requests", "transport")
+    __slots__ = ("_left", "_own", "_settings", "requests", "transport")
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport, self.requests = transport, 0
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self.transport, self.requests, self._settings = transport, 0, settings
+        self._own: dict[TlsConfig, tuple[tuple[int, ...], Transport]] = {}
+        self._left: list[Transport] = []
+        """Those of files that have been written anew: a request may still use one."""
+
+    def of(self, tls: TlsConfig | None) -> Transport:
+        """The transport of an entity: one of its own where it has TLS settings, anew when their files are.
+
+        Raises ConfigError for files that cannot be used.
+        """
+        if tls is None:
+            return self.transport
+        stamp, found = tls.stamp(), self._own.get(tls)
+        if found is None or found[0] != stamp:
+            try:
+                fresh = (stamp, open_transport(self._settings, tls))
+            except ConfigError:
+                if found is None:
+                    raise
+                return found[1]  # of certificate and key, one has been written anew and the other not yet
+            if found is not None:
+                self._left.append(found[1])
+            found = self._own[tls] = fresh
+        return found[1]
+
+    async def close(self) -> None:
+        """Closes all of them."""
+        for transport in (self.transport, *self._left, *(own for _, own in self._own.values())):
+            await transport.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +156,7 @@ class Routes:
         self.config = config
         self._ledger, self._clock, self._sleep, self._rng = ledger, clock, sleep, rng
         self._ask_guard, self._reload, self._reloaded = ask_guard, reload, clock()
-        self._connections = None if transport is None else Connections(transport)
+        self._connections = None if transport is None else Connections(transport, config.settings)
         self._replaced: list[Connections] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._book = open_book(config.settings, ledger.home, clock, sleep)
@@ -155,7 +196,7 @@ class Routes:
         """
         with self._opening:
             if self._connections is None:
-                self._connections = Connections(open_transport(self.config.settings))
+                self._connections = Connections(open_transport(self.config.settings), self.config.settings)
             self._open(name, self._connections)
             return self._routes[name]
 
@@ -173,7 +214,7 @@ class Routes:
             before = self.config.settings
             connections = self._connections
             if connections is not None and transport_settings(config.settings) != transport_settings(before):
-                self._connections = Connections(open_transport(config.settings))
+                self._connections = Connections(open_transport(config.settings), config.settings)
                 self._replaced.append(connections)
             self.config = config
             if self._connections is not None:
@@ -258,7 +299,7 @@ class Routes:
         await asyncio.gather(*self._closing)
         for connections in (*self._replaced, self._connections):
             if connections is not None:
-                await connections.transport.close()
+                await connections.close()
 
     def _close_replaced(self) -> None:
         """Closes the replaced transports that no request uses, and no route of a configured endpoint."""
@@ -266,7 +307,7 @@ class Routes:
         for connections in list(self._replaced):
             if not connections.requests and id(connections) not in used:
                 self._replaced.remove(connections)
-                task = asyncio.get_running_loop().create_task(connections.transport.close())
+                task = asyncio.get_running_loop().create_task(connections.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
@@ -292,6 +333,8 @@ class Routes:
     def _route(self, name: str, connections: Connections) -> Route:
         endpoint, settings = self.endpoint(name), self.config.settings
         own = settings.endpoints.get(name)
+        for entity in endpoint.entities:
+            connections.of(entity.tls)
         targets = {entity.name: self._target(entity, self.concurrency(name)) for entity in endpoint.entities}
         if any(limit.unit == "cost_usd" for limit in endpoint.aiq_rate_limits):
             for target in (target for target in targets.values() if target.unpriced):
@@ -326,6 +369,8 @@ class Routes:
         check_hosts(entity, adapter.address, self.config.settings)
         source = open_source(entity)
         adapter.prepare()
+        headers = tuple((name, secret.reveal()) for name, secret in entity.headers)
+        adapter.hide(*(secret.reveal() for _, secret in entity.headers if secret.source != PLAINTEXT))
         granted = source is not None or adapter.token_request() is not None
         return Target(
             entity,
@@ -336,6 +381,7 @@ class Routes:
             Health(self._clock),
             Latencies(),
             AccessToken(adapter, self._clock, source) if granted else None,
+            headers,
         )
 
     def _guards(self, endpoint: Endpoint) -> Guards | None:

@@ -160,6 +160,10 @@ class Adapter(Protocol):
         """Looks the entity's credential up, which may take seconds. Raises SecretError where there is none."""
         ...
 
+    def hide(self, *values: str) -> None:
+        """Values that go with the requests beside the adapter's own, and must not be seen in a provider's words."""
+        ...
+
     def streams(self, request: Request) -> bool:
         """Whether the answer to this request can be had as a stream."""
         ...

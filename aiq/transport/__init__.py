@@ -8,6 +8,7 @@ Redirects are never followed: they could carry a credential to another host.
 from __future__ import annotations
 
 from aiq.config.endpoint import Settings
+from aiq.config.tls import TlsConfig
 from aiq.transport.httpx_transport import HttpxTransport
 from aiq.transport.protocol import ResponseStream, Transport
 from aiq.transport.pyreqwest_transport import PyreqwestTransport
@@ -15,9 +16,13 @@ from aiq.transport.pyreqwest_transport import PyreqwestTransport
 __all__ = ["ResponseStream", "Transport", "open_transport", "transport_settings"]
 
 
-def open_transport(settings: Settings) -> Transport:
-    """The transport that the settings ask for. Raises ConfigError for an unusable proxy or CA file."""
-    return HttpxTransport(settings) if settings.transport == "httpx" else PyreqwestTransport(settings)
+def open_transport(settings: Settings, tls: TlsConfig | None = None) -> Transport:
+    """The transport that the settings ask for. Raises ConfigError for an unusable proxy, CA file or certificate.
+
+    `tls` adds what one served entity has of its own.
+    """
+    kind = HttpxTransport if settings.transport == "httpx" else PyreqwestTransport
+    return kind(settings, tls=tls)
 
 
 def transport_settings(settings: Settings) -> tuple[object, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from aiq.config.tls import TlsConfig
 from aiq.errors import ConfigError, ProviderError
 
 _CUT = re.compile(r"before message length reached|complete message body|decoding response body|EOF during chunk", re.I)
@@ -77,6 +79,23 @@ def timed_out(timeout_s: float, read_timeout_s: float) -> ProviderError:
 def unusable_settings(error: Exception) -> ConfigError:
     """A proxy or a CA file that the HTTP client does not take."""
     return ConfigError(f"the HTTP client cannot be built: {error}; check proxy and ca_file", file="conf/aiq.yml")
+
+
+def check_tls(tls: TlsConfig, context: ssl.SSLContext) -> None:
+    """Loads an entity's TLS files into a context. Raises ConfigError, naming the file."""
+    try:
+        place = tls.ca_file
+        if tls.ca_file:
+            context.load_verify_locations(tls.ca_file)
+        if tls.client_certificate:
+            place = tls.client_certificate
+            # An encrypted key would be asked for at the terminal.
+            context.load_cert_chain(tls.client_certificate, tls.client_key, password=lambda: "")
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise ConfigError(
+            f"{place} cannot be used: {error}; tls of a served entity takes PEM files: client_certificate with its "
+            "chain, client_key that belongs to it and is not encrypted, ca_file"
+        ) from None
 
 
 def too_large(limit: int) -> ProviderError:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from aiq.config.endpoint import Settings
+from aiq.config.tls import TlsConfig
 from aiq.errors import ProviderError
 from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.transport.failures import broken_off, timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.failures import broken_off, check_tls, timed_out, too_large, unreachable, unusable_settings
 from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ T = TypeVar("T")
 class HttpxTransport:
     """httpx. `transport` is any transport of httpx, for example a mock."""
 
-    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None, *, tls: TlsConfig | None = None
+    ) -> None:
         import httpx
 
+        verify = httpx.create_ssl_context()
+        if tls is not None:
+            check_tls(tls, verify)
         try:
-            verify = httpx.create_ssl_context()
             if settings.ca_file:
                 verify.load_verify_locations(settings.ca_file)
             self._client = httpx.AsyncClient(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiq.config.endpoint import Settings
+from aiq.config.tls import TlsConfig
 from aiq.errors import ProviderError
 from aiq.forked import note_use
 from aiq.providers.base import HttpRequest, HttpResponse
-from aiq.transport.failures import broken_off, timed_out, too_large, unreachable, unusable_settings
+from aiq.transport.failures import broken_off, check_tls, timed_out, too_large, unreachable, unusable_settings
 from aiq.transport.httpx_transport import HttpxTransport
 from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
 
@@ -37,7 +38,7 @@ def _seconds(seconds: float) -> timedelta:
 class PyreqwestTransport:
     """reqwest, by pyreqwest: TLS, HTTP/2, connection reuse. Bound to the event loop it is first used on."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, tls: TlsConfig | None = None) -> None:
         from pyreqwest.client import ClientBuilder
         from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
         from pyreqwest.http import Url
@@ -55,7 +56,14 @@ class PyreqwestTransport:
             .read_timeout(timedelta(seconds=settings.read_timeout_s))
             .tcp_nodelay(True)
         )
+        if tls is not None:
+            check_tls(tls, ssl.create_default_context())  # reqwest takes a certificate with another's key
         try:
+            if tls is not None and tls.ca_file:
+                builder = builder.add_root_certificate_pem(Path(tls.ca_file).read_bytes())
+            if tls is not None and tls.client_certificate and tls.client_key:
+                files = dict.fromkeys((tls.client_certificate, tls.client_key))
+                builder = builder.identity_pem(b"\n".join(Path(file).read_bytes() for file in files))
             if settings.proxy:
                 builder = builder.proxy(ProxyBuilder.all(settings.proxy))
             if settings.ca_file:
@@ -65,7 +73,7 @@ class PyreqwestTransport:
             note_use("pyreqwest")
         except (PyreqwestError, OSError, ValueError) as error:
             raise unusable_settings(error) from None
-        self._settings = settings
+        self._settings, self._tls = settings, tls
         self._httpx: HttpxTransport | None = None
         self._many_headers: set[str] = set()
         self.limit, self._read_timeout_s = settings.max_response_bytes, settings.read_timeout_s
@@ -131,7 +139,7 @@ class PyreqwestTransport:
 
     def _other(self) -> HttpxTransport:
         if self._httpx is None:
-            self._httpx = HttpxTransport(self._settings)
+            self._httpx = HttpxTransport(self._settings, tls=self._tls)
         return self._httpx
 
     async def close(self) -> None:

@@ -29,6 +29,8 @@ class Case(NamedTuple):
     """Whether it can be asked for JSON of a schema."""
     tools: bool = True
     images: bool = True
+    pdf: bool = True
+    audio: bool = True
     forced: bool = True
     """Whether the model can be made to call a tool."""
     filters: bool = True
@@ -96,9 +98,13 @@ def cases(url: str) -> list[Case]:
     agent = {"name": "main", "entity_name": "agent", "entity_version": "1"}
     return [
         Case("openai", *both("openai", openai, "gpt-4o-mini", "text-embedding-3-small")),
-        Case("openai, Responses API", external("openai", "gpt-4o-mini", openai, own={"responses": True})),
+        Case("openai, Responses API", external("openai", "gpt-4o-mini", openai, own={"responses": True}), audio=False),
         Case("openai, Azure", *both("openai", azure, "gpt-4o-mini", "text-embedding-3-small")),
-        Case("anthropic", external("anthropic", "claude-sonnet-4-5", anthropic, own={"api_base": url})),
+        Case(
+            "openai, Azure AI Foundry",
+            *both("openai", {**azure, "openai_api_base": f"{url}/models"}, "Llama-4", "embed-v-4-0"),
+        ),
+        Case("anthropic", external("anthropic", "claude-sonnet-4-5", anthropic, own={"api_base": url}), audio=False),
         Case(
             "amazon-bedrock",
             *both("amazon-bedrock", aws, "amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0", {"api_base": url}),
@@ -108,11 +114,26 @@ def cases(url: str) -> list[Case]:
             "google-cloud-vertex-ai",
             *both("google-cloud-vertex-ai", vertex, "gemini-2.5-flash", "text-embedding-005", {"api_base": url}),
         ),
-        Case("cohere", *both("cohere", cohere, "command-a-03-2025", "embed-v4.0")),
+        *[
+            Case(
+                f"google-cloud-vertex-ai, {whose}",
+                external("google-cloud-vertex-ai", model, vertex, own={"api_base": url}),
+                pdf=pdf,
+                audio=audio,
+            )
+            for whose, model, pdf, audio in (
+                ("Claude", "claude-sonnet-4-5", True, False),
+                ("Mistral", "mistral-small-2503", False, False),
+                ("open models", "meta/llama-4-maverick-17b-128e-instruct-maas", True, True),
+            )
+        ],
+        Case("cohere", *both("cohere", cohere, "command-a-03-2025", "embed-v4.0"), pdf=False, audio=False),
         Case(
             "ai21labs",
             external("ai21labs", "jamba-large", {"ai21labs_api_key_plaintext": "ai-good"}, own={"api_base": url}),
             images=False,
+            pdf=False,
+            audio=False,
             forced=False,
             filters=False,
         ),
@@ -122,6 +143,7 @@ def cases(url: str) -> list[Case]:
             "agent/v1/responses",
             agent,
             server={"url": f"{url}/agents/a/invocations", "token_plaintext": "dapi-good", "task": "agent/v1/responses"},
+            audio=False,
             structured=False,
             tools=False,
         ),

@@ -22,6 +22,7 @@ from aiq.errors import FunctionError, ProviderError
 from aiq.providers.wire.wholeness import ENDS
 from aiq.request import Answer, Caller, Request, Task
 from aiq.simulator.process import SimulatorProcess
+from tests.contract.credential_ways import ways_section
 from tests.contract.providers import NOWHERE, Case, cases
 from tests.contract.test_answers_table import FORMS
 from tests.processes import PATIENCE_S
@@ -35,6 +36,7 @@ TIMEOUT_S = 3.0
 PNG = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMCAQDJfgt+AAAAAElFTkSuQmCC"
 )
+PDF, WAV = b"%PDF-1.7\n%%EOF\n", b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\x00" * 24
 SCHEMA = {
     "type": "object",
     "properties": {"good": {"type": "boolean"}, "stars": {"type": "integer"}},
@@ -49,7 +51,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-ASKED = ("chat", "system prompt", "structured output", "tools", "image", "stream", "embeddings")
+ASKED = ("chat", "system prompt", "structured output", "tools", "image", "PDF", "recording", "stream", "embeddings")
 
 ERRORS = {
     "400": "bad_request",
@@ -125,7 +127,7 @@ class Asking:
     def can(self, what: str) -> bool:
         """Asks for it. False where the provider has no such thing, and says so before the call; wrong is an error."""
         self.session.gateway.open_endpoint(self.endpoint)
-        return bool(getattr(self, f"_{what.replace(' ', '_')}")())
+        return bool(getattr(self, f"_{what.lower().replace(' ', '_')}")())
 
     def _chat(self) -> bool:
         answer = self.answer("Say hello to the matrix.")
@@ -181,6 +183,23 @@ class Asking:
             return False
         value = self.answer(parts).value
         assert isinstance(value, str) and "1 image(s) (image/png" in value
+        return True
+
+    def _pdf(self) -> bool:
+        return self._file(PDF, self.case.pdf)
+
+    def _recording(self) -> bool:
+        return self._file(WAV, self.case.audio)
+
+    def _file(self, blob: bytes, takes: bool) -> bool:
+        """By SQL, as people do. What is not taken is refused before anything is sent."""
+        sql = f"SELECT ai_query('{self.endpoint}', 'What is it?', files => ?)"
+        if not takes:
+            with pytest.raises(ProviderError, match=r"takes (no|text only|texts)"):
+                self.session.sql(sql, [blob])
+            return False
+        ((value,),) = self.session.sql(sql, [blob]).fetchall()
+        assert isinstance(value, str) and value
         return True
 
     def _stream(self) -> bool:
@@ -294,7 +313,7 @@ def written(seen: dict[tuple[str, str], str]) -> str:
     ]
     lines += [f"| {WORDS.get(fault, f'HTTP {fault}')} | `{kind}` |" for fault, kind in ERRORS.items()]
     lines += ["", f"Seen at all {len(NAMES)}: no call hung, and none of these became an answer.", ""]
-    return "\n".join([*lines, *answers_section(), ""])
+    return "\n".join([*lines, *ways_section(), *answers_section(), ""])
 
 
 def answers_section() -> list[str]:

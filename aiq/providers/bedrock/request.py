@@ -6,6 +6,7 @@ Source: the Amazon Bedrock API reference (Converse, ToolConfiguration, OutputCon
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, NoReturn
 
 import orjson
@@ -317,8 +318,13 @@ def _block(part: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     kind = part.get("type")
     if kind in ("text", "refusal"):
         return {"text": part.get(kind)}
+    if kind == "file":
+        return _document(part["file"], refuse)
+    if kind == "input_audio":
+        audio = part["input_audio"]
+        return {"audio": {"format": audio["format"], "source": {"bytes": audio["data"]}}}
     if kind != "image_url":
-        refuse(f"takes texts and images in a message, no part of type '{kind}'")
+        refuse(f"takes texts, images, PDF files and recordings in a message, no part of type '{kind}'")
     image = part["image_url"]
     data = data_url(image["url"] if isinstance(image, dict) else image)
     if data is None:
@@ -330,3 +336,12 @@ def _block(part: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     if image_format is None:
         refuse(f"takes PNG, JPEG, GIF and WEBP images, no {data[0] or 'unnamed type'}")
     return {"image": {"format": image_format, "source": {"bytes": data[1]}}}
+
+
+def _document(file: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
+    """A PDF. Its name, which models read, is told apart from that of another one of the same request."""
+    data = data_url(file.get("file_data") or "")
+    if data is None or data[0] != "application/pdf":
+        refuse("takes a file as a data: URL of a PDF in base64")
+    name = f"document {blake2b(data[1].encode(), digest_size=4).hexdigest()}"
+    return {"document": {"format": "pdf", "name": name, "source": {"bytes": data[1]}}}

@@ -86,6 +86,11 @@ class VertexMistralAdapter(VertexOpenAIAdapter):
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         body = {_MISTRAL_NAMES.get(name, name): value for name, value in request.body.items()}
+        for message in body["messages"]:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                if part.get("type") not in ("text", "image_url"):
+                    self._refuse(f"takes no content of type '{part.get('type')}' for a model of Mistral")
         sent = super().encode(request._replace(body=body), stream=stream)
         return sent._replace(url=_raw_predict(self._entity, "mistralai", stream=True)) if stream else sent
 

@@ -15,7 +15,7 @@ from aiq.config.endpoint import ServedEntity
 from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.mlflow.agent_stream import ChatAgentStream
 from aiq.providers.mlflow.model_server import ModelServerAdapter
-from aiq.providers.openai.responses import responses_answer, responses_body
+from aiq.providers.openai.responses import has_recording, responses_answer, responses_body
 from aiq.providers.openai.responses_stream import ResponsesStream
 from aiq.providers.wire.content import spoken
 from aiq.providers.wire.errors import shorten, unusable
@@ -38,6 +38,8 @@ class AgentAdapter(ModelServerAdapter):
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         body = responses_body(request.body) if self._responses else dict(request.body)
+        if self._responses and has_recording(body):
+            self._refuse("takes no recordings for an agent of the Responses API")
         if stream:
             body["stream"] = True
         return HttpRequest(self.address, self._headers, orjson.dumps(body))

@@ -20,7 +20,7 @@ import orjson
 from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
-from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.base import Grant, HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.azure import azure_url, deployment_of, entra_request
 from aiq.providers.openai.stream import OpenAIStream, is_error
 from aiq.providers.wire.content import spoken, without_thoughts
@@ -123,6 +123,10 @@ class OpenAIAdapter(ExternalAdapter):
         self._secrets = (self._client_secret, token)
         self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
         return valid_s
+
+    def take_grant(self, grant: Grant) -> None:
+        self._secrets = (grant.token,)
+        self._headers = [("content-type", "application/json"), ("authorization", f"Bearer {grant.token}")]
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return self._stream(request, response) if is_stream(response) else WholeBody(self, request, response)

@@ -12,19 +12,24 @@ from aiq.config.endpoint import EntraConfig, OpenAIConfig, ServedEntity
 from aiq.providers.base import HttpRequest
 
 V1 = "/openai/v1"
+FOUNDRY = "/models"
+"""So an address of Azure AI Foundry ends: one for all models of a resource, whoever made them."""
 
 
 def azure_url(config: OpenAIConfig, entity: ServedEntity, path: str) -> str:
-    """Where a deployment answers: by its own path, or by the one without versions where `openai_api_base` ends so.
+    """Where a deployment answers: by its own path, or by one for all where `openai_api_base` ends with `/openai/v1` or
+    with Foundry's `/models`.
 
     The Responses API is only there.
     """
-    base = (config.api_base or "").rstrip("/")
+    base, version = (config.api_base or "").rstrip("/"), quote(config.api_version or "", safe="")
     if base.endswith(V1):
         return base + path
+    if base.endswith(FOUNDRY):
+        return f"{base}{path}?api-version={version}"
     if config.responses:
         return base + V1 + path
-    deployment, version = quote(deployment_of(config, entity), safe=""), quote(config.api_version or "", safe="")
+    deployment = quote(deployment_of(config, entity), safe="")
     return f"{base}/openai/deployments/{deployment}{path}?api-version={version}"
 
 
@@ -38,7 +43,7 @@ def entra_request(config: EntraConfig, secret: str) -> HttpRequest:
     fields = {
         "client_id": config.client_id,
         "client_secret": secret,
-        "scope": _scope(config.authority),
+        "scope": scope_of(config.authority),
         "grant_type": "client_credentials",
     }
     headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")]
@@ -47,7 +52,7 @@ def entra_request(config: EntraConfig, secret: str) -> HttpRequest:
     )
 
 
-def _scope(authority: str) -> str:
-    """What a token is for: Azure OpenAI in the cloud that the authority belongs to."""
-    top = {"us": "us", "cn": "cn"}.get((urlsplit(authority).hostname or "").rpartition(".")[2], "com")
+def scope_of(url: str) -> str:
+    """What a token is for: Azure's models in the cloud that an authority or a resource belongs to."""
+    top = {"us": "us", "cn": "cn"}.get((urlsplit(url).hostname or "").rpartition(".")[2], "com")
     return f"https://cognitiveservices.azure.{top}/.default"

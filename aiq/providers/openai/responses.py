@@ -52,6 +52,8 @@ class ResponsesAdapter(OpenAIAdapter):
 
     def encode(self, request: Request, *, stream: bool = False) -> HttpRequest:
         body = responses_body(request.body)
+        if has_recording(body):
+            self._refuse("takes no recordings over the Responses API; leave responses out of aiq of the served entity")
         if self._model is not None:
             body = {"model": self._model, **body}
         body.setdefault("store", False)  # else OpenAI keeps what was said for 30 days
@@ -97,6 +99,12 @@ def responses_body(chat: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def has_recording(body: dict[str, Any]) -> bool:
+    """Whether a body of `POST /responses` has a part that the API has no words for."""
+    contents = [item["content"] for item in body["input"] if isinstance(item.get("content"), list)]
+    return any(isinstance(part, dict) and part.get("type") == "input_audio" for parts in contents for part in parts)
+
+
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", **tool["function"]} if "function" in tool else tool
 
@@ -131,6 +139,8 @@ def _part(part: dict[str, Any], said: str) -> dict[str, Any]:
     if part.get("type") == "image_url":
         image = part["image_url"]
         return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail", "auto")}
+    if part.get("type") == "file":
+        return {"type": "input_file", **part["file"]}
     return part
 
 

@@ -23,6 +23,10 @@ MAX_CHOICES = 128
 """OpenAI's limit of `n`; also of tool calls in one answer."""
 
 
+_LISTS = frozenset({"reasoning_details", "thinking_blocks"})
+"""Thoughts as routers send them: each event has new ones."""
+
+
 class OpenAIStream(ServerSentEvents[ReadsErrors]):
     """Reads one streamed chat completion or completion."""
 
@@ -148,6 +152,8 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
                     if not 0 <= index < MAX_CHOICES:
                         raise ValueError("not the number of a tool call")
                     self._merge(calls.setdefault(index, {}), {k: v for k, v in call.items() if k != "index"})
+            elif name in _LISTS and isinstance(value, list):
+                whole[name] = [*whole.get(name, ()), *value]
             elif isinstance(value, dict):
                 self._merge(whole.setdefault(name, {}), value)
             else:

@@ -25,6 +25,11 @@ class ExternalAdapter:
         self._entity, self._clock = entity, clock
         self._secrets: tuple[str, ...] = ()
         """What must not be seen in a provider's words; set by `prepare`."""
+        self._hidden: tuple[str, ...] = ()
+
+    def hide(self, *values: str) -> None:
+        """Values of headers that go with the requests and must not be seen in a provider's words either."""
+        self._hidden = values
 
     def streams(self, request: Request) -> bool:
         return request.task != "llm/v1/embeddings"
@@ -42,11 +47,11 @@ class ExternalAdapter:
         raise AssertionError("the entity's credential is its own")
 
     def _redact(self, text: str) -> str:
-        return redacted(text, *self._secrets)
+        return redacted(text, *self._secrets, *self._hidden)
 
     def _recorded(self, text: str) -> str:
         """An answer as the log may have it: a model that repeats a credential is not to spread it."""
-        return without_secrets(text, *self._secrets)
+        return without_secrets(text, *self._secrets, *self._hidden)
 
     def _body(self, response: HttpResponse) -> str:
         """The text of a body that goes into an error's words."""

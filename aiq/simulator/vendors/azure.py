@@ -25,6 +25,7 @@ _ROUTES = {
     b"/openai/v1/completions": Route("completions"),
     b"/openai/v1/embeddings": Route("embeddings"),
 }
+_FOUNDRY = {b"/models/chat/completions": Route("chat"), b"/models/embeddings": Route("embeddings")}
 _DEPLOYMENT = re.compile(rb"/openai/deployments/([^/]+)/(chat/completions|completions|embeddings)")
 _TOKEN = re.compile(rb"/([^/]+)/oauth2/v2\.0/token")
 _SCOPES = frozenset(f"https://cognitiveservices.azure.{cloud}/.default" for cloud in ("com", "us", "cn"))
@@ -39,13 +40,17 @@ class Azure(OpenAI):
     """A resource with a deployment for every model."""
 
     name = "azure"
-    bases = (("Azure OpenAI, by deployment", ""), ("Azure OpenAI, v1", "/openai/v1"))
+    bases = (("Azure OpenAI, by deployment", ""), ("Azure OpenAI, v1", "/openai/v1"), ("Azure AI Foundry", "/models"))
     limits = Slices
     azure = True
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
         """By deployment, with an api-version; or by the v1 path, with the deployment as model."""
         route = _ROUTES.get(path)
+        if route is None and path in _FOUNDRY:
+            if b"api-version=" not in query:
+                raise Refusal(404, "Resource not found: the api-version query parameter is missing.", code="404")
+            route = _FOUNDRY[path]
         if route is None and (match := _DEPLOYMENT.fullmatch(path)):
             if b"api-version=" not in query:
                 raise Refusal(404, "Resource not found: the api-version query parameter is missing.", code="404")

@@ -25,6 +25,7 @@ LONGEST_ANSWER = 64_000
 """What is reserved for a request that does not say how long its answer may be: the longest a model can give."""
 COHERE_TEXTS = 96
 
+_SAID = frozenset({"text", "image", "document", "audio"})
 _PATH = re.compile(rb"/model/([^/]+)/(converse|converse-stream|invoke)")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]{0,2047}")
 _TITAN = {"inputText", "dimensions", "normalize", "embeddingTypes"}
@@ -203,7 +204,7 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
                 used = block["toolUse"]
                 function = {"name": used["name"], "arguments": orjson.dumps(used["input"]).decode()}
                 message["tool_calls"].append({"id": used["toolUseId"], "type": "function", "function": function})
-            elif "text" in block or "image" in block:
+            elif block.keys() & _SAID:
                 message["content"].append(_part(block))
         if message["content"] or message["tool_calls"]:
             messages.append(message)
@@ -215,6 +216,10 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
         image = block["image"]
         url = f"data:image/{image['format']};base64,{image['source']['bytes']}"
         return {"type": "image_url", "image_url": {"url": url}}
+    if "document" in block:
+        return {"type": "file", "file": {"file_data": block["document"]["source"]["bytes"]}}
+    if "audio" in block:
+        return {"type": "input_audio", "input_audio": {"format": block["audio"]["format"]}}
     text = block["text"] if "text" in block else orjson.dumps(block["json"]).decode()
     return {"type": "text", "text": text}
 

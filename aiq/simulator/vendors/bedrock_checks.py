@@ -130,6 +130,16 @@ _IMAGE = _struct(
     },
     ["format", "source"],
 )
+_BYTES = _struct({"bytes": _image_bytes}, union=True)
+_DOCUMENT = _struct(
+    {
+        "format": _one_of("pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"),
+        "name": _text(1, re.compile(r"[A-Za-z0-9 ()\[\]-]{1,200}")),
+        "source": _BYTES,
+    },
+    ["format", "name", "source"],
+)
+_AUDIO = _struct({"format": _one_of("mp3", "wav", "flac", "ogg", "m4a", "aac"), "source": _BYTES}, ["format", "source"])
 _RESULT = _struct(
     {
         "toolUseId": _text(1, _TOOL_ID),
@@ -146,6 +156,8 @@ _BLOCK = _struct(
     {
         "text": _text(),
         "image": _IMAGE,
+        "document": _DOCUMENT,
+        "audio": _AUDIO,
         "toolUse": _struct(
             {"toolUseId": _text(1, _TOOL_ID), "name": _text(1, _TOOL_NAME), "input": _map},
             ["toolUseId", "name", "input"],

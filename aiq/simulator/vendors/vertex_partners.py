@@ -13,8 +13,8 @@ import orjson
 from aiq.simulator.exchange import Asked, Call, Route
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.vendors.anthropic import Anthropic
-from aiq.simulator.vendors.base import Keys, only
-from aiq.simulator.vendors.google_errors import body_of
+from aiq.simulator.vendors.base import Base, Keys, only
+from aiq.simulator.vendors.google_errors import WORDS, body_of
 from aiq.simulator.vendors.openai import OpenAI
 from aiq.simulator.vendors.vertex import check_token
 
@@ -23,6 +23,8 @@ _RAW = re.compile(
 )
 _OPENAI = re.compile(rb"/v1/projects/[^/]+/locations/[^/]+/endpoints/openapi/chat/completions")
 _CLAUDE_VERSIONS = ("vertex-2023-10-16", "2026-10-21")
+_GOOGLES = frozenset({"401", "402", "403", "quota-exhausted"})
+_GOOGLES_STATUSES = frozenset({401, 402, 403, 429})
 _MISTRALS = frozenset({
     "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "response_format",
     "tools", "tool_choice", "presence_penalty", "frequency_penalty", "n", "prediction", "parallel_tool_calls",
@@ -31,7 +33,32 @@ _MISTRALS = frozenset({
 """What Mistral's API takes; it refuses everything else."""
 
 
-class VertexClaude(Anthropic):
+class _BehindGoogle(Base):
+    """What Google does before a request reaches the maker's own server: it looks at tokens and quotas."""
+
+    listed = False
+    """Whether an error stands in a list, as some of Google's servers have it."""
+
+    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+        """An access token of Google's."""
+        return check_token(call, now_s)
+
+    def refusal(self, fault: str) -> Refusal | None:
+        """Google's words for what it refuses itself."""
+        if fault not in _GOOGLES:
+            return super().refusal(fault)
+        status, words = WORDS[fault]
+        return Refusal(status, words)
+
+    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+        """Google's form where it is Google that refuses."""
+        if refusal.status not in _GOOGLES_STATUSES:
+            return super().refused(refusal, route, number)
+        body = body_of(refusal, route.model if route is not None else "")
+        return orjson.dumps([body] if self.listed else body), b""
+
+
+class VertexClaude(_BehindGoogle, Anthropic):
     """Claude, with Google's tokens and errors before it."""
 
     name = "vertex-claude"
@@ -40,10 +67,6 @@ class VertexClaude(Anthropic):
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
         """The model and whether it streams stand in the path."""
         return _raw(method, path, b"anthropic")
-
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
-        """An access token of Google's."""
-        return check_token(call, now_s)
 
     def read(self, body: dict[str, Any], route: Route) -> Asked:
         """A message, whose version stands in its body and whose model does not."""
@@ -56,12 +79,8 @@ class VertexClaude(Anthropic):
         message = {name: value for name, value in body.items() if name != "anthropic_version"}
         return super().read({**message, "model": route.model}, route)
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
-        """Google's form where it is Google that refuses."""
-        return _googles(refusal, route) if refusal.status in (401, 429) else super().refused(refusal, route, number)
 
-
-class VertexMistral(OpenAI):
+class VertexMistral(_BehindGoogle, OpenAI):
     """Mistral's own API, which takes no field that it does not know."""
 
     name = "vertex-mistral"
@@ -70,10 +89,6 @@ class VertexMistral(OpenAI):
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
         """The model and whether it streams stand in the path."""
         return _raw(method, path, b"mistralai")
-
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
-        """An access token of Google's."""
-        return check_token(call, now_s)
 
     def read(self, body: dict[str, Any], route: Route) -> Asked:
         """A chat, in Mistral's names."""
@@ -89,16 +104,13 @@ class VertexMistral(OpenAI):
             known["stream_options"] = {"include_usage": True}
         return super().read(known, route)
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
-        """Google's form where it is Google that refuses."""
-        return _googles(refusal, route) if refusal.status in (401, 429) else super().refused(refusal, route, number)
 
-
-class VertexOpenAI(OpenAI):
+class VertexOpenAI(_BehindGoogle, OpenAI):
     """Llama and other open models, named `<maker>/<model>`."""
 
     name = "vertex-openai"
     bases = (("Open models on Vertex AI", "/v1"),)
+    listed = True
 
     def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
         """One path for all models of a region."""
@@ -107,24 +119,11 @@ class VertexOpenAI(OpenAI):
         only(method, b"POST", path)
         return Route("chat")
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
-        """An access token of Google's."""
-        return check_token(call, now_s)
-
     def read(self, body: dict[str, Any], route: Route) -> Asked:
         """A chat of a model that is named with its maker."""
         if "/" not in str(body.get("model")):
             raise Refusal(400, "The model must be of the form PUBLISHER/MODEL.")
         return super().read(body, route)
-
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
-        """Google's form, in a list as some of its servers have it."""
-        body, lines = _googles(refusal, route)
-        return b"[" + body + b"]", lines
-
-
-def _googles(refusal: Refusal, route: Route | None) -> tuple[bytes, bytes]:
-    return orjson.dumps(body_of(refusal, route.model if route is not None else "")), b""
 
 
 def _raw(method: bytes, path: bytes, maker: bytes) -> Route | None:

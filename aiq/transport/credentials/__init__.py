@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiq.config.cloud import missing_extra
-from aiq.config.endpoint import BedrockConfig, ServedEntity, VertexConfig
+from aiq.config.endpoint import BedrockConfig, OpenAIConfig, ServedEntity, VertexConfig
 from aiq.errors import SecretError
 from aiq.providers.base import Grant
+from aiq.providers.openai.azure import scope_of
 
 Source = Callable[[], Grant]
 """Gives a credential, in any thread but the event loop's. Raises ProviderError."""
@@ -33,4 +34,8 @@ def open_source(entity: ServedEntity) -> Source | None:
         from aiq.transport.credentials.google import GoogleSource
 
         return GoogleSource(config.credentials)
+    if isinstance(config, OpenAIConfig) and config.credentials is not None:
+        from aiq.transport.credentials.azure import AzureSource
+
+        return AzureSource(config.credentials, scope_of(config.credentials.authority or config.api_base or ""))
     return None

@@ -138,3 +138,37 @@ def test_a_clouds_sdk_is_asked_once_for_all_who_wait_and_not_on_the_event_loop(t
 
 def test_a_grant_does_not_show_what_is_secret():
     assert "hidden" not in repr(Grant("hidden-token", 5.0, "hidden-id", "hidden-secret"))
+
+
+def test_a_renewal_that_fails_leaves_the_token_that_is_still_good(time):
+    adapter = Granting()
+    token = AccessToken(adapter, time.clock)
+    asyncio.run(token.renew(adapter))
+    adapter.failure = ProviderError("down", kind="network", status=503)
+    time.now += 3300
+    asyncio.run(token.renew(adapter))
+    assert not token.due and token.number == 1
+    time.now += 10
+    assert token.due  # and is asked for again
+    time.now += 285
+    with pytest.raises(ProviderError, match="down"):  # it is over by now, or nearly
+        asyncio.run(token.renew(adapter))
+
+
+def test_what_a_clouds_sdk_was_denied_is_denied_to_the_next_requests_too(time):
+    asked = []
+
+    def source():
+        asked.append(1)
+        raise ProviderError("no role", kind="auth", status=403)
+
+    adapter = Granting()
+    token = AccessToken(adapter, time.clock, source)
+    for _ in range(20):
+        with pytest.raises(ProviderError, match="no role"):
+            asyncio.run(token.renew(adapter))
+    assert len(asked) == 1
+    time.now += 5
+    with pytest.raises(ProviderError, match="no role"):
+        asyncio.run(token.renew(adapter))
+    assert len(asked) == 2

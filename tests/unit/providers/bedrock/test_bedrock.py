@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import botocore.session
 import orjson
 import pytest
+from botocore.validate import ParamValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -185,12 +187,24 @@ def test_images_are_sent_as_bytes(encode: Any) -> None:
     ("part", "words"),
     [
         ({"type": "image_url", "image_url": {"url": "data:image/bmp;base64,AAAA"}}, "no image/bmp"),
-        ({"type": "input_audio", "input_audio": {}}, "no part of type 'input_audio'"),
-        ({"type": "file", "file": {}}, "no part of type 'file'"),
+        ({"type": "video_url", "video_url": {}}, "no part of type 'video_url'"),
+        ({"type": "file", "file": {}}, "a data: URL of a PDF"),
+        ({"type": "file", "file": {"file_data": "data:text/plain;base64,AAAA"}}, "a data: URL of a PDF"),
     ],
 )
 def test_other_parts_are_refused_by_name(encode: Any, part: Any, words: str) -> None:
     assert words in refused(encode, messages=[{"role": "user", "content": [part]}])
+
+
+def test_files_and_recordings_have_the_form_of_awss_own_client(encode: Any) -> None:
+    pdf, other = ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{x}"}} for x in ("AAAA", "AAAB"))
+    audio = {"type": "input_audio", "input_audio": {"format": "mp3", "data": "AAAA"}}
+    messages = encode(messages=[{"role": "user", "content": [pdf, other, audio]}])["messages"]
+    names = [block["document"]["name"] for block in messages[0]["content"][:2]]
+    assert len(set(names)) == 2
+    shape = botocore.session.Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
+    report = ParamValidator().validate({"modelId": "m", "messages": messages}, shape)
+    assert not report.has_errors(), report.generate_report()
 
 
 def test_a_marked_part_ends_what_is_cached(encode: Any) -> None:
