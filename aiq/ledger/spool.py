@@ -62,6 +62,7 @@ class Spool:
                 raise
         except sqlite3.Error as error:
             raise self._error(error, "open") from error
+        self._inode = path.stat().st_ino
 
     @classmethod
     def create(cls, folder: Path, *, power_safe: bool = False) -> Spool:
@@ -114,6 +115,14 @@ class Spool:
             self._writer.execute("PRAGMA user_version = 1")
         except sqlite3.Error as error:
             raise self._error(error, "write") from error
+
+    @property
+    def has_vanished(self) -> bool:
+        """Whether the file was deleted or replaced under our hands: what is in it is lost with this process then."""
+        try:
+            return os.stat(self.path).st_ino != self._inode
+        except OSError:
+            return True
 
     @property
     def size(self) -> int:
@@ -220,8 +229,10 @@ class Spool:
         return connection
 
     def _connection(self) -> sqlite3.Connection:
-        """The committer's own connection, so that reading never holds up a write."""
+        """The committer's own connection, so that reading never holds up a write. Of a deleted file: the writer's."""
         if self._reader is None:
+            if self.has_vanished:
+                return self._writer
             self._reader = self._connect()
         return self._reader
 
