@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiq.errors import LedgerError
+from aiq.resources import advice
 
 KEY_BYTES = 16
 RUN_ENTRIES = 1 << 18
@@ -162,7 +163,7 @@ class Spill:
     def _unwritable(self, error: OSError) -> LedgerError:
         return LedgerError(
             f"cannot write the temporary file in {self._folder} for answers that are too many for memory: "
-            f"{error.strerror or error}. Free space on that disk, or choose another folder with AIQ_HOME or home=..., "
+            f"{error.strerror or error}. {advice(error)}, or choose another folder with AIQ_HOME or home=..., "
             "and run the statement again: what is answered is kept"
         )
 

@@ -45,6 +45,7 @@ from aiq.functions.call_site import CallSite
 from aiq.gateway import Gateway
 from aiq.plan.lift import Lifted
 from aiq.request import Caller
+from aiq.resources import told_plainly
 from aiq.runtime import open_gateway
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Session:
         self._handing_over = 0
         """Streams of finished statements whose rows are not all with the caller."""
 
+    @told_plainly()
     def sql(
         self,
         text: str,
@@ -372,6 +374,7 @@ def connect(
 ) -> Session: ...
 
 
+@told_plainly()
 def connect(
     target: str | os.PathLike[str] | duckdb.DuckDBPyConnection | SparkSession | None = None,
     *,
@@ -403,6 +406,7 @@ def connect(
     return Session(con, gateway, caller, owns_connection=own, dialect=dialect, variables=variables)
 
 
+@told_plainly()
 def register(
     con: duckdb.DuckDBPyConnection | SparkSession,
     *,

@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 
 from aiq.errors import LedgerError
+from aiq.resources import advice
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
@@ -72,7 +73,7 @@ class Spool:
             try:
                 lock = _lock(path)
             except OSError as error:
-                raise LedgerError(_unwritable(path, str(error))) from error
+                raise LedgerError(_unwritable(path, error)) from error
             if lock is None:
                 continue
             try:
@@ -242,7 +243,7 @@ class Spool:
             return CorruptSpool(self.path, str(error))
         if what == "read":
             return LedgerError(f"cannot read the ledger's spool {self.path}: {error}")
-        return LedgerError(_unwritable(self.path, str(error)))
+        return LedgerError(_unwritable(self.path, error))
 
 
 def set_aside(path: Path) -> Path | None:
@@ -306,8 +307,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _unwritable(path: Path, reason: str) -> str:
+def _unwritable(path: Path, error: Exception) -> str:
     return (
-        f"cannot write the ledger's spool {path}: {reason}. Free space on that disk and check its rights, "
+        f"cannot write the ledger's spool {path}: {error}. {advice(error)}, "
         "or choose another folder with AIQ_HOME or home=..."
     )
