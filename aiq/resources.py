@@ -47,8 +47,8 @@ def lack(error: BaseException) -> ResourceError | None:
         if isinstance(seen, MemoryError) or _MEMORY.search(str(seen)):
             return ResourceError(
                 "there is not enough memory for this statement; answers that were paid for are kept. Give the process "
-                "more (ulimit -v, the container's limit), let DuckDB use less (SET memory_limit, SET threads), or ask fewer "
-                "rows at a time, then run the statement again"
+                "more (ulimit -v, the container's limit), let DuckDB use less (SET memory_limit, SET threads), or ask "
+                "fewer rows at a time, then run the statement again"
             )
         seen = seen.__cause__ or seen.__context__
     return None
