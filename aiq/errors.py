@@ -14,6 +14,7 @@
      │    │    └── GuardrailBlocked  a guardrail refused the request or its answer
      │    └── ResultError            the answer does not fit the requested type
      ├── StatementCancelled          Ctrl-C, interrupt, or another row's failure stopped the statement
+     ├── ResourceError               the machine gives the process too little: open files, memory
      └── LedgerError                 the home folder cannot be written or a Delta table is unusable
 
 Messages tell a person what to do next and never contain a secret.
@@ -261,6 +262,10 @@ class ResultError(RequestFailed):
 
 class StatementCancelled(AiqError):
     """The statement was stopped before it was finished. Answers already paid for are in the ledger."""
+
+
+class ResourceError(AiqError):
+    """The process may open no more files, or get no more memory. What was answered is kept."""
 
 
 class LedgerError(AiqError):

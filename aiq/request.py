@@ -53,6 +53,8 @@ class Request(NamedTuple):
     """Somebody waits in person: where a batch would wait for a rate limit, it is refused with 429."""
     id: str | None = None
     """Its id in the ledger; None for a new one."""
+    function: str | None = None
+    """The SQL function that asks; None for a request over REST."""
     suspect: bool = False
     """A part of a pack of texts that failed as a whole: one of them may be what the provider fails at."""
 

@@ -19,6 +19,7 @@ from aiq.answers.log import KEY_BYTES
 from aiq.errors import LedgerError
 from aiq.ledger.file_lock import locked
 from aiq.ledger.sqlite_file import is_corrupt, opened, set_aside, transaction, used_bytes
+from aiq.resources import advice
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -183,8 +184,8 @@ class DurableAnswers:
                 except (sqlite3.Error, OSError) as error:
                     if self._writer is None or not is_corrupt(error):
                         raise LedgerError(
-                            f"cannot write the stored answers {self._path}: {error}. Free space on that disk and check "
-                            "its rights, or choose another folder with AIQ_HOME or home=..."
+                            f"cannot write the stored answers {self._path}: {error}. {advice(error)}, "
+                            "or choose another folder with AIQ_HOME or home=..."
                         ) from error
                     reason, broken = error, self._writer.inode
             self._set_aside(broken, reason)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiq.errors import LedgerError
+from aiq.resources import advice
 
 KEY_BYTES = 16
 """Length of a request key, and of a scope."""
@@ -203,6 +204,6 @@ def _leave(path: Path, size: int) -> None:
 
 def _unwritable(path: Path, error: OSError) -> str:
     return (
-        f"cannot keep answers in {path}: {error.strerror or error}. Free space on that disk and check its rights, "
+        f"cannot keep answers in {path}: {error.strerror or error}. {advice(error)}, "
         "or choose another folder with AIQ_HOME or home=..."
     )

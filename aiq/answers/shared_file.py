@@ -18,6 +18,7 @@ from aiq.answers.shared import Claimed, Entry, Shared, is_dead, process_name
 from aiq.errors import LedgerError
 from aiq.ledger.file_lock import locked
 from aiq.ledger.sqlite_file import ended, is_busy, opened, transaction, used_bytes
+from aiq.resources import advice
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS statements (
@@ -209,7 +210,7 @@ class FileAnswers:
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
                 raise LedgerError(
-                    f"cannot share answers in {self._path}: {error}. Free space on that disk and check its rights, or "
+                    f"cannot share answers in {self._path}: {error}. {advice(error)}, or "
                     "choose another folder with AIQ_HOME or home=..."
                 ) from error
 

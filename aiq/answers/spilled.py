@@ -17,6 +17,7 @@ from pathlib import Path
 from aiq.answers.log import KEY_BYTES, append, frame, groups
 from aiq.answers.places import FILTER_BITS, RUN_ENTRIES, Places
 from aiq.errors import LedgerError
+from aiq.resources import advice
 
 _NO_SCOPE = bytes(KEY_BYTES)
 """A file without a name is of one statement alone."""
@@ -118,6 +119,6 @@ class SpilledAnswers:
     def _unwritable(self, error: OSError) -> LedgerError:
         return LedgerError(
             f"cannot write the temporary file in {self._folder} for answers that are too many for memory: "
-            f"{error.strerror or error}. Free space on that disk, or choose another folder with AIQ_HOME or home=..., "
+            f"{error.strerror or error}. {advice(error)}, or choose another folder with AIQ_HOME or home=..., "
             "and run the statement again: what is answered is kept"
         )

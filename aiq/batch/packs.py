@@ -88,7 +88,16 @@ def embeddings_packs(
     def pack(asks: Sequence[tuple[Ask, Slot]]) -> Work:
         first = asks[0][0]
         body = {**first.body, "input": [ask.body["input"][0] for ask, _ in asks]}
-        request = Request(endpoint.name, "llm/v1/embeddings", body, caller, statement_id, first.key, rows=len(asks))
+        request = Request(
+            endpoint.name,
+            "llm/v1/embeddings",
+            body,
+            caller,
+            statement_id,
+            first.key,
+            rows=len(asks),
+            function=first.function,
+        )
         return Work(request, [slot for _, slot in asks], fail_fast)
 
     packs: list[Work] = []

@@ -67,7 +67,7 @@ class SharedStatement(Statement):
         values: dict[bytes, Any] = {}
         waiting = asks
         while waiting:
-            theirs = self._divide(endpoint, shared, [ask.key for ask in waiting])
+            theirs = self._divide(endpoint, shared, waiting)
             own = [ask for ask in waiting if ask.key not in theirs]
             if own:
                 answers = super().ask(endpoint, task, own, fail_fast=fail_fast)
@@ -88,8 +88,9 @@ class SharedStatement(Statement):
             keys = [key for key, claimed_for in rest.items() if claimed_for == shared]
             self._guarded(partial(self._store.release, shared, keys))
 
-    def _divide(self, endpoint: str, shared: Shared, keys: Sequence[bytes]) -> set[bytes]:
+    def _divide(self, endpoint: str, shared: Shared, asks: Sequence[Ask]) -> set[bytes]:
         """The keys that another process asks for. What is answered already is this statement's from here on."""
+        keys: Sequence[bytes] = [ask.key for ask in asks]
         with self._lock:
             self._raise_if_stopped()
             known = self._answers.find(keys)
@@ -108,7 +109,7 @@ class SharedStatement(Statement):
                 if key not in self._slots and not self._answers.find([key]):
                     self._answers.add(key, decoded(text.encode("utf-8", "surrogatepass")))
             self.progress.reused += len(claimed.resumed)
-        self.gateway.record_hits(endpoint, self.caller, self.id, len(claimed.resumed))
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(claimed.resumed), asks[0].function)
         return set(claimed.theirs)
 
     def _settle(self, shared: Shared, keys: Sequence[bytes], values: dict[bytes, Any]) -> None:

@@ -25,10 +25,11 @@ class Slot:
 
 
 class Ask(NamedTuple):
-    """One distinct request of a call site: its 16-byte key and its body in OpenAI's shape."""
+    """One distinct request of a call site: its 16-byte key, its body in OpenAI's shape, the SQL function that asks."""
 
     key: bytes
     body: dict[str, Any]
+    function: str | None = None
 
 
 class Wave:

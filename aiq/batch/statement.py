@@ -68,6 +68,8 @@ class Statement:
         self.asking = 0
         self.running: Pass | None = None
         self._texts: dict[tuple[str, bytes], KnownTexts | None] = {}
+        self._functions: dict[bytes, str] = {}
+        """By kind of call, the function that asks."""
 
     @property
     def endpoints(self) -> list[str]:
@@ -98,7 +100,14 @@ class Statement:
         return self._look_up(run, endpoint, task, asks, fail_fast=fail_fast, stage=stage)
 
     def values_of_texts(
-        self, endpoint: str, kind: bytes, texts: list[str], ask: Callable[[list[str]], list[Any]], *, stage: int
+        self,
+        endpoint: str,
+        kind: bytes,
+        texts: list[str],
+        ask: Callable[[list[str]], list[Any]],
+        *,
+        stage: int,
+        function: str,
     ) -> list[Any]:
         """The values of some texts, in order: what the session knows of this kind of call, and the others by `ask`."""
         self.gateway.check_process()
@@ -110,6 +119,7 @@ class Statement:
             with self._lock:
                 if (endpoint, kind) not in self._texts:
                     self._texts[endpoint, kind] = self._kept.known_texts(endpoint, kind)
+                    self._functions[kind] = function
         known = self._texts[endpoint, kind]
         if known is None:
             return ask(texts)
@@ -126,7 +136,7 @@ class Statement:
         active = run.frozen < stage <= run.stage
         asks = list(asks)
         keys = [ask.key for ask in asks]
-        known = self._known(endpoint, keys, take_kept=active)
+        known = self._known(endpoint, asks, take_kept=active)
         values: list[Any] = []
         fresh: list[tuple[Ask, Slot]] = []
         with self._lock:
@@ -162,11 +172,12 @@ class Statement:
             self._raise_first_failure(values)
         return values
 
-    def _known(self, endpoint: str, keys: Sequence[bytes], *, take_kept: bool) -> dict[bytes, Any]:
-        """The values of those of `keys` that are answered; with `take_kept` also beyond this statement.
+    def _known(self, endpoint: str, asks: Sequence[Ask], *, take_kept: bool) -> dict[bytes, Any]:
+        """The values of those of `asks` that are answered; with `take_kept` also beyond this statement.
 
         Those are this statement's from here on, so that nobody asks for them.
         """
+        keys = [ask.key for ask in asks]
         with self._lock:
             self._raise_if_stopped()
             known = self._answers.find(keys)
@@ -182,7 +193,7 @@ class Statement:
             for key, value in taken.items():
                 self._answers.add(key, value)
             self.progress.reused += len(taken)
-        self.gateway.record_hits(endpoint, self.caller, self.id, len(taken))
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(taken), asks[0].function)
         return known | taken
 
     def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
@@ -207,10 +218,10 @@ class Statement:
         if self.gateway.is_inherited:  # it is not over, and one of its locks may be held for ever here
             return
         self.cancel()
-        for (endpoint, _), known in self._texts.items():
+        for (endpoint, kind), known in self._texts.items():
             if known is not None and (hits := known.hits):
                 self.progress.reused += hits
-                self.gateway.record_hits(endpoint, self.caller, self.id, hits)
+                self.gateway.record_hits(endpoint, self.caller, self.id, hits, self._functions[kind])
         self._texts = {}
         if self._kept is not None:
             if self.progress.asked:
@@ -250,7 +261,7 @@ class Statement:
         wave, fresh = Wave(), []
         places: list[Slot | None] = []
         asks = list(asks)
-        known = self._known(endpoint, [ask.key for ask in asks], take_kept=True)
+        known = self._known(endpoint, asks, take_kept=True)
         with self._lock:
             self._raise_if_stopped()
             known.update(self._answers.find([ask.key for ask in asks if ask.key not in known]))
@@ -325,7 +336,8 @@ class Statement:
 
         def single(one: tuple[Ask, Slot]) -> Work:
             ask, slot = one
-            return Work(Request(endpoint, task, ask.body, self.caller, self.id, ask.key), (slot,), fail_fast)
+            request = Request(endpoint, task, ask.body, self.caller, self.id, ask.key, function=ask.function)
+            return Work(request, (slot,), fail_fast)
 
         return Works(map(single, fresh), len(fresh))
 

@@ -15,6 +15,7 @@ from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import StatementError
 from aiq.gateway import Gateway
 from aiq.request import Caller
+from aiq.resources import told_plainly
 from aiq.runtime import open_gateway
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def connect(
 ) -> DuckDBSession: ...
 
 
+@told_plainly()
 def connect(
     target: str | os.PathLike[str] | duckdb.DuckDBPyConnection | SparkSession | None = None,
     *,
@@ -86,6 +88,7 @@ def connect(
     return DuckDBSession(con, gateway, caller, owns_connection=own, dialect=dialect, variables=variables)
 
 
+@told_plainly()
 def register(
     con: duckdb.DuckDBPyConnection | SparkSession,
     *,

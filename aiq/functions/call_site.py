@@ -24,6 +24,7 @@ from aiq.functions.casts import Misfit, TooManyColumns, converter, prediction_co
 from aiq.functions.images import file_part
 from aiq.functions.model_parameters import check_model_parameters
 from aiq.functions.response_format import parse_response_format
+from aiq.functions.signature import FUNCTION
 from aiq.functions.types import ddl, parse_type
 from aiq.providers import abilities_of
 from aiq.request import CHAT_TASKS, text_characters
@@ -118,7 +119,7 @@ class CallSite:
             return self._values(statement, self._asks(texts))
 
         values = statement.values_of_texts(
-            self.endpoint.name, self.identity, encoded.dictionary.to_pylist(), ask, stage=self.stage
+            self.endpoint.name, self.identity, encoded.dictionary.to_pylist(), ask, stage=self.stage, function=FUNCTION
         )
         results = self._results(values, statement)
         return results if encoded.indices.null_count == 0 and _is_range(encoded) else results.take(encoded.indices)
@@ -128,7 +129,7 @@ class CallSite:
         for text in texts:
             ask = seen.get(text)
             if ask is None:
-                ask = Ask(self._key(text), self._text_body(text))
+                ask = Ask(self._key(text), self._text_body(text), FUNCTION)
                 if len(seen) < MAX_SEEN:
                     seen[text] = ask
             asks.append(ask)
@@ -269,7 +270,7 @@ class CallSite:
             key = self._key_of_body(body)
             if key not in seen:
                 seen[key] = len(asks)
-                asks.append(Ask(key, body))
+                asks.append(Ask(key, body, FUNCTION))
             positions.append(seen[key])
         return positions, asks
 

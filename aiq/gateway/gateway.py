@@ -169,9 +169,11 @@ class Gateway:
         """The SQL statements whose requests it answers: told of their start and their end."""
         return self.pipeline.recorder.statements
 
-    def record_hits(self, endpoint: str, caller: Caller, statement_id: str, count: int) -> None:
+    def record_hits(
+        self, endpoint: str, caller: Caller, statement_id: str, count: int, function: str | None = None
+    ) -> None:
         """Requests that were answered from what is kept: each is a row of the ledger that cost nothing. Any thread."""
-        self.pipeline.recorder.hits(self.routes[endpoint], caller, statement_id, count)
+        self.pipeline.recorder.hits(self.routes[endpoint], caller, statement_id, count, function)
 
     async def close(self) -> None:
         """Closes the connections. The ledger is closed by its own opener."""

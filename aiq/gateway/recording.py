@@ -69,7 +69,7 @@ class Recorder:
         """The outcome of a request that was cancelled while it waited: for a limit, a slot or its next attempt."""
         self._record(route, request, trace, None, "cancelled", True, None, None)
 
-    def hits(self, route: Route, caller: Caller, statement_id: str, count: int) -> None:
+    def hits(self, route: Route, caller: Caller, statement_id: str, count: int, function: str | None = None) -> None:
         """The outcomes of `count` requests that kept answers served: each is a row that cost nothing. Any thread."""
         hit = Outcome(
             request_id="",
@@ -104,6 +104,7 @@ class Recorder:
             final=True,
             usage_context=dict(caller.usage_context) if caller.usage_context else None,
             statement_hash=self.statements.hash_of(statement_id),
+            function=function,
         )
         self.statements.count(hit, count)
         self._ledger.record_alike(hit, new_request_ids(count))
@@ -208,6 +209,7 @@ class Recorder:
             time_to_first_token_ms=first_token_ms,
             unpriced=unpriced,
             statement_hash=self.statements.hash_of(request.statement_id),
+            function=request.function,
         )
         self.statements.count(outcome)
         self._ledger.record(outcome)

@@ -38,6 +38,7 @@ class Trace:
         "limit_wait_s",
         "limited_by",
         "next_attempt",
+        "probe",
         "ready",
         "repairing",
         "request_id",
@@ -62,6 +63,7 @@ class Trace:
         self.guards: tuple[str, ...] = ()  # the guardrails that acted, with their side
         self.fallback_from: str | None = None
         self.fallback_reason: str | None = None
+        self.probe = False  # whether the next attempt is a probe
         self.repairing = False  # whether the next attempt is to correct an answer of the wrong form
         self.winner: Answer | None = None  # of several attempts at the same time
         self.request_json: str | None = None
@@ -121,7 +123,8 @@ class Attempt:
         self.ready, self.sent = trace.ready, now
         self.token_number = 0  # of the access token that it carries
         self.start_us = time.time_ns() // 1000
-        self.probe = target.health.ejected and target.health.ask()
+        self.probe = trace.probe or (target.health.ejected and target.health.ask())
+        trace.probe = False
         self.answer: Answer | None = None
         self.error: ProviderError | None = None
         self.decoder: StreamDecoder | None = None

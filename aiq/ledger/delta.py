@@ -113,7 +113,8 @@ def append(
         except CommitFailedError as error:
             if attempt == _ATTEMPTS - 1:
                 raise unusable(path, name, error) from error
-        except Exception as error:
+        except BaseException as error:
+            _reraise_ours(error)
             raise unusable(path, name, error) from error
     raise AssertionError("unreachable")
 
@@ -135,11 +136,18 @@ def open_table(path: Location, name: str) -> DeltaTable | None:
         return DeltaTable(path) if isinstance(path, Path) else DeltaTable(path.uri, storage_options=path.revealed())
     except TableNotFoundError:
         return None
-    except Exception as error:
+    except BaseException as error:
+        _reraise_ours(error)
         raise unusable(path, name, error) from error
 
 
-def unusable(path: Location, name: str, error: Exception) -> LedgerError:
+def _reraise_ours(error: BaseException) -> None:
+    """Goes on with what is no failure of the table. A library in Rust panics where it can open no more files."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+
+
+def unusable(path: Location, name: str, error: BaseException) -> LedgerError:
     """The error of a table that cannot be read or written, with the first line of what Delta said."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
     return LedgerError(

@@ -64,6 +64,8 @@ class Ledger:
         """Use `Ledger.open`."""
         self.home = workspace.home
         self._spool = spool
+        self._vanished: list[Spool] = []
+        """Spools that somebody deleted, and that are not committed yet."""
         self._workspace = workspace
         self._commit_rows = commit_rows
         self._clock = clock
@@ -168,7 +170,7 @@ class Ledger:
         try:
             payload = groups.encode_alike(outcome, request_ids)
             with self._buffers:
-                self._spool.write(payload)
+                self._to_spool(payload)
                 self._count(len(request_ids), len(payload))
         except (LedgerError, TypeError):
             for request_id in request_ids:
@@ -204,9 +206,12 @@ class Ledger:
             with self._buffers:
                 rows, size = self._rows, self._bytes
                 oldest_s, self._oldest_s = self._oldest_s, self._newest_s
-            if not rows:
+            if not rows and not self._vanished:
                 return
             try:
+                while self._vanished:
+                    commit.drain(self._vanished[0], self._workspace)
+                    self._vanished.pop(0).close(remove=True)
                 commit.drain(self._spool, self._workspace)
             except BaseException:
                 self._failures += 1
@@ -237,9 +242,11 @@ class Ledger:
         After a failure it waits longer and longer, up to a minute, because each try reads all again.
         """
         now = self._clock()
-        due = self._rows and now >= self._retry_s
+        due = (self._rows or self._vanished) and now >= self._retry_s
         large = self._rows >= self._commit_rows or self._bytes >= COMMIT_BYTES
-        if not due or not (large or now - self._newest_s >= IDLE_S or now - self._oldest_s >= MAX_AGE_S):
+        if not due or not (
+            self._vanished or large or now - self._newest_s >= IDLE_S or now - self._oldest_s >= MAX_AGE_S
+        ):
             return False
         self.commit()
         return True
@@ -311,7 +318,8 @@ class Ledger:
                     self._spool.close(remove=done)
             finally:
                 self._closed = True
-                self._spool.close()
+                for spool in (*self._vanished, self._spool):
+                    spool.close()
                 self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -337,7 +345,7 @@ class Ledger:
             # Still under the lock: no thread may find the buffers empty while what was in them is not yet durable.
             try:
                 payload = groups.encode(group.intents, outcomes, statements)
-                self._spool.write(payload)
+                self._to_spool(payload)
             except Exception as error:
                 self._outcomes, self._statements = outcomes, statements
                 group.error = error if isinstance(error, LedgerError) else LedgerError(f"cannot record: {error!r}")
@@ -349,6 +357,30 @@ class Ledger:
             rows = len(outcomes) + sum(row.status is not None for row in statements)
             if rows:
                 self._count(rows, len(payload))
+
+    def _to_spool(self, payload: bytes) -> None:
+        """Writes a group, to a new spool where the old one is not on the disk any more. Under the lock."""
+        if self._spool.has_vanished and self._spool.pid == os.getpid() and not self._closed:
+            old, folder = self._spool, self.home / "spool"
+            try:
+                make_private(self.home)
+                folder.mkdir(mode=0o700, exist_ok=True)
+                self._spool = Spool.create(folder)
+            except OSError as error:
+                raise LedgerError(
+                    f"the folder {folder} was deleted and cannot be made again ({error}). Make it, or restart with "
+                    "AIQ_HOME or home=... at a folder that stays; what was recorded before is committed at the end"
+                ) from error
+            self._spool.write(groups.field_names())
+            self._vanished.append(old)
+            _log.warning(
+                "the ledger's spool %s was deleted while it is used; what is in it is committed now, and a new one is "
+                "used. Delete nothing below %s while a process works there",
+                old.path,
+                folder,
+            )
+            self._wake.set()
+        self._spool.write(payload)
 
     def _count(self, rows: int, size: int) -> None:
         """Counts outcomes that are in the spool now, and wakes the committer where that matters. Under the lock."""
@@ -368,7 +400,7 @@ class Ledger:
         """The committer thread: sleeps until there is something, then looks once a second whether it is due."""
         last = ""
         while not self._closed:
-            self._wake.wait(_POLL_S if self._rows else None)
+            self._wake.wait(_POLL_S if self._rows or self._vanished else None)
             self._wake.clear()
             try:
                 self.maybe_commit()

@@ -91,6 +91,8 @@ class Outcome(NamedTuple):
     """Why `cost_usd` is not known though the provider bills it."""
     statement_hash: str | None = None
     """Of the statement's text: the same for each run of it, without the text, which may hold data."""
+    function: str | None = None
+    """The SQL function that asked; None for a request over REST."""
 
 
 class StatementRow(NamedTuple):
@@ -229,6 +231,7 @@ CALLS_SCHEMA = pa.schema(
         ("client_request_id", pa.string()),
         ("usage_context", pa.map_(pa.string(), pa.string())),
         ("statement_hash", pa.string()),
+        ("function", pa.string()),
     ]
 )
 """`system.aiq.calls`: one row per provider attempt; `rows` is how many SQL rows the request answers.

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from aiq.errors import LedgerError
 from aiq.ledger import sqlite_file
+from aiq.resources import advice
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
@@ -59,6 +60,7 @@ class Spool:
             )
         except (sqlite3.Error, OSError) as error:
             raise self._error(error, "open") from error
+        self._inode = path.stat().st_ino
 
     @classmethod
     def create(cls, folder: Path, *, power_safe: bool = False) -> Spool:
@@ -68,7 +70,7 @@ class Spool:
             try:
                 lock = _lock(path)
             except OSError as error:
-                raise LedgerError(_unwritable(path, str(error))) from error
+                raise LedgerError(_unwritable(path, error)) from error
             if lock is None:
                 continue
             try:
@@ -111,6 +113,14 @@ class Spool:
             self._writer.execute("PRAGMA user_version = 1")
         except sqlite3.Error as error:
             raise self._error(error, "write") from error
+
+    @property
+    def has_vanished(self) -> bool:
+        """Whether the file was deleted or replaced under our hands: what is in it is lost with this process then."""
+        try:
+            return os.stat(self.path).st_ino != self._inode
+        except OSError:
+            return True
 
     @property
     def size(self) -> int:
@@ -215,8 +225,10 @@ class Spool:
         return sqlite_file.opened(self.path, timeout_s=30.0, schema=schema, pragmas={"secure_delete": "OFF", **pragmas})
 
     def _connection(self) -> sqlite3.Connection:
-        """The committer's own connection, so that reading never holds up a write."""
+        """The committer's own connection, so that reading never holds up a write. Of a deleted file: the writer's."""
         if self._reader is None:
+            if self.has_vanished:
+                return self._writer
             self._reader = self._connect()
         return self._reader
 
@@ -225,7 +237,7 @@ class Spool:
             return CorruptSpool(self.path, str(error))
         if what == "read":
             return LedgerError(f"cannot read the ledger's spool {self.path}: {error}")
-        return LedgerError(_unwritable(self.path, str(error)))
+        return LedgerError(_unwritable(self.path, error))
 
 
 def set_aside(path: Path) -> Path | None:
@@ -289,8 +301,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _unwritable(path: Path, reason: str) -> str:
+def _unwritable(path: Path, error: Exception) -> str:
     return (
-        f"cannot write the ledger's spool {path}: {reason}. Free space on that disk and check its rights, "
+        f"cannot write the ledger's spool {path}: {error}. {advice(error)}, "
         "or choose another folder with AIQ_HOME or home=..."
     )

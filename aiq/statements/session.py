@@ -19,6 +19,7 @@ from aiq.config.reuse import Reuse
 from aiq.errors import StatementError
 from aiq.gateway import Gateway
 from aiq.request import Caller
+from aiq.resources import told_plainly
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.question import Question, question
 from aiq.statements.actual import Actuals
@@ -43,6 +44,7 @@ class Session(Generic[Result]):
         """Streams of finished statements whose rows are not all with the caller."""
         engine.definitions.runs_by(weakref.WeakMethod(self._run_of_definition))
 
+    @told_plainly()
     def sql(
         self,
         text: str,

@@ -38,6 +38,10 @@ def test_a_statement_is_one_row_with_the_sums_of_its_calls(engine: Engine) -> No
         sums = engine.sql(f"{SUMS} '{row['statement_id']}'")[0]
         assert (row["requests"], row["reused"], row["tokens"]) == (requests, reused, sums[2])
         assert sums[:2] == (requests, reused or None)
+        functions = engine.sql(
+            f"SELECT DISTINCT function FROM {CALLS_TABLE} WHERE statement_id = '{row['statement_id']}'"
+        )
+        assert functions == [("ai_query",)]
         assert row["cost_usd"] == pytest.approx(sums[3])
         assert (row["status"], row["failed"], row["error_message"]) == ("ok", 0, None)
         assert row["requester"] == "ann@example.com"

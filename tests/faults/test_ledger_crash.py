@@ -152,6 +152,34 @@ def test_a_process_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, 
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+GONE = {
+    "its files": "[file.unlink() for file in (home / 'spool').iterdir()]",
+    "its folder": "shutil.rmtree(home / 'spool')",
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_a_spool_that_is_deleted_under_its_process_loses_no_row(tmp_path: Path, what: str) -> None:
+    script = (
+        "import shutil\nledger = Ledger.open(home)\nasyncio.run(calls(ledger, range(50)))\n"
+        f"{GONE[what]}\nasyncio.run(calls(ledger, range(50, 80)))\n"
+    )
+    killed(script + "ledger.commit()\nasyncio.run(calls(ledger, range(80, 100)))\ndie()", tmp_path)
+    Ledger.open(tmp_path).close()
+    assert counts(tmp_path) == {"ok": 100, "calls": 100, "usage": 100, "payloads": 100}
+
+
+def test_a_spool_that_is_deleted_takes_nothing_with_it_that_was_written_later(tmp_path: Path) -> None:
+    script = (
+        "import shutil\nledger = Ledger.open(home, clock=lambda: 0.0)\nledger.maybe_commit = lambda: False\n"
+        "asyncio.run(calls(ledger, range(50)))\nshutil.rmtree(home / 'spool')\n"
+        "asyncio.run(calls(ledger, range(50, 80)))\ndie()"
+    )
+    killed(script, tmp_path)
+    Ledger.open(tmp_path).close()
+    assert counts(tmp_path)["calls"] == 30
+
+
 RECOVERY_STEPS = {
     "after taking the spool": "after(Spool, 'take', 1)\nLedger.open(home)",
     "after writing the orphans": "after(Spool, 'write', 3)\nLedger.open(home)",

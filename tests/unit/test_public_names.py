@@ -20,6 +20,7 @@ NAMES = [
     "PolicyError",
     "ProviderError",
     "RequestFailed",
+    "ResourceError",
     "ResultError",
     "SecretError",
     "Session",
