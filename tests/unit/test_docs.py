@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from aiq.cli.app import app
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
 from aiq.errors import ConfigError
@@ -242,9 +244,7 @@ def test_every_example_of_a_file_is_read(page: Path, block: Block, tmp_path: Pat
     else:
         files["aiq.yml"] = said
         for name, own in said.get("endpoints", {}).items():
-            files[f"endpoints/{name}.yml"] = stub(name, hosted="reuse" not in own)
-            if own.keys() == {"return_type"}:
-                own["model_server"] = {"url": "http://127.0.0.1:1/invocations"}
+            files[f"endpoints/{name}.yml"] = stub(name, hosted="model_server" in own)
     for name, document in files.items():
         path = tmp_path / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,3 +271,21 @@ def test_every_argument_is_documented_with_an_example() -> None:
     examples = " ".join(block.text for block in blocks(page))
     assert [name for name in PARAMETERS if f"`{name}`" not in headings] == []
     assert [name for name in PARAMETERS if f"{name} " not in examples] == []
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    documented = re.findall(r"`(aiq (?!COMMAND)[\w ]+)`", (ROOT / "docs" / "commands.md").read_text())
+    assert sorted(set(documented)) == sorted(_commands("aiq", app))
+
+
+def _commands(name: str, group: typer.Typer) -> list[str]:
+    found = [f"{name} {command.name or command.callback.__name__}" for command in group.registered_commands]  # type: ignore[union-attr]
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        found += _commands(f"{name} {below.name}", below.typer_instance)
+    return found
+
+
+def test_every_shipped_analysis_is_documented() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text()
+    assert [path.name for path in (ROOT / "sql").glob("*.sql") if f"`{path.name}`" not in text] == []
