@@ -29,7 +29,7 @@ from aiq.errors import (
 
 if TYPE_CHECKING:
     from aiq import functions
-    from aiq.engines.session import Session, connect, register
+    from aiq.engines.duckdb.session import Session, connect, register
     from aiq.engines.spark.functions import enrich
     from aiq.engines.spark.tables import ledger_views
     from aiq.gateway import Gateway
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
-    "connect": "aiq.engines.session",
-    "register": "aiq.engines.session",
-    "Session": "aiq.engines.session",
+    "connect": "aiq.engines.duckdb.session",
+    "register": "aiq.engines.duckdb.session",
+    "Session": "aiq.engines.duckdb.session",
     "enrich": "aiq.engines.spark.functions",
     "ledger_views": "aiq.engines.spark.tables",
     "Gateway": "aiq.gateway",

@@ -121,6 +121,7 @@ class RequestFailed(AiqError):
 ErrorKind = Literal[
     "rate_limited",  # 429, or a provider's own word for it: wait the hint, then retry
     "quota_exhausted",  # 402, insufficient_quota: never retry, fall back
+    "too_large",  # 429 for a request that is larger than the whole quota: no retry; fall back allowed
     "overloaded",  # 408, 409, 425, 500, 502, 503, 504, 529: retry with backoff, then fall back
     "network",  # connection refused, reset, DNS: retry with backoff, then fall back
     "timeout",  # silent until the deadline: no retry on the same entity where another one can be asked
@@ -161,6 +162,8 @@ class ProviderError(RequestFailed):
         super().__init__(message, endpoint=endpoint, status=status)
         self.kind: ErrorKind = kind
         self.once = once
+        self.stale_credential = False
+        """Whether another credential may help, because this one has ended."""
         self.entity, self.retry_after_s, self.body, self.usage = entity, retry_after_s, body, usage
         self.attempts = 1
 

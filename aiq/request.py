@@ -16,6 +16,9 @@ Task = Literal[
 CHAT_TASKS: frozenset[Task] = frozenset({"llm/v1/chat", "agent/v1/responses", "agent/v2/chat"})
 """Tasks whose requests are chats: to agents as well, whatever goes over the wire."""
 
+AGENTS_OWN = ("custom_outputs", "databricks_output")
+"""What an agent gives beside its answer: outputs of its own, and the trace that was asked for."""
+
 
 class Caller(NamedTuple):
     """Who asks. `user` is an e-mail or a service principal's id, `groups` the groups it belongs to.

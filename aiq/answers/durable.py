@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aiq.answers.log import KEY_BYTES
 from aiq.errors import LedgerError
 from aiq.ledger.file_lock import locked
+from aiq.ledger.sqlite_file import is_corrupt, opened, set_aside, transaction, used_bytes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -40,7 +40,6 @@ INSERT INTO answers (scope, key, value, checksum, created_s, expires_s, used_s) 
 ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value, checksum = excluded.checksum,
     created_s = excluded.created_s, expires_s = excluded.expires_s, used_s = excluded.used_s
 """
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KEYS_PER_QUERY = 500
 _DELETE_ROWS = 1000
 """Answers deleted in one transaction, so that other processes' writes do not wait long."""
@@ -94,7 +93,7 @@ class DurableAnswers:
             rows.append((scope, key, value, _checksum(scope, key, value), now, now + ttl_s, now))
 
         def write(connection: sqlite3.Connection) -> None:
-            with _transaction(connection):
+            with transaction(connection):
                 connection.executemany(_UPSERT, rows)
                 self._write_used(connection, now)
             self._evict(connection, now)
@@ -148,7 +147,7 @@ class DurableAnswers:
 
         def read(connection: sqlite3.Connection) -> tuple[int, int, float | None]:
             count, oldest = connection.execute("SELECT count(*), min(created_s) FROM answers").fetchone()
-            return count, _bytes(connection), oldest
+            return count, used_bytes(connection), oldest
 
         nothing: tuple[int, int, float | None] = (0, 0, None)
         return self._read(read, nothing)
@@ -163,11 +162,11 @@ class DurableAnswers:
 
     def _evict(self, connection: sqlite3.Connection, now: float) -> None:
         """Deletes what has expired, then what was not used for the longest time, once the file is too large."""
-        if _bytes(connection) <= self._max_bytes:
+        if used_bytes(connection) <= self._max_bytes:
             return
         _delete_expired(connection, now)
         delete = f"DELETE FROM answers WHERE id IN (SELECT id FROM answers ORDER BY used_s, id LIMIT {_DELETE_ROWS})"
-        while _bytes(connection) > self._max_bytes * _KEEP_SHARE and connection.execute(delete).rowcount:
+        while used_bytes(connection) > self._max_bytes * _KEEP_SHARE and connection.execute(delete).rowcount:
             pass
 
     def _write_used(self, connection: sqlite3.Connection, now: float) -> None:
@@ -182,7 +181,7 @@ class DurableAnswers:
                     self._writer = self._current(self._writer) or self._connect()
                     return action(self._writer.sqlite)
                 except (sqlite3.Error, OSError) as error:
-                    if self._writer is None or not _is_corrupt(error):
+                    if self._writer is None or not is_corrupt(error):
                         raise LedgerError(
                             f"cannot write the stored answers {self._path}: {error}. Free space on that disk and check "
                             "its rights, or choose another folder with AIQ_HOME or home=..."
@@ -199,7 +198,7 @@ class DurableAnswers:
                 return action(self._reader.sqlite)
             except (sqlite3.Error, OSError) as error:
                 reason, broken = error, None if self._reader is None else self._reader.inode
-        if broken is not None and _is_corrupt(reason):
+        if broken is not None and is_corrupt(reason):
             self._set_aside(broken, reason)
         elif str(reason) != self._warned:
             self._warned = str(reason)
@@ -218,22 +217,19 @@ class DurableAnswers:
             try:
                 return self._open()
             except sqlite3.DatabaseError as error:
-                if not _is_corrupt(error):
+                if not is_corrupt(error):
                     raise
                 self._rename(error)
                 return self._open()
 
     def _open(self) -> _Connection:
-        if not self._path.exists():
-            # SQLite gives its other files this one's mode. No descriptor of an existing database may be opened and
-            # closed: that drops the locks of every connection of this process.
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        sqlite = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False)
+        sqlite = opened(
+            self._path,
+            timeout_s=self._timeout_s,
+            schema=_SCHEMA,
+            pragmas={"synchronous": "NORMAL", "journal_size_limit": 1 << 24},
+        )
         try:
-            sqlite.execute("PRAGMA journal_mode=WAL")
-            sqlite.execute("PRAGMA synchronous=NORMAL")
-            sqlite.execute("PRAGMA journal_size_limit=16777216")
-            sqlite.executescript(_SCHEMA)
             return _Connection(sqlite, self._path.stat().st_ino)
         except BaseException:
             sqlite.close()
@@ -264,10 +260,7 @@ class DurableAnswers:
                     self._rename(reason)
 
     def _rename(self, reason: Exception) -> None:
-        aside = self._path.with_name(self._path.name + ".corrupt")
-        for end in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                self._path.with_name(self._path.name + end).rename(aside.with_name(aside.name + end))
+        aside = set_aside(self._path)
         _log.warning("the stored answers were damaged (%s) and are not used; they are kept as %s", reason, aside)
 
     def _inode(self) -> int | None:
@@ -281,18 +274,6 @@ class DurableAnswers:
         return locked(self._path.with_suffix(".lock"))
 
 
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _delete_expired(connection: sqlite3.Connection, now: float) -> int:
     delete = f"DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE expires_s <= ? LIMIT {_DELETE_ROWS})"
     total = 0
@@ -301,18 +282,5 @@ def _delete_expired(connection: sqlite3.Connection, now: float) -> int:
     return total
 
 
-def _bytes(connection: sqlite3.Connection) -> int:
-    """What the file takes without the pages that are free to be used again."""
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
 def _checksum(scope: bytes, key: bytes, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(key, zlib.crc32(scope)))
-
-
-def _is_corrupt(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _CORRUPT

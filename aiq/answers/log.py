@@ -1,5 +1,8 @@
 """One file of answers for each running statement: groups appended while it runs, deleted when it ends well.
 
+The statement itself reads there what it has no room for in memory, and whoever runs it again what it had before it was
+cut off.
+
 What `append` took survives `kill -9`; a torn end is recognised by its checksum. Knows nothing of looking answers up.
 """
 
@@ -31,7 +34,7 @@ _FRAME_BYTES = _CHECKSUM.size + _HEAD.size
 class Group(NamedTuple):
     """Answers that were appended together: `keys` and `lengths` (little-endian uint32) of `entries` values.
 
-    The values lie behind each other from byte `offset` of the file.
+    The values lie behind each other from byte `offset` of the file, and the group ends before byte `end`.
     """
 
     scope: bytes
@@ -39,6 +42,7 @@ class Group(NamedTuple):
     keys: bytes
     lengths: bytes
     offset: int
+    end: int
 
 
 class AnswerLog:
@@ -46,7 +50,7 @@ class AnswerLog:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         """Use `AnswerLog.create`."""
-        self._path = path
+        self.path = path
         self._descriptor = descriptor
         self.size = 0
 
@@ -75,7 +79,7 @@ class AnswerLog:
         try:
             if _locked(path, descriptor):  # before the rename: a live file without a lock is a dead process's
                 log.size = os.fstat(descriptor).st_size
-                path.rename(log._path)
+                path.rename(log.path)
                 return log
         except OSError:
             pass
@@ -85,30 +89,22 @@ class AnswerLog:
     def append(self, frame: bytes) -> None:
         """Appends a group made by `frame`, durable against `kill -9` on return. Raises LedgerError, adding nothing."""
         try:
-            written = os.write(self._descriptor, frame)
-            while written < len(frame):
-                more = os.write(self._descriptor, frame[written:])
-                if not more:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                written += more
+            append(self._descriptor, self.size, frame)
         except OSError as error:
-            # What was written of the group would hide all groups after it.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, self.size)
-            raise LedgerError(_unwritable(self._path, error)) from error
+            raise LedgerError(_unwritable(self.path, error)) from error
         self.size += len(frame)
 
     def finish(self) -> None:
         """Deletes the file: its statement ended well."""
         try:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         finally:
             self.release()
 
     def abandon(self) -> None:
         """Leaves the file to whoever runs the statement again."""
         try:
-            _leave(self._path, self.size)
+            _leave(self.path, self.size)
         finally:
             self.release()
 
@@ -119,12 +115,28 @@ class AnswerLog:
             self._descriptor = -1
 
 
-def frame(scope: bytes, entries: Sequence[tuple[bytes, str]]) -> bytes:
+def append(descriptor: int, size: int, frame: bytes) -> None:
+    """Appends to a file of `size` bytes, opened for that (O_APPEND). Raises OSError, adding nothing."""
+    written = 0
+    try:
+        while written < len(frame):
+            more = os.write(descriptor, frame[written:])
+            if not more:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += more
+    except OSError:
+        # What was written of the group would hide all groups after it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def frame(scope: bytes, entries: Sequence[tuple[bytes, bytes]]) -> bytes:
     """A group of answers as it stands in a file. Raises ValueError where a key or `scope` has not 16 bytes."""
     keys = [key for key, _ in entries]
     if len(scope) != KEY_BYTES or any(len(key) != KEY_BYTES for key in keys):
         raise ValueError(f"keys and scopes have {KEY_BYTES} bytes")
-    values = [value.encode("utf-8", "surrogatepass") for _, value in entries]
+    values = [value for _, value in entries]
     rest = b"".join((*keys, struct.pack(f"<{len(values)}I", *map(len, values)), *values))
     head = _HEAD.pack(len(rest), len(keys), scope)
     return b"".join((_CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(head))), head, rest))
@@ -144,11 +156,14 @@ def leave_dead(folder: Path) -> None:
             os.close(descriptor)
 
 
-def groups(path: Path) -> Iterator[Group]:
-    """The groups of a file, up to the first that is torn or damaged. Raises OSError."""
-    with open(path, "rb", buffering=1 << 20) as file:
+def groups(path: Path | int, offset: int = 0) -> Iterator[Group]:
+    """The groups of a file (or of an open one, by its descriptor) from byte `offset`, where one begins.
+
+    Ends before the first that is torn or damaged. Raises OSError.
+    """
+    with open(path, "rb", buffering=1 << 20, closefd=not isinstance(path, int)) as file:
         end = os.fstat(file.fileno()).st_size
-        offset = 0
+        file.seek(offset)
         while len(start := file.read(_FRAME_BYTES)) == _FRAME_BYTES:
             head = start[_CHECKSUM.size :]
             size, count, scope = _HEAD.unpack(head)
@@ -159,7 +174,8 @@ def groups(path: Path) -> Iterator[Group]:
             if zlib.crc32(rest, zlib.crc32(head)) != _CHECKSUM.unpack_from(start)[0]:
                 return
             values = count * (KEY_BYTES + 4)
-            yield Group(scope, count, rest[: count * KEY_BYTES], rest[count * KEY_BYTES : values], offset + values)
+            keys, lengths = rest[: count * KEY_BYTES], rest[count * KEY_BYTES : values]
+            yield Group(scope, count, keys, lengths, offset + values, offset + size)
             offset += size
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from aiq.answers.shared import Claimed, Entry, Shared, is_dead, process_name
 from aiq.errors import LedgerError
 from aiq.ledger.file_lock import locked
+from aiq.ledger.sqlite_file import ended, is_busy, opened, transaction, used_bytes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS statements (
@@ -69,7 +70,7 @@ class FileAnswers:
             rest = [key for key in keys if key not in known]
             if not rest:
                 return Claimed(known, {}, [], [])
-            with _transaction(db):
+            with transaction(db):
                 self._touch(db, statement)
                 known |= _find(db, statement.scope, rest, failed=True)
                 rest = [key for key in rest if key not in known]
@@ -95,8 +96,8 @@ class FileAnswers:
 
     def _keep(self, db: sqlite3.Connection, scope: bytes, entries: Sequence[Entry]) -> None:
         """In a transaction that has begun, and that this ends."""
-        with _ended(db):
-            if _bytes(db) <= self._max_bytes:
+        with ended(db):
+            if used_bytes(db) <= self._max_bytes:
                 # A claim on what is answered is in nobody's way. It goes with the statement.
                 _insert(db, "answers", [(scope, entry.key, entry.failed, entry.text) for entry in entries])
             else:
@@ -104,7 +105,7 @@ class FileAnswers:
 
     def release(self, statement: Shared, keys: Sequence[bytes]) -> None:
         process = self._process()
-        with self._connected() as db, _transaction(db):
+        with self._connected() as db, transaction(db):
             _give_up(db, statement.scope, keys, process)
 
     def running(self, owner: str) -> list[Shared]:
@@ -128,7 +129,7 @@ class FileAnswers:
                 db.execute("UPDATE statements SET ended = 1 WHERE scope = ?", (statement.scope,))
                 db.execute("DELETE FROM claims WHERE scope = ?", (statement.scope,))
                 return
-            with _transaction(db):
+            with transaction(db):
                 # What it took from one that was cut off is not there for a third run.
                 for scope in self._others(db, statement):
                     db.execute(
@@ -214,21 +215,12 @@ class FileAnswers:
 
     def _open(self) -> sqlite3.Connection:
         with locked(self._path.with_suffix(".lock")):  # SQLite does not wait where two of them start a WAL
-            return self._opened()
-
-    def _opened(self) -> sqlite3.Connection:
-        with contextlib.suppress(FileExistsError):  # SQLite gives its other files this one's mode
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(self._path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-            db.executescript(_SCHEMA)
-        except BaseException:
-            db.close()
-            raise
-        return db
+            return opened(
+                self._path,
+                timeout_s=_BUSY_MS / 1000,
+                schema=_SCHEMA,
+                pragmas={"synchronous": "NORMAL", "wal_autocheckpoint": _WAL_PAGES},
+            )
 
 
 def _find(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], *, failed: bool) -> dict[bytes, str]:
@@ -271,41 +263,15 @@ def _delete(db: sqlite3.Connection, scope: bytes) -> None:
     db.execute("DELETE FROM statements WHERE scope = ?", (scope,))
 
 
-def _bytes(db: sqlite3.Connection) -> int:
-    pages, free, size = (
-        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    with _ended(db):
-        yield
-
-
 def _begun_at_once(db: sqlite3.Connection) -> bool:
     """Begins a transaction, unless another process is in one for more than a moment."""
     db.execute(f"PRAGMA busy_timeout={_MOMENT_MS}")
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+        if not is_busy(error):
             raise
         return False
     finally:
         db.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     return True
-
-
-@contextlib.contextmanager
-def _ended(db: sqlite3.Connection) -> Iterator[None]:
-    """Commits the transaction that has begun, or takes it back."""
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise

@@ -66,6 +66,11 @@ class AnswerStore:
         self._check()
         self._unfinished.keep(statement_id, scope, entries)
 
+    def log(self, statement_id: str) -> Path | None:
+        """Where the answers of a running statement are; None where none is kept. See `aiq.answers.log`."""
+        self._check()
+        return self._unfinished.log(statement_id)
+
     def settle(self, statement_id: str, holder: object) -> None:
         """The statement ended well, and `holder` (weakly referenced) has its result. `keep` does nothing from here on.
 

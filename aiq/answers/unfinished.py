@@ -57,7 +57,7 @@ class UnfinishedAnswers:
         """Appends answers of a running statement. Raises LedgerError, and then none of them is kept."""
         if not entries:
             return
-        group = frame(scope, entries)
+        group = frame(scope, [(key, value.encode("utf-8", "surrogatepass")) for key, value in entries])
         with self._lock:
             ended_well = self._ended.get(statement_id)
             if ended_well or statement_id in self._full:
@@ -81,6 +81,12 @@ class UnfinishedAnswers:
             self._live_bytes += len(group)
             if ended_well is not None:  # it was abandoned, and this answer was still under way
                 self._end(statement_id, AnswerLog.abandon)
+
+    def log(self, statement_id: str) -> Path | None:
+        """The file of a running statement; None where nothing is kept of it."""
+        with self._lock:
+            logs = self._logs.get(statement_id)
+            return logs[0].path if logs else None
 
     def settle(self, statement_id: str, holder: object) -> None:
         """The statement ended well: nothing more of it is kept. What was stays until `finish` or `finish_held`.

@@ -1,18 +1,18 @@
-"""The answers of one statement: in memory as far as they fit, the others in a temporary file.
+"""The answers of one statement: in memory as far as they fit, the others on the disk.
 
 Knows keys and values; must never know who asks, nor what is kept beyond the statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from aiq.batch.spill import Spill
+from aiq.answers.spilled import SpilledAnswers
 from aiq.errors import RequestFailed
 
 MAX_ANSWERS = 500_000
@@ -31,13 +31,15 @@ class Answers:
     """Values by key; a value is an answer's, or the RequestFailed it ended with. Not for several threads at once."""
 
     def __init__(self, folder: Path, *, most: int | None = None, most_bytes: int | None = None) -> None:
-        """The latest `most` answers, of `most_bytes` bytes in all, stay in memory; `folder` gets the temporary file."""
+        """The latest `most` answers, of `most_bytes` bytes in all, stay in memory; `folder` gets temporary files."""
+        self.log: Callable[[], Path | None] = lambda: None
+        """Where they are kept for running the statement again: what is there need not be written once more."""
         self._folder = folder
         self._most = MAX_ANSWERS if most is None else most
         self._most_bytes = MAX_BYTES if most_bytes is None else most_bytes
         self._latest: dict[bytes, Any] = {}
         self._bytes = 0
-        self._spill: Spill | None = None
+        self._spilled: SpilledAnswers | None = None
 
     @property
     def in_memory(self) -> int:
@@ -55,29 +57,30 @@ class Answers:
         """The values of those of `keys` that have one. Raises LedgerError where the file cannot be read."""
         latest = self._latest
         found = {key: latest[key] for key in keys if key in latest}
-        if self._spill is not None and len(found) < len(keys):
-            spilled = self._spill.find([key for key in keys if key not in found])
+        if self._spilled is not None and len(found) < len(keys):
+            spilled = self._spilled.find([key for key in keys if key not in found])
             found.update((key, decoded(text)) for key, text in spilled.items())
         return found
 
     def close(self) -> None:
         """Forgets all of them, and gives the room on the disk back."""
         self._latest = {}
-        if self._spill is not None:
-            self._spill.close()
-            self._spill = None
+        if self._spilled is not None:
+            self._spilled.close()
+            self._spilled = None
 
     def _spill_oldest(self) -> None:
-        entries, size = [], 0
+        oldest, size = {}, 0
         for key, value in islice(self._latest.items(), _SPILLED_AT_ONCE):
-            entries.append((key, encoded(value)))
+            oldest[key] = value
             size += _size(value)
             if size >= _BYTES_AT_ONCE:
                 break
-        if self._spill is None:
-            self._spill = Spill(self._folder)
-        self._spill.add(entries)
-        for key, _ in entries:
+        if self._spilled is None:
+            self._spilled = SpilledAnswers(self._folder)
+        self._spilled.follow(self.log())
+        self._spilled.add([(key, encoded(oldest[key])) for key in self._spilled.missing(list(oldest))])
+        for key in oldest:
             del self._latest[key]
         self._bytes -= size
 

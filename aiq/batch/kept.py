@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -115,6 +116,10 @@ class KeptAnswers:
         if reuse.ttl_s is not None:
             self._add_durable(reuse.ttl_s, entries)
         self._guarded(partial(self._store.keep, statement_id, self._scope, entries))
+
+    def log(self, statement_id: str) -> Path | None:
+        """The file in which the answers of a statement are kept, None for none."""
+        return self._store.log(statement_id)
 
     def end(self, statement_id: str, *, well: bool) -> None:
         """The statement is over. Not on the event loop: it may wait for other processes.

@@ -16,6 +16,7 @@ from aiq.batch.answers import Answers
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
+from aiq.batch.observer import Observer
 from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
 from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
 from aiq.batch.texts import KnownTexts
@@ -24,7 +25,7 @@ from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
-_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter"})
+_OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter", "too_large"})
 """Errors of a pack that may be the fault of a single text in it."""
 
 
@@ -48,11 +49,14 @@ class Statement:
         """
         self._kept, self._budget = kept, budget
         self._answers = Answers(gateway.ledger.home) if answers is None else answers
+        if kept is not None:
+            self._answers.log = lambda: kept.log(self.id)
         self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = statement_id or str(uuid.uuid4())
         self.gateway, self.caller = gateway, caller
         self.progress = Progress()
         self.error: BaseException | None = None
+        self.observer: Observer | None = None
         self._slots: dict[bytes, Slot] = {}
         """What is asked and not answered yet."""
         # Reentrant: Ctrl-C cancels from a signal handler, in the middle of whatever the main thread does here.
@@ -100,7 +104,7 @@ class Statement:
         self.gateway.check_process()
         run = self.running
         active = run is None or run.frozen < stage <= run.stage
-        if self._kept is None or (not active and (endpoint, kind) not in self._texts):
+        if self._kept is None or self.observer is not None or (not active and (endpoint, kind) not in self._texts):
             return ask(texts)
         if (endpoint, kind) not in self._texts:
             with self._lock:
@@ -393,16 +397,17 @@ class Statement:
 
     async def _paid(self, request: Request) -> Answer:
         """The answer, within the statement's budget if it has one."""
-        budget = self._budget
+        budget, observer = self._budget, self.observer
+        answer_one = self.gateway.answer if observer is None else observer.timed(self.gateway.answer)
         if budget is None:
-            return await self.gateway.answer(request)
+            return await answer_one(request)
         async with budget.reservation(self.gateway.most_it_costs(request)) as held:
 
             async def next_attempt(cost_usd: float | None, asked: Request) -> None:
                 await held.next_attempt(cost_usd, self.gateway.most_it_costs(asked))
 
             try:
-                answer = await self.gateway.answer(request, next_attempt)
+                answer = await answer_one(request, next_attempt)
             except RequestFailed as error:
                 held.cost_usd = self.gateway.cost_of_failure(error, held.most_usd)
                 raise

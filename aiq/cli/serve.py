@@ -38,6 +38,7 @@ def serve(
     home: Home = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM file of the certificate.", metavar="FILE")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.", metavar="FILE")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Endpoints change in their files only.")] = False,
 ) -> None:
     """Serve the endpoints over REST: Databricks' paths and OpenAI's, with the same limits, guardrails and ledger."""
     try:
@@ -47,7 +48,7 @@ def serve(
         raise ConfigError('aiq serve needs uvicorn: pip install "aiq[serve]"') from None
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key belong together: give both")
-    served = application(conf, home)
+    served = application(conf, home, read_only=read_only)
     with listening(host, port) as bound:
         name = f"[{host}]" if ":" in host else host
         url = f"{'http' if tls_cert is None else 'https'}://{name}:{bound.getsockname()[1]}"

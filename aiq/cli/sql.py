@@ -70,8 +70,8 @@ def sql(
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
     variables = _variables(var or [])
-    from aiq.engines.script import split
-    from aiq.engines.session import connect
+    from aiq.engines.duckdb.session import connect
+    from aiq.sql.script import split
 
     statements = split(script, dialect.value)
     if not statements:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from aiq.config.cloud import AwsCredentials
 from aiq.config.endpoint import (
     AZURE_AUTHORITY,
     BedrockConfig,
@@ -72,6 +73,7 @@ def _describe_provider(provider: str, config: ProviderConfig) -> dict[str, Any]:
                 bedrock_provider=config.vendor,
                 aws_access_key_id=_reference(config.access_key_id),
                 aws_secret_access_key=_reference(config.secret_access_key),
+                instance_profile_arn=config.credentials and config.credentials.instance_profile_arn,
             )
         case DatabricksConfig():
             url, token = _without_query(config.workspace_url), _reference(config.api_token)
@@ -91,12 +93,33 @@ def _describe_own(config: ProviderConfig) -> dict[str, Any]:
             own = authority if authority != AZURE_AUTHORITY else None
             return given(responses=config.responses or None, authority=own)
         case BedrockConfig():
-            return given(api_base=_without_query(config.api_base), api_key=_reference(config.api_key))
+            keys = {"api_key": _reference(config.api_key), "aws_session_token": _reference(config.session_token)}
+            return given(api_base=_without_query(config.api_base), **keys, **_describe_aws(config.credentials))
         case VertexConfig():
-            return given(api_base=_without_query(config.api_base))
+            found = config.credentials
+            source = None if found is None or found.source == "file" else found.source
+            file = found and found.file
+            return given(api_base=_without_query(config.api_base), credentials=source, google_credentials_file=file)
         case DatabricksConfig():
             return given(client_id=config.client_id, client_secret=_reference(config.client_secret))
     return {}
+
+
+def _describe_aws(credentials: AwsCredentials | None) -> dict[str, Any]:
+    """The fields of `aiq` that say where AWS credentials come from."""
+    if credentials is None:
+        return {}
+    named = credentials.source in ("default", "environment", "container") or (
+        credentials.source == "instance" and credentials.instance_profile_arn is None
+    )
+    return {
+        "credentials": credentials.source if named else None,
+        "aws_profile": credentials.profile,
+        "aws_role_arn": credentials.role_arn,
+        "aws_role_session_name": None if credentials.role_session_name == "aiq" else credentials.role_session_name,
+        "aws_external_id": credentials.external_id,
+        "aws_web_identity_token_file": credentials.web_identity_token_file,
+    }
 
 
 def given(**members: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aiq.config.cloud import AwsCredentials, GoogleCredentials
 from aiq.config.reuse import Reuse
 from aiq.errors import SecretError
 from aiq.request import Caller, Task
@@ -100,24 +101,32 @@ class KeyConfig:
 
 @dataclass(frozen=True, slots=True)
 class VertexConfig:
-    """`google_cloud_vertex_ai_config`. `private_key` is a service account's key file (JSON)."""
+    """`google_cloud_vertex_ai_config`. `private_key` is a service account's key file (JSON); else `credentials` say
+    where access tokens come from.
+    """
 
     project_id: str
     region: str
-    private_key: Secret
+    private_key: Secret | None = None
     api_base: str | None = None
+    credentials: GoogleCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BedrockConfig:
-    """`amazon_bedrock_config`: a key pair that signs (SigV4), or an API key that is sent. `api_base` None is AWS's."""
+    """`amazon_bedrock_config`: a key pair that signs (SigV4), an API key that is sent, or `credentials` to look for.
+
+    `session_token` belongs to a temporary key pair. `api_base` None is AWS's.
+    """
 
     region: str
-    vendor: Literal["anthropic", "cohere", "ai21labs", "amazon", "grok"]
+    vendor: str
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
     api_key: Secret | None = None
     api_base: str | None = None
+    session_token: Secret | None = None
+    credentials: AwsCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +324,8 @@ class Endpoint:
     description: str = ""
     file: str = ""
     line: int = 0
+    config_version: int = 1
+    """How often the control plane has changed what is served, from 1 on."""
 
     def may_query(self, caller: Caller) -> bool:
         """True when the caller, or one of its groups, has CAN_QUERY or CAN_MANAGE."""

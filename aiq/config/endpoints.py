@@ -85,6 +85,13 @@ def read_endpoints(path: str, store: SecretStore, model_servers: Mapping[str, Mo
                 yield _read_endpoint(endpoint, store, model_servers)
 
 
+def name_fault(name: str) -> str:
+    """What is wrong with an endpoint's name, or ""."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"{name!r} is no endpoint name: 1 to 63 letters, digits, -, _, and dots between them"
+
+
 def _endpoint_nodes(root: Node, variables: Variables) -> Iterator[Node]:
     members = root.mapping()
     if any(name in members for name in ("name", "config", "ai_gateway")):
@@ -113,8 +120,8 @@ def _read_endpoint(node: Node, store: SecretStore, model_servers: Mapping[str, M
     members = node.fields(_ENDPOINT, (*_READ_ONLY, *_DEPLOYMENT_ONLY))
     name_node = node.required(members, "name", "the endpoint's name")
     name = name_node.text()
-    if not _NAME.fullmatch(name):
-        name_node.fail(f"{name!r} is no endpoint name: 1 to 63 letters, digits, -, _, and dots between them")
+    if fault := name_fault(name):
+        name_node.fail(fault)
     for field in _ONLY_OFF:
         if field in members and not members[field].is_off():
             members[field].refuse("is not supported; leave it out")
@@ -146,7 +153,13 @@ def _read_endpoint(node: Node, store: SecretStore, model_servers: Mapping[str, M
         description=_description(members.get("description")),
         file=node.file,
         line=node.line,
+        config_version=_version(config),
     )
+
+
+def _version(config: Node) -> int:
+    node = config.mapping().get("config_version")
+    return 1 if node is None or node.value is None else node.integer(1, 2**31)
 
 
 def _config_members(config: Node, is_answer: bool) -> dict[str, Node]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from aiq.config.document import Node
 from aiq.config.endpoint import (
-    BedrockConfig,
     CustomConfig,
     DatabricksConfig,
     EntraConfig,
@@ -22,19 +20,17 @@ from aiq.config.endpoint import (
     OpenAIConfig,
     Provider,
     ProviderConfig,
-    Secret,
-    VertexConfig,
 )
+from aiq.config.external_clouds import BEDROCK_OWN, VERTEX_OWN, read_bedrock, read_vertex
+from aiq.config.external_fields import Members, read_api_base, read_key, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret, unsafe_characters
 from aiq.request import Task
 
-Members = dict[str, Node]
 _Reader = Callable[[Node, Members, SecretStore], ProviderConfig]
 
 OWN_FIELDS = (
-    "api_base",
-    "api_key",
-    "api_key_plaintext",
+    *BEDROCK_OWN,
+    "google_credentials_file",
     "authority",
     "client_id",
     "client_secret",
@@ -46,8 +42,6 @@ OWN_FIELDS = (
 _CHAT, _COMPLETIONS, _EMBEDDINGS = "llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"
 _TASKS = (_CHAT, _COMPLETIONS, _EMBEDDINGS)
 _HOSTED_TASKS = ("custom", "agent/v1/responses", "agent/v2/chat")
-_URL_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_REGION = re.compile(r"[a-z0-9-]{2,32}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
 KEYS = {
@@ -57,8 +51,6 @@ KEYS = {
     "palm": "palm_api_key",
 }
 """The field of the key, for providers that take one."""
-
-_BEDROCK_VENDORS = ("anthropic", "cohere", "ai21labs", "amazon", "grok")
 
 
 class ExternalModel(NamedTuple):
@@ -139,8 +131,8 @@ def _read_openai(node: Node, own: Members, store: SecretStore) -> OpenAIConfig:
         api_key=key,
         api_type=cast(Literal["openai", "azure", "azuread"], kind),
         api_base=read_url(members["openai_api_base"], query=False) if "openai_api_base" in members else None,
-        api_version=_url_name(members.get("openai_api_version")),
-        deployment_name=_url_name(members.get("openai_deployment_name")),
+        api_version=url_name(members.get("openai_api_version")),
+        deployment_name=url_name(members.get("openai_deployment_name")),
         organization=organization.text() if organization is not None else None,
         entra=entra,
         responses="responses" in own and own["responses"].boolean(),
@@ -158,8 +150,8 @@ def _read_entra(node: Node, members: Members, own: Members, kind: str, store: Se
     secret = read_secret(node, members, "microsoft_entra_client_secret", store)
     if secret is None:
         node.missing("microsoft_entra_client_secret", "is required with microsoft_entra_client_id")
-    tenant = _url_name(node.required(members, "microsoft_entra_tenant_id", "the id of the tenant"))
-    client = _url_name(node.required(members, "microsoft_entra_client_id", "the id of the application"))
+    tenant = url_name(node.required(members, "microsoft_entra_tenant_id", "the id of the tenant"))
+    client = url_name(node.required(members, "microsoft_entra_client_id", "the id of the application"))
     assert tenant is not None and client is not None
     config = EntraConfig(tenant, client, secret)
     if "authority" not in own:
@@ -192,65 +184,21 @@ def _read_custom(node: Node, own: Members, store: SecretStore) -> CustomConfig:
     return CustomConfig(url)
 
 
-def _key(node: Node, members: Members, name: str, store: SecretStore, *, document: bool = False) -> Secret:
-    key = read_secret(node, members, name, store, document=document)
-    if key is None:
-        node.missing(name, f"give exactly one of {name} and {name}_plaintext")
-    return key
-
-
-def _api_base(own: Members) -> str | None:
-    return read_url(own["api_base"], query=False).rstrip("/") if "api_base" in own else None
-
-
 def _key_reader(key: str) -> _Reader:
     """Reads the section of a provider that takes one key, and the address of a proxy or simulator from `aiq`."""
 
     def read(node: Node, own: Members, store: SecretStore) -> KeyConfig:
         members = node.fields((key, f"{key}_plaintext"))
-        return KeyConfig(_key(node, members, key, store), _api_base(own))
+        return KeyConfig(read_key(node, members, key, store), read_api_base(own))
 
     return read
 
 
 def _read_cohere(node: Node, own: Members, store: SecretStore) -> KeyConfig:
     members = node.fields(("cohere_api_key", "cohere_api_key_plaintext", "cohere_api_base"))
-    key = _key(node, members, "cohere_api_key", store)
+    key = read_key(node, members, "cohere_api_key", store)
     base = members.get("cohere_api_base")
     return KeyConfig(key, None if base is None else read_url(base, query=False).rstrip("/"))
-
-
-def _read_vertex(node: Node, own: Members, store: SecretStore) -> VertexConfig:
-    members = node.fields(("project_id", "region", "private_key", "private_key_plaintext"))
-    project = _url_name(node.required(members, "project_id", "the project's id"))
-    region = _region(node.required(members, "region", "a region such as us-central1, or global"))
-    assert project is not None
-    return VertexConfig(project, region, _key(node, members, "private_key", store, document=True), _api_base(own))
-
-
-def _read_bedrock(node: Node, own: Members, store: SecretStore) -> BedrockConfig:
-    pair = ("aws_access_key_id", "aws_secret_access_key")
-    roles = ("instance_profile_arn", "uc_service_credential_name")
-    plain = tuple(f"{name}_plaintext" for name in pair)
-    members = node.fields(("aws_region", "bedrock_provider", *pair, *plain, *roles))
-    for name in roles:
-        if name in members:
-            members[name].refuse(
-                "works on Databricks only; give aws_access_key_id and aws_secret_access_key, or a Bedrock API key as "
-                "aiq.api_key of the served entity"
-            )
-    region = _region(node.required(members, "aws_region", "a region such as us-east-1"))
-    vendor = node.required(members, "bedrock_provider", f"one of {', '.join(_BEDROCK_VENDORS)}").choice(
-        _BEDROCK_VENDORS
-    )
-    identity, secret = (read_secret(node, members, name, store) for name in pair)
-    key = next((read_secret(own[name], own, "api_key", store) for name in own if name.startswith("api_key")), None)
-    if key is None:
-        identity, secret = (_key(node, members, name, store) for name in pair)
-    elif identity is not None or secret is not None:
-        node.fail("give either a key pair or aiq.api_key of the served entity, not both")
-    made = cast(Literal["anthropic", "cohere", "ai21labs", "amazon", "grok"], vendor)
-    return BedrockConfig(region, made, identity, secret, key, _api_base(own))
 
 
 def _read_databricks(node: Node, own: Members, store: SecretStore) -> DatabricksConfig:
@@ -279,14 +227,7 @@ def _read_databricks(node: Node, own: Members, store: SecretStore) -> Databricks
     secret = read_secret(client, own, "client_secret", store)
     if secret is None:
         client.fail("needs client_secret, or client_secret_plaintext, next to it")
-    return DatabricksConfig(url, None, _url_name(client), secret)
-
-
-def _region(node: Node) -> str:
-    region = node.text()
-    if not _REGION.fullmatch(region):
-        node.fail("takes lower-case letters, digits and -")
-    return region
+    return DatabricksConfig(url, None, url_name(client), secret)
 
 
 def read_model_server(node: Node, store: SecretStore) -> ModelServerConfig:
@@ -297,44 +238,13 @@ def read_model_server(node: Node, store: SecretStore) -> ModelServerConfig:
     return ModelServerConfig(url, read_secret(node, members, "token", store), cast(Task, task))
 
 
-def read_url(node: Node, *, query: bool = True) -> str:
-    """An http or https URL, where `query` is true with a query. Never shown in an error: it may carry a password."""
-    url = node.text()
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid or not url.isprintable() or " " in url or parts.fragment:
-        node.fail("expected a URL such as https://host/v1")
-    if parts.query and not query:
-        node.fail("must not have a query (?...), because a path is added to it")
-    if "@" in parts.netloc:
-        node.fail("must not carry a user or a password; use the fields for keys and tokens")
-    return url
-
-
-def _url_name(node: Node | None) -> str | None:
-    """A name that becomes a part of a URL."""
-    if node is None:
-        return None
-    name = node.text()
-    if not _URL_NAME.fullmatch(name):
-        node.fail("takes letters, digits, ., - and _")
-    return name
-
-
 _SHAPES: dict[Provider, _Shape] = {
     "openai": _Shape("openai_config", _TASKS, ("authority", "responses"), _read_openai),
     "custom": _Shape("custom_provider_config", _TASKS, (), _read_custom),
     "anthropic": _Shape("anthropic_config", (_CHAT,), ("api_base",), _key_reader(KEYS["anthropic"])),
     "cohere": _Shape("cohere_config", (_CHAT, _EMBEDDINGS), (), _read_cohere),
-    "amazon-bedrock": _Shape(
-        "amazon_bedrock_config", (_CHAT, _EMBEDDINGS), ("api_base", "api_key", "api_key_plaintext"), _read_bedrock
-    ),
-    "google-cloud-vertex-ai": _Shape(
-        "google_cloud_vertex_ai_config", (_CHAT, _EMBEDDINGS), ("api_base",), _read_vertex
-    ),
+    "amazon-bedrock": _Shape("amazon_bedrock_config", (_CHAT, _EMBEDDINGS), BEDROCK_OWN, read_bedrock),
+    "google-cloud-vertex-ai": _Shape("google_cloud_vertex_ai_config", (_CHAT, _EMBEDDINGS), VERTEX_OWN, read_vertex),
     "ai21labs": _Shape("ai21labs_config", (_CHAT,), ("api_base",), _key_reader(KEYS["ai21labs"])),
     "palm": _Shape("palm_config", (_CHAT, _EMBEDDINGS), ("api_base",), _key_reader(KEYS["palm"])),
     "databricks-model-serving": _Shape(

@@ -12,6 +12,7 @@ import re
 import stat
 import threading
 from collections.abc import Mapping
+from secrets import token_hex
 
 from aiq.config.document import Node
 from aiq.config.endpoint import Secret
@@ -201,6 +202,32 @@ def _read_private_file(path: str) -> str:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise _UnsafeFile("is not UTF-8 text") from None
+
+
+def keep_secret(home: str | os.PathLike[str], scope: str, name: str, value: str) -> tuple[str, str]:
+    """Writes a value to a new file of the home's secrets; returns the key that refers to it, and the file.
+
+    The key begins with `name` and is new each time, so that what refers to the former value goes on.
+    Raises SecretError for a value that cannot be sent, and for a folder that is not private.
+    """
+    if fault := _fault(value, document="\n" in value):
+        value = ""  # a traceback may show locals
+        raise SecretError(fault, field=name)
+    folder = os.path.join(home, "secrets", scope)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for each in (os.path.join(home, "secrets"), folder):
+        os.chmod(each, 0o700)
+    key = f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)[:100]}-{token_hex(6)}"
+    path = os.path.join(folder, key)
+    try:
+        _check_folders(os.path.join(home, "secrets"), scope)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(value)
+    except _UnsafeFile as error:
+        raise SecretError(f"{error.path or path} {error}") from None
+    except OSError as error:
+        raise SecretError(f"{path} cannot be written: {error.strerror}") from None
+    return key, path
 
 
 def environment_variable(scope: str, key: str) -> str:

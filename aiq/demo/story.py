@@ -18,7 +18,7 @@ from rich.text import Text
 from aiq.cli.show import console, table
 from aiq.demo import packages
 from aiq.demo.provider import Provider, provider
-from aiq.engines.session import Session, connect
+from aiq.engines.duckdb.session import Session, connect
 from aiq.errors import RequestFailed
 from aiq.shipped_sql import read_sql, sql_folder
 

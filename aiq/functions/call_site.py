@@ -51,7 +51,7 @@ class CallSite:
         self.text = ""
         """The call as written, for messages."""
         self.stage = 0
-        """The stage of the statement (aiq/plan/stages.py) from which on this call asks."""
+        """The stage of the statement (aiq/engines/duckdb/rewrite/stages.py) from which on this call asks."""
         self._parameters: dict[str, Any] = {}
         if options.model_parameters is not None:
             self._parameters = check_model_parameters(
@@ -88,6 +88,8 @@ class CallSite:
         """The results of some rows, in order, of type `self.type`. NULL requests give NULL and make no call."""
         if statement.running is None:
             statement.progress.rows += len(request)
+        if statement.observer is not None:
+            statement.observer.evaluated(self, len(request) - request.null_count, statement.running)
         column = _whole(request)
         kind = column.type
         if pa.types.is_null(kind):
@@ -176,7 +178,12 @@ class CallSite:
         return next((int(limit) for limit in limits if isinstance(limit, int | float)), None)
 
     def _values(self, statement: Statement, asks: list[Ask]) -> list[Any]:
-        return statement.values(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error, stage=self.stage)
+        values = statement.values(self.endpoint.name, self.task, asks, fail_fast=self.fail_on_error, stage=self.stage)
+        if statement.observer is not None:
+            statement.observer.found(
+                self, [a.key for a, value in zip(asks, values, strict=True) if value is not UNKNOWN]
+            )
+        return values
 
     def _text_body(self, text: str) -> dict[str, Any]:
         task = self.task

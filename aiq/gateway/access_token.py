@@ -1,6 +1,6 @@
 """Access tokens: got before the first call, renewed before they expire, once for all requests that wait.
 
-Runs on one event loop. Knows when a token is due; what is asked and what it says is the adapter's.
+Runs on one event loop. Knows when a token is due; what is asked and what it says is the adapter's, or of a cloud's SDK.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aiq.errors import ProviderError
 from aiq.providers import Adapter
 from aiq.transport import Transport
+from aiq.transport.credentials import Source
 
 RENEW_AHEAD_S = 300.0
 """So long before its end a token is renewed, or at half of its life where that is shorter."""
@@ -24,11 +25,11 @@ than half of its life."""
 class AccessToken:
     """The token of one served entity."""
 
-    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing", "number")
+    __slots__ = ("_adapter", "_at", "_clock", "_due", "_life_s", "_renewing", "_source", "number")
 
-    def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
-        """`clock` is monotonic, in seconds."""
-        self._adapter, self._clock = adapter, clock
+    def __init__(self, adapter: Adapter, clock: Callable[[], float], source: Source | None = None) -> None:
+        """`clock` is monotonic, in seconds. `source` gives the credential where the adapter does not ask for one."""
+        self._adapter, self._clock, self._source = adapter, clock, source
         self._at = self._due = -math.inf
         self._life_s = 0.0
         self.number = 0
@@ -57,17 +58,30 @@ class AccessToken:
         return True
 
     async def _renew(self, transport: Transport) -> None:
-        request = self._adapter.token_request()
-        assert request is not None
         asked = self._clock()
-        try:
-            valid_s = self._adapter.take_token(await transport.send(request, TOKEN_TIMEOUT_S))
-        except ProviderError as error:
-            error.reason = f"no access token was granted: {error.reason}"
-            raise
+        if self._source is not None:
+            valid_s = await self._found(self._source)
+        else:
+            request = self._adapter.token_request()
+            assert request is not None
+            try:
+                valid_s = self._adapter.take_token(await transport.send(request, TOKEN_TIMEOUT_S))
+            except ProviderError as error:
+                error.reason = f"no access token was granted: {error.reason}"
+                raise
         self._at, self._life_s = asked, valid_s
         self.number += 1
         self._due = asked + max(valid_s - RENEW_AHEAD_S, valid_s / 2)
+
+    async def _found(self, source: Source) -> float:
+        """Asks a cloud's SDK, in a thread: it blocks."""
+        try:
+            grant = await asyncio.wait_for(asyncio.to_thread(source), TOKEN_TIMEOUT_S)
+        except TimeoutError:
+            words = f"no credentials were found within {TOKEN_TIMEOUT_S:g} s"
+            raise ProviderError(words, kind="timeout", status=504) from None
+        self._adapter.take_grant(grant)
+        return grant.valid_s
 
     def _renewed(self, task: asyncio.Task[None]) -> None:
         self._renewing = None

@@ -190,7 +190,8 @@ class Attempts:
     def _failed(attempt: Attempt, error: ProviderError) -> None:
         attempt.error = error
         token = attempt.target.token
-        if error.status == 401 and error.kind == "auth" and token is not None and token.refused(attempt.token_number):
+        ended = error.stale_credential or (error.status == 401 and error.kind == "auth")
+        if ended and token is not None and attempt.token_number and token.refused(attempt.token_number):
             error.kind = "adapted"
         if error.usage is None and attempt.decoder is not None:
             error.usage = attempt.decoder.partial()

@@ -24,6 +24,7 @@ from aiq.gateway.pipeline import Pipeline
 from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import Routes, cost_of_failure
 from aiq.gateway.screening import Screening
+from aiq.gateway.statements import Statements
 from aiq.gateway.trace import NextAttempt
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag
@@ -163,9 +164,10 @@ class Gateway:
         """
         return self.pipeline.stream(request)
 
-    def note_statement(self, statement_id: str, text: str) -> None:
-        """The rows of the ledger that this statement causes get the hash of its text. Any thread."""
-        self.pipeline.recorder.note_statement(statement_id, text)
+    @property
+    def statements(self) -> Statements:
+        """The SQL statements whose requests it answers: told of their start and their end."""
+        return self.pipeline.recorder.statements
 
     def record_hits(self, endpoint: str, caller: Caller, statement_id: str, count: int) -> None:
         """Requests that were answered from what is kept: each is a row of the ledger that cost nothing. Any thread."""

@@ -6,21 +6,18 @@ The outcome of a call that a dying process left open is built by the ledger itse
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from hashlib import blake2b
 
 import orjson
 
 from aiq.errors import ProviderError, RequestFailed
 from aiq.gateway.routes import Route
+from aiq.gateway.statements import Statements
 from aiq.gateway.trace import Attempt, Trace
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import STATED, cost_of
 from aiq.ledger.records import Intent, Outcome
 from aiq.request import Caller, Request, Usage, new_request_ids, text_characters
-
-MAX_STATEMENTS = 1000
 
 
 class Recorder:
@@ -29,14 +26,7 @@ class Recorder:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._ledger, self._clock = ledger, clock
-        self._statements: OrderedDict[str, str] = OrderedDict()
-
-    def note_statement(self, statement_id: str, text: str) -> None:
-        """Rows of this statement get the hash of its text from here on. Of the last 1,000 statements. Any thread."""
-        digest = blake2b(text.strip().encode("utf-8", "replace"), digest_size=16).hexdigest()
-        self._statements[statement_id] = digest
-        if len(self._statements) > MAX_STATEMENTS:
-            self._statements.popitem(last=False)
+        self.statements = Statements(ledger, lambda: time.time_ns() // 1000)
 
     def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> Awaitable[None]:
         """Writes the intent of an attempt, before bytes leave; durable when awaited. Raises LedgerError."""
@@ -113,8 +103,9 @@ class Recorder:
             fallback_from=None,
             final=True,
             usage_context=dict(caller.usage_context) if caller.usage_context else None,
-            statement_hash=self._statements.get(statement_id),
+            statement_hash=self.statements.hash_of(statement_id),
         )
+        self.statements.count(hit, count)
         self._ledger.record_alike(hit, new_request_ids(count))
 
     def _record(
@@ -168,58 +159,58 @@ class Recorder:
             if log:
                 trace.request_json = orjson.dumps(request.body).decode()
         context = request.caller.usage_context
-        self._ledger.record(
-            Outcome(
-                request_id=trace.request_id,
-                attempt=number,
-                statement_id=request.statement_id,
-                endpoint=endpoint.name,
-                served_entity_id=entity.id if entity else None,
-                served_entity_name=entity.name if entity else None,
-                provider=entity.provider if entity else None,
-                model=model,
-                task=request.task,
-                requester=request.caller.user,
-                start_us=start_us,
-                status=status,
-                status_code=status_code,
-                error_class=error_class,
-                error_message=words,
-                latency_ms=latency_ms,
-                queue_ms=queue_ms,
-                limit_wait_ms=trace.limit_wait_s * 1000,
-                input_tokens=usage.input_tokens if usage else None,
-                output_tokens=usage.output_tokens if usage else None,
-                cached_tokens=usage.cached_tokens if usage else None,
-                reasoning_tokens=usage.reasoning_tokens if usage else None,
-                tokens_estimated=usage.estimated if usage else False,
-                cost_usd=cost,
-                price_version=STATED if usage and usage.stated_usd is not None else price.version if price else None,
-                rows=request.rows,
-                finish_reason=finish_reason,
-                cache_hit=False,
-                fallback_from=fallback_from,
-                final=final,
-                track_usage=final and endpoint.track_usage,
-                payload_table=endpoint.inference_table if log else None,
-                client_request_id=request.client_request_id,
-                usage_context=dict(context) if context else None,
-                streaming=trace.streaming,
-                request_characters=trace.characters,
-                response_characters=len(answer.value) if answer is not None and isinstance(answer.value, str) else 0,
-                request=trace.request_json or None if log else None,
-                response=response if log else None,
-                limited_by=trace.limited_by,
-                guards=",".join(trace.guards) or None,
-                route=reason,
-                fallback_reason=fallback_reason,
-                cache_write_tokens=usage.cache_write_tokens if usage else None,
-                service_tier=usage.service_tier if usage else None,
-                time_to_first_token_ms=first_token_ms,
-                unpriced=unpriced,
-                statement_hash=self._statements.get(request.statement_id),
-            )
+        outcome = Outcome(
+            request_id=trace.request_id,
+            attempt=number,
+            statement_id=request.statement_id,
+            endpoint=endpoint.name,
+            served_entity_id=entity.id if entity else None,
+            served_entity_name=entity.name if entity else None,
+            provider=entity.provider if entity else None,
+            model=model,
+            task=request.task,
+            requester=request.caller.user,
+            start_us=start_us,
+            status=status,
+            status_code=status_code,
+            error_class=error_class,
+            error_message=words,
+            latency_ms=latency_ms,
+            queue_ms=queue_ms,
+            limit_wait_ms=trace.limit_wait_s * 1000,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cached_tokens=usage.cached_tokens if usage else None,
+            reasoning_tokens=usage.reasoning_tokens if usage else None,
+            tokens_estimated=usage.estimated if usage else False,
+            cost_usd=cost,
+            price_version=STATED if usage and usage.stated_usd is not None else price.version if price else None,
+            rows=request.rows,
+            finish_reason=finish_reason,
+            cache_hit=False,
+            fallback_from=fallback_from,
+            final=final,
+            track_usage=final and endpoint.track_usage,
+            payload_table=endpoint.inference_table if log else None,
+            client_request_id=request.client_request_id,
+            usage_context=dict(context) if context else None,
+            streaming=trace.streaming,
+            request_characters=trace.characters,
+            response_characters=len(answer.value) if answer is not None and isinstance(answer.value, str) else 0,
+            request=trace.request_json or None if log else None,
+            response=response if log else None,
+            limited_by=trace.limited_by,
+            guards=",".join(trace.guards) or None,
+            route=reason,
+            fallback_reason=fallback_reason,
+            cache_write_tokens=usage.cache_write_tokens if usage else None,
+            service_tier=usage.service_tier if usage else None,
+            time_to_first_token_ms=first_token_ms,
+            unpriced=unpriced,
+            statement_hash=self.statements.hash_of(request.statement_id),
         )
+        self.statements.count(outcome)
+        self._ledger.record(outcome)
 
 
 def _route_reason(route: Route, attempt: Attempt) -> str:

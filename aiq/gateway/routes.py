@@ -34,6 +34,7 @@ from aiq.policy.routing import Router
 from aiq.providers import Adapter, adapter_for, takes_link
 from aiq.request import Request, Usage
 from aiq.transport import Transport, open_transport, transport_settings
+from aiq.transport.credentials import open_source
 
 RELOAD_S = 0.5
 """How long requests may be served by a configuration that has changed."""
@@ -323,7 +324,9 @@ class Routes:
     def _target(self, entity: ServedEntity, concurrency: int) -> Target:
         adapter = adapter_for(entity)
         check_hosts(entity, adapter.address, self.config.settings)
+        source = open_source(entity)
         adapter.prepare()
+        granted = source is not None or adapter.token_request() is not None
         return Target(
             entity,
             adapter,
@@ -332,7 +335,7 @@ class Routes:
             price_of(entity, self.config.settings.prices),
             Health(self._clock),
             Latencies(),
-            None if adapter.token_request() is None else AccessToken(adapter, self._clock),
+            AccessToken(adapter, self._clock, source) if granted else None,
         )
 
     def _guards(self, endpoint: Endpoint) -> Guards | None:

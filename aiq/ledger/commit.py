@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from aiq.errors import LedgerError
 from aiq.ledger import delta, groups
 from aiq.ledger.private import tighten
-from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, PAYLOAD_SCHEMA, USAGE_SCHEMA, USAGE_TABLE
+from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.ledger.rows import SEQ, delta_rows
 from aiq.ledger.spool import CorruptSpool, Spool
 from aiq.ledger.upkeep import keep_small
@@ -25,8 +25,6 @@ CHUNK_BYTES = 32 * 1024 * 1024
 """Spooled bytes that are committed at once."""
 PIECE_BYTES = 1024 * 1024
 """Spooled bytes that are decoded at once: as Python objects they take ten times their size, as Arrow columns once."""
-
-_SCHEMAS = {CALLS_TABLE: CALLS_SCHEMA, USAGE_TABLE: USAGE_SCHEMA}
 
 
 class Workspace(NamedTuple):
@@ -69,7 +67,7 @@ def drain(spool: Spool, workspace: Workspace) -> None:
                 failed[name] = error
         waiting.clear()
         if not failed:
-            spool.forget(position.after, groups.encode_kept(position.fields, position.intents))
+            spool.forget(position.after, groups.encode_kept(position.fields, position.intents, position.statements))
 
     try:
         for read, outcomes in position.pieces(spool):
@@ -114,34 +112,35 @@ def drain_together(spools: Sequence[Spool], workspace: Workspace) -> None:
         raise LedgerError("; ".join(failed))
 
 
-def open_intents(spool: Spool) -> groups.OpenIntents:
-    """The intents in the spool that have no outcome. Commits nothing."""
+def unfinished(spool: Spool) -> tuple[groups.OpenIntents, groups.OpenStatements]:
+    """The intents in the spool that have no outcome, and the statements that have no end. Commits nothing."""
     position = _Position(spool)
     for _ in position.pieces(spool):
         pass
-    return position.intents
+    return position.intents, position.statements
 
 
 class _Position:
-    """How far a spool has been read: up to which group, which intents are open there, what the columns are named."""
+    """How far a spool has been read: up to which group, what is unfinished there, what the columns are named."""
 
     def __init__(self, spool: Spool) -> None:
         self.after, kept = spool.kept()
         self.intents: groups.OpenIntents = {}
+        self.statements: groups.OpenStatements = {}
         self.fields: list[Sequence[str]] = groups.default_fields()
         if kept:
-            groups.decode([(self.after, kept)], self.fields, self.intents)
+            groups.decode([(self.after, kept)], self.fields, self.intents, self.statements)
 
     def pieces(self, spool: Spool) -> Iterator[tuple[int, groups.Outcomes]]:
         """Bytes and their outcomes, up to group `after`. Of a damaged spool what comes before; then CorruptSpool."""
         while read := spool.read(self.after, min(PIECE_BYTES, CHUNK_BYTES)):
             try:
-                outcomes = groups.decode(read, self.fields, self.intents)
+                outcomes = groups.decode(read, self.fields, self.intents, self.statements)
             except ValueError as error:
                 read = list(itertools.takewhile(lambda group: groups.readable(group[1], self.fields), read))
                 if not read:
                     raise CorruptSpool(spool.path, f"a group cannot be decoded ({error})") from error
-                outcomes = groups.decode(read, self.fields, self.intents)
+                outcomes = groups.decode(read, self.fields, self.intents, self.statements)
             self.after = read[-1][0]
             yield sum(len(payload) for _, payload in read), outcomes
 
@@ -159,6 +158,6 @@ def _append(last: dict[str, int], workspace: Workspace, name: str, parts: Sequen
         return fresh[0] if len(fresh) == 1 else pa.concat_tables(fresh)
 
     path = workspace.table(name)
-    if delta.append(path, name, _SCHEMAS.get(name, PAYLOAD_SCHEMA), last, missing) and workspace.is_home:
+    if delta.append(path, name, SYSTEM_TABLES.get(name, PAYLOAD_SCHEMA), last, missing) and workspace.is_home:
         keep_small(Path(str(path)), name)
         tighten(Path(str(path)))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome
+from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome, StatementRow
 
 _REQUEST = Outcome._fields.index("request")
 _RESPONSE = Outcome._fields.index("response")
@@ -22,23 +22,31 @@ OpenIntents = dict[tuple[str, int], Intent]
 """Attempts whose outcome has not been read yet, by request id and attempt."""
 
 
+OpenStatements = dict[str, StatementRow]
+"""Statements whose end has not been read yet, by their id."""
+
+
 class Outcomes(NamedTuple):
     """Outcomes of several groups. `columns` by field of Outcome; `seq` the group of each row.
 
     A request or response that was too long for the payload table is its length in bytes instead of a text.
+    `statements` are those that ended, each with its group.
     """
 
     seq: list[int]
     columns: dict[str, list[Any]]
+    statements: list[tuple[int, StatementRow]]
 
 
-def encode(intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> bytes:
+def encode(intents: Sequence[Intent], outcomes: Sequence[Outcome], statements: Sequence[StatementRow] = ()) -> bytes:
     """One group as bytes. Never fails on a value: what JSON cannot carry is replaced (`?`) or left out (null)."""
     columns: list[Any] = list(zip(*outcomes, strict=True))
     if columns:
         columns[_REQUEST] = [_within_limit(text) for text in columns[_REQUEST]]
         columns[_RESPONSE] = [_within_limit(text) for text in columns[_RESPONSE]]
     group = [None, _compact(list(zip(*intents, strict=True))), _compact(columns)]
+    if statements:
+        group.append([row._asdict() for row in statements])
     try:
         return orjson.dumps(group)
     except TypeError:  # a lone surrogate, an integer past 64 bits, a key that is no string
@@ -55,16 +63,28 @@ def field_names() -> bytes:
     return orjson.dumps([_FIELDS, [], []])
 
 
-def decode(groups: Iterable[tuple[int, bytes]], fields: list[Sequence[str]], open_intents: OpenIntents) -> Outcomes:
+def decode(
+    groups: Iterable[tuple[int, bytes]],
+    fields: list[Sequence[str]],
+    open_intents: OpenIntents,
+    open_statements: OpenStatements | None = None,
+) -> Outcomes:
     """The outcomes of spooled groups.
 
-    Updates `open_intents` by the intents and outcomes that come by, and `fields`, the columns' names, where a group of
-    names does.
+    Updates `open_intents` and `open_statements` by what starts and ends on the way, and `fields`, the columns' names,
+    where a group of names does.
     """
+    running = {} if open_statements is None else open_statements
     intents: dict[str, list[Any]] = {name: [] for name in Intent._fields}
-    outcomes = Outcomes([], {name: [] for name in Outcome._fields})
+    outcomes = Outcomes([], {name: [] for name in Outcome._fields}, [])
     for seq, payload in groups:
-        names, intent_columns, outcome_columns = orjson.loads(payload)
+        names, intent_columns, outcome_columns, *statements = orjson.loads(payload)
+        for statement in map(_statement, statements[0] if statements else ()):
+            running.pop(statement.statement_id, None)
+            if statement.status is None:
+                running[statement.statement_id] = statement
+            else:
+                outcomes.statements.append((seq, statement))
         if names is not None:
             fields[:] = names
         if intent_columns:
@@ -95,10 +115,13 @@ def default_fields() -> list[Sequence[str]]:
     return list(_FIELDS)
 
 
-def encode_kept(fields: list[Sequence[str]], intents: OpenIntents) -> bytes:
-    """What stays in the spool of forgotten groups: the columns' names and the open intents."""
+def encode_kept(fields: list[Sequence[str]], intents: OpenIntents, statements: OpenStatements | None = None) -> bytes:
+    """What stays in the spool of forgotten groups: the columns' names, the open intents and the running statements."""
     by_name = dict(zip(Intent._fields, zip(*intents.values(), strict=True), strict=True)) if intents else {}
-    return orjson.dumps([fields, [by_name.get(name) for name in fields[0]] if by_name else [], []])
+    kept: list[Any] = [fields, [by_name.get(name) for name in fields[0]] if by_name else [], []]
+    if statements:
+        kept.append([row._asdict() for row in statements.values()])
+    return orjson.dumps(kept)
 
 
 def orphan(intent: Intent) -> Outcome:
@@ -135,6 +158,19 @@ def orphan(intent: Intent) -> Outcome:
         fallback_from=None,
         final=True,
     )
+
+
+def orphaned(statement: StatementRow) -> StatementRow:
+    """The row of a statement whose process died. What it asked and cost is in the rows of its calls."""
+    return statement._replace(
+        status="orphaned", error_message="the process ended before the statement did; system.aiq.calls has its calls"
+    )
+
+
+def _statement(members: dict[str, Any]) -> StatementRow:
+    """A statement as this version knows it: another one may have written more or less of it."""
+    known = StatementRow(members["statement_id"], None, members["requester"], members["engine"], members["start_us"])
+    return known._replace(**{name: value for name, value in members.items() if name in StatementRow._fields})
 
 
 def _compact(columns: list[Any]) -> list[Any]:

@@ -23,7 +23,7 @@ from aiq.errors import LedgerError
 from aiq.ledger import commit, entities, groups, recovery
 from aiq.ledger.delta import Location
 from aiq.ledger.private import make_private
-from aiq.ledger.records import Intent, Outcome
+from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome, StatementRow
 from aiq.ledger.spool import Spool
 from aiq.ledger.tables import Tables
 
@@ -70,6 +70,7 @@ class Ledger:
         self._buffers = threading.Lock()
         self._group = _Group()
         self._outcomes: list[Outcome] = []
+        self._statements: list[StatementRow] = []
         self._scheduled: asyncio.AbstractEventLoop | None = None
         self._rows = self._bytes = 0
         self._oldest_s = self._newest_s = 0.0
@@ -173,6 +174,17 @@ class Ledger:
             for request_id in request_ids:
                 self.record(outcome._replace(request_id=request_id))
 
+    def note_statement(self, row: StatementRow) -> None:
+        """Takes the start of a statement, or its end. Any thread; kept as `record` keeps outcomes where it must be.
+
+        A text that is longer than a request may be in the payload table is left out.
+        """
+        if row.text is not None and len(row.text.encode("utf-8", "replace")) > MAX_PAYLOAD_BYTES:
+            row = row._replace(text=None)
+        with self._buffers:
+            self._statements.append(row)
+        self._write(raising=False)
+
     def flush(self) -> None:
         """Makes all that was recorded durable in the spool. Raises LedgerError."""
         self._write(raising=True)
@@ -235,7 +247,7 @@ class Ledger:
     def recover(self) -> int:
         """Commits what dead processes left in this home. Returns how many calls they did not live to see answered.
 
-        Each of those becomes a row of `system.aiq.calls` with status `orphaned`.
+        Each of those becomes a row of `system.aiq.calls` with status `orphaned`; so do their statements.
         """
         return recovery.recover(self.home / "spool", self._workspace, own=self._spool.path)
 
@@ -259,6 +271,13 @@ class Ledger:
                 done.complete()
             done.close()
             recovery.recover_in_turn(self.home / "spool", self._workspace, self._spool.path)
+
+    def take_over(self) -> None:
+        """Commits what other processes have handed over, those that are at it just now included.
+
+        A spool that cannot be committed waits for the next start. Raises LedgerError.
+        """
+        recovery.recover_after_others(self.home / "spool", self._workspace, self._spool.path)
 
     @property
     def tables(self) -> Tables:
@@ -287,7 +306,8 @@ class Ledger:
                 self.commit()
                 with self._buffers:  # from here on a late record is refused instead of deleted with the file
                     self._closed = True
-                    done = not self._rows and not self._outcomes and not commit.open_intents(self._spool)
+                    waiting = self._rows or self._outcomes or self._statements
+                    done = not waiting and not any(commit.unfinished(self._spool))
                     self._spool.close(remove=done)
             finally:
                 self._closed = True
@@ -310,23 +330,25 @@ class Ledger:
             self._scheduled = None
             group, self._group = self._group, _Group()
             outcomes, self._outcomes = self._outcomes, []
-            if not group.intents and not outcomes:
+            statements, self._statements = self._statements, []
+            if not group.intents and not outcomes and not statements:
                 group.written = True
                 return
             # Still under the lock: no thread may find the buffers empty while what was in them is not yet durable.
             try:
-                payload = groups.encode(group.intents, outcomes)
+                payload = groups.encode(group.intents, outcomes, statements)
                 self._spool.write(payload)
             except Exception as error:
-                self._outcomes = outcomes
+                self._outcomes, self._statements = outcomes, statements
                 group.error = error if isinstance(error, LedgerError) else LedgerError(f"cannot record: {error!r}")
                 group.written = True
                 if raising:
                     raise group.error from error
                 return
             group.written = True
-            if outcomes:
-                self._count(len(outcomes), len(payload))
+            rows = len(outcomes) + sum(row.status is not None for row in statements)
+            if rows:
+                self._count(rows, len(payload))
 
     def _count(self, rows: int, size: int) -> None:
         """Counts outcomes that are in the spool now, and wakes the committer where that matters. Under the lock."""

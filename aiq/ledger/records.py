@@ -93,6 +93,31 @@ class Outcome(NamedTuple):
     """Of the statement's text: the same for each run of it, without the text, which may hold data."""
 
 
+class StatementRow(NamedTuple):
+    """One SQL statement that has AI calls: written when it starts, and once more, with the rest, when it ends.
+
+    `status` is None while it runs, then one of ok, error, cancelled, orphaned (the process died). `requests` are the
+    distinct requests that it needed, `reused` those of them that had an answer already, `failed` those without one;
+    `tokens` and `cost_usd` (US dollars) are of all its calls. They are None where they are not known.
+    """
+
+    statement_id: str
+    text: str | None
+    requester: str
+    engine: str
+    start_us: int
+    end_us: int | None = None
+    status: str | None = None
+    error_message: str | None = None
+    requests: int | None = None
+    reused: int | None = None
+    failed: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+    statement_hash: str | None = None
+    usage_context: dict[str, str] | None = None
+
+
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 PAYLOAD_SCHEMA = pa.schema(
@@ -211,11 +236,34 @@ CALLS_SCHEMA = pa.schema(
 A table that an earlier version made gets the columns it lacks with the next commit. What the columns say: see Outcome.
 """
 
+STATEMENTS_SCHEMA = pa.schema(
+    [
+        ("statement_id", pa.string()),
+        ("text", pa.string()),
+        ("requester", pa.string()),
+        ("start_time", _TIMESTAMP),
+        ("end_time", _TIMESTAMP),
+        ("status", pa.string()),
+        ("error_message", pa.string()),
+        ("requests", pa.int64()),
+        ("reused", pa.int64()),
+        ("failed", pa.int64()),
+        ("tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("engine", pa.string()),
+        ("statement_hash", pa.string()),
+        ("usage_context", pa.map_(pa.string(), pa.string())),
+    ]
+)
+"""`system.aiq.statements`: one row per SQL statement with AI calls. What the columns say: see StatementRow."""
+
 CALLS_TABLE = "system.aiq.calls"
+STATEMENTS_TABLE = "system.aiq.statements"
 USAGE_TABLE = "system.serving.endpoint_usage"
 SERVED_ENTITIES_TABLE = "system.serving.served_entities"
 SYSTEM_TABLES = {
     CALLS_TABLE: CALLS_SCHEMA,
+    STATEMENTS_TABLE: STATEMENTS_SCHEMA,
     USAGE_TABLE: USAGE_SCHEMA,
     SERVED_ENTITIES_TABLE: SERVED_ENTITIES_SCHEMA,
 }

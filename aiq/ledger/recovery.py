@@ -82,22 +82,38 @@ def recover_in_turn(folder: Path, workspace: commit.Workspace, own: Path) -> Non
         before = left
 
 
+def recover_after_others(folder: Path, workspace: commit.Workspace, own: Path) -> None:
+    """Commits what processes have left in `folder`, after the one that is at it now. Raises LedgerError."""
+    try:
+        turn = os.open(folder / "commit.turn", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            recover(folder, workspace, own=own)
+        finally:
+            os.close(turn)
+    except OSError as error:
+        raise LedgerError(f"cannot read the spools in {folder}: {error}") from error
+
+
 _NOT_RECOVERED = "the spool %s of an earlier process was not recovered: %s"
 
 
 def _end_intents(spool: Spool, workspace: commit.Workspace) -> int:
-    """Gives calls without outcome one, in the spool: a recovery that dies here counts none of them twice."""
+    """Gives calls without outcome one, and statements an end, in the spool: a recovery that dies here counts none of
+    them twice. Returns how many calls.
+    """
     try:
         if spool.is_complete:
             return 0
         try:
-            intents = commit.open_intents(spool)
+            intents, statements = commit.unfinished(spool)
         except CorruptSpool:
             commit.drain(spool, workspace)  # commits what comes before the damage, and raises again
             raise
-        if intents:
+        if intents or statements:
+            ended = [groups.orphaned(statement) for statement in statements.values()]
             spool.write(groups.field_names())
-            spool.write(groups.encode([], [groups.orphan(intent) for intent in intents.values()]))
+            spool.write(groups.encode([], [groups.orphan(intent) for intent in intents.values()], ended))
     except BaseException:
         spool.close()
         raise

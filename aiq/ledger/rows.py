@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.ledger.groups import Outcomes
-from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, PAYLOAD_SCHEMA, USAGE_SCHEMA, USAGE_TABLE
+from aiq.ledger.records import (
+    CALLS_SCHEMA,
+    CALLS_TABLE,
+    PAYLOAD_SCHEMA,
+    STATEMENTS_SCHEMA,
+    STATEMENTS_TABLE,
+    USAGE_SCHEMA,
+    USAGE_TABLE,
+    StatementRow,
+)
 
 SEQ = "_seq"
 """A column of int64 ahead of the table's own: the spool's number of the group a row came in. Never stored."""
@@ -24,16 +33,17 @@ _CALLS_NAMES = {"endpoint_name": "endpoint", "start_time": "start_us"}
 def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str | None) -> dict[str, Any]:
     """Arrow tables by the name of the Delta table they belong to, each with the column `_seq` in front.
 
-    Every outcome is a row of `system.aiq.calls`; a final one also of the usage and the payload table it asks for.
+    Every outcome is a row of `system.aiq.calls`; a final one also of the usage and the payload table it asks for. Every
+    statement that ended is a row of `system.aiq.statements`.
     """
+    tables = {STATEMENTS_TABLE: _statements(outcomes.statements)} if outcomes.statements else {}
     count = len(outcomes.seq)
     if not count:
-        return {}
+        return tables
     values = outcomes.columns
     seq = pa.array(outcomes.seq, pa.int64())
     start = pa.array(values["start_us"], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-    contexts = [None if context is None else list(context.items()) for context in values["usage_context"]]
-    context = _array(contexts, USAGE_SCHEMA.field("usage_context").type)
+    context = _contexts(values["usage_context"])
     columns = {"start_us": start, "usage_context": context}
 
     def column(name: str, kind: pa.DataType) -> pa.Array:
@@ -42,7 +52,7 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
         return columns[name]
 
     calls = [column(_CALLS_NAMES.get(field.name, field.name), field.type) for field in CALLS_SCHEMA]
-    tables = {CALLS_TABLE: _table([seq, *calls], CALLS_SCHEMA)}
+    tables[CALLS_TABLE] = _table([seq, *calls], CALLS_SCHEMA)
     final = column("final", pa.bool_())
     usage_rows = pc.and_(final, column("track_usage", pa.bool_()))
     if pc.any(usage_rows).as_py():
@@ -67,6 +77,25 @@ def delta_rows(outcomes: Outcomes, *, account_id: str | None, workspace_id: str 
         for name in sorted(names):
             tables[name] = _only(payload, pc.equal(target, name))
     return tables
+
+
+def _statements(ended: Sequence[tuple[int, StatementRow]]) -> pa.Table:
+    values = dict(zip(StatementRow._fields, zip(*(row for _, row in ended), strict=True), strict=True))
+    columns = {
+        "start_time": pa.array(values["start_us"], pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+        "end_time": pa.array(values["end_us"], pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+        "usage_context": _contexts(values["usage_context"]),
+    }
+    arrays = [
+        columns[field.name] if field.name in columns else _array(list(values[field.name]), field.type)
+        for field in STATEMENTS_SCHEMA
+    ]
+    return _table([pa.array([seq for seq, _ in ended], pa.int64()), *arrays], STATEMENTS_SCHEMA)
+
+
+def _contexts(values: Sequence[dict[str, str] | None]) -> pa.Array:
+    contexts = [None if context is None else list(context.items()) for context in values]
+    return _array(contexts, USAGE_SCHEMA.field("usage_context").type)
 
 
 def _only(table: pa.Table, wanted: pa.Array) -> pa.Table:

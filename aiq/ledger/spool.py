@@ -11,15 +11,17 @@ import os
 import sqlite3
 import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from aiq.errors import LedgerError
+from aiq.ledger import sqlite_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, kept BLOB NOT NULL);
 """
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DELETE_ROWS = 64
 """Groups deleted in one transaction: while it runs, a write waits (about 1 ms for 64 groups of 100 KB)."""
 _TRUNCATE_BYTES = 16 * 1024 * 1024
@@ -52,15 +54,10 @@ class Spool:
         self._reader: sqlite3.Connection | None = None
         self._last: int | None = None
         try:
-            self._writer = self._connect()
-            try:
-                self._writer.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
-                self._writer.execute("PRAGMA wal_autocheckpoint=0")
-                self._writer.executescript(_SCHEMA)
-            except BaseException:
-                self._writer.close()
-                raise
-        except sqlite3.Error as error:
+            self._writer = self._connect(
+                _SCHEMA, {"synchronous": "FULL" if power_safe else "NORMAL", "wal_autocheckpoint": 0}
+            )
+        except (sqlite3.Error, OSError) as error:
             raise self._error(error, "open") from error
 
     @classmethod
@@ -213,11 +210,9 @@ class Spool:
         if not self._closed:
             os.close(self._file_lock)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA secure_delete=OFF")  # some builds overwrite what is deleted; the file is ours alone
-        return connection
+    def _connect(self, schema: str = "", pragmas: Mapping[str, str | int] = MappingProxyType({})) -> sqlite3.Connection:
+        # Some builds overwrite what is deleted; the file is ours alone.
+        return sqlite_file.opened(self.path, timeout_s=30.0, schema=schema, pragmas={"secure_delete": "OFF", **pragmas})
 
     def _connection(self) -> sqlite3.Connection:
         """The committer's own connection, so that reading never holds up a write."""
@@ -225,9 +220,8 @@ class Spool:
             self._reader = self._connect()
         return self._reader
 
-    def _error(self, error: sqlite3.Error, what: str) -> LedgerError:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in _CORRUPT:
+    def _error(self, error: sqlite3.Error | OSError, what: str) -> LedgerError:
+        if sqlite_file.is_corrupt(error):
             return CorruptSpool(self.path, str(error))
         if what == "read":
             return LedgerError(f"cannot read the ledger's spool {self.path}: {error}")

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
 from aiq.policy.quota import UNMETERED, Costs, Quota, Slot
+from aiq.policy.retry import MAX_WAIT_S
 from aiq.providers.base import StatedLimits
 from aiq.request import Request
 
@@ -153,7 +154,7 @@ class Gate:
             if started > self._decreased_at and not lacking:  # one decrease for all that were in flight together
                 self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
                 self._decreased_at = self._clock()
-            if end.retry_after_s:
+            if end.retry_after_s and end.retry_after_s <= MAX_WAIT_S:
                 self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
                 self._dismiss(self._pause_s())
         self._give_back()

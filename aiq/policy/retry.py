@@ -14,6 +14,8 @@ from aiq.errors import ErrorKind, ProviderError
 
 MAX_HINT_BEFORE_FALLBACK_S = 5.0
 """A Retry-After longer than this is not waited for while another entity can be asked."""
+MAX_WAIT_S = 3600.0
+"""A Retry-After longer than this is not waited for at all."""
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 20.0
 
@@ -21,7 +23,7 @@ _RETRYABLE: frozenset[ErrorKind] = frozenset(
     {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
 )
 _FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {
-    "quota_exhausted", "auth", "not_found", "context_length", "no_answer", "certificate"
+    "quota_exhausted", "too_large", "auth", "not_found", "context_length", "no_answer", "certificate"
 }  # fmt: skip
 
 
@@ -96,6 +98,8 @@ class RetryPolicy:
         if error.once:
             limit = min(limit, 1)
         hint = error.retry_after_s
+        if hint is not None and hint > MAX_WAIT_S:
+            return give_up
         if retries >= limit or ((next_entity or hurry) and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
             return give_up
         if error.kind != "rate_limited" and not quota.spend():

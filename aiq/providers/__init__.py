@@ -15,7 +15,9 @@ from aiq.providers.base import Adapter, HttpRequest, HttpResponse
 from aiq.providers.bedrock.adapter import BedrockAdapter
 from aiq.providers.cohere.adapter import CohereAdapter
 from aiq.providers.databricks.adapter import DatabricksAdapter
+from aiq.providers.google.access import maker_of
 from aiq.providers.google.palm import PalmAdapter
+from aiq.providers.google.partners import VertexClaudeAdapter, VertexMistralAdapter, VertexOpenAIAdapter
 from aiq.providers.google.vertex import VertexAdapter
 from aiq.providers.mlflow.agents import AgentAdapter
 from aiq.providers.mlflow.model_server import ModelServerAdapter
@@ -41,6 +43,14 @@ _ADAPTERS: dict[Provider, _AdapterType] = {
     "ai21labs": AI21Adapter,
     "model-server": ModelServerAdapter,
 }
+
+
+_ON_VERTEX: dict[str, _AdapterType] = {
+    "google": VertexAdapter,
+    "anthropic": VertexClaudeAdapter,
+    "mistralai": VertexMistralAdapter,
+}
+"""By maker; the models of all others speak OpenAI's form there."""
 
 
 def adapter_for(entity: ServedEntity, clock: Callable[[], float] = time.time) -> Adapter:
@@ -82,6 +92,8 @@ def _adapter(entity: ServedEntity) -> _AdapterType:
         return AgentAdapter
     if isinstance(entity.config, OpenAIConfig) and entity.config.responses and entity.task == "llm/v1/chat":
         return ResponsesAdapter
+    if entity.provider == "google-cloud-vertex-ai":
+        return _ON_VERTEX.get(maker_of(entity), VertexOpenAIAdapter)
     found = _ADAPTERS.get(entity.provider)
     if found is None:
         raise UnsupportedConfigError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from aiq.request import CHAT_TASKS, Answer, Request, Task, Usage
+from aiq.request import AGENTS_OWN, CHAT_TASKS, Answer, Request, Task, Usage
 
 
 class HttpRequest(NamedTuple):
@@ -25,6 +25,21 @@ class HttpRequest(NamedTuple):
         """Without what headers say and without the prompt: tracebacks show locals."""
         names = ", ".join(name for name, _ in self.headers)
         return f"HttpRequest({self.url!r}, headers: {names}; {len(self.body)} bytes)"
+
+
+class Grant(NamedTuple):
+    """What the SDK of a cloud gave: a token, with AWS also the key pair that it belongs to. Valid for `valid_s`."""
+
+    token: str
+    valid_s: float
+    key_id: str = ""
+    secret: str = ""
+    project: str = ""
+    """Who pays, where Google is to know that."""
+
+    def __repr__(self) -> str:
+        """Without what is secret: tracebacks show locals."""
+        return f"Grant(valid for {self.valid_s:g} s)"
 
 
 class HttpResponse(NamedTuple):
@@ -100,7 +115,11 @@ class Chunk(NamedTuple):
             "prompt_tokens_details": cached,
             "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
         }
-        return cls({**_envelope(answer, task), "choices": [], "usage": usage}, "", False, answer.usage)
+        own = {}
+        if task.startswith("agent/"):
+            raw = orjson.loads(answer.raw)
+            own = {name: raw[name] for name in AGENTS_OWN if name in raw}
+        return cls({**_envelope(answer, task), **own, "choices": [], "usage": usage}, "", False, answer.usage)
 
 
 class StreamDecoder(Protocol):
@@ -170,6 +189,10 @@ class Adapter(Protocol):
 
         `encode` uses the last one.
         """
+        ...
+
+    def take_grant(self, grant: Grant) -> None:
+        """Keeps what a cloud's SDK gave, where the entity's configuration names one. `encode` uses the last one."""
         ...
 
 

@@ -10,9 +10,15 @@ from aiq.serve.app import App
 __all__ = ["App", "app"]
 
 
-def app(conf: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] | None = None) -> App:
+def app(
+    conf: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] | None = None,
+    *,
+    read_only: bool = False,
+) -> App:
     """An ASGI application that serves the endpoints of a `conf` folder, with the ledger and tokens of a `home`.
 
-    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. Raises ConfigError and LedgerError.
+    Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. `read_only` refuses changes of endpoints. Raises
+    ConfigError and LedgerError.
     """
-    return App(open_gateway(conf, home))
+    return App(open_gateway(conf, home), read_only=read_only)

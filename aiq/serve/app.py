@@ -19,29 +19,24 @@ from aiq.errors import PolicyError, StatementError
 from aiq.gateway import Gateway
 from aiq.providers.base import Chunk
 from aiq.request import Caller, new_request_id
-from aiq.serve import identity
+from aiq.serve import anthropic, gemini, identity
+from aiq.serve.anthropic import ANTHROPIC, Anthropic
 from aiq.serve.bodies import Asked, asked_of
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
-from aiq.serve.http import Exchange, Receive, Scope, Send, event
+from aiq.serve.gemini import GEMINI, Gemini
+from aiq.serve.http import Exchange, Receive, Scope, Send
 from aiq.serve.identity import Identity, caller_of
+from aiq.serve.paths import Target, shape_of, target_of
 from aiq.serve.refusals import Refusal, refusal_of
 from aiq.serve.replies import Events, reply_of
+from aiq.serve.responses import RESPONSES
+from aiq.serve.shapes import OPENAI, Shape
 from aiq.serve.tokens import Tokens
 
 T = TypeVar("T")
 log = logging.getLogger("aiq.serve")
 
-_OPENAI = {
-    "/chat/completions": "llm/v1/chat",
-    "/completions": "llm/v1/completions",
-    "/embeddings": "llm/v1/embeddings",
-}
-_BASES = ("/serving-endpoints", "/serving-endpoints/v1", "/v1", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1", "")
-"""Below each of them stand OpenAI's paths."""
-_TASKS = {base + path: task for base in _BASES for path, task in _OPENAI.items()}
-_MODELS = tuple(base + "/models" for base in _BASES)
 _STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-_DONE = b"data: [DONE]\n\n"
 
 
 class _Cut(Exception):
@@ -51,9 +46,9 @@ class _Cut(Exception):
 class App:
     """Serves the endpoints of a gateway over REST. An ASGI application, for one process and any of its event loops."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        """Raises LedgerError where the tokens of the home cannot be read."""
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, *, read_only: bool = False) -> None:
+        """`read_only` refuses changes of endpoints. Raises LedgerError where the tokens of the home cannot be read."""
+        self._gateway, self._read_only = gateway, read_only
         self.tokens = Tokens(gateway.ledger.home)
         self._identity = Identity(self.tokens)
         self._ready: dict[str, Endpoint] = {}
@@ -88,7 +83,8 @@ class App:
                 log.error("request %s failed", exchange.tag, exc_info=not isinstance(error, Refusal))
             if exchange.begun:
                 raise _Cut from None
-            await exchange.reply_json(refused.status, refused.body, refused.headers)
+            shape = OPENAI if refused.status == 401 else shape_of(exchange.path)  # who has no token learns nothing
+            await exchange.reply_json(refused.status, shape.error(refused), refused.headers)
 
     @staticmethod
     async def _lifespan(receive: Receive, send: Send) -> None:
@@ -107,23 +103,10 @@ class App:
             _only(exchange, "GET")
             headers = identity.workspace_header(self._gateway.config.settings.workspace_id)
             await exchange.reply_json(200, identity.me(token), headers)
-        elif path in _TASKS:
-            _only(exchange, "POST")
-            body = await exchange.json()
-            name = body.get("model")
-            if not isinstance(name, str) or not name:
-                raise Refusal(400, "INVALID_PARAMETER_VALUE", "model must be the name of an endpoint")
-            await self._serve(exchange, name, body, caller, _TASKS[path])
-        elif (called := _invoked(path)) is not None:
-            _only(exchange, "POST")
-            name, entity = called
-            self._check_entity(name, entity)
-            await self._serve(exchange, name, await exchange.json(), caller, None)
+        elif (target := target_of(path)) is not None:
+            await self._aimed(exchange, target, caller)
         elif path.startswith((ENDPOINTS, PERMISSIONS)):
-            await control(exchange, self._gateway, caller, self.user)
-        elif path.startswith(_MODELS):
-            _only(exchange, "GET")
-            await self._models(exchange, caller)
+            await control(exchange, self._gateway, caller, self.user, read_only=self._read_only)
         else:
             raise Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {path[:200]} here; see docs/serve.md for the paths")
 
@@ -143,21 +126,47 @@ class App:
             return self._identity.access_token(exchange)
         return None
 
-    async def _models(self, exchange: Exchange, caller: Caller) -> None:
-        """OpenAI's list of models: the endpoints that a caller may query."""
+    async def _aimed(self, exchange: Exchange, target: Target, caller: Caller) -> None:
+        """Asks an endpoint, counts what it would be asked, or lists what there is."""
+        if target.verb == "models":
+            _only(exchange, "GET")
+            await exchange.reply_json(200, self._models(target, caller))
+            return
+        _only(exchange, "POST")
+        body = await exchange.json()
+        name = target.name or body.get("model")
+        if not isinstance(name, str) or not name:
+            raise Refusal(400, "INVALID_PARAMETER_VALUE", "model must be the name of an endpoint")
+        self._check_entity(name, target.entity)
+        endpoint = await self._opened(name, caller)
+        if target.verb == "count":
+            if not endpoint.may_query(caller):
+                raise Refusal(403, "PERMISSION_DENIED", f"{caller.user} has no CAN_QUERY on endpoint '{name}'")
+            assert isinstance(target.shape, Anthropic | Gemini)
+            await exchange.reply_json(200, target.shape.count(body))
+            return
+        if target.task is None and endpoint.task == "agent/v1/responses" and "messages" not in body:
+            target = target._replace(shape=RESPONSES)  # an agent's own form
+        await self._serve(exchange, endpoint, body, caller, target)
+
+    def _models(self, target: Target, caller: Caller) -> dict[str, Any]:
+        """The endpoints that a caller may query, or one of them, as a list of models."""
         seen = [endpoint for endpoint in self._gateway.config.endpoints.values() if endpoint.may_query(caller)]
         listed = [
             {"id": endpoint.name, "object": "model", "created": 0, "owned_by": "aiq"}
             for endpoint in sorted(seen, key=lambda endpoint: endpoint.name)
         ]
-        name = exchange.path.rpartition("/models")[2].strip("/")
-        if not name:
-            await exchange.reply_json(200, {"object": "list", "data": listed})
-            return
-        found = next((model for model in listed if model["id"] == name), None)
-        if found is None:
-            raise _unknown(name)
-        await exchange.reply_json(200, found)
+        if target.name is not None:
+            listed = [model for model in listed if model["id"] == target.name]
+            if not listed:
+                raise _unknown(target.name)
+            shown = {ANTHROPIC: anthropic.model_body, GEMINI: gemini.model_body}.get(target.shape)
+            return shown(listed[0]) if shown else listed[0]
+        if target.shape is ANTHROPIC:
+            return anthropic.models_body(listed)
+        if target.shape is GEMINI:
+            return {"models": [gemini.model_body(model) for model in listed]}
+        return {"object": "list", "data": listed}
 
     def _check_entity(self, name: str, entity: str | None) -> None:
         """Raises Refusal where a served model is named that is not the only one of its endpoint."""
@@ -176,17 +185,20 @@ class App:
             )
 
     async def _serve(
-        self, exchange: Exchange, name: str, body: dict[str, Any], caller: Caller, task: str | None
+        self, exchange: Exchange, endpoint: Endpoint, body: dict[str, Any], caller: Caller, target: Target
     ) -> None:
         """Asks an endpoint, and replies with its answer, whole or as a stream."""
-        endpoint = await self._opened(name, caller)
-        asked = asked_of(endpoint, body, caller, exchange.tag, task=task)
+        shape = target.shape
+        chat = shape.chat(body)
+        if target.stream is not None:
+            chat = {**chat, "stream": target.stream}
+        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task)
         if asked.stream:
-            await self._stream(exchange, asked)
+            await self._stream(exchange, asked, shape, body)
             return
         answer = await _unless_gone(exchange, _on_loop(self._gateway.answer(asked.request)))
         served = [(b"served-model-name", answer.entity.encode("latin-1", "replace"))]
-        await exchange.reply_json(200, reply_of(answer, asked.request), served)
+        await exchange.reply_json(200, shape.reply(reply_of(answer, asked.request), body), served)
 
     async def _opened(self, name: str, caller: Caller) -> Endpoint:
         """An endpoint that is ready to be asked. Raises Refusal 404 and 403."""
@@ -204,25 +216,25 @@ class App:
             self._ready[name] = endpoint
         return endpoint
 
-    async def _stream(self, exchange: Exchange, asked: Asked) -> None:
+    async def _stream(self, exchange: Exchange, asked: Asked, shape: Shape, body: dict[str, Any]) -> None:
         """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
         events = Events(_stream_on_loop(self._gateway.stream(asked.request)), asked.request)
         await _unless_gone(exchange, events.begin())
         await exchange.start(200, _STREAM)
-        await _unless_gone(exchange, self._write(exchange, events))
+        await _unless_gone(exchange, self._write(exchange, events, shape, body))
 
     @staticmethod
-    async def _write(exchange: Exchange, events: Events) -> None:
+    async def _write(exchange: Exchange, events: Events, shape: Shape, body: dict[str, Any]) -> None:
         try:
-            async with aclosing(events.all()) as all_of_them:
-                async for made in all_of_them:
-                    await exchange.write(event(made))
+            async with aclosing(events.all()) as chunks, aclosing(shape.events(chunks, body)) as pieces:
+                async for piece in pieces:
+                    await exchange.write(piece)
         except Exception as error:
             if not isinstance(error, PolicyError | StatementError):
                 log.info("the stream %s broke: %s", exchange.tag, error)
-            await exchange.write(event(refusal_of(error).event))
+            await exchange.write(shape.broken(refusal_of(error)))
             raise _Cut from None
-        await exchange.write(_DONE, last=True)
+        await exchange.write(b"", last=True)
 
 
 def _unknown(name: str) -> Refusal:
@@ -232,16 +244,6 @@ def _unknown(name: str) -> Refusal:
 def _only(exchange: Exchange, method: str) -> None:
     if exchange.method != method:
         raise Refusal(405, "BAD_REQUEST", f"{exchange.path[:200]} takes {method}, not {exchange.method}")
-
-
-def _invoked(path: str) -> tuple[str, str | None] | None:
-    """The endpoint that a path invokes, and the served model where it names one."""
-    parts = path.strip("/").split("/")
-    if parts[0] not in ("serving-endpoints", "endpoints") or parts[-1] != "invocations":
-        return None
-    if len(parts) == 3:
-        return parts[1], None
-    return (parts[1], parts[3]) if len(parts) == 5 and parts[2] == "served-models" else None
 
 
 async def _unless_gone(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:

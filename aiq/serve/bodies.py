@@ -59,19 +59,14 @@ def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str,
     stream = _boolean(given, "stream")
     context = _usage_context(given)
     client_request_id = _text(given, "client_request_id", 256)
-    for name in ("databricks_options", "custom_inputs"):
-        options = given.pop(name, None) or {}
-        if not isinstance(options, dict):
-            _refuse(f"{name} must be an object")
-        if name == "custom_inputs" and options:
-            _refuse(f"custom_inputs are for agents that take them; endpoint '{endpoint.name}' does not")
+    agents_own = _agents_own(endpoint, given)
     content = _content(endpoint, given)
     if endpoint.task == "custom":
         if stream:
             _refuse("the predictions of a custom model do not come in pieces; leave stream out")
         made = {**given, **content}
     else:
-        made = {**content, **_parameters(endpoint, given)}
+        made = {**content, **_parameters(endpoint, given), **agents_own}
     request = Request(
         endpoint.name,
         endpoint.task,
@@ -83,6 +78,20 @@ def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str,
         id=tag,
     )
     return Asked(request, stream)
+
+
+def _agents_own(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
+    """Takes out of a body what is for an agent: `custom_inputs`, `context`, `databricks_options`."""
+    found = {}
+    for name in ("custom_inputs", "context", "databricks_options"):
+        options = given.pop(name, None) or {}
+        if not isinstance(options, dict):
+            _refuse(f"{name} must be an object")
+        if options and endpoint.task.startswith("agent/"):
+            found[name] = options
+        elif options and name != "databricks_options":  # which changes nothing in what is answered
+            _refuse(f"{name} is for agents; endpoint '{endpoint.name}' is a {endpoint.task}")
+    return found
 
 
 def _content(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:

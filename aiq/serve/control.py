@@ -1,18 +1,22 @@
-"""The control plane, read only: endpoints and permissions as the SDK, MLflow and Terraform read them.
+"""The control plane: endpoints and permissions as the SDK, MLflow and Terraform read and write them.
 
-Endpoints are files; whoever wants to change one here is told which file that is.
+Endpoints are files; of a server that is read only, whoever wants to change one is told which file that is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiq.config.describe import describe_endpoint
+from aiq.config.edit import SCOPE
 from aiq.config.endpoint import Endpoint, Permission
 from aiq.gateway import Gateway
 from aiq.request import CHAT_TASKS, Caller
+from aiq.serve.changes import Changes, is_admin
 from aiq.serve.http import Exchange
 from aiq.serve.refusals import Refusal
 
@@ -22,26 +26,37 @@ _LEVELS = {"CAN_VIEW": "Can view", "CAN_QUERY": "Can query", "CAN_MANAGE": "Can 
 _JSON = "application/json"
 
 
-async def control(exchange: Exchange, gateway: Gateway, caller: Caller, owner: str) -> None:
+async def control(exchange: Exchange, gateway: Gateway, caller: Caller, owner: str, *, read_only: bool = False) -> None:
     """Answers a path below ENDPOINTS or PERMISSIONS. `owner` is whose the endpoints are. Raises Refusal."""
     base = PERMISSIONS if exchange.path.startswith(PERMISSIONS) else ENDPOINTS
     name, _, rest = exchange.path[len(base) :].strip("/").partition("/")
+    if exchange.method != "GET":
+        await asyncio.to_thread(gateway.refresh)  # a change is one of what holds now
     endpoints = gateway.config.endpoints
     if not name:
-        if exchange.method != "GET":
-            raise Refusal(403, "PERMISSION_DENIED", "endpoints are files here: write one into the server's conf folder")
-        seen = [each for each in endpoints.values() if level_of(each, caller) is not None]
+        if exchange.method == "POST" and base == ENDPOINTS:
+            if read_only:
+                raise _read_only(f"write a file into {gateway.config.folder}/endpoints")
+            made = await Changes(gateway, owner).create(await exchange.json(), caller)
+            await exchange.reply_json(200, _shown(exchange, made, caller, owner))
+            return
+        _only(exchange, "GET")
+        seen = [each for each in endpoints.values() if level_of(each, caller, owner) is not None]
         shown = [_shown(exchange, each, caller, owner) for each in sorted(seen, key=lambda each: each.name)]
         await exchange.reply_json(200, {"endpoints": shown})
         return
     endpoint = endpoints.get(name) or next((each for each in endpoints.values() if each.id == name), None)
-    if endpoint is None or level_of(endpoint, caller) is None:
+    if endpoint is None or level_of(endpoint, caller, owner) is None:
         raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
     if exchange.method != "GET":
-        if level_of(endpoint, caller) != "CAN_MANAGE":
+        if level_of(endpoint, caller, owner) != "CAN_MANAGE":
             raise Refusal(403, "PERMISSION_DENIED", f"User '{caller.user}' does not have CAN_MANAGE on '{name}'.")
-        raise Refusal(403, "PERMISSION_DENIED", f"endpoints are files here: edit {endpoint.file}; it holds at once")
-    if base == PERMISSIONS:
+        if read_only:
+            raise _read_only(f"edit {endpoint.file}; it holds at once")
+        body = {} if exchange.method == "DELETE" else await exchange.json()
+        change = _change(exchange, Changes(gateway, owner), base, rest, endpoint, body, caller)
+        await exchange.reply_json(200, await change(lambda changed: _shown(exchange, changed, caller, owner)))
+    elif base == PERMISSIONS:
         await exchange.reply_json(200, _levels() if rest == "permissionLevels" else _permissions(endpoint))
     elif not rest:
         await exchange.reply_json(200, _shown(exchange, endpoint, caller, owner))
@@ -50,11 +65,65 @@ async def control(exchange: Exchange, gateway: Gateway, caller: Caller, owner: s
     elif rest.startswith("served-models/") and rest.endswith(("/logs", "/build-logs")):
         await exchange.reply_json(200, {"logs": ""})
     else:
-        raise Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {exchange.path[:200]} here; see docs/serve.md")
+        raise _no_path(exchange)
 
 
-def level_of(endpoint: Endpoint, caller: Caller) -> str | None:
+def _change(
+    exchange: Exchange,
+    changes: Changes,
+    base: str,
+    rest: str,
+    endpoint: Endpoint,
+    body: dict[str, Any],
+    caller: Caller,
+) -> Callable[[Callable[[Endpoint], dict[str, Any]]], Awaitable[dict[str, Any]]]:
+    """What a method and a path change; it is given how an endpoint is shown, and answers what the client reads."""
+    asked = (exchange.method, rest)
+
+    async def run(shown: Callable[[Endpoint], dict[str, Any]]) -> dict[str, Any]:
+        if base == PERMISSIONS:
+            if rest or exchange.method not in ("PUT", "PATCH"):
+                raise _no_path(exchange)
+            return _permissions(await changes.permissions(endpoint, body, add=exchange.method == "PATCH"))
+        if asked == ("DELETE", ""):
+            await changes.delete(endpoint)
+            return {}
+        if asked == ("PUT", "config"):
+            return shown(await changes.config(endpoint, body, caller))
+        if asked == ("PUT", "ai-gateway"):
+            found: dict[str, Any] = shown(await changes.gateway(endpoint, body))["ai_gateway"]
+            return found
+        if asked == ("PUT", "rate-limits"):
+            changed = await changes.rate_limits(endpoint, body.get("rate_limits"))
+            return {"rate_limits": shown(changed)["ai_gateway"].get("rate_limits", [])}
+        if asked == ("PATCH", "tags"):
+            return {"tags": shown(await changes.tags(endpoint, body))["tags"]}
+        if exchange.method == "PATCH" and rest in ("notifications", "telemetry-config"):
+            if any(value for part in body.values() for value in (part.values() if isinstance(part, dict) else [part])):
+                raise Refusal(400, "INVALID_PARAMETER_VALUE", f"{rest} is not supported; leave it out")
+            return {}
+        raise _no_path(exchange)
+
+    return run
+
+
+def _read_only(what_to_do: str) -> Refusal:
+    return Refusal(403, "PERMISSION_DENIED", f"this server is read only: {what_to_do}")
+
+
+def _no_path(exchange: Exchange) -> Refusal:
+    return Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {exchange.path[:200]} here; see docs/serve.md")
+
+
+def _only(exchange: Exchange, method: str) -> None:
+    if exchange.method != method:
+        raise Refusal(405, "BAD_REQUEST", f"{exchange.path[:200]} takes {method}, not {exchange.method}")
+
+
+def level_of(endpoint: Endpoint, caller: Caller, owner: str) -> str | None:
     """The highest permission of a caller on an endpoint; None where it has none. CAN_QUERY where nobody is named."""
+    if is_admin(caller, owner):
+        return "CAN_MANAGE"
     if endpoint.permissions is None:
         return "CAN_QUERY"
     own = [each.level for each in endpoint.permissions if _is_of(each, caller)]
@@ -74,18 +143,29 @@ def _shown(exchange: Exchange, endpoint: Endpoint, caller: Caller, owner: str) -
     with contextlib.suppress(OSError):
         changed_ms = int(os.stat(endpoint.file).st_mtime * 1000)
     for entity in shape["config"]["served_entities"]:
+        _hide_kept(entity)
         entity["state"] = {"deployment": "DEPLOYMENT_READY", "deployment_state_message": ""}
-    shape["config"]["config_version"] = 1
+    shape["config"]["config_version"] = endpoint.config_version
     return {
         **shape,
         "creator": owner,
         "creation_timestamp": changed_ms,
         "last_updated_timestamp": changed_ms,
-        "permission_level": level_of(endpoint, caller),
+        "permission_level": level_of(endpoint, caller, owner),
         "route_optimized": False,
         "endpoint_url": f"{exchange.base}/serving-endpoints/{endpoint.name}/invocations",
         "endpoint_type": "CUSTOM_MODEL" if endpoint.task == "custom" else "EXTERNAL_MODEL",
     }
+
+
+def _hide_kept(node: Any) -> None:
+    """Takes out the secrets that came in as plain text: those never come back, not even as references."""
+    if isinstance(node, dict):
+        for name in [name for name, value in node.items() if f"secrets/{SCOPE}/" in str(value)]:
+            if isinstance(node[name], str):
+                del node[name]
+            else:
+                _hide_kept(node[name])
 
 
 def _permissions(endpoint: Endpoint) -> dict[str, Any]:

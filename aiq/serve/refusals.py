@@ -17,6 +17,7 @@ _PROVIDER: dict[ErrorKind, tuple[int, str]] = {
     "timeout": (504, "DEADLINE_EXCEEDED"),
     "bad_answer": (500, "INTERNAL_ERROR"),
     "bad_schema": (500, "INTERNAL_ERROR"),
+    "too_large": (400, "BAD_REQUEST"),
     "context_length": (400, "BAD_REQUEST"),
     "content_filter": (400, "BAD_REQUEST"),
     "bad_request": (400, "BAD_REQUEST"),

@@ -15,7 +15,7 @@ import orjson
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk
 from aiq.providers.wire.openai_form import usage_body
-from aiq.request import CHAT_TASKS, Answer, Request, Usage
+from aiq.request import AGENTS_OWN, CHAT_TASKS, Answer, Request, Usage
 
 
 def reply_of(answer: Answer, request: Request) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def reply_of(answer: Answer, request: Request) -> dict[str, Any]:
     choices = raw.get("choices")
     found = choices if isinstance(choices, list) and choices else [{}]
     made = [_choice(choice, at, answer, chat=chat) for at, choice in enumerate(found)]
-    others = {name: value for name, value in raw.items() if name not in ("choices", "usage", "output", "messages")}
+    others = {name: value for name, value in raw.items() if name not in ("choices", "usage")}
     head = _head(raw, answer.model, request, "chat.completion" if chat else "text_completion")
     return {**others, **head, "choices": made, "usage": usage_body(answer.usage)}
 
@@ -77,6 +77,7 @@ class Events:
         self._first: list[Chunk] = []
         self._head: dict[str, Any] = {}
         self._ended: set[int] = set()
+        self._own: dict[str, Any] = {}
 
     async def begin(self) -> None:
         """Waits for the first token. Raises the errors of `Gateway.stream`: nothing has left by then."""
@@ -104,11 +105,12 @@ class Events:
         if not self._ended:  # what the gateway lets end is whole
             part: dict[str, Any] = {"text": ""} if self._kind == "text_completion" else {"delta": {}}
             yield {**self._head, "choices": [{"index": 0, **part, "finish_reason": "stop"}]}
-        yield {**self._head, "choices": [], "usage": usage_body(usage)}
+        yield {**self._head, **self._own, "choices": [], "usage": usage_body(usage)}
 
     def _made(self, chunk: Chunk) -> list[dict[str, Any]]:
         if not self._head:
             self._head = _head(chunk.data, "", self._request, self._kind)
+        self._own |= {name: chunk.data[name] for name in AGENTS_OWN if name in chunk.data}
         choices = []
         for choice in chunk.data.get("choices") or ():
             index, reason = choice.get("index", 0), choice.get("finish_reason")

@@ -6,7 +6,6 @@ Every request looks its token up, so that one that was revoked, by any process, 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import sqlite3
 import time
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from aiq.errors import LedgerError, StatementError
+from aiq.ledger.sqlite_file import opened
 
 FILE = "tokens.sqlite"
 PREFIX = "aiq-"
@@ -63,10 +63,7 @@ class Tokens:
         self._lock = Lock()
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(_SCHEMA)
+            self._db = opened(self._path, timeout_s=_TIMEOUT_S, schema=_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"the tokens in {self._path} cannot be read: {error}") from None
 

@@ -1,4 +1,4 @@
-"""What people say to a session of any engine: definitions of functions and views, and how reading them is spelled out.
+"""Statements of any engine: settings and hints, call sites, estimates, kept definitions, what calls took before.
 
 Knows SQL texts and the session's home; must never know an engine.
 """

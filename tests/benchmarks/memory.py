@@ -1,9 +1,10 @@
 """How much memory a statement of distinct short prompts takes while it runs: resident MiB at each tenth of its rows.
 
-    python tests/benchmarks/memory.py [--rows N] [--stream] [--reuse MODE] [--memory-limit SIZE]
+    python tests/benchmarks/memory.py [--rows N] [--stream] [--reuse MODE] [--memory-limit SIZE] [--in-memory N]
 
 The curve rises until as many answers are in memory as a statement keeps there, and is flat from then on. DuckDB may
 use `--memory-limit` and spills the rest into a temporary folder; the provider answers at once, in a process of its own.
+At the end stand the bytes that this process has written (sockets included) and its CPU.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from latencies import Latency
 from run import HERE, _cores, provider
 
 sys.path.insert(0, str(HERE.parents[1]))
+from aiq.batch import answers as answers_module
+
 POLL_S = 0.1
 STATEMENT = "SELECT i, ai_query('chat', 'Review ' || i) AS answer FROM range({rows}) AS r(i)"
 
@@ -72,6 +75,12 @@ class Curve:
         print(f"| {what} | {seconds:,.1f} | {size:,.0f} | {self._most:,.0f} |", flush=True)
 
 
+def written_mb() -> float:
+    """What this process has written so far, into files and sockets, in MB."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"]) / 1e6
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, default=300_000, help="all of them distinct")
@@ -79,7 +88,10 @@ def main() -> None:
     arguments.add_argument("--stream", action="store_true", help="reads the rows with session.stream")
     arguments.add_argument("--reuse", default="statement", help="aiq_reuse of the statement")
     arguments.add_argument("--memory-limit", default="1GB", help="what DuckDB may use")
+    arguments.add_argument("--in-memory", type=int, help="answers that a statement keeps in memory")
     given = arguments.parse_args()
+    if given.in_memory is not None:
+        answers_module.MAX_ANSWERS = given.in_memory
     text = f"/*+ aiq_reuse({given.reuse}) */ {STATEMENT.format(rows=given.rows)}"
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -89,6 +101,7 @@ def main() -> None:
         session.con.execute(f"SET memory_limit = '{given.memory_limit}'; SET temp_directory = '{folder}'")
         urllib.request.urlopen(f"{url}/__reset", timeout=10).close()
         print(f"| asked of {given.rows:,} | seconds | resident MiB | most so far |\n|---|---:|---:|---:|", flush=True)
+        wrote, cpu_s = written_mb(), time.process_time()
         with Curve(url, given.rows).drawn():
             if given.stream:
                 answers = sum(len(batch) - batch.column("answer").null_count for batch in session.stream(text))
@@ -96,7 +109,8 @@ def main() -> None:
                 answers = session.sql(text).aggregate("count(answer)").fetchall()[0][0]
         if answers != given.rows:
             sys.exit(f"expected {given.rows:,} answers, found {answers:,}")
-        print(f"\nlargest ever: {peak_mb():,.0f} MiB")
+        print(f"\nlargest ever: {peak_mb():,.0f} MiB; written: {written_mb() - wrote:,.1f} MB", end="; ")
+        print(f"CPU: {time.process_time() - cpu_s:,.1f} s")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ import pytest
 
 import aiq
 from aiq import runtime
-from aiq.engines.spark_values import translated
+from aiq.engines.duckdb.dialect import expression_to_duckdb
+from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import FunctionError, StatementError
-from aiq.plan import calls
-from aiq.plan.dialect import expression_to_duckdb
 from aiq.simulator.answers import choices
 from aiq.simulator.exchange import Asked
 from aiq.simulator.process import SimulatorProcess
+from aiq.sql import calls
 from tests.conformance.gaps import gap_of
 
 if TYPE_CHECKING:

@@ -161,6 +161,26 @@ def test_variables_of_a_session_are_seen_by_later_statements(ask: Ask) -> None:
         ask("SET VAR k = 3")
 
 
+def test_a_statement_in_a_text_runs_as_if_it_stood_there(ask: Ask, simulator: SimulatorProcess) -> None:
+    ask("DECLARE OR REPLACE VARIABLE model STRING DEFAULT 'chat'")
+    ask("DECLARE OR REPLACE VARIABLE who STRING")
+    ask("SET VAR who = 'SELECT ai_query(:m, concat(:w, body)) AS a FROM letters WHERE id <= :n ORDER BY id'")
+    named = [(simulated_answer(prompt),) for prompt in ("It's hello", "It's order 7")]
+    assert ask("EXECUTE IMMEDIATE who USING (session.model AS m, 'It''s ' AS w, 1 + 1 AS n)") == named
+    assert ask("-- run\nEXECUTE IMMEDIATE who USING model m, :w w, 2 AS n", {"w": "It's "}) == named
+    counted = "SELECT count(*), max(ai_query(?, body)) FROM ${table} WHERE id = ?"
+    assert ask(f'EXECUTE IMMEDIATE "{counted}" || " OR false" USING \'chat\', 1') == [(1, ANSWERS[0][1])]
+    ask("DECLARE OR REPLACE VARIABLE k INT")
+    ask("EXECUTE IMMEDIATE 'SELECT id, ai_query(''chat'', body) FROM letters WHERE id = ?' INTO k, who USING 2")
+    assert ask("SELECT k, who AS w") == [ANSWERS[1]]
+    ask("EXECUTE IMMEDIATE 'SELECT id, body FROM letters WHERE id > 9' INTO k, who")
+    assert ask("SELECT k, who AS w") == [(None, None)]
+    simulator.reset()
+    with pytest.raises(Exception, match=r"one row|more than one row"):
+        ask("EXECUTE IMMEDIATE 'SELECT id, body FROM letters' INTO k, who")
+    assert simulator.stats()["requests"] == 0
+
+
 def test_schemas_and_use(ask: Ask) -> None:
     ask("CREATE SCHEMA IF NOT EXISTS ${catalog}.work")
     ask("CREATE TABLE main.work.asked USING DELTA AS SELECT id, ai_query('chat', body) AS a FROM main.default.letters")
@@ -214,7 +234,12 @@ REFUSED = {
         "SELECT ai_query('chat', 'What?', files => read_files('/Volumes/main/mail/raw', format => 'binaryFile'))",
         "read the files in FROM",
     ),
-    "a statement in a text": ("-- run\nEXECUTE IMMEDIATE 'SELECT 1'", "give session.sql the statement itself"),
+    "a statement in a text in a text": ("EXECUTE IMMEDIATE 'EXECUTE IMMEDIATE \"SELECT 1\"'", "run the inner one"),
+    "an answer as a statement": ("EXECUTE IMMEDIATE ai_query('chat', 'SQL?')", "without AI calls"),
+    "no statement": ("EXECUTE IMMEDIATE CAST(NULL AS STRING)", "is NULL"),
+    "a value too few": ("EXECUTE IMMEDIATE 'SELECT ai_query(?, ?)' USING 'chat'", "no value for parameter 2"),
+    "values half named": ("EXECUTE IMMEDIATE 'SELECT ai_query(:m, ?)' USING 'chat' AS m, 'x'", "all of its values"),
+    "a variable for no row": ("EXECUTE IMMEDIATE 'DROP TABLE letters' INTO who", "the row of a query"),
     "an unknown format": ("SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'xml')", "not xml"),
 }
 

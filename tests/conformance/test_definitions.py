@@ -109,6 +109,8 @@ def test_a_function_returns_the_structs_of_from_json(texts: Engine) -> None:
     ((one, first),) = texts.sql("SELECT star('a'), star('b').star FROM t WHERE id = 0")
     assert (one or {"star": None, "why": None}) == {"star": None, "why": None} and first is None
     assert texts.sql("SELECT stars('a') AS a FROM t WHERE id = 0") == [(None,)]
+    exploded = "SELECT one.* FROM (SELECT explode(from_json(ai_query('chat', 'a'), 'ARRAY<STRUCT<s: INT>>')) AS `one`)"
+    assert texts.sql(exploded) == []  # the answer is no JSON, and a constant
 
 
 def test_arguments_are_cast_and_never_captured(texts: Engine) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from aiq.engines.spark_values import provide, translated
+from aiq.engines.duckdb.spark_values import provide, translated
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

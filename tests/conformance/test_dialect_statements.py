@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from aiq.engines.spark_values import translated
+from aiq.engines.duckdb.spark_values import translated
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from aiq.engines.spark_values import OwnFunctions, provide, translated
+from aiq.engines.duckdb.spark_values import OwnFunctions, provide, translated
 from aiq.errors import StatementError
 from aiq.sql.databricks.statements import to_duckdb
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 import aiq
-from aiq.engines.script import split
 from aiq.simulator.process import SimulatorProcess
+from aiq.sql.script import split
 from tests.pages import DOCS, ROOT, RUN, Block, blocks
 from tests.prepared import prepared
 from tests.processes import PATIENCE_S

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.engines.frames import reads_pipe
+from aiq.engines.duckdb.frames import reads_pipe
 from aiq.errors import AiqError, BudgetExceeded, StatementError
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile, TokenPrice

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.engines.history import history_of
 from aiq.errors import FunctionError, StatementError
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
+from aiq.statements.history import history_of
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import duckdb
 import pytest
 
-from aiq.plan.parts import without_conflict
+from aiq.engines.duckdb.rewrite.parts import without_conflict
 from tests.conformance.duckdb_statements import Statement, statement
 from tests.conformance.duckdb_words import SCHEMA, TARGET
 from tests.conformance.side_by_side import Outcome, Pair, open_pair, same_names

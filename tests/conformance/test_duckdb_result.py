@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from aiq.engines.results import KEPT_RESULTS
+from aiq.engines.duckdb.results import KEPT_RESULTS
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import Engine

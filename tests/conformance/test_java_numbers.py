@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from aiq.engines.spark_values import translated
+from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import StatementError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import PySparkException
 
-from aiq.statements.create import Create, read
-from aiq.statements.definitions import Definition, Definitions
-from aiq.statements.expand import Expansion, Surroundings
-from aiq.statements.words import DATABRICKS
+from aiq.sql.words import DATABRICKS
+from aiq.statements.definitions.create import Create, read
+from aiq.statements.definitions.expand import Expansion, Surroundings
+from aiq.statements.definitions.store import Definition, Definitions
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

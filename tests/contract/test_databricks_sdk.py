@@ -172,3 +172,15 @@ def test_embeddings_of_another_workspace(tmp_path: Any, simulator: SimulatorProc
     with session(tmp_path, simulator, model="gte", task="llm/v1/embeddings") as s:
         rows = s.sql("SELECT len(ai_query('chat', 'text ' || i)) FROM range(5) t(i)").fetchall()
     assert rows == [(64,)] * 5
+
+
+THINKS = """SELECT ai_query('chat', 'Say hello.', modelParameters => named_struct('max_tokens', {most},
+    'thinking', named_struct('type', 'enabled', 'budget_tokens', 1024))) AS a"""
+
+
+def test_thinking_reaches_the_model_and_its_thoughts_are_no_answer(tmp_path: Any, simulator: SimulatorProcess) -> None:
+    with session(tmp_path, simulator) as s:
+        ((answer,),) = s.sql(THINKS.format(most=1025), dialect="databricks").fetchall()
+        with pytest.raises(ProviderError, match=r"greater than `thinking\.budget_tokens`"):
+            s.sql(THINKS.format(most=1000), dialect="databricks").fetchall()
+    assert answer.startswith("[simulated]") and "thoughts" not in answer

@@ -48,9 +48,21 @@ class Served:
 
 
 @contextmanager
-def serving(conf: Path, home: Path) -> Iterator[Served]:
+def serving(conf: Path, home: Path, *options: str) -> Iterator[Served]:
     """`aiq serve` on a free port, until the end of the block; it then ends by SIGTERM."""
-    command = [sys.executable, "-m", "aiq.cli", "serve", "--port", "0", "--conf", str(conf), "--home", str(home)]
+    command = [
+        sys.executable,
+        "-m",
+        "aiq.cli",
+        "serve",
+        "--port",
+        "0",
+        "--conf",
+        str(conf),
+        "--home",
+        str(home),
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -232,10 +232,10 @@ DURABLE_STEPS = {
         "    connection.execute('BEGIN IMMEDIATE')\n"
         "    yield\n"
         "    die()\n"
-        "durable._transaction = torn\n",
+        "durable.transaction = torn\n",
         [],
     ),
-    "after the transaction": ("dying(durable, '_bytes', before=1)\n", [1, 2]),
+    "after the transaction": ("dying(durable, 'used_bytes', before=1)\n", [1, 2]),
     "before the answer": ("dying(durable.DurableAnswers, 'remember', after=1)\n", [1, 2]),
 }
 

@@ -19,13 +19,14 @@ from tests.prepared import Program, prepared
 from tests.processes import line_with
 
 CALLS, USAGE, PAYLOADS = "system.aiq.calls", "system.serving.endpoint_usage", "main.ai.chat_payload"
+STATEMENTS = "system.aiq.statements"
 
 PRELUDE = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from aiq.ledger import commit, delta, recovery
 from aiq.ledger.ledger import Ledger
-from aiq.ledger.records import Intent, Outcome
+from aiq.ledger.records import Intent, Outcome, StatementRow
 from aiq.ledger.spool import Spool
 
 def die(*_, **__):
@@ -44,6 +45,9 @@ def outcome(i):
         finish_reason="stop", cache_hit=False, fallback_from=None, final=True, track_usage=True,
         payload_table="main.ai.chat_payload", request="{}", response="{}",
     )
+
+def statement(name):
+    return StatementRow(name, "SELECT 1", "ann", "duckdb", 1_700_000_000_000_000)
 
 async def calls(ledger, numbers, answered=lambda i: True):
     async def one(i):
@@ -67,7 +71,11 @@ def after(owner, name, count, then=die):
 home = Path(sys.argv[1])
 """
 
-RUN = "ledger = Ledger.open(home)\nasyncio.run(calls(ledger, range(100), lambda i: i % 10))\n"
+RUN = (
+    "ledger = Ledger.open(home)\nledger.note_statement(statement('cut'))\nledger.note_statement(statement('st'))\n"
+    "asyncio.run(calls(ledger, range(100), lambda i: i % 10))\n"
+    "ledger.note_statement(statement('st')._replace(status='ok', end_us=1_700_000_000_000_001))\n"
+)
 
 
 def start(script: str, *arguments: object) -> Program:
@@ -101,6 +109,10 @@ def counts(home: Path) -> dict[str, int]:
     }
 
 
+def statements(home: Path) -> list[tuple[str, str]]:
+    return sorted(zip(column(home, STATEMENTS, "statement_id"), column(home, STATEMENTS, "status"), strict=True))
+
+
 def test_a_process_killed_after_its_intents_leaves_orphans(tmp_path: Path) -> None:
     killed("ledger = Ledger.open(home)\nasyncio.run(calls(ledger, range(30), lambda i: False))\ndie()", tmp_path)
     Ledger.open(tmp_path).close()
@@ -113,7 +125,8 @@ STEPS = {
     "before the commit": RUN + "die()",
     "after the first table": "after(delta, 'append', 1)\n" + RUN + "ledger.commit()",
     "after the second table": "after(delta, 'append', 2)\n" + RUN + "ledger.commit()",
-    "after all tables": "after(delta, 'append', 3)\n" + RUN + "ledger.commit()",
+    "after the third table": "after(delta, 'append', 3)\n" + RUN + "ledger.commit()",
+    "after all tables": "after(delta, 'append', 4)\n" + RUN + "ledger.commit()",
     "after forgetting": "after(Spool, 'forget', 1)\n" + RUN + "ledger.commit()",
     "between two chunks": "commit.CHUNK_BYTES = 1\nafter(Spool, 'forget', 2)\n" + RUN + "ledger.commit()",
     "while forgetting": (
@@ -135,6 +148,7 @@ def test_a_process_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, 
     killed(STEPS[step], tmp_path)
     Ledger.open(tmp_path).close()
     assert counts(tmp_path) == AFTER_OUTCOMES
+    assert statements(tmp_path) == [("cut", "orphaned"), ("st", "ok")]
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -142,7 +156,7 @@ RECOVERY_STEPS = {
     "after taking the spool": "after(Spool, 'take', 1)\nLedger.open(home)",
     "after writing the orphans": "after(Spool, 'write', 3)\nLedger.open(home)",
     "after the first table": "after(delta, 'append', 1)\nLedger.open(home)",
-    "after all tables": "after(delta, 'append', 3)\nLedger.open(home)",
+    "after all tables": "after(delta, 'append', 4)\nLedger.open(home)",
     "after forgetting": "after(Spool, 'forget', 1)\nLedger.open(home)",
 }
 
@@ -153,6 +167,7 @@ def test_a_recovery_killed_at_any_step_is_recovered_in_turn(tmp_path: Path, step
     killed(RECOVERY_STEPS[step], tmp_path)
     Ledger.open(tmp_path).close()
     assert counts(tmp_path) == AFTER_OUTCOMES
+    assert statements(tmp_path) == [("cut", "orphaned"), ("st", "ok")]
     assert list((tmp_path / "spool").iterdir()) == []
 
 

@@ -31,9 +31,9 @@ PRELUDE = """
 import os, signal, sys
 import aiq
 from aiq.batch.statement import Statement
-from aiq.engines import duckdb as engine
-from aiq.engines.results import Results
-from aiq.engines.session import Session
+from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb.results import Results
+from aiq.engines.duckdb.session import Session
 from aiq.answers.store import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.spool import Spool

@@ -15,7 +15,7 @@ LAYERS = (
     "serve demo doctor",
     "engines",
     "statements",
-    "plan sql telemetry",
+    "sql telemetry",
     "runtime functions",
     "batch",
     "gateway",

@@ -45,7 +45,7 @@ def test_programs_run_side_by_side_and_are_killed_alone() -> None:
 
 
 def test_nothing_that_is_prepared_has_threads_that_a_fork_would_miss() -> None:
-    loaded = prepared().run("-c", "from aiq.plan import tree; print(hasattr(tree._thread, 'reader'))")
+    loaded = prepared().run("-c", "from aiq.engines.duckdb.rewrite import tree; print(hasattr(tree._thread, 'reader'))")
     assert loaded.stdout == "False\n", "an import opened a DuckDB, whose threads no fork has"
 
 

@@ -29,7 +29,7 @@ def test_tests_of_the_shared_spark_run_in_one_worker(nodeid: str) -> None:
     [
         "tests/conformance/test_ai_query_results.py::test_a_null_row_is_null[duckdb]",
         "tests/conformance/test_spark_submit.py::test_a_script_is_submitted",
-        "tests/unit/plan/test_plan_split.py::test_words_like_spark_in_a_case[the spark]",
+        "tests/unit/engines/duckdb/rewrite/test_split.py::test_words_like_spark_in_a_case[the spark]",
     ],
 )
 def test_other_tests_run_with_those_of_their_file(nodeid: str) -> None:

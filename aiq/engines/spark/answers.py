@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aiq.engines.sites import Compiled
 from aiq.engines.spark.failures import asked
 from aiq.engines.spark.job import ANSWER, Job
 from aiq.engines.spark.keys import KEY
 from aiq.engines.spark.prepare import result_type
+from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

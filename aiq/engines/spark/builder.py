@@ -18,7 +18,6 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.udf import UserDefinedFunction
 
-from aiq.engines.sites import PER_ROW, endpoint_of, not_constant, options_of, with_return_type
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import noted
 from aiq.errors import AiqError, StatementError
@@ -26,7 +25,8 @@ from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
-from aiq.statements.fields import names_read
+from aiq.sql.notebook.fields import names_read
+from aiq.statements.sites import PER_ROW, endpoint_of, not_constant, options_of, with_return_type
 
 _CHANGES = {"DeleteFromTable": "DELETE", "UpdateTable": "UPDATE", "MergeIntoTable": "MERGE"}
 _QUERIES = ("SELECT", "FROM", "INSERT", "CREATE", "EXPLAIN")

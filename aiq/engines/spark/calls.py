@@ -17,7 +17,6 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import DataType
 
-from aiq.engines.sites import PER_ROW, Compiled, compiled, not_constant
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import asked
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin
@@ -26,6 +25,7 @@ from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
+from aiq.statements.sites import PER_ROW, Compiled, compiled, not_constant
 
 _OF_FUNCTION = re.compile(rf"{PREFIX}(\d+)")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.prepare import DIALECT, PREFIX
 from aiq.errors import StatementError
-from aiq.plan import calls
+from aiq.sql import calls
 
 _QUERIES = {
     "InsertIntoStatement": "query",

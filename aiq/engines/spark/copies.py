@@ -12,9 +12,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from aiq.errors import StatementError
-from aiq.statements.create import Create, Name, read
-from aiq.statements.definitions import Definition, Definitions
-from aiq.statements.words import DATABRICKS, quoted
+from aiq.sql.words import DATABRICKS, quoted
+from aiq.statements.definitions.create import Create, Name, read
+from aiq.statements.definitions.store import Definition, Definitions
 
 _made: dict[tuple[str, str, str], Path] = {}
 """The home of each copy, by application, kind and whole name."""

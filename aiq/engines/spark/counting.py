@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aiq.engines.sites import Compiled
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.job import REQUEST
 from aiq.engines.spark.keys import KEY
 from aiq.engines.spark.lifting import FIRST_WAVE, Answering, Lifting, Steps
 from aiq.engines.spark.needs import Need
 from aiq.engines.spark.rows import Block, Call
-from aiq.plan.estimate import Counted
+from aiq.statements.estimate import Counted
+from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -1,4 +1,4 @@
-"""What a Spark session does for functions and views that the home keeps: the `Host` of aiq/statements/commands.py.
+"""What a Spark session does for functions and views that the home keeps (`Host` of statements/definitions/commands).
 
 Spark keeps what needs no AI call itself, as its own are right by definition; the home has it too, for later sessions.
 What calls has Spark a copy of, for plain `spark.sql`.
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyspark.errors import PySparkException
 
-from aiq.engines.definitions import HEADS, KEPT
-from aiq.engines.settings import hints, without_hints
+from aiq.engines.duckdb.definitions import HEADS, KEPT
 from aiq.engines.spark.copies import copy
 from aiq.engines.spark.tables import has_delta
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
-from aiq.statements.commands import Commands, Done
-from aiq.statements.create import Create, Name, read
-from aiq.statements.definitions import Definitions
-from aiq.statements.expand import Expansion, Surroundings
-from aiq.statements.tables import KeptTables
-from aiq.statements.words import DATABRICKS, quoted
+from aiq.sql.words import DATABRICKS, quoted
+from aiq.statements.definitions.commands import Commands, Done
+from aiq.statements.definitions.create import Create, Name, read
+from aiq.statements.definitions.expand import Expansion, Surroundings
+from aiq.statements.definitions.store import Definitions
+from aiq.statements.definitions.tables import KeptTables
+from aiq.statements.settings import hints, without_hints
 
 if TYPE_CHECKING:
     from aiq.engines.spark.session import Session

@@ -13,11 +13,11 @@ import orjson
 import pyarrow as pa
 
 from aiq import errors
-from aiq.engines.sites import Compiled
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import Job
 from aiq.engines.spark.prepare import as_written
 from aiq.errors import AiqError
+from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
     from pyspark.errors import PySparkException

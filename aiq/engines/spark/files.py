@@ -7,8 +7,7 @@ import os
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from aiq.engines.read_files import pattern
-from aiq.statements.files import Files
+from aiq.sql.notebook.files import Files, pattern
 
 
 def frame(spark: SparkSession, files: Files) -> DataFrame:

@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import DataType
 
-from aiq.engines.sites import options_of, with_return_type
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin, answer_type
 from aiq.engines.spark.keys import KEY, distinct, key_of, plain
@@ -24,6 +23,7 @@ from aiq.errors import StatementError
 from aiq.functions.call_site import Options
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
+from aiq.statements.sites import options_of, with_return_type
 
 
 def ai_query(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from aiq.engines.spark.catalyst import Catalyst, Node
-from aiq.plan.selectivity import EQUALITY, IS_NULL, MATCH, MOST_OF_A_LIST, RANGE, UNKNOWN, rank
+from aiq.sql.selectivity import EQUALITY, IS_NULL, MATCH, MOST_OF_A_LIST, RANGE, UNKNOWN, rank
 
 Guard = tuple[Node, ...]
 """Conditions that all hold for the rows that need a call; none for every row."""
@@ -129,7 +129,7 @@ class Asked:
         return [part for child in self._catalyst.children(node) for part in self._parts(child, kind)]
 
     def _share(self, node: Node) -> float:
-        """The share of rows for which a condition is expected to be true (aiq/plan/selectivity.py)."""
+        """The share of rows for which a condition is expected to be true (aiq/sql/selectivity.py)."""
         kind, children = self._catalyst.kind(node), self._catalyst.children(node)
         if kind == "Not":
             return 1 - self._share(children[0])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 import orjson
 import pyarrow as pa
 
-from aiq.engines.sites import PlainSites
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.statement import ended, part_of
 from aiq.engines.spark.worker import opened
@@ -20,6 +19,7 @@ from aiq.errors import StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
 from aiq.functions.types import ddl
+from aiq.statements.sites import PlainSites
 
 
 def _check_returns_text(site: CallSite) -> None:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiq.engines.sites import Compiled, compiled, not_constant
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.signature import bind, in_pairs
 from aiq.functions.types import ddl
 from aiq.gateway import Gateway
-from aiq.plan import calls
+from aiq.sql import calls
+from aiq.statements.sites import Compiled, compiled, not_constant
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from aiq.config.endpoint import Settings
-from aiq.engines.explain import question
 from aiq.engines.spark.files import frame
-from aiq.statements import notebook
-from aiq.statements.files import Files
-from aiq.statements.notebook import Parameters, Text
-from aiq.statements.pieces import Kind, changed
+from aiq.sql.notebook import notebook
+from aiq.sql.notebook.files import Files
+from aiq.sql.notebook.immediate import run_by
+from aiq.sql.notebook.notebook import Parameters, Text
+from aiq.sql.pieces import Kind, changed
+from aiq.statements.explain import question
 
 
 class Reading:
@@ -36,7 +37,13 @@ class Reading:
             return inner._replace(text=asked.around(inner.text))
         known = {**self._variables, **(variables or {})}
         made = notebook.read(text, params, databricks=True, place=self, settings=settings, variables=known)
+        if (statement := run_by(made.text, made.params, self._row)) is not None:
+            return self.read(statement, None, settings, variables)
         return made._replace(text=changed(made.text, _kept, databricks=True)) if "${" in made.text else made
+
+    def _row(self, query: str) -> Sequence[Any]:
+        """The row of a query that reads session variables and no table."""
+        return tuple(self._spark.sql(query).collect()[0])
 
     def current(self) -> str:
         """A catalog without a database of its own is Spark's first."""

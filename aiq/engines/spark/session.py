@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 import warnings
@@ -16,10 +17,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from aiq.engines.explain import Explanation, Question, beside, question, terms_of
-from aiq.engines.history import NOTHING, Taken, taken_by
-from aiq.engines.settings import StatementSettings, hints, set_statement, shown, without_hints
-from aiq.engines.sites import Compiled
 from aiq.engines.spark.answers import Files, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
@@ -28,7 +25,7 @@ from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.commands import check_command, creates_what_is_there, query_of
 from aiq.engines.spark.counting import Counting
 from aiq.engines.spark.definitions import KeptDefinitions
-from aiq.engines.spark.failures import explained
+from aiq.engines.spark.failures import explained as in_own_words
 from aiq.engines.spark.job import Origin
 from aiq.engines.spark.lifting import Lifting
 from aiq.engines.spark.merging import change_of
@@ -40,10 +37,15 @@ from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import LedgerError, StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.gateway import Gateway
+from aiq.gateway.statements import Totals
 from aiq.ledger.prices import price_of
-from aiq.plan.estimate import Counted, estimate, total
 from aiq.request import Caller, Request
-from aiq.statements.literals import Parameters, with_values
+from aiq.sql.literals import Parameters, with_values
+from aiq.statements.estimate import Counted
+from aiq.statements.explain import Explanation, Question, explained, of_endpoints, question, side_by_side
+from aiq.statements.history import NOTHING, taken_by, totals_of
+from aiq.statements.settings import StatementSettings, hints, set_statement, shown, without_hints
+from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -105,7 +107,7 @@ class Session:
     def explain(self, text: str, params: Parameters = None) -> DataFrame:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
 
-        Columns as on DuckDB (aiq/engines/explain.py). Counts with Spark's workers; makes no call and changes nothing.
+        Columns: statements/explain.py. Counts with Spark's workers; makes no call and changes nothing.
         """
         self.gateway.refresh()
         text, params = self._reading.read(text, params, self.gateway.config.settings, None)
@@ -157,7 +159,7 @@ class Session:
         return f"<aiq session of {self.caller.user} on Spark, {len(self.gateway.config.endpoints)} endpoints>"
 
     def _sql(self, text: str, params: Parameters, statement: str) -> DataFrame:
-        settings = self.settings.with_values(hints(text))
+        settings, written = self.settings.with_values(hints(text)), text
         catalyst = Catalyst(self.spark)
         text = without_hints(text)
         if is_empty(text):
@@ -168,7 +170,7 @@ class Session:
             try:
                 return self.spark.sql(text)
             except PySparkException as error:
-                raise explained(error, {}) from None
+                raise in_own_words(error, {}) from None
         prepared = prepare(text, self.spark, self.gateway)
         if prepared.sites:
             check_command(catalyst, catalyst.parsed(prepared.text), text)
@@ -181,19 +183,24 @@ class Session:
             self._explanation(text, None).check(settings.max_cost_usd)
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
         self._finish_earlier()
+        self.gateway.statements.begin(statement, written, self.caller, "spark")
         run, well = _Run(self, prepared, statement, settings), False
         try:
             result = run.answered(frame)
             well = True
             return result
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
+            raise in_own_words(error, prepared.sites) from None
         finally:
             self._end(run.origin, statement, well=well)
 
     def _end(self, origin: Origin, statement: str, *, well: bool) -> None:
-        """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result."""
+        """Brings a statement's rows to the ledger's tables. Its answers stay until the caller surely has its result.
+
+        Called in a `finally`: of a statement that did not end well, the error is on its way.
+        """
         try:
+            self._record_end(statement, None if well else sys.exception())
             self._commit()
             if well:
                 settle(self.gateway, origin, statement, self)
@@ -203,6 +210,17 @@ class Session:
         finally:
             if not well:
                 finish(self.gateway, origin, statement, well=False)
+
+    def _record_end(self, statement: str, error: BaseException | None) -> None:
+        """Notes how a statement ended, and what its requests took, which only the workers know."""
+        ledger, totals = self.gateway.ledger, Totals()
+        try:
+            ledger.take_over()
+            totals = totals_of(ledger.tables, statement, self.gateway.statements.started(statement))
+        except LedgerError as failure:
+            warnings.warn(f"{failure} (what the statement took is not in system.aiq.statements)", stacklevel=4)
+        finally:
+            self.gateway.statements.end(statement, error, totals)
 
     def _finish_earlier(self) -> None:
         """Lets go of the answers of earlier statements, whose results the caller has: when another one is to ask."""
@@ -222,11 +240,8 @@ class Session:
         try:
             counts = run.counts()
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
-        terms = {n: terms_of(self.gateway, self.caller, n) for n in {count.endpoint for count in counts}}
-        rows = [estimate(count, terms[count.endpoint]) for count in counts]
-        whole = total(counts, rows, terms, "" if rows else "no row reaches an AI call")
-        return Explanation(rows, whole, [count.site for count in counts])
+            raise in_own_words(error, prepared.sites) from None
+        return explained(counts, self.gateway, self.caller, [count.site for count in counts])
 
     def _analyze(self, text: str, params: Parameters) -> DataFrame:
         """Explains a statement, runs it, and puts what it took beside."""
@@ -235,12 +250,8 @@ class Session:
         self._sql(text, params, statement).write.format("noop").mode("overwrite").save()
         seconds = time.monotonic() - started
         ledger = taken_by(self.gateway.ledger.tables, statement)
-        endpoints = [row.endpoint for row in explanation.calls]
-        taken = [  # the ledger knows endpoints, and no call
-            ledger.get(row.endpoint, NOTHING) if endpoints.count(row.endpoint) == 1 else Taken()
-            for row in explanation.calls
-        ]
-        return self.spark.createDataFrame(beside(explanation, [*taken, ledger.get(None, NOTHING)], seconds))
+        taken = [*of_endpoints(explanation, ledger), ledger.get(None, NOTHING)]
+        return self.spark.createDataFrame(side_by_side(explanation, taken, seconds))
 
     def _check(self, text: str) -> None:
         """Has Spark look at a query without running it. Raises Spark's errors, FunctionError and StatementError."""
@@ -248,7 +259,7 @@ class Session:
         try:
             _Run(self, prepared, "", StatementSettings()).look()
         except PySparkException as error:
-            raise explained(error, prepared.sites) from None
+            raise in_own_words(error, prepared.sites) from None
 
     def _nothing(self) -> DataFrame:
         return self.spark.sql("SELECT 1 AS nothing WHERE false")

@@ -15,7 +15,7 @@ from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.ledger.tables import Tables
-from aiq.plan import calls
+from aiq.sql import calls
 
 _CATALOG = "spark.sql.catalog.spark_catalog"
 

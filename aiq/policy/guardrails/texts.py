@@ -78,13 +78,19 @@ def edit_answer(request: Request, answer: Answer, visit: Visit, report: list[dic
 
 
 def answer_text(answer: Answer) -> str:
-    """What the model said, in one text: the content and the arguments of tool calls of every choice."""
+    """What the model said, in one text: the content and the arguments of tool calls of every choice.
+
+    Of an agent also what its tools said, and its own outputs.
+    """
     body = _body(answer)
     if body is None or not _has_choices(body):
         return answer.value if isinstance(answer.value, str) else ""
     pieces: list[Piece] = []
-    walk(_without_logprobs(body)["choices"], _collector(pieces))
-    return "\n\n".join(piece.text for piece in pieces if not (piece.fixed or piece.opaque))
+    body = _without_logprobs(body)
+    walk(
+        [body[name] for name in ("choices", "output", "messages", "custom_outputs") if name in body], _collector(pieces)
+    )
+    return "\n\n".join(dict.fromkeys(piece.text for piece in pieces if not (piece.fixed or piece.opaque)))
 
 
 def choices_of(answer: Answer) -> list[Any]:

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from aiq.ledger.sqlite_file import is_busy, opened, transaction
 from aiq.policy.limits.book import Change, Leased, StoreUnavailable, Want
 from aiq.policy.limits.window import NEVER
 
@@ -57,8 +58,7 @@ class FileStore:
             try:
                 return self._exchange(changes, clauses)
             except sqlite3.OperationalError as error:
-                code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-                if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                if is_busy(error):
                     raise StoreUnavailable(
                         f"{self.path} is locked by another process, which may be stopped: end it, or wait"
                     ) from None
@@ -87,12 +87,7 @@ class FileStore:
     def _open(self) -> sqlite3.Connection:
         if self._db is None or self._pid != os.getpid():  # a connection must not be used after a fork
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # SQLite gives its other files this one's mode
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            db = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.executescript(_SCHEMA)
+            db = opened(self.path, timeout_s=LOCK_TIMEOUT_S, schema=_SCHEMA, pragmas={"synchronous": "NORMAL"})
             wall_us = round(self._wall() * 1e6)
             # Rows are numbered from the time, so that no number of a file that was deleted comes again.
             db.execute(
@@ -109,13 +104,8 @@ class FileStore:
             self._db.close()  # deleted while open: counting on in a file that no other process sees shares nothing
             self._db = None
         db = self._open()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
 
     def _exchange(self, changes: Sequence[Change], clauses: Sequence[Sequence[Want]]) -> Leased:
         with self._transaction() as db:

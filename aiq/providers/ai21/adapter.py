@@ -19,8 +19,9 @@ from aiq.providers.base import Chunk, HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.openai.stream import OpenAIStream
 from aiq.providers.wire.errors import error_from_body, shorten
-from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.http import kind_of_status
 from aiq.providers.wire.openai_form import say_schema
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request
 
@@ -172,7 +173,7 @@ class AI21Adapter(OpenAIAdapter):
         elif status in (400, 413, 422) and (_TOO_LONG.search(words) or is_too_long(words)):
             kind = "context_length"
         message = shorten(self._redact(words))
-        return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+        return refusal(message, kind=kind, status=status, response=response, body=body)
 
 
 class AI21Stream(OpenAIStream):

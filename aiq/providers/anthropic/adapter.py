@@ -23,10 +23,11 @@ from aiq.providers.anthropic.stream import AnthropicStream
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimit, StatedLimits, StreamDecoder
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status, retry_after_s
+from aiq.providers.wire.http import MAX_LIMIT, MAX_RESET_S, kind_of_status
 from aiq.providers.wire.openai_form import completion, count, tool_call
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, tier_of
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import OPENAI_REASON, check_end, check_said, end_of
 from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
@@ -70,19 +71,23 @@ class AnthropicAdapter(ExternalAdapter):
 
     def __init__(self, entity: ServedEntity, clock: Callable[[], float]) -> None:
         super().__init__(entity, clock)
-        assert isinstance(entity.config, KeyConfig)
-        self._key = entity.config.api_key
-        base = (entity.config.api_base or API_BASE).rstrip("/")
-        self.address = self._url = base + ("/messages" if base.endswith("/v1") else "/v1/messages")
+        self.address = self._address()
         self._headers: list[tuple[str, str]] = []
         # Set when the model itself says so: those before Claude 4.5 conform to no schema.
         self._no_formats = False
         self._format: tuple[object, Format] = (None, (None, None))
         self._date: tuple[str, float] = ("", 0.0)
 
+    def _address(self) -> str:
+        config = self._entity.config
+        assert isinstance(config, KeyConfig)
+        base = (config.api_base or API_BASE).rstrip("/")
+        return base + ("/messages" if base.endswith("/v1") else "/v1/messages")
+
     def prepare(self) -> None:
-        if not self._headers:
-            key = self._key.reveal()
+        config = self._entity.config
+        if not self._headers and isinstance(config, KeyConfig):
+            key = config.api_key.reveal()
             self._secrets = (key,)
             self._headers = [
                 ("content-type", "application/json"), ("x-api-key", key), ("anthropic-version", VERSION)
@@ -99,7 +104,10 @@ class AnthropicAdapter(ExternalAdapter):
             self._refuse(
                 f"cannot be sent this request, which is not of OpenAI's form ({type(error).__name__}: {error})"
             )
-        return HttpRequest(self._url, self._headers, orjson.dumps(body))
+        return self._sent(body, stream)
+
+    def _sent(self, body: dict[str, Any], stream: bool) -> HttpRequest:
+        return HttpRequest(self.address, self._headers, orjson.dumps(body))
 
     def _format_of(self, asked: Any) -> Format:
         """The same object, row after row, is translated once."""
@@ -213,7 +221,7 @@ class AnthropicAdapter(ExternalAdapter):
         if 300 <= status < 400:
             message = f"HTTP {status}: the provider redirects, and a redirect is never followed with a credential"
         words = shorten(self._redact(message)) or error_from_body(status, body)
-        return ProviderError(words, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+        return refusal(words, kind=kind, status=status, response=response, body=body)
 
     def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
         """Requests, and input and output tokens apart; the headers of both together only where there are no others."""

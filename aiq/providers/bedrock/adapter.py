@@ -15,7 +15,7 @@ import orjson
 from aiq.config.endpoint import BedrockConfig, ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
-from aiq.providers.base import HttpRequest, HttpResponse, StatedLimits, StreamDecoder
+from aiq.providers.base import Grant, HttpRequest, HttpResponse, StatedLimits, StreamDecoder
 from aiq.providers.bedrock.answer import content_of, finish_reason, usage_of
 from aiq.providers.bedrock.embeddings import OWN as EMBEDDINGS_OWN
 from aiq.providers.bedrock.embeddings import embeddings_body, most_inputs, read_embeddings
@@ -26,10 +26,10 @@ from aiq.providers.bedrock.stream import ConverseStream
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.estimates import estimate_usage
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import retry_after_s
 from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_stream
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request, Usage
 
@@ -63,19 +63,26 @@ class BedrockAdapter(ExternalAdapter):
         self._learnt = Learnt()
 
     def prepare(self) -> None:
-        if self._secrets:
-            return
         config = self._config
+        if self._secrets or config.credentials is not None:
+            return
         if config.api_key is not None:
             key = config.api_key.reveal()
             self._bearer = [("content-type", "application/json"), ("authorization", f"Bearer {key}")]
             self._secrets = (key,)
             return
         assert config.access_key_id is not None and config.secret_access_key is not None
-        key_id, secret = config.access_key_id.reveal(), config.secret_access_key.reveal()
+        token = config.session_token.reveal() if config.session_token is not None else ""
+        self._sign_with(config.access_key_id.reveal(), config.secret_access_key.reveal(), token)
+
+    def take_grant(self, grant: Grant) -> None:
+        self._sign_with(grant.key_id, grant.secret, grant.token)
+
+    def _sign_with(self, key_id: str, secret: str, token: str) -> None:
+        region = self._config.region
         for way, url in self._urls.items():
-            self._signers[way] = Signer(key_id, secret, region=config.region, service=SERVICE, url=url)
-        self._secrets = (secret,)
+            self._signers[way] = Signer(key_id, secret, region=region, service=SERVICE, url=url, session_token=token)
+        self._secrets = tuple(filter(None, (secret, token)))
 
     def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
         return None  # Bedrock does not state its quotas
@@ -190,7 +197,9 @@ class BedrockAdapter(ExternalAdapter):
             self._learnt.max_tokens, kind = min(limit, self._learnt.max_tokens), "adapted"
         if found.clock and self._adjust_clock(response):
             kind = "adapted"
-        return ProviderError(message, kind=kind, status=found.status, retry_after_s=retry_after_s(response), body=body)
+        error = refusal(message, kind=kind, status=found.status, response=response, body=body)
+        error.stale_credential = found.stale
+        return error
 
     def _adjust_clock(self, response: HttpResponse) -> bool:
         """Goes by the provider's clock from now on, where ours is off by more than a minute. False where it is not."""

@@ -31,6 +31,7 @@ _KINDS: dict[str, ErrorKind] = {
     "ModelNotReadyException": "overloaded",  # it is being loaded: neither our rate nor our quota
     "ServiceQuotaExceededException": "quota_exhausted",
 }
+_STALE = frozenset({"ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId"})
 _TOO_LONG = re.compile(
     r"(input|prompt|conversation|context)[^.]{0,40} (is )?too (long|large)|too many input tokens|expected maxLength"
     r"|(maximum|max) (context|input|sequence) (length|tokens)|exceeds? (the )?(context|maximum (context|input))"
@@ -64,6 +65,8 @@ class Failure(NamedTuple):
     """The model does not answer so long: it takes at most this as `maxTokens`."""
     clock: bool = False
     """The signature is refused for its time."""
+    stale: bool = False
+    """The key pair is over, or not known any more."""
 
 
 def exception_name(text: str) -> str:
@@ -80,10 +83,11 @@ def failure(name: str, words: str, status: int) -> Failure:
         return Failure(status, _KINDS[name])
     if name == "ThrottlingException" and "per day" in words:
         return Failure(status, "quota_exhausted")  # a day is not waited for
-    if status == 400:
+    if status == 400 and name not in _STALE:
         return _invalid(words)
     clock = name == "InvalidSignatureException" and ("expired" in words or "not yet current" in words)
-    return Failure(status, kind_of_status(status), clock=clock)
+    stale = name in _STALE
+    return Failure(status, "auth" if stale else kind_of_status(status), clock=clock, stale=stale)
 
 
 def _invalid(words: str) -> Failure:

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for the POSTs of one URL, without query and session token. Must never know a clock.
+"""AWS Signature Version 4 for the POSTs of one URL, without query. Must never know a clock.
 
 Source: AWS's "Signature Version 4 for API requests". What does not change between two requests is computed once; the
 derived key once a day, as the specification binds it to a date.
@@ -12,7 +12,6 @@ from hashlib import sha256
 from urllib.parse import quote, urlsplit
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-_SIGNED_HEADERS = "content-type;host;x-amz-date"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -31,14 +30,27 @@ class Signer:
         "_key_id",
         "_second",
         "_secret",
+        "_signed",
         "_tail",
+        "_token",
         "_words",
     )  # fmt: skip
 
     def __init__(
-        self, key_id: str, secret: str, *, region: str, service: str, url: str, content_type: str = "application/json"
+        self,
+        key_id: str,
+        secret: str,
+        *,
+        region: str,
+        service: str,
+        url: str,
+        content_type: str = "application/json",
+        session_token: str = "",
     ) -> None:
-        """`url` is as it is requested: its path is escaped once already, and is escaped again for the signature."""
+        """`url` is as it is requested: its path is escaped once already, and is escaped again for the signature.
+
+        `session_token` belongs to a temporary key pair.
+        """
         parts = urlsplit(url)
         assert not parts.query, "a query would have to be signed too"
         self._key_id, self._secret, self._content_type = key_id, secret, content_type
@@ -46,6 +58,8 @@ class Signer:
         self._canonical = (
             f"POST\n{_canonical_path(parts.path)}\n\ncontent-type:{content_type}\nhost:{self._host}\nx-amz-date:"
         )
+        self._token = [("x-amz-security-token", session_token)] if session_token else []
+        self._signed = ";".join(["content-type", "host", "x-amz-date", *(name for name, _ in self._token)])
         self._tail = f"/{region}/{service}/aws4_request"
         self._second, self._day, self._key = -1, "", b""
         self._at = self._dated = self._words = self._credential = ""
@@ -61,6 +75,7 @@ class Signer:
         return [
             ("content-type", self._content_type),
             ("x-amz-date", self._at),
+            *self._token,
             ("authorization", f"{self._credential}{signature}"),
         ]
 
@@ -73,9 +88,10 @@ class Signer:
             for part in scope.split("/"):
                 self._key = hmac.digest(self._key, part.encode(), "sha256")
             self._day = self._at[:8]
-        self._dated = f"{self._canonical}{self._at}\n\n{_SIGNED_HEADERS}\n"
+        token = "".join(f"{name}:{value}\n" for name, value in self._token)
+        self._dated = f"{self._canonical}{self._at}\n{token}\n{self._signed}\n"
         self._words = f"{ALGORITHM}\n{self._at}\n{scope}\n"
-        self._credential = f"{ALGORITHM} Credential={self._key_id}/{scope}, SignedHeaders={_SIGNED_HEADERS}, Signature="
+        self._credential = f"{ALGORITHM} Credential={self._key_id}/{scope}, SignedHeaders={self._signed}, Signature="
         self._second = second
 
 

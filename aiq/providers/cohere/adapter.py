@@ -22,10 +22,11 @@ from aiq.providers.cohere.stream import CohereStream
 from aiq.providers.openai.adapter import vector
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.http import kind_of_status
 from aiq.providers.wire.openai_form import completion, tool_call
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.providers.wire.words import is_too_long
 from aiq.request import Answer, Request, Usage
@@ -172,7 +173,7 @@ class CohereAdapter(ExternalAdapter):
             kind = "quota_exhausted"
         elif status in (400, 413, 422) and (_TOO_LONG.search(message) or is_too_long(message)):
             kind = "context_length"
-        return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+        return refusal(message, kind=kind, status=status, response=response, body=body)
 
     def _unusable(self, path: str, response: HttpResponse, usage: Usage | None) -> ProviderError:
         body = self._body(response)

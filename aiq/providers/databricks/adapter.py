@@ -1,7 +1,7 @@
 """Another workspace's serving endpoints (`databricks-model-serving`). Must never know sockets, clocks or policy.
 
 OpenAI's forms, without a model name and with Databricks' errors. Source: the REST API, "Serving endpoints", "Query";
-"OAuth machine-to-machine" for service principals.
+"OAuth machine-to-machine" for service principals; "Query reasoning models" for `thinking`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import orjson
 
 from aiq.config.endpoint import DatabricksConfig, Secret
 from aiq.errors import ErrorKind, ProviderError
+from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.providers.openai.adapter import OpenAIAdapter
 from aiq.providers.wire.errors import error_from_body, shorten
-from aiq.providers.wire.http import MAX_RETRY_AFTER_S, kind_of_status, retry_after_s
+from aiq.providers.wire.http import kind_of_status
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.words import TOO_LONG_STATUSES, is_too_long
 
 _KIND_OF_CODE: dict[str, ErrorKind] = {
@@ -41,6 +43,7 @@ _WORDS: tuple[tuple[ErrorKind, tuple[str, ...]], ...] = (
 class DatabricksAdapter(OpenAIAdapter):
     """Speaks to one serving endpoint of a workspace."""
 
+    abilities = Abilities(own=frozenset({"thinking"}))
     _says_thoughts = True
 
     def _address(self) -> str:
@@ -104,11 +107,9 @@ def databricks_error(response: HttpResponse, body: str) -> ProviderError:
     elif status == 200:  # an error in the middle of a stream, or instead of an answer
         status = 429 if kind == "rate_limited" else 502
         kind = kind if kind in ("rate_limited", "overloaded") else "bad_answer"
-    hint = retry_after_s(response)
     stated = data.get("retry_after")
-    if hint is None and isinstance(stated, int | float) and 0 < stated <= MAX_RETRY_AFTER_S:
-        hint = float(stated)
+    hint = float(stated) if isinstance(stated, int | float) and stated > 0 else None
     if 300 <= status < 400:
         message = f"HTTP {status}: the server redirects, and a redirect is never followed with a credential"
     words = shorten(message) or error_from_body(status, body)
-    return ProviderError(words, kind=kind, status=status, retry_after_s=hint, body=body)
+    return refusal(words, kind=kind, status=status, response=response, body=body, words=message, hint_s=hint)

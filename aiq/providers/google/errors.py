@@ -14,7 +14,8 @@ import orjson
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.base import HttpResponse
 from aiq.providers.wire.errors import error_from_body, shorten
-from aiq.providers.wire.http import MAX_RETRY_AFTER_S, kind_of_status, reset_s, retry_after_s
+from aiq.providers.wire.http import kind_of_status, reset_s
+from aiq.providers.wire.waiting import MAX_RETRY_AFTER_S, retry_after_s
 from aiq.providers.wire.words import is_too_long
 
 _STATUS_OF_NAME = {
@@ -65,6 +66,12 @@ def error_of(response: HttpResponse, redact: Callable[[str], str]) -> ProviderEr
         retry_after_s=_hint_s(details) or retry_after_s(response),
         body=body,
     )
+
+
+def is_googles(body: bytes) -> bool:
+    """Whether an error has Google's form: it stands before the models of other makers, too."""
+    error = _error(body)
+    return type(error.get("code")) is int and isinstance(error.get("status"), str)
 
 
 def _error(body: bytes) -> dict[str, Any]:

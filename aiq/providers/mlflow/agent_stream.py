@@ -12,7 +12,7 @@ from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
-from aiq.request import Request
+from aiq.request import AGENTS_OWN, Request
 
 MAX_MESSAGES = 1024
 
@@ -44,7 +44,7 @@ class ChatAgentStream(ServerSentEvents[ReadsErrors]):
         data = read_json(event)
         if data.get("error") or data.get("error_code") or data.get("object") == "error":
             raise self._adapter.error(self._response._replace(body=orjson.dumps(data)))
-        for name in ("finish_reason", "usage"):
+        for name in ("finish_reason", "usage", *AGENTS_OWN):
             if data.get(name) is not None:
                 self._end[name] = data[name]
         self.complete = "finish_reason" in self._end

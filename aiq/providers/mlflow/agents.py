@@ -23,7 +23,7 @@ from aiq.providers.wire.openai_form import completion
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
-from aiq.request import Answer, Request
+from aiq.request import AGENTS_OWN, Answer, Request
 
 
 class AgentAdapter(ModelServerAdapter):
@@ -62,11 +62,18 @@ class AgentAdapter(ModelServerAdapter):
         raw = self._body(response)
         try:
             if self._responses:
-                return responses_answer(request, data, raw, self._model, self._redact, self._recorded)
-            return self._chat(request, data)
+                answer = responses_answer(request, _unanswered(data), raw, self._model, self._redact, self._recorded)
+            else:
+                answer = self._chat(request, data)
+            return answer._replace(raw=self._with_own(answer.raw, data))
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError):
             words = f"the answer is JSON, but not of the form that {self._entity.task} promises: {shorten(raw[:300])}"
             raise unusable(words, response, body=raw, once=True) from None
+
+    def _with_own(self, raw: str, data: dict[str, Any]) -> str:
+        """The recorded answer with what an agent gives beside it: its items or messages, its outputs, its trace."""
+        own = {name: data[name] for name in ("output", "messages", *AGENTS_OWN) if data.get(name)}
+        return self._recorded(orjson.dumps({**orjson.loads(raw), **own}).decode())
 
     def _chat(self, request: Request, data: dict[str, Any]) -> Answer:
         messages = data["messages"]
@@ -91,3 +98,13 @@ class AgentAdapter(ModelServerAdapter):
             reasoning=thoughts,
         )
         return Answer(content, usage, self._model, reason, self._recorded(orjson.dumps(whole).decode()))
+
+
+def _unanswered(data: dict[str, Any]) -> dict[str, Any]:
+    """A response without the calls of tools that its agent has answered itself: they ask nothing of the caller."""
+    items = data["output"]
+    answered = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
+    if not answered:
+        return data
+    left = [item for item in items if item.get("type") != "function_call" or item.get("call_id") not in answered]
+    return {**data, "output": left}

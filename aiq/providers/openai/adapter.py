@@ -26,11 +26,12 @@ from aiq.providers.openai.stream import OpenAIStream, is_error
 from aiq.providers.wire.content import spoken, without_thoughts
 from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.http import kind_of_status
 from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.oauth import granted_token
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
+from aiq.providers.wire.waiting import refusal
 from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.providers.wire.words import TOO_LONG_STATUSES, is_too_long
 from aiq.request import Answer, Request
@@ -284,7 +285,9 @@ class OpenAIAdapter(ExternalAdapter):
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True
             kind = "adapted"
-        return ProviderError(message, kind=kind, status=status, retry_after_s=retry_after_s(response), body=body)
+        return refusal(
+            message, kind=kind, status=status, response=response, body=body, words=f"{error.get('code')} {words}"
+        )
 
     def _credentials(self) -> list[tuple[str, str]]:
         config = self._entity.config

@@ -15,7 +15,7 @@ from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
-from aiq.request import Request
+from aiq.request import AGENTS_OWN, Request
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """The last event holds the whole response."""
@@ -38,6 +38,7 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
         self._model = ""
         self._created = 0
         self._begun = False
+        self._own: dict[str, Any] = {}
 
     def _is_over(self, event: bytes) -> bool:
         self.ended = self.ended or is_done(event)
@@ -49,11 +50,13 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
 
     def _body(self) -> dict[str, Any]:
         data = self._last or {"status": "completed", "output": self._items}
-        return data if data.get("output") or not self._items else {**data, "output": self._items}
+        data = data if data.get("output") or not self._items else {**data, "output": self._items}
+        return {**data, **self._own}
 
     def _read(self, event: bytes) -> Chunk | None:
         data = read_json(event)
         kind = data["type"]
+        self._own |= {name: data[name] for name in AGENTS_OWN if data.get(name)}
         if kind == "error" or (data.get("error") and not kind.startswith("response.")):
             body = data.get("error") or {"message": data.get("message"), "code": data.get("code")}
             raise self._adapter.error(self._response._replace(body=orjson.dumps({"error": body})))

@@ -1,16 +1,14 @@
-"""What HTTP says besides a body: the meaning of a status, a hint when to ask again, stated rate limits. Pure."""
+"""What HTTP says besides a body: the meaning of a status, stated rate limits. Pure."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 from aiq.errors import ErrorKind
 from aiq.providers.base import HttpResponse, StatedLimit, StatedLimits
 
-MAX_RETRY_AFTER_S = 3600.0
 _PASSING = frozenset({408, 409, 423, 424, 425, 444, 460, 499})
 """Statuses, some of proxies, of a server that could not answer this time. 499: a caller cancelled, but not aiq."""
 _NOT_HERE = frozenset({404, 405, 410, 421, 426, 451})
@@ -39,25 +37,6 @@ def kind_of_status(status: int) -> ErrorKind:
     if status in _PASSING or status >= 500:
         return "overloaded"
     return "bad_request"
-
-
-def retry_after_s(response: HttpResponse) -> float | None:
-    """The provider's hint, in seconds: `retry-after-ms`, or `retry-after` as seconds or date.
-
-    A hint that is negative, past, not a number or beyond an hour is no hint (None).
-    """
-    header = response.header
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = header(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) * scale
-        except ValueError:
-            seconds = _seconds_until(text, header("date"))
-        if 0 < seconds <= MAX_RETRY_AFTER_S:
-            return seconds
-    return None
 
 
 def stated_limits(response: HttpResponse) -> StatedLimits | None:
@@ -97,11 +76,3 @@ def reset_s(text: str | None) -> float | None:
         parts = zip(found.groups(), _SECONDS, strict=True) if found is not None else ()
         seconds = sum(float(part) * scale for part, scale in parts if part)
     return seconds if 0.0 < seconds <= MAX_RESET_S else None
-
-
-def _seconds_until(text: str, now: str | None) -> float:
-    """Seconds from the response's own Date header to an HTTP date; NaN where either is missing or malformed."""
-    try:
-        return (parsedate_to_datetime(text) - parsedate_to_datetime(now or "")).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return float("nan")

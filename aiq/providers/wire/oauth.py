@@ -12,7 +12,8 @@ import orjson
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.base import HttpResponse
 from aiq.providers.wire.errors import shorten
-from aiq.providers.wire.http import kind_of_status, retry_after_s
+from aiq.providers.wire.http import kind_of_status
+from aiq.providers.wire.waiting import retry_after_s
 
 
 def granted_token(response: HttpResponse, redact: Callable[[str], str]) -> tuple[str, float]:

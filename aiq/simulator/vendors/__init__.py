@@ -21,6 +21,7 @@ from aiq.simulator.vendors.gemini import Gemini
 from aiq.simulator.vendors.mlflow import MLflow
 from aiq.simulator.vendors.openai import OpenAI
 from aiq.simulator.vendors.vertex import Vertex
+from aiq.simulator.vendors.vertex_partners import VertexClaude, VertexMistral, VertexOpenAI
 
 OPENAI = OpenAI()
 VENDORS: tuple[Vendor, ...] = (
@@ -31,6 +32,9 @@ VENDORS: tuple[Vendor, ...] = (
     Cohere(),
     Gemini(),
     Vertex(),
+    VertexClaude(),
+    VertexMistral(),
+    VertexOpenAI(),
     AI21(),
     Databricks(),
     Agents(),

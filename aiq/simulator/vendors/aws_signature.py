@@ -18,6 +18,8 @@ from aiq.simulator.refusal import Refusal
 
 MAX_SKEW_S = 300
 ALGORITHM = "AWS4-HMAC-SHA256"
+TEMPORARY = "ASIA"
+"""So the ids of temporary keys begin, which are worth nothing without their session token."""
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} +Credential=(?P<credential>[^,\s]+), *SignedHeaders=(?P<signed>[^,\s]+), *"
     r"Signature=(?P<signature>\w+)"
@@ -44,9 +46,14 @@ def verify(call: Call, service: str, secret_of: Callable[[str], str | None], now
     at = call.headers.get(b"x-amz-date", b"").decode("latin-1")
     _check_time(at, date, now_s)
     secret = secret_of(key_id)
-    if secret is None:
+    token = call.headers.get(b"x-amz-security-token", b"").decode("latin-1")
+    if key_id.startswith(TEMPORARY) and _is_over(token, now_s):
+        raise _refuse("ExpiredTokenException", "The security token included in the request is expired")
+    if secret is None or key_id.startswith(TEMPORARY) != bool(token):
         raise _refuse("UnrecognizedClientException", "The security token included in the request is invalid.")
     signed = found["signed"].split(";")
+    if token and "x-amz-security-token" not in signed:
+        raise _mismatch("'X-Amz-Security-Token' must be a 'SignedHeader' in the AWS Authorization.")
     if "host" not in signed or "x-amz-date" not in signed:
         raise _mismatch("'Host' and 'X-Amz-Date' must be 'SignedHeaders' in the AWS Authorization.")
     words = "\n".join([ALGORITHM, at, "/".join(scope[1:]), hashlib.sha256(_canonical(call, signed)).hexdigest()])
@@ -59,6 +66,12 @@ def verify(call: Call, service: str, secret_of: Callable[[str], str | None], now
             "Access Key and signing method. Consult the service documentation for details."
         )
     return key_id
+
+
+def _is_over(token: str, now_s: float) -> bool:
+    """A token `session-until-<seconds since 1970>` ends then; any other one has no end."""
+    ends = token.removeprefix("session-until-")
+    return ends != token and ends.isdigit() and int(ends) <= now_s
 
 
 def _check_time(at: str, date: str, now_s: float) -> None:

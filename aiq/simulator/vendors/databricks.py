@@ -1,7 +1,8 @@
 """Databricks serving endpoints: `/serving-endpoints/<name>/invocations` for chat, completions, embeddings and scoring,
 and OpenAI's paths below `/serving-endpoints`.
 
-Source: Databricks' REST API, "Query a serving endpoint", and "Authorize service principal access (OAuth M2M)".
+Source: Databricks' REST API, "Query a serving endpoint", "Query reasoning models", and "Authorize service
+principal access (OAuth M2M)".
 """
 
 from __future__ import annotations
@@ -98,11 +99,21 @@ class Databricks(OpenAI):
             raise Refusal(400, "Unexpected field 'model': the path names the endpoint.", param="model")
         extra = body.get("extra_params") or {}
         inner = {name: body[name] for name in body if name not in _OWN} | {"model": route.model, **extra}
-        return super().read(inner, route._replace(task=_TASKS[given[0]]))
+        thinking = _thinking(inner.pop("thinking", None), inner)
+        asked = super().read(inner, route._replace(task=_TASKS[given[0]]))
+        asked.body = {**asked.body, "thinking": thinking} if thinking else asked.body
+        return asked
 
     def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
-        """OpenAI's form, or predictions."""
-        return _MLFLOW.whole(asked, said) if asked.task == "scoring" else super().whole(asked, said)
+        """OpenAI's form, or predictions; with the summary of its thoughts as a part, if it was to think."""
+        if asked.task == "scoring":
+            return _MLFLOW.whole(asked, said)
+        answer = super().whole(asked, said)
+        if asked.body.get("thinking"):
+            for choice in answer["choices"]:
+                message = choice["message"]
+                message["content"] = [_THOUGHTS, {"type": "text", "text": message["content"] or ""}]
+        return answer
 
     def stream(self, asked: Asked, said: Said) -> list[bytes]:
         """OpenAI's chunks, each with the usage so far, as Databricks sends them."""
@@ -122,3 +133,18 @@ class Databricks(OpenAI):
     def headers(self, route: Route, number: int, delay_s: float) -> bytes:
         """Which model answered."""
         return b"served-model-name: %b\r\n" % (route.model or "simulated").encode("latin-1", "replace")
+
+
+_THOUGHTS = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "simulated thoughts"}]}
+
+
+def _thinking(value: Any, body: dict[str, Any]) -> dict[str, Any] | None:
+    """What Claude is told of thinking; None where it is not to think. Refuses (400) as Anthropic does."""
+    if value is None or value.get("type") == "disabled":
+        return None
+    budget, most = value.get("budget_tokens"), body.get("max_tokens")
+    if value.get("type") == "enabled" and (not isinstance(budget, int) or budget < 1024):
+        raise Refusal(400, "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+    if isinstance(budget, int) and isinstance(most, int) and budget >= most:
+        raise Refusal(400, "`max_tokens` must be greater than `thinking.budget_tokens`.")
+    return dict(value)

@@ -61,23 +61,7 @@ class Vertex(Gemini):
             return ""
         if route.form == "token":
             return self._account(call, keys, now_s)
-        token = bearer(call.headers)
-        if not token:
-            raise Refusal(
-                401,
-                "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or "
-                "other valid authentication credential.",
-                details={"reason": "CREDENTIALS_MISSING"},
-            )
-        if not oauth.is_token(token) or not oauth.is_valid(self.name, token, now_s):
-            raise Refusal(
-                401,
-                "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
-                "valid authentication credential.",
-                details={"reason": "ACCESS_TOKEN_EXPIRED"},
-            )
-        found = _PATH.fullmatch(call.target.partition(b"?")[0])
-        return "project" if found is None else found[1].decode("latin-1")
+        return check_token(call, now_s)
 
     def page(self, call: Call, route: Route, now_s: float) -> bytes:
         """A token, or the key file."""
@@ -146,6 +130,26 @@ class Vertex(Gemini):
 
             self._private_key = generate_private_key(65537, 2048)
         return self._private_key
+
+
+def check_token(call: Call, now_s: float) -> str:
+    """The project of a call with an access token that was granted here and is not over. Raises Refusal (401)."""
+    token = bearer(call.headers)
+    if not token:
+        raise Refusal(
+            401,
+            "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or "
+            "other valid authentication credential.",
+            details={"reason": "CREDENTIALS_MISSING"},
+        )
+    if not oauth.is_token(token) or not oauth.is_valid(Vertex.name, token, now_s):
+        raise Refusal(
+            401,
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
+            "valid authentication credential.",
+            details={"reason": "ACCESS_TOKEN_EXPIRED"},
+        )
+    return call.target.split(b"/")[3].decode("latin-1")
 
 
 def _token_uri(call: Call) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 from aiq.errors import FunctionError
-from aiq.functions.types import parse_type
+from aiq.functions.types import duckdb_type, parse_type
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.json_values import json_structure
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
@@ -44,11 +44,13 @@ def _from_json(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with options")
     schema = literal(arguments[1], name, "schema")
     try:
-        structure = json_structure(parse_type(schema))
+        kind = parse_type(schema)
+        structure = json_structure(kind)
     except FunctionError:
         raise refused(f"{name} with the schema '{schema}'") from None
     fitted = f"{FUNCTION}from_json({SCHEMA}.joined({show(arguments[0])}), {quoted(schema)})"
-    return f"json_transform(CAST({fitted} AS VARCHAR), {quoted(json.dumps(structure))})"
+    # DuckDB gives a constant NULL no type, in which explode and c.* would find no fields: the cast gives it its own.
+    return f"CAST(json_transform(CAST({fitted} AS VARCHAR), {quoted(json.dumps(structure))}) AS {duckdb_type(kind)})"
 
 
 def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

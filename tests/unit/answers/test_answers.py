@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from aiq.answers import index as answer_index
@@ -298,22 +297,22 @@ def test_many_small_statements_stay_few_segments(store: AnswerStore) -> None:
         store.abandon(f"st{number}")
         assert store.resumable(ANN, [key(number)]) == dict(entries(number))
     assert len(store.resumable(ANN, [key(number) for number in range(300)])) == 200
-    assert len(store._unfinished._index._segments[ANN]) < 10
+    assert len(store._unfinished._index._places[ANN]._newest) < 10
 
 
 def test_an_index_past_its_memory_lies_in_a_file(
     tmp_path: Path, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_index, "SEGMENT_ENTRIES", 100)
+    monkeypatch.setattr(answer_index, "LOADED_AT_ONCE", 100)
     for number in range(0, 1000, 10):
         store.keep("st", ANN, entries(*range(number, number + 10)))
     store.abandon("st")
-    index = answer_index.AnswerIndex(memory_bytes=9_000)
+    index = answer_index.AnswerIndex(entries_in_memory=300)
     index.add(sorted((tmp_path / "answers").iterdir()))
     assert index.find(ANN, [key(number) for number in range(2000)])[0] == dict(entries(*range(1000)))
-    assert {segment.in_memory for segment in index._segments[ANN]} == {True, False}
-    spilled = [segment for segment in index._segments[ANN] if not segment.in_memory]
-    assert all(isinstance(segment.keys.base, np.memmap) for segment in spilled)
+    places = index._places[ANN]
+    assert [len(run.first) for run in places._stored] == [400, 400]
+    assert places.in_memory == 200
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "flip", "garbage"])

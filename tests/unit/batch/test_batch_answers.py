@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aiq.answers.spilled import SpilledAnswers
+from aiq.answers.unfinished import UnfinishedAnswers
 from aiq.batch.answers import Answers
-from aiq.batch.spill import Spill
 from aiq.errors import LedgerError, PolicyError, ProviderError, RequestFailed
 
 
@@ -98,7 +100,7 @@ def test_a_full_disk_loses_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(LedgerError, match="No space left on device"):
         answers.add(key(2), "b")
     monkeypatch.undo()
@@ -107,17 +109,81 @@ def test_a_full_disk_loses_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real(file, data[:3], offset))
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:3]))
     assert spilled(tmp_path, "a long answer", "another") == ["a long answer", "another"]
 
 
-# The file
+# The log that is kept for running the statement again
 
 
-def small_spill(folder: Path, count: int) -> Spill:
-    """A file of several sorted runs."""
-    spill = Spill(folder, run_entries=64, filter_bits=1 << 10)
+SCOPE = bytes(16)
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> UnfinishedAnswers:
+    return UnfinishedAnswers(tmp_path / "answers", max_bytes=1 << 20, keep_s=100.0, clock=lambda: 1000.0)
+
+
+def kept(unfinished: UnfinishedAnswers, folder: Path, numbers: Iterable[int], *, most: int = 0) -> Answers:
+    """Answers of a statement, some of which were kept before they were taken."""
+    answers = Answers(folder, most=most)
+    answers.log = lambda: unfinished.log("st")
+    for number in numbers:
+        if number % 10:  # what another statement has answered is not in the log of this one
+            unfinished.keep("st", SCOPE, [(key(number), f'"{number}"')])
+        answers.add(key(number), str(number))
+    return answers
+
+
+def own_bytes(answers: Answers) -> int:
+    assert answers._spilled is not None
+    return 0 if answers._spilled._own is None else answers._spilled._own.size
+
+
+def test_what_is_in_the_log_is_read_there_and_written_once(unfinished: UnfinishedAnswers, tmp_path: Path) -> None:
+    answers = kept(unfinished, tmp_path, range(1, 10))
+    assert own_bytes(answers) == 0
+    assert answers.find([key(number) for number in range(20)]) == {key(n): str(n) for n in range(1, 10)}
+    answers.close()
+    unfinished.close()
+
+
+def test_what_is_not_in_the_log_is_written_beside_it(unfinished: UnfinishedAnswers, tmp_path: Path) -> None:
+    answers = kept(unfinished, tmp_path, range(100), most=5)
+    assert 0 < own_bytes(answers) < 1000
+    assert answers.find([key(number) for number in range(100)]) == {key(n): str(n) for n in range(100)}
+    answers.close()
+    unfinished.close()
+
+
+@pytest.mark.parametrize("how", ["finish", "abandon"])
+def test_answers_of_a_log_are_found_until_they_are_closed(
+    unfinished: UnfinishedAnswers, tmp_path: Path, how: str
+) -> None:
+    """A statement ends before the last thread has what it looks up."""
+    answers = kept(unfinished, tmp_path, range(1, 10))
+    getattr(unfinished, how)("st")
+    assert answers.find([key(3)]) == {key(3): "3"}
+    answers.close()
+    assert len(unfinished.resumable(SCOPE, [key(3)])) == (how == "abandon")
+
+
+def test_a_log_that_is_full_loses_no_answer(tmp_path: Path) -> None:
+    unfinished = UnfinishedAnswers(tmp_path / "answers", max_bytes=500, keep_s=100.0, clock=lambda: 1000.0)
+    answers = kept(unfinished, tmp_path, range(100))
+    assert own_bytes(answers) > 500
+    assert answers.find([key(number) for number in range(100)]) == {key(n): str(n) for n in range(100)}
+    answers.close()
+    unfinished.close()
+
+
+# The files
+
+
+def small_spill(folder: Path, count: int) -> SpilledAnswers:
+    """Answers whose places are several sorted runs."""
+    spill = SpilledAnswers(folder, run_entries=64, filter_bits=1 << 10)
     for start in range(0, count, 10):
         spill.add([(key(number), b"%d" % number) for number in range(start, min(start + 10, count))])
     return spill
@@ -125,7 +191,7 @@ def small_spill(folder: Path, count: int) -> Spill:
 
 def test_every_key_of_many_runs_is_found_and_no_other(tmp_path: Path) -> None:
     spill = small_spill(tmp_path, 1000)
-    assert len(spill._runs) == 14
+    assert len(spill._places._stored) == 14
     for start in (0, 500, 990):  # in the order of the rows, and again from the beginning
         keys = [key(number) for number in range(start, start + 20)]
         assert spill.find(keys) == {key(n): b"%d" % n for n in range(start, min(start + 20, 1000))}
@@ -134,7 +200,7 @@ def test_every_key_of_many_runs_is_found_and_no_other(tmp_path: Path) -> None:
 
 
 def test_keys_that_share_their_first_half_are_told_apart(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, run_entries=8)
+    spill = SpilledAnswers(tmp_path, run_entries=8)
     keys = [b"the same" + number.to_bytes(8, "big") for number in range(20)]
     spill.add([(one, b"%d" % number) for number, one in enumerate(keys[:19])])
     assert spill.find(keys) == {one: b"%d" % number for number, one in enumerate(keys[:19])}
@@ -142,16 +208,16 @@ def test_keys_that_share_their_first_half_are_told_apart(tmp_path: Path) -> None
 
 
 def test_keys_of_another_length_are_refused(tmp_path: Path) -> None:
-    spill = Spill(tmp_path)
+    spill = SpilledAnswers(tmp_path)
     with pytest.raises(ValueError, match="16 bytes"):
         spill.add([(b"short", b"1")])
     spill.close()
 
 
 def test_a_file_that_was_cut_says_so(tmp_path: Path) -> None:
-    spill = Spill(tmp_path)
+    spill = SpilledAnswers(tmp_path)
     spill.add([(key(1), b"value")])
-    os.ftruncate(spill._file, 2)
+    os.ftruncate(spill._files[0].descriptor, 2)
     with pytest.raises(LedgerError, match="run the statement again"):
         spill.find([key(1)])
     spill.close()

@@ -369,7 +369,9 @@ def test_a_disk_without_room_stops_the_statement_and_says_so(make: Any, open_sta
 def test_the_end_of_a_statement_gives_the_room_on_the_disk_back(make: Any, open_statement: Open) -> None:
     statement = open_statement(make.chat_answer(), most=0)
     statement.ask("chat", CHAT, asks("a"), fail_fast=True)
-    spill = statement._answers._spill
-    assert spill is not None and spill._close.alive
+    spilled = statement._answers._spilled
+    assert spilled is not None
+    files = list(spilled._files)
+    assert files and all(file.close.alive for file in files)
     statement.end(well=True)
-    assert not spill._close.alive
+    assert not any(file.close.alive for file in files)

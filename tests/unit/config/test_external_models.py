@@ -102,10 +102,27 @@ def test_bedrock_takes_a_key_pair_or_an_api_key(load):
     alone = {"aws_access_key_id": None, "aws_secret_access_key": None}
     key = config_of(load, "amazon-bedrock", own=own, **alone)
     assert isinstance(key, BedrockConfig) and key.api_key is not None and key.access_key_id is None
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match="only one of aws_access_key_id and api_key"):
         config_of(load, "amazon-bedrock", own=own)
     with pytest.raises(UnsupportedConfigError, match="works on Databricks only"):
-        config_of(load, "amazon-bedrock", instance_profile_arn="arn:aws:iam::1:role/x")
+        config_of(load, "amazon-bedrock", uc_service_credential_name="c")
+
+
+@pytest.mark.parametrize("maker", ["grok", "meta", "mistral", "deepseek", "qwen"])
+def test_bedrocks_makers_are_those_of_databricks_and_others(load, maker):
+    assert config_of(load, "amazon-bedrock", bedrock_provider=maker).vendor == maker
+    with pytest.raises(ConfigError, match="mistral"):
+        config_of(load, "amazon-bedrock", bedrock_provider="mistrall")
+
+
+def test_what_stands_in_aiq_for_bedrock_is_shown_again(load):
+    own = "{credentials: instance, aws_role_arn: 'arn:aws:iam::123456789012:role/r', aws_external_id: e}"
+    settings = {"aws_region": "us-east-1", "bedrock_provider": "meta"}
+    endpoint = load(FILE, text("amazon-bedrock", "amazon_bedrock_config", settings, own=own)).endpoints["chat"]
+    shown = describe_endpoint(endpoint)["config"]["served_entities"][0]
+    assert shown["aiq"] == {
+        "credentials": "instance", "aws_role_arn": "arn:aws:iam::123456789012:role/r", "aws_external_id": "e"
+    }  # fmt: skip
 
 
 def test_databricks_takes_a_token_or_a_service_principal(load):

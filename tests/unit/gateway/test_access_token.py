@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from aiq.errors import ProviderError
 from aiq.gateway.access_token import AccessToken
-from aiq.providers.base import HttpRequest, HttpResponse
+from aiq.providers.base import Grant, HttpRequest, HttpResponse
 
 
 class Granting:
@@ -107,3 +108,33 @@ def test_who_gives_up_waiting_does_not_take_the_token_from_the_others(time):
 
     asyncio.run(work())
     assert adapter.asked == 1 and not token.due
+
+
+def test_a_clouds_sdk_is_asked_once_for_all_who_wait_and_not_on_the_event_loop(time):
+    taken, threads = [], []
+
+    class Adapter(Granting):
+        def take_grant(self, grant):
+            taken.append(grant.token)
+
+    def source():
+        threads.append(threading.get_ident())
+        return Grant(f"token-{len(threads)}", 1200.0)
+
+    adapter = Adapter()
+    token = AccessToken(adapter, time.clock, source)
+
+    async def work():
+        await asyncio.gather(*(token.renew(adapter) for _ in range(50)))
+
+    asyncio.run(work())
+    time.now += 899
+    assert taken == ["token-1"] and threads[0] != threading.get_ident() and not token.due
+    time.now += 1
+    assert token.due
+    asyncio.run(token.renew(adapter))
+    assert taken == ["token-1", "token-2"] and adapter.asked == 0
+
+
+def test_a_grant_does_not_show_what_is_secret():
+    assert "hidden" not in repr(Grant("hidden-token", 5.0, "hidden-id", "hidden-secret"))

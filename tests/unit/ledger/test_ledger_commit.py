@@ -77,7 +77,7 @@ def test_committing_twice_adds_no_row(ledger: Ledger, outcome: Make) -> None:
 def test_an_intent_is_durable_when_it_returns(ledger: Ledger, intent: MakeIntent) -> None:
     async def run() -> int:
         await ledger.intend(intent("a"))
-        return len(commit.open_intents(ledger._spool))
+        return len(commit.unfinished(ledger._spool)[0])
 
     assert asyncio.run(run()) == 1
 
@@ -237,7 +237,7 @@ def test_a_commit_leaves_the_intents_that_are_in_flight(ledger: Ledger, outcome:
     asyncio.run(run())
     ledger.record(outcome("a"))
     ledger.commit()
-    assert list(commit.open_intents(ledger._spool)) == [("b", 1)]
+    assert list(commit.unfinished(ledger._spool)[0]) == [("b", 1)]
 
 
 def test_a_commit_from_another_thread_while_calls_go_on_is_exact(

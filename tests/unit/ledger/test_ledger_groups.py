@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from aiq.ledger import groups
-from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome
+from aiq.ledger.records import MAX_PAYLOAD_BYTES, Intent, Outcome, StatementRow
 
 Make = Callable[..., Outcome]
 
@@ -17,6 +17,10 @@ def decoded(*payloads: bytes) -> tuple[groups.Outcomes, groups.OpenIntents]:
     intents: groups.OpenIntents = {}
     outcomes = groups.decode(list(enumerate(payloads, 1)), groups.default_fields(), intents)
     return outcomes, intents
+
+
+def statement(name: str) -> StatementRow:
+    return StatementRow(name, "SELECT 1", "ann", "duckdb", 1, cost_usd=None)
 
 
 def test_outcomes_come_back_as_columns(outcome: Make) -> None:
@@ -84,3 +88,23 @@ def test_what_is_kept_of_forgotten_groups_opens_the_same_intents(intent: Callabl
     kept = groups.encode_kept(groups.default_fields(), {("a", 1): intent("a")})
     _, still_open = decoded(kept)
     assert list(still_open.values()) == [intent("a")]
+
+
+def test_a_statement_runs_until_its_end_is_read_also_over_a_forgotten_group(outcome: Make) -> None:
+    first, second = statement("a"), statement("b")
+    running: groups.OpenStatements = {}
+    read = groups.decode([(1, groups.encode([], [], [first, second]))], groups.default_fields(), {}, running)
+    assert (read.statements, running) == ([], {"a": first, "b": second})
+    kept: groups.OpenStatements = {}
+    groups.decode([(1, groups.encode_kept(groups.default_fields(), {}, running))], groups.default_fields(), {}, kept)
+    assert kept == running
+    ended = first._replace(status="ok", end_us=2, requests=3)
+    read = groups.decode([(2, groups.encode([], [outcome("r")], [ended]))], groups.default_fields(), {}, kept)
+    assert (read.statements, kept) == ([(2, ended)], {"b": second})
+
+
+def test_a_statement_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    row = {**statement("a")._asdict(), "status": "ok", "warehouse": "w"}
+    del row["cost_usd"]
+    read = groups.decode([(1, orjson.dumps([None, [], [], [row]]))], groups.default_fields(), {})
+    assert read.statements == [(1, statement("a")._replace(status="ok"))]

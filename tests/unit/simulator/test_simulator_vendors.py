@@ -89,6 +89,15 @@ ANTHROPIC = {
     "stop_sequences": ["x"],
     "stream": True,
 }
+VERTEX_CLAUDE = {name: value for name, value in ANTHROPIC.items() if name not in ("model", "stream")}
+VERTEX_CLAUDE["anthropic_version"] = "vertex-2023-10-16"
+VERTEX_MISTRAL = {
+    "model": "mistral-small-2503",
+    "messages": [{"role": "user", "content": "f"}],
+    "random_seed": 1,
+    "max_tokens": 9,
+}
+_PUBLISHERS = "/v1/projects/p/locations/global/publishers"
 GEMINI = {
     "systemInstruction": {"parts": [{"text": "Be short."}]},
     "contents": [
@@ -207,6 +216,12 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vertex": (f"{_VERTEX}:generateContent", GEMINI),
     "vertex stream": (f"{_VERTEX}:streamGenerateContent?alt=sse", GEMINI),
     "gemini": ("/v1beta/models/gemini-3-flash:generateContent", GEMINI),
+    "claude on vertex": (f"{_PUBLISHERS}/anthropic/models/claude-sonnet-4-5:rawPredict", VERTEX_CLAUDE),
+    "mistral on vertex": (f"{_PUBLISHERS}/mistralai/models/mistral-small-2503:rawPredict", VERTEX_MISTRAL),
+    "llama on vertex": (
+        "/v1/projects/p/locations/global/endpoints/openapi/chat/completions",
+        {**CHAT, "model": "meta/llama-4"},
+    ),
     "gemini embeddings": (
         "/v1beta/models/m:batchEmbedContents",
         {"requests": [{"model": "models/m", "content": {"parts": [{"text": "a"}]}, "outputDimensionality": 8}]},

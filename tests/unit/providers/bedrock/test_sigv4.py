@@ -39,11 +39,11 @@ def test_the_published_example_of_a_signed_post_is_met() -> None:
     )
 
 
-def botocore_signature(url: str, body: bytes, now_s: float, region: str) -> str:
+def botocore_signature(url: str, body: bytes, now_s: float, region: str, token: str = "") -> str:
     at = datetime.datetime.fromtimestamp(now_s, datetime.UTC).replace(tzinfo=None)
     request = AWSRequest("POST", url, headers={"content-type": "application/json"}, data=body)
     with patch("botocore.auth.get_current_datetime", lambda: at, create=True):
-        SigV4Auth(Credentials(KEY_ID, SECRET), "bedrock", region).add_auth(request)
+        SigV4Auth(Credentials(KEY_ID, SECRET, token or None), "bedrock", region).add_auth(request)
     return str(request.headers["Authorization"])
 
 
@@ -64,10 +64,13 @@ def test_it_signs_as_botocore_does() -> None:
     made = urls(rng)
     for _ in range(1000):
         url, region = next(made), rng.choice(["us-east-1", "eu-central-1", "cn-north-1"])
-        signer = Signer(KEY_ID, SECRET, region=region, service="bedrock", url=url)
+        token = rng.choice(["", "IQoJb3JpZ2luX2VjE+/=" * rng.randint(1, 40)])
+        signer = Signer(KEY_ID, SECRET, region=region, service="bedrock", url=url, session_token=token)
         for _ in range(3):
             body, now_s = rng.randbytes(rng.randint(0, 200)), rng.uniform(1.5e9, 2e9)
-            assert dict(signer.headers(body, now_s))["authorization"] == botocore_signature(url, body, now_s, region)
+            headers = dict(signer.headers(body, now_s))
+            assert headers["authorization"] == botocore_signature(url, body, now_s, region, token)
+            assert headers.get("x-amz-security-token", "") == token
 
 
 def test_the_key_is_derived_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""Credentials that stand in no file of ours: what the SDK of a cloud finds on a machine, or exchanges for others.
+
+Plain values that say where to look. Looks nowhere itself, and imports no SDK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+AwsSource = Literal["keys", "default", "environment", "profile", "container", "instance", "web_identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """Where AWS credentials come from, and the role that is assumed with them.
+
+    `keys` are those of the section; `default` is the order of AWS's own SDKs. `instance_profile_arn` is what the
+    machine's profile must be.
+    """
+
+    source: AwsSource
+    profile: str | None = None
+    instance_profile_arn: str | None = None
+    role_arn: str | None = None
+    role_session_name: str = "aiq"
+    external_id: str | None = None
+    web_identity_token_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleCredentials:
+    """Where Google's access tokens come from: application default credentials, a file, the metadata server."""
+
+    source: Literal["default", "file", "metadata"]
+    file: str | None = None
+
+
+_EXTRAS = {AwsCredentials: ("bedrock", "botocore"), GoogleCredentials: ("vertex", "google.auth")}
+
+
+def missing_extra(config: object) -> str | None:
+    """What to install for a provider's configuration that needs a cloud's SDK; None where nothing is missing."""
+    credentials = getattr(config, "credentials", None)
+    if credentials is None:
+        return None
+    extra, package = _EXTRAS[type(credentials)]
+    try:
+        found = find_spec(package) is not None
+    except ModuleNotFoundError:  # of a package within a package
+        found = False
+    return (
+        None
+        if found
+        else f"needs the package {package.replace('.', '-')} for its credentials: pip install 'aiq[{extra}]'"
+    )

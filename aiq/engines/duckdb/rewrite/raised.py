@@ -1,0 +1,331 @@
+"""Calls that move to where rows are picked: out of a derived table, or of a CTE that is read once.
+
+`SELECT id, a FROM (SELECT id, price, ai(x) AS a FROM t) q ORDER BY price LIMIT 5` ->
+`SELECT id, ai(q.c4) AS a FROM (SELECT id, price, NULL, x FROM t) q(id, price, c3, c4) ORDER BY price LIMIT 5`.
+The column of an answer is gone from the table: a name that was missed is an error, which DuckDB finds, and then the
+query stays as it was. A subquery that picks rows itself is taken in two in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from aiq.engines.duckdb.rewrite.numbered import has_call
+from aiq.engines.duckdb.rewrite.split import (
+    Describe,
+    Split,
+    column_name,
+    described,
+    inner_query,
+    renamed,
+    split,
+    without_outer,
+)
+from aiq.engines.duckdb.rewrite.tree import (
+    Node,
+    Place,
+    Query,
+    aliased,
+    bare_name,
+    column,
+    copied,
+    expression,
+    joins_of,
+    modifier,
+    name_of_item,
+    nodes,
+    places,
+    same,
+    subquery_table,
+    unaliased,
+)
+
+_PRESERVED = {"INNER": ("left", "right"), "LEFT": ("left",), "RIGHT": ("right",), "SEMI": ("left",), "ANTI": ("left",)}
+"""By the kind of a join, the sides whose rows come through it with their own values, or not at all."""
+
+
+def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
+    """The query with calls moved out of its derived tables and CTEs, as far as that can be."""
+    query = query.copy()
+    if query.node["type"] == "SELECT_NODE":
+        _raise(query, query.node, describe, volatile)
+    return query
+
+
+def picked_inside(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
+    """The query with the calls of subqueries that pick rows evaluated for the rows that they pick."""
+    query = query.copy()
+    for place in reversed(list(places({"query": query.node}, into_queries=True))):  # the inner ones first
+        node = place.node
+        if not place.above or not picks_rows(node) or not node["modifiers"] or not has_call(node["select_list"]):
+            continue
+        around = [above.node for above in place.above if "cte_map" in above.node]
+        alone = query.with_node(node)
+        for outer in reversed(around):
+            alone = inner_query(query.with_node(outer), alone.node)
+        columns = described(alone, describe)
+        made = None if columns is None else split(alone, columns, describe, volatile)
+        if made is not None:
+            for outer in around:
+                without_outer(made.rows.node, outer)
+            place.replace(made.as_one())
+    return query
+
+
+def picks_rows(node: Node) -> bool:
+    """Whether a SELECT drops rows of its tables by what DuckDB may look at only after it has computed their columns."""
+    if node["type"] != "SELECT_NODE":
+        return False
+    where = node["where_clause"]
+    late = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
+    # Through a join, DuckDB would evaluate such a condition on one side, before the other has dropped its rows.
+    late |= has_call(where) and all(part["type"] != "JOIN" for part in nodes(node["from_table"]))
+    return late or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
+
+
+def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[str]) -> None:
+    _put_in_place(select)
+    for place in list(_derived(select)):
+        source = place.node
+        inner = source["subquery"]["node"]
+        alone = inner_query(query.with_node(select), inner)
+        if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
+            continue
+        _raise(alone, alone.node, describe, volatile)
+        columns = described(alone, describe) if has_call(alone.node["select_list"]) else None
+        made = None if columns is None else split(alone, columns, describe, volatile)
+        if made is None or columns is None:
+            continue
+        without_outer(made.rows.node, select)
+        names = [name for name, _ in columns]
+        for at, name in enumerate(source.get("column_name_alias") or []):
+            names[at] = name
+        lowered = [name.lower() for name in names]
+        if len(set(lowered)) == len(lowered) and source["alias"]:
+            _read_above(select, place, made, lowered, names)
+    _drop_unread(select)
+
+
+def _put_in_place(select: Node) -> None:
+    """CTEs that have calls and are read once become derived tables where they are read."""
+    for entry in reversed(_asking(select)):
+        name, cte = entry["key"], entry["value"]
+        query = cte["query_node"]
+        if query["type"] != "SELECT_NODE" or cte["key_targets"] or modifier(query, "DISTINCT") is not None:
+            continue  # calls that must stay there are better off in a CTE, which no outer condition is pushed into
+        if any(_reads(node, other["key"]) for node in nodes(query) for other in _behind(select, entry)):
+            continue  # where it is read, that name would be the later CTE's
+        readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
+        direct = [place for place in _leaves(select) if _reads(place.node, name)]
+        if len(readers) != 1 or len(direct) != 1 or direct[0].node["sample"] is not None:
+            continue
+        reader = direct[0].node
+        columns = reader["column_name_alias"] or cte["aliases"]
+        direct[0].replace(subquery_table(copied(query), reader["alias"] or name, columns))
+        select["cte_map"]["map"].remove(entry)
+
+
+def _drop_unread(select: Node) -> None:
+    """Leaves out CTEs with calls that nothing reads any more, which would be stages of the query."""
+    for entry in reversed(_asking(select)):  # those that read others first
+        if not any(_reads(node, entry["key"]) for node in nodes(select)):
+            select["cte_map"]["map"].remove(entry)
+
+
+def _asking(select: Node) -> list[Node]:
+    """The CTEs that have calls, or read one that has."""
+    found: list[Node] = []
+    for entry in select["cte_map"]["map"]:
+        if has_call(entry) or any(_reads(node, other["key"]) for node in nodes(entry) for other in found):
+            found.append(entry)
+    return found
+
+
+def _behind(select: Node, entry: Node) -> list[Node]:
+    entries: list[Node] = select["cte_map"]["map"]
+    return entries[next(at for at, other in enumerate(entries) if other is entry) + 1 :]
+
+
+def _reads(node: Node, name: str) -> bool:
+    alone = node["type"] == "BASE_TABLE" and not node["schema_name"] and not node["catalog_name"]
+    return alone and node["table_name"].lower() == name.lower()
+
+
+def _leaves(select: Node) -> Iterator[Place]:
+    """The tables of a FROM whose rows come through its joins with their own values."""
+    yield from _leaves_of(Place(select["from_table"], select, "from_table"))
+
+
+def _leaves_of(place: Place) -> Iterator[Place]:
+    node = place.node
+    if node["type"] != "JOIN":
+        yield place
+    elif node["ref_type"] in ("REGULAR", "CROSS"):
+        for side in _PRESERVED.get(node["join_type"], ()):
+            yield from _leaves_of(Place(node[side], node, side))
+
+
+def _derived(select: Node) -> Iterator[Place]:
+    return (place for place in _leaves(select) if place.node["type"] == "SUBQUERY" and place.node["sample"] is None)
+
+
+def _read_above(select: Node, place: Place, made: Split, lowered: list[str], names: list[str]) -> None:
+    """Puts what is made of a derived table's columns wherever they are read."""
+    source = place.node
+    alias = source["alias"]
+    items = _listed(select, place, alias, names)
+    if items is None:
+        return
+    over = {
+        name: renamed(made.items[at], lambda column: [alias, column])
+        for at, name in enumerate(lowered)
+        if made.is_made(at)
+    }
+    row = _row_of(select, place, alias, lowered, names)
+    if row is None:
+        return
+    for node in row.values():
+        _replace(node, alias, over, frozenset())
+    over |= row
+    joins = joins_of(select["from_table"])
+    used = {name.lower() for join in joins for name in join["using_columns"]}
+    if used & over.keys() or _hides(select, source, items, over.keys()):
+        return
+    before = {**select, "select_list": items}
+    listed = frozenset(map(name_of_item, items))
+    holder = {"items": [aliased(item, item["alias"] or _last_name(item)) for item in copied(items)]}
+    clauses = {name: copied(before[name]) for name in ("where_clause", "group_expressions", "having", "qualify")}
+    sorts = {"modifiers": copied(before["modifiers"])}
+    for part in (holder, clauses):
+        _replace(part, alias, over, frozenset())
+    _replace(sorts, alias, over, listed)
+    if place.holder is not select:
+        for join in joins:
+            if join["condition"] is not None:
+                condition = {"condition": join["condition"]}
+                _replace(condition, alias, over, frozenset())
+                join["condition"] = condition["condition"]
+    source["subquery"]["node"] = made.rows.node
+    source["column_name_alias"] = [
+        names[at] if at < len(names) and lowered[at] not in over else column_name(at + 1) for at in range(made.width)
+    ]
+    select["select_list"] = holder["items"]
+    select.update(clauses, modifiers=sorts["modifiers"])
+
+
+def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
+    """What stands for a derived table's row where it is read as one value: `to_json(q)`, `q::VARCHAR`; {} for nowhere.
+
+    None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
+    """
+    source, own = place.node, alias.lower()
+    outside = [select[name] for name in ("where_clause", "group_expressions", "having", "qualify", "modifiers")]
+    outside += [join["condition"] for join in joins_of(select["from_table"])]
+    if any(node["type"] == "STAR" for node in nodes(outside, into_queries=False)):
+        return None
+    found = [
+        each
+        for each in places({"select": select}, into_queries=True)
+        if bare_name(each.node) == own and not any(above.node is source for above in each.above)
+    ]
+    if not found or own in lowered:
+        return {}
+    below = any(above.node["type"] in ("SUBQUERY", "LAMBDA") for each in found for above in each.above)
+    if below or place.holder is not select:
+        return None
+    row = expression("struct_pack(a := 1)")
+    field = row["arguments"][0]
+    row["arguments"] = [{**field, "name": name, "expression": column(alias, name)} for name in names]
+    return {own: row}
+
+
+def _hides(select: Node, source: Node, items: list[Node], columns: Collection[str]) -> bool:
+    """Whether a column's name, which is another item's, too, is read where it would come to mean that item."""
+    named = {
+        item["alias"].lower() for item in items if item["alias"].lower() not in ("", name_of_item(unaliased(item)))
+    }
+    hidden = named & set(columns)
+    names = list(map(name_of_item, items))
+    return any(names.count(name) > 1 for name in hidden) or any(
+        place.node["type"] == "COLUMN_REF"
+        and place.node["column_names"][0].lower() in hidden
+        and any(above.node["type"] in ("SUBQUERY", "LAMBDA") for above in place.above)
+        and not any(above.node is source for above in place.above)
+        for place in places({"select": select}, into_queries=True)
+    )
+
+
+def _last_name(item: Node) -> str:
+    return str(item["column_names"][-1]) if item["type"] == "COLUMN_REF" else ""
+
+
+def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[Node] | None:
+    """The SELECT list with the columns of a derived table named one by one; None where that is not certain."""
+    alone = place.holder is select
+    found: list[Node] = []
+    for item in select["select_list"]:
+        stars = [node for node in nodes(item, into_queries=False) if node["type"] == "STAR"]
+        if not stars:
+            found.append(item)
+            continue
+        star = stars[0]
+        of_this = star["relation_name"].lower() == alias.lower() or (not star["relation_name"] and alone)
+        plain = same(star, {**expression("*"), "relation_name": star["relation_name"]}) and star is item
+        if star is item and of_this and not star["columns"] and star["expr"] is None:
+            found += _starred(star, alias, names)
+        elif plain and star["relation_name"]:
+            found.append(item)
+        elif plain and (tables := _names_of_tables(select["from_table"])) is not None:
+            for table in tables:
+                if table.lower() == alias.lower():
+                    found += [aliased(column(alias, name), name) for name in names]
+                else:
+                    found.append({**expression("*"), "relation_name": table})
+        else:
+            return None
+    return found
+
+
+def _starred(star: Node, alias: str, names: list[str]) -> list[Node]:
+    """The columns of a table's `*`, one by one, as its EXCLUDE, REPLACE and RENAME say."""
+    left_out = [*star["exclude_list"], *(name["column"] for name in star["qualified_exclude_list"])]
+    without = {name.lower() for name in left_out}
+    put = {entry["key"].lower(): entry["value"] for entry in star["replace_list"]}
+    called = {entry["key"]["column"].lower(): entry["value"] for entry in star["rename_list"]}
+    return [
+        aliased(put.get(name.lower(), column(alias, name)), called.get(name.lower(), name))
+        for name in names
+        if name.lower() not in without
+    ]
+
+
+def _names_of_tables(source: Node) -> list[str] | None:
+    """The names of the tables of a FROM, in the order of their columns; None where `*` may be another list."""
+    if source["type"] != "JOIN":
+        name = source.get("alias") or source.get("table_name")
+        return [name] if name else None
+    if source["ref_type"] not in ("REGULAR", "CROSS") or source["using_columns"]:
+        return None
+    left = _names_of_tables(source["left"])
+    right = _names_of_tables(source["right"]) if source["join_type"] not in ("SEMI", "ANTI") else []
+    return None if left is None or right is None else [*left, *right]
+
+
+def _replace(holder: Node, alias: str, over: dict[str, Node], but: frozenset[str]) -> None:
+    """Puts what stands for them in the places of columns; a bare name of `but` is, if alone, that of a SELECT item."""
+    for place in list(places(holder)):
+        node = place.node
+        if node["type"] != "COLUMN_REF" or any(above.node["type"] == "LAMBDA" for above in place.above):
+            continue
+        names = [name.lower() for name in node["column_names"]]
+        if names[0] == alias.lower() and len(names) > 1 and names[1] in over:
+            rest, bare = node["column_names"][2:], names[1]
+        elif names[0] in over and not (len(names) == 1 and names[0] in but and not place.above):
+            rest, bare = node["column_names"][1:], names[0]
+        else:
+            continue
+        made = copied(over[bare])
+        for field in rest:
+            literal = "'" + field.replace("'", "''") + "'"
+            made = expression(f"struct_extract(s, {literal})", s=made)
+        place.replace({**made, "alias": node["alias"]})

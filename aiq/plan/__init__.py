@@ -1,1 +1,0 @@
-"""Reads SQL: finds AI calls, translates dialects."""

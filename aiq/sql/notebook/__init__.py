@@ -1,0 +1,1 @@
+"""What a Databricks notebook writes into a statement: magics, widgets, catalogs, volumes, variables, fields."""

@@ -1,0 +1,48 @@
+"""The statements of a script, apart. Knows where a statement ends; must never know what it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiq.errors import StatementError
+from aiq.sql.calls import tokenize
+
+if TYPE_CHECKING:
+    from sqlglot import Token
+
+
+def split(text: str, dialect: str = "duckdb") -> list[str]:
+    """The statements of a script, without their semicolons; what is only comments is none.
+
+    Raises StatementError where a string or comment does not end.
+    """
+    from sqlglot import TokenType
+
+    from aiq.sql.text import clean
+
+    text = clean(text, databricks=dialect == "databricks")
+    statements: list[str] = []
+    start, inside, quoted = 0, False, False
+    for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):
+        if token.token_type == TokenType.UNKNOWN and token.text == "`":  # which DuckDB's tokens do not take for a quote
+            quoted = not quoted
+        if token.token_type == TokenType.SEMICOLON and not quoted:
+            if inside:
+                statements.append(text[start : token.start].strip())
+            start, inside = token.end + 1, False
+        else:
+            inside = True
+    if inside:
+        statements.append(text[start:].strip())
+    return statements
+
+
+def _databricks_tokens(text: str) -> list[Token]:
+    """Databricks escapes quotes with a backslash, which DuckDB's tokens would take for the end of the string."""
+    from sqlglot.dialects.databricks import Databricks
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return list(Databricks().tokenize(text))
+    except SqlglotError as error:
+        raise StatementError(f"the statement cannot be read: {str(error).splitlines()[0]}") from None

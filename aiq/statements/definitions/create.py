@@ -1,0 +1,414 @@
+"""Reads the statements that define, change, drop and refresh functions and views.
+
+One text in, one value out; None for a statement that is an engine's own. Knows no engine and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from aiq.errors import StatementError
+from aiq.sql.words import DATABRICKS, Word, at_commas, behind_group, name_at, string_value, words
+
+Kind = Literal["FUNCTION", "VIEW", "MATERIALIZED VIEW", "STREAMING TABLE"]
+Name = tuple[str, ...]
+
+
+class Parameter(NamedTuple):
+    """A parameter of a function: its SQL type, and the SQL of its default, None where it has none."""
+
+    name: str
+    type: str
+    default: str | None = None
+
+
+class Create(NamedTuple):
+    """A definition. `body` is its query, or what a function returns: an expression, or (`is_query`) a query.
+
+    `returns` is a function's SQL type, None where it says none; `columns` are the names and types of the rows of a
+    table function, or the names of a view's columns (their types are ''). `is_table` says that a function gives rows.
+    `extra` is what of a table's clauses an engine must know (PARTITIONED BY, TBLPROPERTIES), as written.
+    """
+
+    kind: Kind
+    name: Name
+    body: str
+    replaces: bool = False
+    temporary: bool = False
+    unless_there: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    returns: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    is_query: bool = False
+    is_table: bool = False
+    comment: str | None = None
+    extra: str = ""
+    schedule: str | None = None
+
+
+class Drop(NamedTuple):
+    """`DROP kind [IF EXISTS] name`; kind is FUNCTION, VIEW, TABLE, MATERIALIZED VIEW or STREAMING TABLE."""
+
+    kind: str
+    name: Name
+    if_exists: bool
+
+
+class Alter(NamedTuple):
+    """`ALTER VIEW name AS body`; `body` is None for all else that ALTER says, which is `rest`."""
+
+    name: Name
+    body: str | None
+    rest: str
+
+
+class Refresh(NamedTuple):
+    """`REFRESH [MATERIALIZED VIEW | STREAMING TABLE | TABLE] name [FULL]`."""
+
+    name: Name
+    full: bool
+
+
+class Describe(NamedTuple):
+    """`DESCRIBE FUNCTION [EXTENDED] name`."""
+
+    name: Name
+    extended: bool
+
+
+class Show(NamedTuple):
+    """`SHOW [USER | ALL | SYSTEM] FUNCTIONS [LIKE 'pattern']`."""
+
+    which: str
+    pattern: str | None
+
+
+Command = Create | Drop | Alter | Refresh | Describe | Show
+
+_CHARACTERISTICS = ("LANGUAGE", "DETERMINISTIC", "NOT", "COMMENT", "CONTAINS", "READS", "SQL", "RETURN")
+_OF_FUNCTION = re.compile(
+    r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?FUNCTION\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_STARTS_QUERY = ("SELECT", "WITH", "VALUES", "FROM", "TABLE")
+
+
+def read(text: str, dialect: str) -> Command | None:
+    """What a statement says, or None where it is none of these. Raises StatementError where one is not whole.
+
+    A function with RETURN is Databricks' in either dialect: DuckDB's own (AS) are its own.
+    """
+    if not text.lstrip()[:1].isalpha() and not text.lstrip().startswith(("--", "/*")):
+        return None
+    found = words(text, DATABRICKS if _OF_FUNCTION.match(text) else dialect)
+    while found and found[-1].says(";"):
+        found.pop()
+    if len(found) < 2 or any(word.says(";") for word in found):
+        return None
+    reader: dict[str, Callable[[str, Sequence[Word]], Command | None]]
+    reader = {"CREATE": _create, "DROP": _drop, "ALTER": _alter, "REFRESH": _refresh, "SHOW": _show}
+    reader |= {"DESCRIBE": _describe, "DESC": _describe}
+    first = found[0]
+    if first.kind != "word" or first.text not in reader:
+        return None
+    return reader[first.text](text, found)
+
+
+class _Cursor:
+    """Reads words one after the other."""
+
+    def __init__(self, text: str, found: Sequence[Word]) -> None:
+        self.text, self.words, self.at = text, found, 0
+
+    def take(self, *said: str) -> bool:
+        """Goes past these words, if they are next."""
+        there = self.words[self.at : self.at + len(said)]
+        taken = len(there) == len(said) and all(word.says(one) for word, one in zip(there, said, strict=True))
+        self.at += len(said) if taken else 0
+        return taken
+
+    def next(self, *said: str) -> bool:
+        """Whether one of these is next."""
+        return self.at < len(self.words) and self.words[self.at].says(*said)
+
+    def name(self) -> Name:
+        parts, self.at = name_at(self.words, self.at, self.text)
+        return parts
+
+    def string(self, what: str) -> str:
+        if self.at == len(self.words) or self.words[self.at].kind != "text":
+            raise StatementError(f"{what} takes a text in quotes")
+        word = self.words[self.at]
+        self.at += 1
+        return string_value(word.text)
+
+    def group(self) -> tuple[int, int]:
+        """Goes past a bracket; the places of the words in it."""
+        start = self.at + 1
+        self.at = behind_group(self.words, self.at)
+        return start, self.at - 1
+
+    def of(self, start: int, end: int) -> str:
+        """The text from one word to another, `end` exclusive."""
+        return self.text[self.words[start].start : self.words[end - 1].end] if start < end else ""
+
+    def rest(self) -> str:
+        return self.of(self.at, len(self.words))
+
+    @property
+    def done(self) -> bool:
+        return self.at >= len(self.words)
+
+
+def _create(text: str, found: Sequence[Word]) -> Create | None:
+    cursor = _Cursor(text, found)
+    cursor.take("CREATE")
+    replaces = cursor.take("OR", "REPLACE")
+    refreshes = not replaces and cursor.take("OR", "REFRESH")
+    temporary = cursor.take("TEMP") or cursor.take("TEMPORARY")
+    live = cursor.take("STREAMING", "LIVE") or cursor.take("INCREMENTAL", "LIVE")
+    if live and cursor.take("VIEW"):
+        kind: Kind = "VIEW"
+    elif (live and cursor.take("TABLE")) or cursor.take("STREAMING", "TABLE"):
+        kind = "STREAMING TABLE"
+    elif cursor.take("MATERIALIZED", "VIEW") or cursor.take("LIVE", "TABLE"):
+        kind = "MATERIALIZED VIEW"
+    elif cursor.take("VIEW") or cursor.take("LIVE", "VIEW"):
+        kind = "VIEW"
+    elif cursor.take("FUNCTION"):
+        return _function(cursor, replaces, temporary)
+    else:
+        return None
+    made = Create(kind, (), "", replaces or refreshes, temporary)
+    made = made._replace(unless_there=cursor.take("IF", "NOT", "EXISTS"), name=cursor.name())
+    if not made.name:
+        raise StatementError(f"CREATE {kind} needs a name")
+    return _view(cursor, made)
+
+
+def _view(cursor: _Cursor, made: Create) -> Create:
+    what = f"{made.kind} {'.'.join(made.name)}"
+    if cursor.next("("):
+        start, end = cursor.group()
+        columns = []
+        for first, last in at_commas(cursor.words, start, end):
+            if first < last and cursor.words[first].says("CONSTRAINT"):
+                raise StatementError(
+                    f"{what}: CONSTRAINT .. EXPECT is not supported; write the condition in WHERE of its query"
+                )
+            parts, behind = name_at(cursor.words, first, cursor.text)
+            if len(parts) != 1:
+                raise StatementError(f"{what}: '{cursor.of(first, last)}' is no column")
+            if any(cursor.words[i].says("MASK", "GENERATED", "DEFAULT") for i in range(behind, last)):
+                raise StatementError(
+                    f"{what}: of a column its name, type and COMMENT are supported; leave out the rest"
+                )
+            columns.append((parts[0], ""))
+        made = made._replace(columns=tuple(columns))
+    extra: list[str] = []
+    while not cursor.done and not cursor.next("AS"):
+        start = cursor.at
+        if cursor.take("COMMENT"):
+            made = made._replace(comment=cursor.string("COMMENT"))
+        elif cursor.take("WITH", "SCHEMA"):
+            cursor.name()
+            cursor.take("EVOLUTION")
+        elif made.kind != "VIEW" and cursor.take("SCHEDULE"):
+            while not cursor.done and not cursor.next("AS", "COMMENT", "TBLPROPERTIES", "CLUSTER", "PARTITIONED"):
+                cursor.at += 1
+            made = made._replace(schedule=cursor.of(start, cursor.at))
+        elif cursor.take("TBLPROPERTIES"):
+            cursor.group()
+        elif made.kind != "VIEW" and (cursor.take("PARTITIONED", "BY") or cursor.take("CLUSTER", "BY")):
+            by_name = cursor.next("AUTO", "NONE")
+            if by_name:
+                cursor.at += 1
+            else:
+                cursor.group()
+                extra.append(cursor.of(start, cursor.at))
+        elif cursor.take("USING"):
+            cursor.name()
+            extra.append(cursor.of(start, cursor.at))
+        else:
+            raise StatementError(f"{what}: '{cursor.of(start, start + 1)}' is not understood before AS; leave it out")
+    if not cursor.take("AS") or cursor.done:
+        raise StatementError(f"{what} has no query; write CREATE {made.kind} name AS SELECT ...")
+    return made._replace(body=cursor.rest(), is_query=True, extra=" ".join(extra))
+
+
+def _function(cursor: _Cursor, replaces: bool, temporary: bool) -> Create | None:
+    returns_at = next((i for i, word in enumerate(cursor.words) if word.says("RETURN", "RETURNS")), None)
+    if returns_at is None:
+        return None  # DuckDB's macro, or a class of Spark's
+    unless_there = cursor.take("IF", "NOT", "EXISTS")
+    name = cursor.name()
+    what = f"FUNCTION {'.'.join(name)}"
+    if not name or not cursor.next("("):
+        raise StatementError("CREATE FUNCTION needs a name and its parameters in parentheses: name(x STRING)")
+    made = Create("FUNCTION", name, "", replaces, temporary, unless_there)
+    made = made._replace(parameters=_parameters(cursor, what))
+    if cursor.take("RETURNS", "TABLE"):
+        made = made._replace(is_table=True, columns=_columns(cursor, what) if cursor.next("(") else ())
+    elif cursor.take("RETURNS"):
+        start = cursor.at
+        _past_type(cursor, _CHARACTERISTICS)
+        made = made._replace(returns=cursor.of(start, cursor.at))
+        if not made.returns:
+            raise StatementError(f"{what}: RETURNS needs a type, such as RETURNS STRING")
+    while not cursor.done and not cursor.next("RETURN"):
+        start = cursor.at
+        if cursor.take("COMMENT"):
+            made = made._replace(comment=cursor.string("COMMENT"))
+        elif not any(
+            cursor.take(*said.split())
+            for said in (
+                "LANGUAGE SQL",
+                "NOT DETERMINISTIC",
+                "DETERMINISTIC",
+                "CONTAINS SQL",
+                "READS SQL DATA",
+                "SQL SECURITY DEFINER",
+            )
+        ):
+            raise StatementError(
+                f"{what}: '{cursor.of(start, min(start + 2, len(cursor.words)))}' is not understood; a function here "
+                "is one of SQL: RETURNS type RETURN expression"
+            )
+    if not cursor.take("RETURN") or cursor.done:
+        raise StatementError(f"{what} has no body; write RETURN and an expression or a query")
+    if cursor.next("("):  # a query in parentheses is one without
+        start, end = cursor.at + 1, behind_group(cursor.words, cursor.at)
+        if end == len(cursor.words) and cursor.words[start].says(*_STARTS_QUERY) and made.is_table:
+            return made._replace(body=cursor.of(start, end - 1), is_query=True)
+    return made._replace(body=cursor.rest(), is_query=cursor.next(*_STARTS_QUERY))
+
+
+def _parameters(cursor: _Cursor, what: str) -> tuple[Parameter, ...]:
+    end = behind_group(cursor.words, cursor.at) - 1
+    cursor.at += 1
+    found: list[Parameter] = []
+    while cursor.at < end:
+        parts = cursor.name()
+        if len(parts) != 1:
+            raise StatementError(f"{what}: '{cursor.of(cursor.at, cursor.at + 1)}' is no name of a parameter")
+        start = cursor.at
+        _past_type(cursor, ("DEFAULT", "COMMENT", ",", ")"))
+        kind, default = cursor.of(start, cursor.at), None
+        if not kind:
+            raise StatementError(f"{what}: the parameter {parts[0]} needs a type: {parts[0]} STRING")
+        if cursor.take("DEFAULT"):
+            start = cursor.at
+            while cursor.at < end and not cursor.next(",", "COMMENT"):
+                cursor.at = behind_group(cursor.words, cursor.at) if cursor.next("(", "[") else cursor.at + 1
+            default = cursor.of(start, cursor.at)
+            if not default:
+                raise StatementError(f"{what}: DEFAULT of the parameter {parts[0]} has no value")
+        elif found and found[-1].default is not None:
+            raise StatementError(
+                f"{what}: the parameter {parts[0]} needs a DEFAULT too, as {found[-1].name} before it has one"
+            )
+        if cursor.take("COMMENT"):
+            cursor.string("COMMENT")
+        if any(one.name.lower() == parts[0].lower() for one in found):
+            raise StatementError(f"{what} has two parameters called {parts[0]}; rename one")
+        found.append(Parameter(parts[0], kind, default))
+        if not cursor.take(",") and cursor.at < end:
+            raise StatementError(f"{what}: '{cursor.of(cursor.at, cursor.at + 1)}' is not understood in its parameters")
+    cursor.at = end + 1
+    return tuple(found)
+
+
+def _columns(cursor: _Cursor, what: str) -> tuple[tuple[str, str], ...]:
+    end = behind_group(cursor.words, cursor.at) - 1
+    cursor.at += 1
+    found = []
+    while cursor.at < end:
+        parts = cursor.name()
+        start = cursor.at
+        _past_type(cursor, ("COMMENT", ",", ")"))
+        kind = cursor.of(start, cursor.at)
+        if len(parts) != 1 or not kind:
+            raise StatementError(f"{what}: each column of RETURNS TABLE needs a name and a type")
+        if cursor.take("COMMENT"):
+            cursor.string("COMMENT")
+        cursor.take(",")
+        found.append((parts[0], kind))
+    cursor.at = end + 1
+    return tuple(found)
+
+
+def _past_type(cursor: _Cursor, stops: Sequence[str]) -> None:
+    """Goes past a type, up to one of some words that is in none of its brackets."""
+    depth = 0
+    while not cursor.done and not (depth == 0 and cursor.next(*stops)):
+        if cursor.next("("):
+            cursor.group()
+            continue
+        depth += cursor.next("<") - cursor.next(">")
+        cursor.at += 1
+
+
+def _drop(text: str, found: Sequence[Word]) -> Drop | None:
+    cursor = _Cursor(text, found)
+    cursor.take("DROP")
+    cursor.take("TEMPORARY")
+    kind = next((kind for kind in _DROPPED if cursor.take(*kind.split())), None)
+    if kind is None:
+        return None
+    there = cursor.take("IF", "EXISTS")
+    name = cursor.name()
+    if cursor.next("("):  # the types of a function's parameters
+        return None
+    return Drop(kind, name, there) if name and cursor.done else None
+
+
+_DROPPED = ("FUNCTION", "VIEW", "TABLE", "MATERIALIZED VIEW", "STREAMING TABLE")
+
+
+def _alter(text: str, found: Sequence[Word]) -> Alter | None:
+    cursor = _Cursor(text, found)
+    cursor.take("ALTER")
+    if not any(cursor.take(*kind.split()) for kind in ("VIEW", "MATERIALIZED VIEW", "STREAMING TABLE")):
+        return None
+    name, rest = cursor.name(), cursor.rest()
+    body = cursor.rest() if cursor.take("AS") else None
+    return Alter(name, body, rest) if name else None
+
+
+def _refresh(text: str, found: Sequence[Word]) -> Refresh | None:
+    cursor = _Cursor(text, found)
+    cursor.take("REFRESH")
+    said = any(cursor.take(*kind.split()) for kind in ("MATERIALIZED VIEW", "STREAMING TABLE", "TABLE"))
+    name = cursor.name()
+    full = cursor.take("FULL")
+    synchronous = cursor.take("SYNC")
+    if cursor.next("ASYNC"):
+        raise StatementError("REFRESH .. ASYNC is not supported: a refresh runs at once; leave out ASYNC")
+    return Refresh(name, full) if name and cursor.done and (said or full or synchronous) else None
+
+
+def _describe(text: str, found: Sequence[Word]) -> Describe | None:
+    cursor = _Cursor(text, found)
+    cursor.at = 1
+    if not cursor.take("FUNCTION"):
+        return None
+    extended = cursor.take("EXTENDED")
+    name = cursor.name()
+    return Describe(name, extended) if name and cursor.done else None
+
+
+def _show(text: str, found: Sequence[Word]) -> Show | None:
+    cursor = _Cursor(text, found)
+    cursor.take("SHOW")
+    which = next((which for which in ("USER", "ALL", "SYSTEM") if cursor.take(which)), "ALL")
+    if not cursor.take("FUNCTIONS"):
+        return None
+    if cursor.take("IN") or cursor.take("FROM"):
+        cursor.name()
+    cursor.take("LIKE")
+    if cursor.done:
+        return Show(which, None)
+    word = cursor.words[cursor.at]
+    return Show(which, string_value(word.text) if word.kind == "text" else text[word.start : word.end])

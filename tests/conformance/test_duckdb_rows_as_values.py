@@ -1,0 +1,71 @@
+"""A row read as one value (`to_json(q)`), and all columns read by `*`, are those of the table as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.side_by_side import Pair, open_pair, same_names
+
+if TYPE_CHECKING:
+    from tests.conftest import ConfFolder
+
+TABLES = """
+CREATE TABLE t AS SELECT i AS id, 'b' || (i % 7) AS s, i % 3 AS k FROM range(12) AS r(i);
+CREATE TABLE u AS SELECT i AS id, 'u' || i AS w FROM range(6) AS r(i)
+"""
+TABLE = "(SELECT id, s, ai_query('chat', s) AS a, k FROM t) AS x"
+WHOLE_ROWS = [
+    "SELECT to_json(x) FROM {x} ORDER BY id LIMIT 2",
+    "SELECT x FROM {x} ORDER BY id LIMIT 2",
+    "SELECT x::VARCHAR, hash(x), typeof(x), struct_keys(x) FROM {x} ORDER BY x.id LIMIT 2",
+    "SELECT ai_query('chat', x::VARCHAR) FROM {x} ORDER BY id LIMIT 2",
+    "SELECT x AS r, x.a FROM {x} ORDER BY id LIMIT 2",
+    'SELECT to_json(X) FROM (SELECT id,s,ai_query(\'chat\', s) AS a FROM t) AS x(p, "q q", "r""r") ORDER BY p LIMIT 2',
+    "SELECT x FROM (SELECT ai_query('chat', s) AS x, id FROM t) AS x ORDER BY id LIMIT 2",
+    "SELECT id FROM {x} ORDER BY x::VARCHAR LIMIT 2",
+    "SELECT DISTINCT ON (k) to_json(x) FROM {x} ORDER BY k, id DESC",
+    "SELECT k, first(to_json(x) ORDER BY id) FROM {x} GROUP BY k ORDER BY k LIMIT 1",
+    "SELECT (SELECT to_json(x)) FROM {x} ORDER BY id LIMIT 2",
+    "SELECT count(*) FROM {x} WHERE to_json(x)::VARCHAR LIKE '%yes%' LIMIT 3",
+    "SELECT id FROM {x} QUALIFY row_number() OVER (ORDER BY x::VARCHAR DESC) < 3 ORDER BY id LIMIT 3",
+    "SELECT to_json(x) FROM {x} JOIN u USING (id) ORDER BY id LIMIT 2",
+    "SELECT id, x FROM {x}, (SELECT 5 AS x) AS y ORDER BY id LIMIT 2",
+    "SELECT id, list_transform([1, 2], lambda x: x + 1) AS l FROM {x} ORDER BY id LIMIT 2",
+    "WITH y AS (SELECT id, ai_query('chat', s) AS a FROM t) SELECT to_json(z) FROM y AS z ORDER BY id LIMIT 2",
+    "SELECT id FROM {x} WHERE COLUMNS(*) IS NOT NULL ORDER BY id LIMIT 2",
+    "SELECT id FROM {x} ORDER BY COLUMNS(*) LIMIT 2",
+]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory, make_conf: Callable[[Path, str], ConfFolder]) -> Iterator[Pair]:
+    with open_pair(tmp_path_factory.mktemp("pair"), make_conf, keeps_answers=False) as pair:
+        pair.both(TABLES)
+        yield pair
+
+
+@pytest.mark.parametrize("sql", WHOLE_ROWS)
+def test_a_row_as_one_value_has_the_columns_that_were_written(opened: Pair, sql: str) -> None:
+    sql = sql.format(x=TABLE)
+    wanted, found = opened.of_plain(sql), opened.of_session(sql)
+    assert not wanted.error
+    assert (found.rows, found.types, found.error) == (wanted.rows, wanted.types, "")
+    assert same_names(found.columns, wanted.columns)
+    assert set(opened.asked) <= opened.evaluated
+    assert len(opened.asked) == len(set(opened.asked))
+
+
+def test_a_row_is_asked_for_where_it_is_shown(opened: Pair) -> None:
+    opened.of_session(f"SELECT to_json(x) FROM {TABLE} ORDER BY id LIMIT 2")
+    assert sorted(opened.asked) == ["b0", "b1"]
+
+
+def test_a_table_made_of_a_pivot_over_answers_has_no_rows_to_show(opened: Pair, tmp_path: Path) -> None:
+    pivot = "PIVOT (SELECT k, ai_query('chat', s) AS a FROM t) ON a USING count(*) GROUP BY k"
+    assert opened.session.sql(f"CREATE OR REPLACE TABLE pivoted AS {pivot}") is None
+    assert opened.session.sql(f"COPY ({pivot}) TO '{tmp_path}/pivoted.csv'") is None
+    assert len(opened.session.con.sql("FROM pivoted").fetchall()) == 3

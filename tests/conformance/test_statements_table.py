@@ -1,0 +1,78 @@
+"""`system.aiq.statements` has one row a statement, which says what its calls in `system.aiq.calls` add up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiq.ledger.records import CALLS_TABLE, STATEMENTS_TABLE
+from aiq.simulator.profile import FaultRate
+
+if TYPE_CHECKING:
+    from aiq.simulator.process import SimulatorProcess
+    from tests.conformance.conftest import Engine
+
+ENGINES = ("duckdb", "spark")
+COLUMNS = "statement_id, text, requester, status, requests, reused, failed, tokens, cost_usd, engine, error_message"
+SUMS = (
+    "SELECT sum(rows) FILTER (WHERE final), sum(rows) FILTER (WHERE cache_hit), "
+    f"sum(input_tokens + output_tokens), sum(cost_usd) FROM {CALLS_TABLE} WHERE statement_id = "
+)
+
+
+def statements(engine: Engine) -> list[dict[str, Any]]:
+    names = COLUMNS.split(", ")
+    rows = engine.sql(f"SELECT {COLUMNS} FROM {STATEMENTS_TABLE} ORDER BY start_time")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_a_statement_is_one_row_with_the_sums_of_its_calls(engine: Engine) -> None:
+    engine.load("t", p=["a", "b", "a", None, "c"])
+    engine.session.sql("SET aiq_reuse = 'durable'")
+    text = "SELECT ai_query('chat', p) FROM t"
+    engine.sql(text)
+    engine.sql(f"{text} WHERE id < 2")
+    first, second = statements(engine)
+    for row, requests, reused in ((first, 3, 0), (second, 2, 2)):
+        sums = engine.sql(f"{SUMS} '{row['statement_id']}'")[0]
+        assert (row["requests"], row["reused"], row["tokens"]) == (requests, reused, sums[2])
+        assert sums[:2] == (requests, reused or None)
+        assert row["cost_usd"] == pytest.approx(sums[3])
+        assert (row["status"], row["failed"], row["error_message"]) == ("ok", 0, None)
+        assert row["requester"] == "ann@example.com"
+        assert row["engine"] == type(engine).__name__.removesuffix("Engine").lower()
+    assert (first["text"], second["text"]) == (text, f"{text} WHERE id < 2")
+    assert first["cost_usd"] > 0 == second["cost_usd"]
+
+
+def test_a_statement_that_fails_says_of_what(engine: Engine, simulator: SimulatorProcess) -> None:
+    simulator.set_faults(FaultRate("content-filter", 1.0))
+    engine.load("t", p=["a", "b"])
+    with pytest.raises(Exception, match="content"):
+        engine.sql("SELECT ai_query('chat', p) FROM t")
+    engine.sql("SELECT ai_query('chat', p, failOnError => false) FROM t")
+    stopped, whole = statements(engine)
+    assert (stopped["status"], whole["status"], whole["failed"]) == ("error", "ok", 2)
+    assert stopped["failed"] >= 1
+    assert "content" in stopped["error_message"]
+
+
+def test_a_statement_without_a_call_is_no_row(engine: Engine) -> None:
+    engine.load("t", p=["a"])
+    engine.sql("SELECT p FROM t")
+    engine.sql("SELECT ai_query('chat', p) FROM t")
+    engine.sql("SELECT ai_query('chat', p) FROM t WHERE false")
+    assert [row["requests"] for row in statements(engine)] == [1, 0]
+
+
+@pytest.mark.engines("duckdb")
+def test_a_stream_that_is_left_is_a_cancelled_statement(engine: Engine) -> None:
+    engine.load("t", p=[f"Row {i}." for i in range(200)])
+    batches = engine.session.stream("SELECT ai_query('chat', p) FROM t", batch_rows=10)
+    next(batches)
+    batches.close()
+    (row,) = statements(engine)
+    sums = engine.sql(f"{SUMS} '{row['statement_id']}'")[0]
+    assert row["status"] == "cancelled"
+    assert (row["requests"], row["tokens"]) == (sums[0], sums[2])
