@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -17,7 +17,7 @@ import yaml
 from aiq.cli.app import app
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
-from aiq.errors import ConfigError
+from aiq.errors import ConfigError, ErrorKind
 from aiq.functions.signature import PARAMETERS
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from tests.pages import DOCS, ROOT, Block, blocks
@@ -289,3 +289,9 @@ def _commands(name: str, group: typer.Typer) -> list[str]:
 def test_every_shipped_analysis_is_documented() -> None:
     text = (ROOT / "docs" / "tables.md").read_text()
     assert [path.name for path in (ROOT / "sql").glob("*.sql") if f"`{path.name}`" not in text] == []
+
+
+def test_every_class_of_error_is_in_the_table_of_retries() -> None:
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    classes = set(get_args(ErrorKind)) - {"adapted"}  # which no answer ends with
+    assert {name for name in classes if f"`{name}`" not in text} == set()
