@@ -20,6 +20,7 @@ from aiq.config.load import load_config
 from aiq.errors import ConfigError, ErrorKind
 from aiq.functions.signature import PARAMETERS
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.simulator.faults import NAMES
 from tests.pages import DOCS, ROOT, Block, blocks
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
@@ -295,3 +296,8 @@ def test_every_class_of_error_is_in_the_table_of_retries() -> None:
     text = (ROOT / "docs" / "gateway.md").read_text()
     classes = set(get_args(ErrorKind)) - {"adapted"}  # which no answer ends with
     assert {name for name in classes if f"`{name}`" not in text} == set()
+
+
+def test_every_fault_of_the_simulator_is_documented() -> None:
+    text = (ROOT / "docs" / "simulator.md").read_text()
+    assert {name for name in NAMES if not re.search(rf"(?<![\w-]){name}(?!\w|-(?!<ms>))", text)} == set()
