@@ -18,8 +18,11 @@ from aiq.cli.app import app
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
 from aiq.errors import ConfigError, ErrorKind
+from aiq.functions.model_parameters import Refused, checked_parameters
 from aiq.functions.signature import PARAMETERS
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.providers.abilities import Abilities
+from aiq.request import Task
 from aiq.simulator.faults import NAMES
 from tests.pages import DOCS, ROOT, Block, blocks
 
@@ -301,3 +304,31 @@ def test_every_class_of_error_is_in_the_table_of_retries() -> None:
 def test_every_fault_of_the_simulator_is_documented() -> None:
     text = (ROOT / "docs" / "simulator.md").read_text()
     assert {name for name in NAMES if not re.search(rf"(?<![\w-]){name}(?!\w|-(?!<ms>))", text)} == set()
+
+
+@pytest.mark.parametrize(
+    ("row", "tasks"),
+    [
+        ("chat and completions", ("llm/v1/chat", "llm/v1/completions")),
+        ("chat only", ("llm/v1/chat",)),
+        ("completions only", ("llm/v1/completions",)),
+        ("embeddings", ("llm/v1/embeddings",)),
+    ],
+)
+def test_model_parameters_are_those_of_their_task(row: str, tasks: tuple[Task, ...]) -> None:
+    text = (ROOT / "docs" / "arguments.md").read_text()
+    (cell,) = re.findall(rf"^\| {row} \| (.+) \|$", text, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", cell)
+    assert len(names) > 1
+    for task in tasks:
+        assert checked_parameters(dict.fromkeys(names), task=task, providers={"openai": Abilities()}) == {}
+    with pytest.raises(Refused):
+        checked_parameters({"no_such": None}, task=tasks[0], providers={"openai": Abilities()})
+
+
+PYTHON = [(page, block) for page in (ROOT / "README.md", *DOCS) for block in blocks(page) if block.language == "python"]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.stem}-{block.line}" for page, block in PYTHON])
+def test_python_of_the_pages_is_python(page: Path, block: Block) -> None:
+    compile(block.text, f"{page.name}:{block.line}", "exec")
