@@ -29,17 +29,18 @@ from aiq.errors import (
 
 if TYPE_CHECKING:
     from aiq import functions
-    from aiq.engines.duckdb.session import Session, connect, register
+    from aiq.engines.connect import connect, register
     from aiq.engines.spark.functions import enrich
     from aiq.engines.spark.tables import ledger_views
     from aiq.gateway import Gateway
+    from aiq.statements.session import Session
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "connect": "aiq.engines.duckdb.session",
-    "register": "aiq.engines.duckdb.session",
-    "Session": "aiq.engines.duckdb.session",
+    "connect": "aiq.engines.connect",
+    "register": "aiq.engines.connect",
+    "Session": "aiq.statements.session",
     "enrich": "aiq.engines.spark.functions",
     "ledger_views": "aiq.engines.spark.tables",
     "Gateway": "aiq.gateway",

@@ -29,7 +29,7 @@ IMPORTED = (
     "aiq.cli.show",
     "aiq.cli.sql",
     "aiq.doctor",
-    "aiq.engines.duckdb.session",
+    "aiq.engines.connect",
     "aiq.gateway.gateway",
     "aiq.ledger.tables",
     "deltalake",

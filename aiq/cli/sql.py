@@ -70,7 +70,7 @@ def sql(
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
     variables = _variables(var or [])
-    from aiq.engines.duckdb.session import connect
+    from aiq.engines.connect import connect
     from aiq.sql.script import split
 
     statements = split(script, dialect.value)

@@ -18,7 +18,8 @@ from rich.text import Text
 from aiq.cli.show import console, table
 from aiq.demo import packages
 from aiq.demo.provider import Provider, provider
-from aiq.engines.duckdb.session import Session, connect
+from aiq.engines.connect import connect
+from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import RequestFailed
 from aiq.shipped_sql import read_sql, sql_folder
 
@@ -103,7 +104,7 @@ def _header(screen: Console, asked: Provider) -> None:
     )
 
 
-def _input(screen: Console, session: Session, rows: int | None) -> None:
+def _input(screen: Console, session: DuckDBSession, rows: int | None) -> None:
     count, words = packages.load(session.con, rows)
     _step(screen, "The input", f"the descriptions of {count} Python packages installed here, {words:,} words")
     shown = session.sql(
@@ -115,7 +116,7 @@ def _input(screen: Console, session: Session, rows: int | None) -> None:
     screen.print(table(shown))
 
 
-def _statements(screen: Console, session: Session, asked: Provider) -> None:
+def _statements(screen: Console, session: DuckDBSession, asked: Provider) -> None:
     label = " (SIMULATED answers)" if asked.simulator is not None else ""
     _step(screen, "Statement 1", f"a summary of each package{label}")
     _timed(screen, session, _SUMMARY)
@@ -136,7 +137,7 @@ def _statements(screen: Console, session: Session, asked: Provider) -> None:
     _show(screen, session, _NEAREST.format(name=name.replace("'", "''")))
 
 
-def _timed(screen: Console, session: Session, sql: str) -> None:
+def _timed(screen: Console, session: DuckDBSession, sql: str) -> None:
     """Runs a statement and says how long it took beside asking one by one."""
     _print_sql(screen, sql)
     before = _calls(session)
@@ -150,7 +151,7 @@ def _timed(screen: Console, session: Session, sql: str) -> None:
     screen.print(Text(took, style="green"))
 
 
-def _calls(session: Session) -> tuple[float, float, float]:
+def _calls(session: DuckDBSession) -> tuple[float, float, float]:
     """Calls made so far, the rows they answer, and the seconds they took together."""
     rows = session.sql(
         "SELECT count(*), coalesce(sum(rows), 0)::BIGINT, coalesce(sum(latency_ms), 0) / 1000"
@@ -161,7 +162,7 @@ def _calls(session: Session) -> tuple[float, float, float]:
     return count, answered, seconds
 
 
-def _bill(screen: Console, session: Session, asked: Provider) -> None:
+def _bill(screen: Console, session: DuckDBSession, asked: Provider) -> None:
     if asked.simulator is not None:
         note = "what these calls would have cost at OpenAI's list prices; nothing was paid"
     else:
@@ -175,7 +176,7 @@ def _bill(screen: Console, session: Session, asked: Provider) -> None:
         screen.print(table(shown, rows=5 if hidden else 20, title=f"{title}  (sql/{name}.sql)", more=""))
 
 
-def _check(screen: Console, session: Session, asked: Provider) -> bool:
+def _check(screen: Console, session: DuckDBSession, asked: Provider) -> bool:
     """Whether the ledger has exactly the calls that the simulator saw, to the token."""
     rows = session.sql(
         "SELECT count(*), coalesce(sum(input_tokens), 0)::BIGINT, coalesce(sum(output_tokens), 0)::BIGINT"
@@ -237,7 +238,7 @@ def _step(screen: Console, title: str, text: str) -> None:
     screen.print(Text.assemble((title, "bold cyan"), f": {text}" if text else ""), soft_wrap=True)
 
 
-def _show(screen: Console, session: Session, sql: str) -> None:
+def _show(screen: Console, session: DuckDBSession, sql: str) -> None:
     _print_sql(screen, sql)
     result = session.sql(sql)
     assert result is not None

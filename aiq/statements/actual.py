@@ -44,6 +44,7 @@ class Actuals:
     ) -> None:
         """`cost_of_failure` as of a gateway: the US dollars of a request that failed. `clock` in seconds."""
         self._cost_of_failure, self._clock = cost_of_failure, clock
+        self.statement_id = ""
         self._order: list[object] = []
         self._sites: dict[object, _Site] = {}
         self._paid: dict[bytes, list[_Paid]] = {}

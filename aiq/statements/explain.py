@@ -15,7 +15,8 @@ from aiq.batch.packs import texts_per_call
 from aiq.errors import BudgetExceeded
 from aiq.gateway import Gateway
 from aiq.request import Caller
-from aiq.statements.estimate import Counted, Estimate, Terms, estimate, total
+from aiq.statements.engine import Counts
+from aiq.statements.estimate import Estimate, Terms, estimate, total
 from aiq.statements.history import NOTHING, Taken, history_of
 
 _QUESTION = re.compile(
@@ -104,11 +105,12 @@ class Explanation(NamedTuple):
             )
 
 
-def explained(counts: Sequence[Counted], gateway: Gateway, caller: Caller, sites: Sequence[int | None]) -> Explanation:
-    """What was counted, priced by the terms of its endpoints. `sites` are those of the counts."""
+def explained(counted: Counts, gateway: Gateway, caller: Caller) -> Explanation:
+    """What was counted, priced by the terms of its endpoints."""
+    counts, sites, nothing = counted
     terms = {name: terms_of(gateway, caller, name) for name in {count.endpoint for count in counts}}
     rows = [estimate(count, terms[count.endpoint]) for count in counts]
-    return Explanation(rows, total(counts, rows, terms, "" if rows else "no row reaches an AI call"), list(sites))
+    return Explanation(rows, total(counts, rows, terms, "" if rows else nothing), sites)
 
 
 def side_by_side(explanation: Explanation, taken: Sequence[Taken], seconds: float) -> pa.Table:

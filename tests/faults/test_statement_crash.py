@@ -33,7 +33,7 @@ import aiq
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.results import Results
-from aiq.engines.duckdb.session import Session
+from aiq.statements.session import Session
 from aiq.answers.store import AnswerStore
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.spool import Spool

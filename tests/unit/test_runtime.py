@@ -11,7 +11,7 @@ import atexit, duckdb
 
 before, handlers = duckdb.DuckDBPyConnection.interrupt, []
 atexit.register = handlers.append
-import aiq, aiq.engines.duckdb.session, aiq.engines.spark.session, aiq.runtime
+import aiq, aiq.engines.connect, aiq.engines.spark.session, aiq.runtime
 
 ours = [each for each in handlers if each.__module__.startswith("aiq")]
 print(duckdb.DuckDBPyConnection.interrupt is before, len(ours))

@@ -18,17 +18,21 @@ from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.expected import expected_rows
 from aiq.engines.duckdb.frames import read_once, reads_pipe
+from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.duckdb.passes import FIRST_WAVE
 from aiq.engines.duckdb.prepare import Prepared, used
 from aiq.engines.duckdb.rewrite.counting import Counting, counting
 from aiq.engines.duckdb.rewrite.lift import Lifted, NotLifted, reason_not_to
+from aiq.engines.duckdb.statement import explained
 from aiq.errors import StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION
+from aiq.statements.engine import Counts, Written
 from aiq.statements.estimate import Counted
+from aiq.statements.settings import without_hints
 
 if TYPE_CHECKING:
-    from aiq.engines.duckdb.session import Session
+    from aiq.engines.duckdb.engine import DuckDB
 
 EVERY_STAGE = 1_000_000
 SHOWN_CHARACTERS = 80
@@ -37,6 +41,7 @@ _NUMBERED = re.compile(r"__aiq_[0-9a-f]{12}\((\d+), ", re.IGNORECASE)
 _STREAM = re.compile(r"arrow.?scan", re.IGNORECASE)
 """A source that is registered or a relation's own: nothing tells whether it is a table or a stream."""
 _CALLED = re.compile(r"\b(\w++)\s*+\(")
+_EXPLAINABLE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 _TRACELESS = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"})
 """Functions that give another value at each evaluation and leave no trace of it."""
 
@@ -91,7 +96,7 @@ class StatementCounts:
 
     def __init__(
         self,
-        session: Session,
+        of: DuckDB,
         prepared: Prepared,
         statement: Statement,
         sites: dict[int, CallSite],
@@ -99,7 +104,7 @@ class StatementCounts:
         gently: bool = False,
     ) -> None:
         """`gently` evaluates nothing where that could keep the statement itself from running afterwards."""
-        self._session, self._prepared, self._statement = session, prepared, statement
+        self._engine, self._prepared, self._statement = of, prepared, statement
         self._gently = gently
         numbers = dict.fromkeys(int(number) for number in _NUMBERED.findall(prepared.text))
         self._sites = {number: sites[number] for number in numbers if number in sites}
@@ -108,7 +113,7 @@ class StatementCounts:
 
     def counts(self) -> list[Counted]:
         """One a call site, in the order in which they are asked. Raises StatementError and DuckDB's own errors."""
-        prepared, con = self._prepared, self._session.con
+        prepared, con = self._prepared, self._engine.con
         plan = prepared.plan
         waits = plan.reason if isinstance(plan, NotLifted) else plan.waits if plan is not None else ""
         if waits:
@@ -125,7 +130,7 @@ class StatementCounts:
         self._sure = self._sure and how.whole
         first, relaxed = Counter(), Counter()
         looking_up = (
-            self._session._plain.looking_up(con) if prepared.by_name and isinstance(plan, Lifted) else nullcontext()
+            self._engine.plain.looking_up(con) if prepared.by_name and isinstance(plan, Lifted) else nullcontext()
         )
         with looking_up, engine.Transaction(con) as transaction:
             self._run(how.query, first, transaction)
@@ -136,7 +141,7 @@ class StatementCounts:
 
     def _how(self, plan: Lifted | NotLifted | None) -> Counting | None:
         """What to evaluate; None where that might leave a trace, or is not known."""
-        text, con = self._prepared.text, self._session.con
+        text, con = self._prepared.text, self._engine.con
         if read_once(self._prepared.variables) or reads_pipe(text) or (self._gently and self._may_be_spoilt(plan)):
             self._notes.append("it reads a stream that can be read only once")
             return None
@@ -155,7 +160,7 @@ class StatementCounts:
 
     def _may_be_spoilt(self, plan: Lifted | NotLifted | None) -> bool:
         """Whether evaluating the statement before it runs might cost it its rows, or its user's transaction."""
-        con = self._session.con
+        con = self._engine.con
         # Without any answer the first pass of a lifted statement sees just what we see, so it fails where we do.
         alike = isinstance(plan, Lifted) and not plan.writes and not self._statement.may_reuse
         if not alike and not engine.Transaction(con).own:
@@ -194,11 +199,11 @@ class StatementCounts:
 
     def _evaluate(self, query: str, counter: Counter) -> None:
         """Evaluates a query to its end and forgets its rows."""
-        results = self._session._results
+        results = self._engine.results
         name = engine.new_table()
         with collecting(self._statement, counter):
             results.fill(name, query, self._prepared)
-        self._session.con.execute(f"DROP TABLE temp.{name}").fetchall()
+        self._engine.con.execute(f"DROP TABLE temp.{name}").fetchall()
 
     def _made(self, how: Counting, first: Counter, relaxed: Counter, reached: frozenset[int]) -> list[Counted]:
         """Counts of all call sites; `reached` are those whose requests the relaxed query has all seen."""
@@ -206,7 +211,7 @@ class StatementCounts:
         named = [site for site in first.sites if isinstance(site, CallSite) and site not in self._sites.values()]
         sites = [(1, 0, site) for site in named]
         sites += [(stage_of.get(number, 1) + bool(named), number, site) for number, site in self._sites.items()]
-        hidden = sum(sql.count(FUNCTION) for sql in engine.definitions_used(self._session.con, self._prepared.text))
+        hidden = sum(sql.count(FUNCTION) for sql in engine.definitions_used(self._engine.con, self._prepared.text))
         sure = self._sure and (hidden <= 1 if len(sites) == 1 else bool(reached) and not named)
         counts: list[Counted] = []
         seen: set[bytes] = set()
@@ -262,8 +267,8 @@ class StatementCounts:
     def _expected(self) -> list[Counted]:
         """From the rows that DuckDB expects, where evaluating the statement would change something."""
         with collecting(self._statement, Counter()):
-            values = used(self._session.con, self._prepared.text, self._prepared.values)
-            rows = (expected_rows(self._session.con, self._prepared.text, values) or 0) // max(1, len(self._sites))
+            values = used(self._engine.con, self._prepared.text, self._prepared.values)
+            rows = (expected_rows(self._engine.con, self._prepared.text, values) or 0) // max(1, len(self._sites))
         return [
             self._supposed(site, 1, rows, 0, list(self._notes))._replace(site=number)
             for number, site in self._sites.items()
@@ -282,8 +287,8 @@ class StatementCounts:
         exact: bool = False,
     ) -> Counted:
         least, likely, most = requests
-        if not site.endpoint.may_query(self._session.caller):
-            notes.append(f"{self._session.caller.user} does not have CAN_QUERY: every call will be refused")
+        if not site.endpoint.may_query(self._engine.caller):
+            notes.append(f"{self._engine.caller.user} does not have CAN_QUERY: every call will be refused")
         return Counted(
             _shown(site),
             site.endpoint.name,
@@ -304,3 +309,42 @@ class StatementCounts:
 def _shown(site: CallSite) -> str:
     text = " ".join(site.text.replace("$aiq_", "$").split()) or f"ai_query('{site.endpoint.name}', ...)"
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def counts_of(of: DuckDB, written: Written, statement: Statement, *, gently: bool) -> Counts:
+    """What a statement would ask. With `gently` not even what is read on the way is evaluated: a stream is left to the
+    statement, and an open transaction whole. Raises StatementError, FunctionError and DuckDB's own errors.
+    """
+    sites: dict[int, CallSite] = {}
+    with engine.numbered_sites() as number:
+
+        def numbered(of_statement: Statement, site: CallSite) -> int:
+            own = number(of_statement, site)
+            sites[own] = site
+            return own
+
+        try:
+            text = without_hints(written.text)
+            with collecting(statement, Counter()):  # an argument that is a call itself must not be asked for
+                prepared = of.preparation.prepare(text, written.params, written.dialect, statement, numbered)
+            if prepared.plan is None:
+                if not gently:
+                    _check(of.con, prepared)
+                return Counts([], [], "no AI call")
+            with stopped_by_ctrl_c(statement), running(of.con, statement), of.plain.within(statement):
+                counts = StatementCounts(of, prepared, statement, sites, gently=gently).counts()
+        except (duckdb.Error, RuntimeError) as error:
+            raise explained(error, statement) from None
+        finally:
+            statement.cancel()
+    places = {number: place for place, number in enumerate(sites)}
+    return Counts(counts, [places.get(count.site) for count in counts])
+
+
+def _check(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> None:
+    """Raises what DuckDB says of a statement without an AI call before it runs."""
+    parsed = con.extract_statements(prepared.text)
+    if not parsed:
+        raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
+    if parsed[0].type.name in _EXPLAINABLE:
+        prepared.execute(con, f"EXPLAIN {prepared.text}").fetchall()

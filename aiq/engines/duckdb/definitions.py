@@ -1,4 +1,4 @@
-"""What a DuckDB session does for functions and views that the home keeps (`Host` of statements/definitions/commands).
+"""What a DuckDB session does for functions and views that the home keeps.
 
 DuckDB keeps its own views as well, as it always did; functions in Databricks' words are the home's alone.
 """
@@ -9,86 +9,39 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import duckdb
-import pyarrow as pa
 
 from aiq.batch.slots import Pass
-from aiq.config.reuse import Reuse
 from aiq.engines.duckdb import connection as engine
-from aiq.engines.duckdb.explain import check_budget
 from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
-from aiq.sql.words import DATABRICKS, DUCKDB, listed, quoted, words
-from aiq.statements.definitions.commands import Commands, Done
+from aiq.sql.words import DUCKDB, listed, quoted, words
 from aiq.statements.definitions.create import Create, Name
-from aiq.statements.definitions.expand import Expansion, Surroundings
-from aiq.statements.definitions.store import Definitions
+from aiq.statements.definitions.kept import KeptDefinitions
 from aiq.statements.definitions.tables import KeptTables
-from aiq.statements.settings import hints, without_hints
 
 if TYPE_CHECKING:
-    from aiq.engines.duckdb.session import Session
-
-KEPT = Reuse("durable", 10 * 365 * 86400.0)
-"""How long the answers of a materialized view are kept, where nothing else is said."""
+    from aiq.engines.duckdb.engine import DuckDB
 
 
-class KeptDefinitions:
+class DuckDBDefinitions(KeptDefinitions):
     """Functions and views of one DuckDB session."""
 
-    def __init__(self, session: Session) -> None:
-        self._of = ref(session)  # a circle would keep the connection for the collector, which a forked child may run
-        self.owner, self.dialect = session.caller.user, DUCKDB
-        self.definitions = Definitions(session.gateway.ledger.home)
-        self.expansion = Expansion(
-            self.definitions,
-            Surroundings(
-                self._place,
-                self.has_relation,
-                lambda name: False,
-                self.is_built_in,
-                self._translated,
-                frozenset({"memory", "temp", "system", self._database()}),
-            ),
-        )
-        self._commands = Commands(self)
+    dialect = DUCKDB
+
+    def __init__(self, of: DuckDB) -> None:
+        self._of = ref(of)  # a circle would keep the connection for the collector, which a forked child may run
+        super().__init__(of.gateway.ledger.home, of.caller.user)
 
     @property
-    def _session(self) -> Session:
-        session = self._of()
-        assert session is not None
-        return session
+    def _engine(self) -> DuckDB:
+        found = self._of()
+        assert found is not None
+        return found
 
-    def _translated(self, text: str) -> str:
-        return translated(self._session.con, text)
-
-    def carry_out(self, text: str, params: Any, dialect: str) -> Done | None:
-        """The result of a statement about definitions; None for any other."""
-        head = text.lstrip()[:2].upper()
-        if head not in HEADS:
-            return None
-        bare = without_hints(text)
-        dialect = dialect_of(bare, dialect)
-        settings = self._session.settings
-        try:
-            self._session.settings = settings.with_values(hints(text))
-            return self._commands.carry_out(bare, dialect) if not params else None
-        finally:
-            self._session.settings = settings
-
-    def expanded(self, text: str, dialect: str) -> str:
-        """A statement with kept functions and views spelled out."""
-        return self.expansion.expanded(text, dialect)
-
-    def run(self, text: str, dialect: str, *, keep: bool = False) -> Any:
-        session, settings = self._session, self._session.settings
-        try:
-            if keep and settings.reuse is None:
-                session.settings = settings._replace(reuse=KEPT)
-            check_budget(session, text, None, dialect)
-            return session._run_statement(text, None, dialect, session._statement_for(text))
-        finally:
-            session.settings = settings
+    @property
+    def _con(self) -> duckdb.DuckDBPyConnection:
+        return self._engine.con
 
     def check(self, query: str, dialect: str) -> None:
         self._looked_at(query, dialect, "EXPLAIN")
@@ -106,16 +59,15 @@ class KeptDefinitions:
             )
 
     def _looked_at(self, query: str, dialect: str, verb: str) -> list[Any]:
-        session = self._session
-        statement = session._statement_for("")
+        statement = self._engine.statement()
         try:
             with engine.numbered_sites() as number:
-                prepared = session._preparation.prepare(query, None, dialect, statement, number)
+                prepared = self._engine.preparation.prepare(query, None, dialect, statement, number)
                 statement.running = Pass(-1)  # what is constant is looked up while DuckDB plans
-                return prepared.execute(session.con, f"{verb}\n{prepared.text}").fetchall()
+                return prepared.execute(self._con, f"{verb}\n{prepared.text}").fetchall()
         finally:
             statement.running = None
-            session._end(statement, well=True, commit=False)
+            statement.end(well=True)
 
     def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
         if created.kind == "FUNCTION":
@@ -131,24 +83,30 @@ class KeptDefinitions:
         return True
 
     def has_relation(self, name: Name) -> bool:
-        return engine.table_exists(self._session.con, name)
+        return engine.table_exists(self._con, name)
 
     def has_view(self, name: Name) -> bool:
-        return engine.table_exists(self._session.con, name, view=True)
+        return engine.table_exists(self._con, name, view=True)
 
     def has_function(self, name: Name) -> bool:
-        found = self._session.con.execute(
+        found = self._con.execute(
             "SELECT 1 FROM duckdb_functions() WHERE lower(function_name) = $1 AND NOT internal "
             "AND macro_definition IS NOT NULL AND ($2 = '' OR lower(schema_name) = $2)",
             [name[-1].lower(), name[-2].lower() if len(name) > 1 else ""],
         )
         return bool(found.fetchall())
 
+    def hides(self, name: Name) -> bool:
+        return False
+
+    def to_duckdb(self, text: str) -> str:
+        return translated(self._con, text)
+
     def is_built_in(self, name: str) -> bool:
         return name.lower() == FUNCTION or name.lower() in engine.built_in_functions(duckdb.__version__)
 
     def functions(self, which: str) -> list[str]:
-        found = self._session.con.execute(
+        found = self._con.execute(
             "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT starts_with(function_name, '__aiq') "
             "AND function_name <> 'ai_query' "
             "AND ($1 = 'ALL' OR (NOT internal AND macro_definition IS NOT NULL))",
@@ -158,27 +116,21 @@ class KeptDefinitions:
 
     def drop(self, kind: str, name: Name) -> None:
         written = ".".join(quoted(part, DUCKDB) for part in name)
-        self._session.con.execute(f"DROP {kind} IF EXISTS {written}")
+        self._con.execute(f"DROP {kind} IF EXISTS {written}")
 
     def made_tables(self) -> KeptTables:
         return KeptTables(self)
 
-    def rows(self, table: pa.Table) -> Any:
-        return self._session.con.from_arrow(table)
-
-    def nothing(self) -> Any:
-        return None
-
-    def _database(self) -> str:
-        """The database that the session was opened with."""
+    def own_catalogs(self) -> frozenset[str]:
+        """Among them the database that the session was opened with."""
         try:
-            found = self._session.con.execute("SELECT current_database()").fetchall()
+            found = self._con.execute("SELECT current_database()").fetchall()
         except duckdb.Error:  # in a transaction that an error has ended
-            return "memory"
-        return str(found[0][0]).lower()
+            found = [("memory",)]
+        return frozenset({"memory", "temp", "system", str(found[0][0]).lower()})
 
-    def _place(self) -> tuple[str, str]:
-        catalog, schema = self._session.con.execute("SELECT current_database(), current_schema()").fetchall()[0]
+    def place(self) -> tuple[str, str]:
+        catalog, schema = self._con.execute("SELECT current_database(), current_schema()").fetchall()[0]
         return str(catalog), str(schema)
 
 
@@ -186,13 +138,3 @@ _TYPES = listed(
     "STRUCT MAP UNION VARCHAR INTEGER BIGINT DOUBLE FLOAT BOOLEAN DATE TIMESTAMP TIME SMALLINT TINYINT HUGEINT DECIMAL "
     "BLOB JSON UUID INTERVAL WITH ZONE"
 )
-HEADS = ("CR", "DR", "AL", "RE", "DE", "SH", "--", "/*")
-
-
-def dialect_of(text: str, dialect: str) -> str:
-    """The dialect that a text is read in: with back-ticks it is Databricks' in any case."""
-    try:
-        written = dialect == DUCKDB and "`" in text and any(word.says("`") for word in words(text, DUCKDB))
-    except StatementError:  # it escapes a quote as only Databricks' do
-        written = True
-    return DATABRICKS if written else dialect

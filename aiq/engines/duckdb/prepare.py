@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -29,13 +28,14 @@ from aiq.engines.duckdb.rewrite.split import Columns
 from aiq.engines.duckdb.spark_values import needs_values, provide, translated
 from aiq.engines.duckdb.views import with_views
 from aiq.engines.duckdb.words import REQUEST, error_in_users_words, name_of_call
-from aiq.errors import LedgerError, StatementError
+from aiq.errors import StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, PARAMETERS, bind, in_pairs
 from aiq.gateway import Gateway
 from aiq.ledger.prices import price_of
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.sql import calls
+from aiq.statements.commit import commit
 from aiq.statements.sites import compiled
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -349,21 +349,6 @@ class Preparation:
         tag = price_of(site.endpoint.entities[0], self.gateway.config.settings.prices)
         return 0.0 if tag is None else _TYPICAL_TOKENS[0] * tag.per_input + _TYPICAL_TOKENS[1] * tag.per_output
 
-    def commit(self) -> None:
-        """Brings all rows to the ledger's tables."""
-        self._committed(self.gateway.ledger.commit)
-
-    def commit_soon(self) -> None:
-        """As `commit`; where statements follow one another quickly, within seconds."""
-        self._committed(self.gateway.ledger.commit_soon)
-
-    def _committed(self, commit: Callable[[], None]) -> None:
-        """A table that cannot be written must not cost the statement its answers: its rows wait in the spool."""
-        try:
-            commit()
-        except LedgerError as error:
-            warnings.warn(f"{error} (rows of the ledger wait in {self.gateway.ledger.home}/spool)", stacklevel=5)
-
     def _compile(self, call: calls.Call, values: dict[str, Any]) -> tuple[CallSite, str]:
         """The call site of one call, and the SQL of its request and files."""
         written = [(a.name, expression_to_duckdb(a.text, calls.tokenize(a.text))) for a in call.arguments]
@@ -389,7 +374,7 @@ class Preparation:
             raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
         found = calls.find_tables(tokens, names)
         if found:
-            self.commit()
+            commit(self.gateway.ledger)
         written = set(tables.names(known))
         replacements = {
             name: engine.attach_ledger(self.con, name, tables if name in written else known[name].empty_table())

@@ -57,7 +57,7 @@ def registration(spark: SparkSession) -> tuple[Gateway, Origin]:
     """
     found = _registered.get(spark) or _named.get(spark.conf.get(_NAME, None) or "")
     if found is None:
-        from aiq.engines.duckdb.session import register as register_with_defaults
+        from aiq.engines.connect import register as register_with_defaults
 
         register_with_defaults(spark)
         found = _registered[spark]

@@ -116,8 +116,11 @@ def _execution() -> str:
 def finish(gateway: Gateway, origin: Origin, statement: str, *, well: bool) -> None:
     """On the driver, for statements that it runs as a whole: says how one ended.
 
-    What ended well is forgotten; of one that did not, the next one of the same caller pays for nothing again.
+    What ended well is forgotten; of one that did not, the next one of the same caller pays for nothing again, though it
+    was settled before.
     """
+    with _lock:
+        _settled[:] = [one for one in _settled if one.statement != statement]
     try:
         shared_answers(gateway).end(shared(origin, statement), well=well)
     except LedgerError as error:

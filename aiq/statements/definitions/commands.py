@@ -1,6 +1,6 @@
 """Defines, drops, shows and refreshes functions and views: one way for every engine.
 
-`Host` is what an engine must do for that. Knows the definitions of a home; must never know how an engine runs a query.
+Knows the definitions of a home; must never know how an engine runs a query.
 """
 
 from __future__ import annotations
@@ -8,73 +8,25 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import warnings
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.sql.words import DATABRICKS, DUCKDB, words
-from aiq.statements.definitions.create import Alter, Command, Create, Describe, Drop, Name, Refresh, Show, read
-from aiq.statements.definitions.expand import Expansion
-from aiq.statements.definitions.store import Definition, Definitions
+from aiq.statements.definitions.create import Alter, Command, Create, Describe, Drop, Refresh, Show, read
+from aiq.statements.definitions.store import Definition
 from aiq.statements.definitions.substitute import expression_of, gives, parameters_in
-from aiq.statements.definitions.tables import KeptTables
 
-
-class Host(Protocol):
-    """An engine's session, as far as definitions need it. Names are dotted parts as written."""
-
-    owner: str
-    dialect: str
-    """Of the SQL that the engine itself looks at."""
-    definitions: Definitions
-    expansion: Expansion
-
-    def run(self, text: str, dialect: str, *, keep: bool = False) -> Any:
-        """Runs a statement in the ordinary way; with `keep` its answers serve later statements that ask for that."""
-
-    def check(self, query: str, dialect: str) -> None:
-        """Has the engine look at a query without running it. Raises its errors and StatementError."""
-
-    def check_fields(self, body: str, cast: str) -> None:
-        """Raises StatementError where a cast of a STRUCT would not go by the order of its fields, as Spark's does."""
-
-    def keeps(self, created: Create, text: str, dialect: str, *, asks: bool, own: bool) -> bool:
-        """Lets the engine itself keep a definition, where it can; `own` says that it names nothing kept here."""
-
-    def has_relation(self, name: Name) -> bool:
-        """Whether the engine itself has a table or view."""
-
-    def has_view(self, name: Name) -> bool:
-        """Whether the engine itself has a view."""
-
-    def has_function(self, name: Name) -> bool:
-        """Whether the engine itself has a function that a person has made."""
-
-    def is_built_in(self, name: str) -> bool:
-        """Whether a function of this name belongs to the engine."""
-
-    def functions(self, which: str) -> list[str]:
-        """The names of the engine's own functions: USER, or ALL."""
-
-    def drop(self, kind: str, name: Name) -> None:
-        """Drops what the engine itself has."""
-
-    def made_tables(self) -> KeptTables:
-        """How tables of materialized views are filled."""
-
-    def rows(self, table: pa.Table) -> Any:
-        """A table as the engine gives results."""
-
-    def nothing(self) -> Any:
-        """The result of a statement without rows."""
+if TYPE_CHECKING:
+    from aiq.statements.definitions.kept import KeptDefinitions
 
 
 class Done(NamedTuple):
-    """A statement that was carried out here, and its result."""
+    """A statement that was carried out here, and its rows, None where it has none."""
 
-    result: Any
+    table: pa.Table | None = None
 
 
 def asks(text: str, dialect: str) -> bool:
@@ -88,7 +40,7 @@ def asks(text: str, dialect: str) -> bool:
 class Commands:
     """Carries out what a session says of functions and views."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: KeptDefinitions) -> None:
         self._host = host
 
     def carry_out(self, text: str, dialect: str) -> Done | None:
@@ -132,7 +84,7 @@ class Commands:
             return None
         if earlier is not None and not created.replaces:
             if created.unless_there:
-                return Done(host.nothing())
+                return Done()
             raise StatementError(
                 f"there is a {earlier.kind.lower()} {earlier} already; write CREATE OR REPLACE {created.kind}, or "
                 f"CREATE {created.kind} IF NOT EXISTS"
@@ -141,14 +93,14 @@ class Commands:
             raise StatementError(f"{earlier} is a {earlier.kind.lower()}; DROP {earlier.kind} it first")
         if table:
             if created.unless_there and host.has_relation(created.name):
-                return Done(host.nothing())
+                return Done()
             if earlier is None and host.has_relation(created.name):
                 raise StatementError(f"there is a table or view {'.'.join(created.name)} already; drop it first")
             host.made_tables().check(created, dialect)
             host.made_tables().fill(created, dialect, again=earlier is not None)
             self._warn_of_schedule(created)
             host.definitions.add(definition, replace=True)
-            return Done(host.nothing())
+            return Done()
         if created.kind == "VIEW" and own and not ai and earlier is not None:
             host.definitions.remove(earlier)  # the one that replaces it is the engine's
             return None
@@ -158,7 +110,7 @@ class Commands:
             self._check_function(created, body, definition)
         if host.keeps(created, text, dialect, asks=ai, own=own):
             if created.temporary:
-                return Done(host.nothing())
+                return Done()
         elif created.kind == "VIEW":
             host.check(created.body, dialect)
             if host.has_relation(created.name) and not created.temporary:
@@ -166,7 +118,7 @@ class Commands:
                     raise StatementError(f"there is a table or view {'.'.join(created.name)} already; drop it first")
                 host.drop("VIEW", created.name)
         host.definitions.add(definition, replace=True)
-        return Done(host.nothing())
+        return Done()
 
     def _check_function(self, created: Create, body: str, definition: Definition) -> None:
         typed = False
@@ -211,7 +163,7 @@ class Commands:
             if drop.kind not in _TABLES:
                 return None
             if drop.if_exists:
-                return Done(host.nothing())
+                return Done()
             raise StatementError(f"there is no {drop.kind.lower()} {'.'.join(drop.name)}")
         table = found.kind in _TABLES
         if drop.kind != found.kind and not (table and drop.kind == "TABLE"):
@@ -226,7 +178,7 @@ class Commands:
             elif (host.has_function if family == "function" else host.has_relation)(drop.name):
                 host.drop(drop.kind, drop.name)
         host.definitions.remove(found)
-        return Done(host.nothing())
+        return Done()
 
     def _alter(self, alter: Alter, dialect: str) -> Done | None:
         found = self._host.expansion.find("relation", alter.name)
@@ -255,7 +207,7 @@ class Commands:
             host.made_tables().refresh(created, found.dialect, full=refresh.full)
         else:
             host.made_tables().fill(created, found.dialect)
-        return Done(host.nothing())
+        return Done()
 
     def _describe(self, describe: Describe) -> Done | None:
         found = self._host.expansion.find("function", describe.name)
@@ -278,7 +230,7 @@ class Commands:
                 f"Created:  {created_at:%Y-%m-%d %H:%M:%S} UTC",
                 f"Body:     {created.body}",
             ]
-        return Done(self._host.rows(pa.table({"function_desc": lines})))
+        return Done(pa.table({"function_desc": lines}))
 
     def _show(self, show: Show) -> Done | None:
         kept = self._host.definitions.all("function")
@@ -294,7 +246,7 @@ class Commands:
             for part in pattern.split("|")
             if fnmatch.fnmatch(name.split(".")[-1].lower(), part.strip())
         }
-        return Done(self._host.rows(pa.table({"function": sorted(names)})))
+        return Done(pa.table({"function": sorted(names)}))
 
 
 _TABLES = ("MATERIALIZED VIEW", "STREAMING TABLE")

@@ -1,0 +1,98 @@
+"""One statement on DuckDB: run without asking where all its answers are there, else in the way that it is lifted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from aiq.batch.statement import Statement
+from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb.expected import expected_rows
+from aiq.engines.duckdb.frames import call_seeing
+from aiq.engines.duckdb.has_rows import has_rows
+from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
+from aiq.engines.duckdb.prepare import Read, used
+from aiq.engines.duckdb.rewrite.lift import Lifted
+from aiq.errors import StatementCancelled
+from aiq.functions.call_site import CallSite
+from aiq.sql.script import split
+from aiq.statements.progress import shown_progress
+
+if TYPE_CHECKING:
+    from aiq.engines.duckdb.engine import DuckDB
+
+Relation = duckdb.DuckDBPyRelation | None
+
+
+class DuckDBRun:
+    """A statement that has been read."""
+
+    def __init__(self, of: DuckDB, read: Read, statement: Statement, key: tuple[str, str]) -> None:
+        """`key` is the text and its dialect, by which it is known when it comes again."""
+        self._engine, self._read, self._statement, self._key = of, read, statement, key
+        self.id, self.asks = statement.id, read.asks
+
+    @property
+    def has_asked(self) -> bool:
+        return self._statement.progress.asked > 0
+
+    def result(self) -> Relation:
+        if not self.asks:
+            return self._passed_through()
+        statement, recall = self._statement, self._engine.recall
+        try:
+            with stopped_by_ctrl_c(statement), running(self._engine.con, statement):
+                key = self._key if statement.may_reuse and statement.observer is None else None
+                found = recall.run(self._read, statement, key) if key is not None else None
+                return self._planned(key) if found is None else found.relation
+        except (duckdb.Error, RuntimeError) as error:
+            raise explained(error, statement) from None
+
+    def end(self, *, well: bool) -> None:
+        self._statement.end(well=well)
+        if not well:
+            self._statement.wait_for_last()
+
+    def _planned(self, recalled: tuple[str, str] | None) -> Relation:
+        """Runs it in the ordinary way; `recalled` names what was tried in vain to run without asking."""
+        of, statement = self._engine, self._statement
+        sites: dict[int, CallSite] = {}
+        with engine.numbered_sites() as number:
+
+            def noted(of_statement: Statement, site: CallSite) -> int:
+                own = number(of_statement, site)
+                sites[own] = site
+                if of_statement.observer is not None:
+                    of_statement.observer.numbered(site)
+                return own
+
+            prepared = of.preparation.plan(self._read, statement, noted)
+
+            def expected() -> int | None:
+                return None if isinstance(prepared.plan, Lifted) else expected_rows(of.con, prepared.text)
+
+            with shown_progress(statement, expected), of.plain.within(statement):
+                result = of.runner.run(prepared, statement, recalled=recalled is not None)
+        if recalled is not None:
+            of.recall.learn(recalled, prepared, sites)
+        return result
+
+    def _passed_through(self) -> Relation:
+        con, text = self._engine.con, self._read.text
+        values = used(con, text, self._read.values)
+        if ";" in text:  # a relation over text with a semicolon takes no further step
+            text = "".join(split(text))
+        relation: Relation = call_seeing(self._read.variables, con.sql, text, params=values)
+        if relation is None or not has_rows(con, text, relation.columns, relation):
+            return None
+        return relation
+
+
+def explained(error: Exception, statement: Statement) -> BaseException:
+    """Our own error, where DuckDB only passes on its words."""
+    if statement.error is not None:
+        return statement.error
+    if isinstance(error, duckdb.InterruptException) or statement.stopped:
+        return StatementCancelled("the statement was interrupted; answers already paid for are in the ledger")
+    return error
