@@ -63,9 +63,14 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_pages_that_the_code_names_exist() -> None:
     folders = [ROOT / name for name in ("aiq", "tests", "conf", "notebooks", "sql")]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".yml", ".sql")]
-    named = {(name, path.name) for path in files for name in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text())}
-    assert {name for name, _ in named if not (ROOT / name).exists()} == set(), named
-    assert named
+    texts = [path.read_text() for path in files]
+    named = {name for text in texts for name in re.findall(r"\bdocs/[\w-]+\.md\b", text)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    headings = {found for text in texts for found in re.findall(r'"([^"\n]+)" in (docs/[\w-]+\.md)\b', text)}
+    assert {
+        (title, name) for title, name in headings if title not in _HEADING.findall((ROOT / name).read_text())
+    } == set()
+    assert named and headings
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=_names([ROOT / "README.md", *DOCS]))
