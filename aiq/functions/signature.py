@@ -14,6 +14,7 @@ from aiq.errors import FunctionError
 T = TypeVar("T")
 
 FUNCTION = "ai_query"
+NOT_ROWS = f"{FUNCTION} gives one value for each row; call it in SELECT, not in FROM"
 PARAMETERS = (
     "endpoint",
     "request",

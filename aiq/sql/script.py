@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiq.errors import StatementError
 from aiq.sql.calls import tokenize
+from aiq.sql.compound import Block
 
 if TYPE_CHECKING:
     from sqlglot import Token
@@ -23,9 +24,13 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
     text = clean(text, databricks=dialect == "databricks")
     statements: list[str] = []
     start, inside, quoted = 0, False, False
+    block = Block() if dialect == "databricks" else None
     for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):
         if token.token_type == TokenType.UNKNOWN and token.text == "`":  # which DuckDB's tokens do not take for a quote
             quoted = not quoted
+        if block is not None and block.holds(token.text, is_name=token.token_type != TokenType.STRING):
+            inside = True
+            continue
         if token.token_type == TokenType.SEMICOLON and not quoted:
             if inside:
                 statements.append(text[start : token.start].strip())

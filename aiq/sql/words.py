@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiq.errors import StatementError
+from aiq.functions.signature import FUNCTION
 
 DATABRICKS, DUCKDB = "databricks", "duckdb"
 
@@ -125,3 +126,11 @@ def quoted(name: str, dialect: str) -> str:
 def listed(text: str) -> frozenset[str]:
     """The words of a list that is written with blanks."""
     return frozenset(text.split())
+
+
+def asks(text: str, dialect: str) -> bool:
+    """Whether a text calls an AI function."""
+    found = words(text, dialect)
+    return any(
+        word.may_name and word.text.lower() == FUNCTION and found[i + 1].says("(") for i, word in enumerate(found[:-1])
+    )

@@ -5,7 +5,6 @@ Knows columns and terms; an engine counts the requests, the arithmetic is in est
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,10 +17,6 @@ from aiq.request import Caller
 from aiq.statements.engine import Counts
 from aiq.statements.estimate import Estimate, Terms, estimate, total
 from aiq.statements.history import NOTHING, Taken, history_of
-
-_QUESTION = re.compile(
-    r"(?>\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?P<words>explain\s+ai\b(?P<analyze>\s+analyze\b)?)", re.I | re.DOTALL
-)
 
 _SCHEMA = pa.schema(
     [
@@ -57,25 +52,6 @@ _ACTUAL = pa.schema(
     ]
 )
 """Columns of what was taken: those of `Taken`."""
-
-
-class Question(NamedTuple):
-    """What stands after `EXPLAIN AI`, and whether the statement is to be run as well."""
-
-    text: str
-    analyze: bool
-
-    def around(self, text: str) -> str:
-        """The same question about another text."""
-        return f"EXPLAIN AI {'ANALYZE ' if self.analyze else ''}{text}"
-
-
-def question(text: str) -> Question | None:
-    """The statement that `EXPLAIN AI [ANALYZE]` asks about; None for any other text."""
-    found = _QUESTION.match(text)
-    if found is None:
-        return None
-    return Question(text[: found.start("words")] + text[found.end("words") :], found["analyze"] is not None)
 
 
 class Explanation(NamedTuple):

@@ -20,10 +20,11 @@ from aiq.errors import StatementError
 from aiq.gateway import Gateway
 from aiq.request import Caller
 from aiq.sql.notebook.notebook import Parameters
+from aiq.sql.question import Question, question
 from aiq.statements.actual import Actuals
 from aiq.statements.commit import commit
-from aiq.statements.engine import Engine, Result, Written
-from aiq.statements.explain import Explanation, Question, explained, of_endpoints, question, side_by_side
+from aiq.statements.engine import Engine, Result, Run, Stream, Written
+from aiq.statements.explain import Explanation, explained, of_endpoints, side_by_side
 from aiq.statements.history import NOTHING, taken_by
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown
 
@@ -70,7 +71,8 @@ class Session(Generic[Result]):
         """
         written = self._read(text, params, dialect, None)
         asked = question(written.text) or Question(written.text, False)
-        return self._engine.result_of(self._explanation(written._replace(text=asked.text)).table())
+        with self._engine.in_users_words(text):
+            return self._engine.result_of(self._explanation(written._replace(text=asked.text)).table())
 
     def stream(
         self, text: str, params: Parameters = None, *, dialect: str | None = None, batch_rows: int = 1024
@@ -242,7 +244,7 @@ class Session(Generic[Result]):
         if not self._handing_over:
             self._engine.finish_earlier()
 
-    def _end(self, run: Any, *, well: bool, recorded: bool) -> None:
+    def _end(self, run: Run[Any] | Stream, *, well: bool, recorded: bool) -> None:
         """Ends a statement, and brings its rows to the ledger's tables.
 
         Called in a `finally`: of a statement that did not end well, the error is on its way. Its answers stay on the

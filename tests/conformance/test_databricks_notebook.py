@@ -150,6 +150,7 @@ def test_variables_of_a_session_are_seen_by_later_statements(ask: Ask) -> None:
     assert ask("SELECT ai_query(model, body) AS a, k FROM letters WHERE id = k") == [(ANSWERS[1][1], 2)]
     text = "SELECT ai_query(session.model, concat(session.k, ' ', body)) AS a FROM letters WHERE id = 1"
     assert ask(text) == [(simulated_answer("2 hello"),)]
+    ask("SET VAR k = CAST(nullif(trim(:text), '') AS INT)", {"text": " 2 "})
     ask("DECLARE who STRING")
     assert ask("SELECT who") == [(None,)]
     ask("SET VAR (k, who) = (SELECT id, body FROM letters WHERE id = 1)")
@@ -181,6 +182,41 @@ def test_a_statement_in_a_text_runs_as_if_it_stood_there(ask: Ask, simulator: Si
     assert simulator.stats()["requests"] == 0
 
 
+@pytest.mark.parametrize("ask", ["spark"], indirect=True)
+def test_a_script_runs_on_spark_with_calls_that_wait(ask: Ask, simulator: SimulatorProcess) -> None:
+    script = """-- each once
+        BEGIN
+          DECLARE i INT DEFAULT 1;
+          DECLARE said STRING DEFAULT '';
+          WHILE i <= :most DO
+            SET said = concat(said, (SELECT max(ai_query('chat', body)) FROM letters WHERE id = i));
+            SET i = i + 1;
+          END WHILE;
+          SELECT said;
+        END"""
+    assert ask(script) == [(f"{ANSWERS[0][1]}{ANSWERS[1][1]}",)]
+    assert ask('EXECUTE IMMEDIATE \'BEGIN SELECT ai_query("chat", "hello") AS a; END\'') == [(ANSWERS[0][1],)]
+    asked = simulator.stats()["requests"]
+    for statement in ("SELECT ai_query('nowhere', 'x')", "DELETE FROM letters WHERE ai_query('chat', body) = 'x'"):
+        with pytest.raises(StatementError, match=r"nowhere|session\.sql"):
+            ask(f"BEGIN {statement}; END")
+    ask("SET aiq_max_cost_usd = 1")
+    with pytest.raises(StatementError, match="one by one"):
+        ask("BEGIN SELECT ai_query('chat', 'x'); END")
+    assert simulator.stats()["requests"] == asked
+
+
+@pytest.mark.parametrize("ask", ["spark"], indirect=True)
+def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: SimulatorProcess) -> None:
+    for text, words in (
+        ("SELECT ai_query('chat', body):label FROM letters", "get_json_object"),
+        ("SELECT * FROM ai_query('chat', 'x')", "in SELECT, not in FROM"),
+    ):
+        with pytest.raises(StatementError, match=words):
+            ask(text)
+    assert simulator.stats()["requests"] == 0
+
+
 def test_schemas_and_use(ask: Ask) -> None:
     ask("CREATE SCHEMA IF NOT EXISTS ${catalog}.work")
     ask("CREATE TABLE main.work.asked USING DELTA AS SELECT id, ai_query('chat', body) AS a FROM main.default.letters")
@@ -206,6 +242,50 @@ def test_files_of_a_volume(ask: Ask) -> None:
     assert ask(f"SELECT _c1 FROM csv.`{raw}/people.csv` ORDER BY 1") == [("a, b",), ("c",), ("said",)]
     typed = f"SELECT age + 1 FROM read_files('{raw}/people.json', schema => 'name STRING, age INT') ORDER BY 1"
     assert ask(typed) == [(4,), (5,)]
+
+
+def test_what_is_known_of_files_is_read_beside_their_rows(ask: Ask) -> None:
+    raw = "/Volumes/main/mail/raw"
+    known = "_metadata.file_path, _metadata.file_name AS n, _metadata.file_size AS s"
+    people = (
+        f"SELECT *, {known} FROM read_files('{raw}/people.csv', format => 'csv', header => true) WHERE name = 'Bob'"
+    )
+    assert ask(people) == [("Bob", "c", None, f"dbfs:{raw}/people.csv", "people.csv", 27)]
+    lines = f"read_files('{raw}', format => 'text', fileNamePattern => '*.txt') AS f"
+    asked = "ai_query('chat', concat(_metadata.file_name, ': ', value)) AS a"
+    named = [(simulated_answer(words),) for words in ("more.txt: third", "note.txt: first", "note.txt: second")]
+    assert sorted(ask(f"SELECT f.* EXCEPT (value), {asked} FROM {lines}")) == sorted(named)
+    assert ask(f"SELECT count(*) FROM (SELECT DISTINCT *, _metadata.file_name FROM {lines})") == [(3,)]
+    found = f"SELECT length, _metadata.file_modification_time = modificationTime FROM binaryFile.`{raw}/note.txt`"
+    assert ask(found) == [(14, True)]
+
+
+def test_definitions_over_files_read_those_that_are_there(
+    ask: Ask, conf: ConfFolder, home: Path, tmp_path: Path, simulator: SimulatorProcess
+) -> None:
+    files = "read_files('/Volumes/main/mail/raw/in', format => 'text')"
+    asked = "ai_query('chat', value) AS said"
+    ask(f"CREATE STREAMING TABLE mails AS SELECT *, _metadata.file_name AS n, {asked} FROM STREAM {files}")
+    ask(f"CREATE MATERIALIZED VIEW lines AS SELECT {asked} FROM {files}")
+    ask(f"CREATE VIEW recent AS SELECT {asked} FROM {files}")
+    ask(
+        f"CREATE FUNCTION of_file(n STRING) RETURNS TABLE (said STRING) RETURN SELECT {asked} FROM {files} "
+        "WHERE _metadata.file_name = n"
+    )
+    assert simulator.stats()["requests"] == 1
+    (tmp_path / "raw" / "in" / "next.txt").write_text("fourth")
+    ask("REFRESH STREAMING TABLE mails")
+    ask("REFRESH MATERIALIZED VIEW lines")
+    assert simulator.stats()["requests"] == 2
+    third, fourth = simulated_answer("third"), simulated_answer("fourth")
+    assert sorted(ask("SELECT * FROM mails")) == [("fourth", "next.txt", fourth), ("third", "more.txt", third)]
+    assert sorted(ask("SELECT said FROM lines")) == sorted([(third,), (fourth,)])
+    with aiq.connect(conf=conf.path, home=home, dialect="databricks") as later:
+        found = later.sql("SELECT said FROM recent UNION ALL SELECT said FROM of_file('next.txt')")
+        assert found is not None and sorted(found.fetchall()) == sorted([(third,), (fourth,), (fourth,)])
+    for kind, name in (("STREAMING TABLE", "mails"), ("MATERIALIZED VIEW", "lines"), ("FUNCTION", "of_file")):
+        ask(f"DROP {kind} {name}")
+    ask("DROP VIEW recent")
 
 
 def test_a_custom_model_needs_no_return_type_where_the_configuration_has_one(ask: Ask) -> None:
@@ -240,6 +320,14 @@ REFUSED = {
     "a value too few": ("EXECUTE IMMEDIATE 'SELECT ai_query(?, ?)' USING 'chat'", "no value for parameter 2"),
     "values half named": ("EXECUTE IMMEDIATE 'SELECT ai_query(:m, ?)' USING 'chat' AS m, 'x'", "all of its values"),
     "a variable for no row": ("EXECUTE IMMEDIATE 'DROP TABLE letters' INTO who", "the row of a query"),
+    "a script": ("-- all\nBEGIN DECLARE x INT; SELECT ai_query('chat', 'x'); END", "one by one"),
+    "a script in a text": ("EXECUTE IMMEDIATE 'BEGIN SELECT ai_query(\"chat\", 1); END'", "one by one"),
+    "a refresh of nothing": ("REFRESH MATERIALIZED VIEW nothing", "no materialized view nothing"),
+    "a stream of nothing": ("REFRESH STREAMING TABLE main.work.nothing FULL", "no streaming table"),
+    "a parameter too far in": (
+        "CREATE FUNCTION f(d STRING) RETURNS TABLE (a STRING) RETURN SELECT x FROM (SELECT concat(d, '!') AS x)",
+        "one query further out",
+    ),
     "an unknown format": ("SELECT * FROM read_files('/Volumes/main/mail/raw', format => 'xml')", "not xml"),
 }
 

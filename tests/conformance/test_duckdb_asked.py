@@ -245,6 +245,11 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     "in": Case(
         f"SELECT {DESCRIBED} FROM {{p}} WHERE id IN (SELECT id FROM reviews WHERE stars = 2) ORDER BY price LIMIT 60"
     ),
+    "in, of answers over a join": Case(
+        f"SELECT id, answer FROM (SELECT id, {DESCRIBED} FROM {{p}} ANTI JOIN reviews USING (id) WHERE id < 200) AS d "
+        "WHERE answer IN (SELECT max(ai_query('chat', 'stars ' || stars)) FROM reviews GROUP BY stars)",
+        133 + 5,
+    ),
     "scalar subquery": Case(
         f"SELECT (SELECT max(stars) FROM reviews) AS m, {DESCRIBED} FROM {{p}} ORDER BY price LIMIT 60"
     ),

@@ -40,7 +40,7 @@ def _expansion(tmp_path: Path, *texts: str) -> Expansion:
         assert isinstance(created, Create)
         made = Definition(created.kind, "", "", created.name[-1], text, DATABRICKS, True, "ann", 0.0, temporary=True)
         definitions.add(made, replace=True)
-    around = Surroundings(lambda: ("", ""), lambda _: False, lambda _: False, lambda _: False, str)
+    around = Surroundings(lambda: ("", ""), lambda _: False, lambda _: False, lambda _: False, str, str)
     return Expansion(definitions, around)
 
 

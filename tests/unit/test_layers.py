@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import aiq
+from aiq.ledger.records import StatementRow
 
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
@@ -70,3 +71,61 @@ def test_no_file_imports_itself_by_a_detour() -> None:
     graph = {name: set(imported(iter(FILES[file].body))) & set(MODULES) for name, file in MODULES.items()}
     order = list(TopologicalSorter(graph).static_order())
     assert len(order) == len(MODULES)
+
+
+def private(name: str) -> bool:
+    """Not what a NamedTuple has: `_replace`, `_fields` and their kind are for everybody. Nor what PySpark names so."""
+    return name.startswith("_") and not name.startswith("__") and not hasattr(StatementRow, name) and name != "_jvm"
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """The private names that a file gives to something of its own."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return set(filter(private, names))
+
+
+def reached(tree: ast.Module) -> Iterator[str]:
+    """The private names that a file imports, or reads of something that is not itself, nor a module of others."""
+    foreign = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            ours = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aiq")
+            for name in node.names:
+                if not ours:
+                    foreign.add(name.asname or name.name.split(".")[0])
+                elif private(name.name):
+                    yield name.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr):
+            of = node.value.id if isinstance(node.value, ast.Name) else ""
+            if of not in {"self", "cls"} | foreign:
+                yield node.attr
+
+
+def test_no_file_reaches_into_anothers_private_names() -> None:
+    own = {file: defined(tree) for file, tree in FILES.items()}
+    known = set().union(*own.values())
+    assert {
+        (file, name) for file, tree in FILES.items() for name in reached(tree) if name in known - own[file]
+    } == set()
+
+
+def test_the_picture_has_at_most_fourteen_floors() -> None:
+    """A package stands on what its files import when they are loaded; `statements.session` on `gateway`, and so on."""
+    packages: dict[str, set[str]] = {}
+    for name, file in MODULES.items():
+        package = name.split(".")[1]
+        below = {other.split(".")[1] for other in imported(iter(FILES[file].body)) if other.startswith("aiq.")}
+        below = {other for other in below if (file, other) not in DEVIATIONS}
+        packages.setdefault(package, set()).update(below - {package})
+    floor: dict[str, int] = {}
+    for package in TopologicalSorter(packages).static_order():
+        floor[package] = 1 + max((floor[other] for other in packages.get(package, ())), default=0)
+    assert max(floor.values()) <= 14, floor

@@ -99,6 +99,9 @@ class DuckDBDefinitions(KeptDefinitions):
     def hides(self, name: Name) -> bool:
         return False
 
+    def with_files(self, text: str) -> str:
+        return self._engine.with_files(text)
+
     def to_duckdb(self, text: str) -> str:
         return translated(self._con, text)
 

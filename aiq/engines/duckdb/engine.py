@@ -83,9 +83,13 @@ class DuckDB:
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         return Written(*self._reading.read(text, params, dialect, self.gateway.config.settings, variables))
 
+    def with_files(self, text: str) -> str:
+        """A Databricks text that reads views where it reads files. Raises StatementError."""
+        return self._reading.with_files(text, self.gateway.config.settings)
+
     def assigned(self, written: Written, run: Callable[[Written], Relation]) -> Written | None:
         text = self._reading.assigned(
-            written.text, written.dialect, lambda query: run(Written(query, None, "databricks"))
+            written.text, written.dialect, lambda query: run(Written(query, written.params, "databricks"))
         )
         return None if text is None else written._replace(text=text)
 

@@ -7,7 +7,7 @@ import os
 import pyarrow as pa
 
 from aiq.functions.types import duckdb_type, parse_type
-from aiq.sql.notebook.files import Files, pattern
+from aiq.sql.notebook.files import METADATA, METADATA_FIELDS, Files, pattern
 
 
 def query(files: Files) -> str:
@@ -17,24 +17,42 @@ def query(files: Files) -> str:
     Raises StatementError where there is no such file.
     """
     place = _text(pattern(files))
+    known = f", {_metadata(files)} AS {METADATA}" if files.metadata else ""
     if files.format == "binaryFile":
         return (
-            f'SELECT {_shown(files)} AS path, last_modified AS "modificationTime", size AS length, content '
+            f'SELECT {_shown(files)} AS path, last_modified AS "modificationTime", size AS length, content{known} '
             f"FROM read_blob({place})"
         )
     if files.format == "text":
         if files.options.get("wholetext"):
-            return f"SELECT content AS value FROM read_text({place})"
+            return f"SELECT content AS value{known} FROM read_text({place})"
         # A line end at the end of a file ends its last line, and begins none.
         lines = r"regexp_split_to_array(regexp_replace(content, '(\r\n|\r|\n)$', ''), '\r\n|\r|\n')"
-        return f"SELECT unnest({lines}) AS value FROM read_text({place}) WHERE content <> ''"
+        return f"SELECT unnest({lines}) AS value{known} FROM read_text({place}) WHERE content <> ''"
     rescued = ", NULL::VARCHAR AS _rescued_data" if files.rescued else ""
     if files.format == "csv":
-        return f"SELECT *{rescued} FROM read_csv({place}, {_csv_options(files)})"
-    if files.format == "json":
+        read = f"read_csv({place}, {_csv_options(files)}"
+    elif files.format == "json":
         kind = "auto" if files.options.get("multiline") else "newline_delimited"
-        return f"SELECT *{rescued} FROM read_json({place}, format = '{kind}'{_columns(files)})"
-    return f"SELECT * FROM read_parquet({place})"
+        read = f"read_json({place}, format = '{kind}'{_columns(files)}"
+    else:
+        read = f"read_parquet({place}"
+    if not known:
+        return f"SELECT *{rescued} FROM {read})"
+    return (
+        f"SELECT rows.* EXCLUDE (file_of_row){rescued}{known} FROM {read}, filename = 'file_of_row') AS rows "
+        f"JOIN (SELECT filename, size, last_modified FROM read_blob({place})) AS files "
+        "ON files.filename = rows.file_of_row"
+    )
+
+
+def _metadata(files: Files) -> str:
+    """What is known of a row's file; DuckDB reads it as one block."""
+    values = (
+        _shown(files), "parse_filename(filename)", "size", "0::BIGINT", "size", "last_modified",
+    )  # fmt: skip
+    pairs = ", ".join(f"{name}: {value}" for name, value in zip(METADATA_FIELDS, values, strict=True))
+    return f"{{{pairs}}}"
 
 
 def _shown(files: Files) -> str:

@@ -17,14 +17,18 @@ from aiq.engines.duckdb.read_files import query
 from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import StatementError
 from aiq.sql import calls
+from aiq.sql.compound import is_script
 from aiq.sql.notebook import notebook
-from aiq.sql.notebook.files import Files
-from aiq.sql.notebook.immediate import run_by
+from aiq.sql.notebook.files import Files, with_files
 from aiq.sql.notebook.names import spelled
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.notebook.session_variables import Assignment, Variable, assignment, with_values
 from aiq.sql.pieces import Kind, changed, pieces
-from aiq.statements.explain import question
+from aiq.sql.question import question
+from aiq.sql.words import DATABRICKS
+from aiq.statements.definitions.create import Create
+from aiq.statements.definitions.create import read as definition_in
+from aiq.statements.immediate import run_by
 
 
 class Reading:
@@ -60,6 +64,11 @@ class Reading:
         if not databricks:
             return read, params, dialect
         read = changed(read, _escaped, databricks=True)
+        if is_script(read):
+            raise StatementError(
+                "BEGIN .. END scripts run on Spark only; run the statements of the script one by one, with DECLARE and "
+                "SET VAR for its variables"
+            )
         if (statement := run_by(read, params, self._row)) is None:
             return read, params, "databricks"
         return self.read(statement, None, "databricks", settings, variables)
@@ -127,6 +136,14 @@ class Reading:
         )
 
     # --- what the text asks of this engine ---
+
+    def defines(self, text: str) -> bool:
+        """Whether a Databricks text makes a function, view or table whose text is kept as it is."""
+        return isinstance(definition_in(text, DATABRICKS), Create)
+
+    def with_files(self, text: str, settings: Settings) -> str:
+        """A Databricks text that reads views where it reads files. Raises StatementError."""
+        return with_files(text, settings.volumes, self.variable, self.files)
 
     def current(self) -> str:
         found: str = self._con.execute("SELECT current_database()").fetchall()[0][0]

@@ -10,6 +10,7 @@ import duckdb
 
 from aiq.engines.duckdb.rewrite import tree
 from aiq.errors import StatementError
+from aiq.functions.signature import NOT_ROWS
 from aiq.sql.databricks.macros import without_macros
 
 _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
@@ -94,7 +95,13 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
     """
     message = str(error)
     if _TABLE_FUNCTION.search(message):
-        return StatementError("ai_query gives one value for each row; call it in SELECT, not in FROM")
+        return StatementError(NOT_ROWS)
+    if message == "unordered_map::at":  # DuckDB 2.0 loses such a column where it chooses between overloads of a macro
+        return StatementError(
+            "DuckDB cannot plan this statement: a query inside of a query gives a column of an outer one, or a "
+            "parameter of the function it is in, to a function of Databricks' dialect. Call that function one query "
+            "further out: SELECT upper(x) FROM (SELECT d AS x), not SELECT x FROM (SELECT upper(d) AS x)"
+        )
     return _like(error, _in_text(message, text))
 
 

@@ -7,6 +7,7 @@ the call is. Classic sessions only: Spark Connect has no JVM to be asked by.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -67,7 +68,7 @@ def _let_definitions_name_it(spark: SparkSession, registry: Any) -> None:
         own.registerFunction(name, registry.lookupFunction(name).get(), _Unregistered(jvm).in_jvm())
 
 
-class _Function:
+class _Function(ABC):
     """A `scala.Function1` of the arguments of a call, which gives its expression, or why there is none."""
 
     class Java:
@@ -98,8 +99,9 @@ class _Function:
         except AiqError as error:
             return outcome.Failure(self._jvm.java.lang.IllegalArgumentException(noted(error)))
 
+    @abstractmethod
     def _expression(self, children: Any) -> Any:
-        raise NotImplementedError
+        """The expression of a call with these arguments. Raises AiqError."""
 
     def toString(self) -> str:
         return FUNCTION

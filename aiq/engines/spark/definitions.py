@@ -30,9 +30,16 @@ class SparkDefinitions(KeptDefinitions):
 
     dialect = DATABRICKS
 
-    def __init__(self, spark: SparkSession, home: Path, owner: str, look: Callable[[str], None]) -> None:
-        """`look` has Spark analyse a query without running it."""
-        self._spark, self._home, self._look = spark, home, look
+    def __init__(
+        self,
+        spark: SparkSession,
+        home: Path,
+        owner: str,
+        look: Callable[[str], None],
+        with_files: Callable[[str], str],
+    ) -> None:
+        """`look` has Spark analyse a query without running it, `with_files` has one read views instead of files."""
+        self._spark, self._home, self._look, self._with_files = spark, home, look, with_files
         super().__init__(home, owner)
 
     def carry_out(self, text: str, params: Any, dialect: str) -> Done | None:
@@ -86,6 +93,9 @@ class SparkDefinitions(KeptDefinitions):
 
     def hides(self, name: Name) -> bool:
         return self.has_function(name)
+
+    def with_files(self, text: str) -> str:
+        return self._with_files(text)
 
     def to_duckdb(self, text: str) -> str:
         return text

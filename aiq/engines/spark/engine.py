@@ -18,7 +18,7 @@ from aiq.engines.spark.answers import Files
 from aiq.engines.spark.catalyst import Catalyst
 from aiq.engines.spark.commands import check_command
 from aiq.engines.spark.definitions import SparkDefinitions
-from aiq.engines.spark.failures import explained
+from aiq.engines.spark.failures import explained, words_found
 from aiq.engines.spark.lifted import LiftedPlan
 from aiq.engines.spark.merging import change_of
 from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
@@ -30,6 +30,7 @@ from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
 from aiq.gateway.statements import Totals
 from aiq.request import Caller
+from aiq.sql.compound import is_script
 from aiq.sql.literals import Parameters, with_values
 from aiq.statements.engine import Counts, Stream, Written
 from aiq.statements.history import totals_of
@@ -58,7 +59,7 @@ class Spark:
         self._reading = Reading(spark, variables)
         self.files = Files(gateway.ledger.home)
         register(spark, gateway, caller)
-        self.definitions = SparkDefinitions(spark, gateway.ledger.home, caller.user, self._look)
+        self.definitions = SparkDefinitions(spark, gateway.ledger.home, caller.user, self._look, self._views_of_files)
 
     def lifted(self, prepared: Prepared, statement: str = "", settings: StatementSettings | None = None) -> LiftedPlan:
         """A statement with its calls lifted; without an id it is only looked at, or counted."""
@@ -81,6 +82,8 @@ class Spark:
         catalyst, text = Catalyst(self.spark), without_hints(written.text)
         if is_empty(text):
             return SparkRun(self, None, self.result_of(None), "", settings)
+        if is_script(text):
+            return SparkRun(self, None, self._script(text, written.params, settings), "", settings)
         text = self._spelled_out(text, written.params)
         if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
             with self.in_users_words(text):
@@ -134,7 +137,8 @@ class Spark:
     @contextmanager
     def in_users_words(self, text: str) -> Iterator[None]:
         try:
-            yield
+            with words_found():
+                yield
         except PySparkException as error:
             raise explained(error, {}) from None
 
@@ -164,6 +168,18 @@ class Spark:
     def _spelled_out(self, text: str, params: Parameters) -> str:
         text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
         return self.definitions.expanded(text, DIALECT)
+
+    def _views_of_files(self, text: str) -> str:
+        return self._reading.with_files(text, self.gateway.config.settings)
+
+    def _script(self, text: str, params: Parameters, settings: StatementSettings) -> DataFrame:
+        """Runs BEGIN .. END as Spark does, statement by statement, with calls that wait as in plain `spark.sql`."""
+        if settings.max_cost_usd is not None:
+            raise StatementError(
+                "aiq_max_cost_usd holds for one statement, not for BEGIN .. END; run the statements of the script one "
+                "by one, or RESET aiq_max_cost_usd"
+            )
+        return self.spark.sql(with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT))
 
     def _look(self, text: str) -> None:
         """Has Spark look at a query without running it. Raises Spark's errors, FunctionError and StatementError."""

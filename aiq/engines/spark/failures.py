@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,8 +16,9 @@ import pyarrow as pa
 from aiq import errors
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import Job
-from aiq.engines.spark.prepare import as_written
-from aiq.errors import AiqError
+from aiq.engines.spark.prepare import PREFIX, as_written
+from aiq.errors import AiqError, StatementError
+from aiq.functions.signature import NOT_ROWS
 from aiq.statements.sites import Compiled
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def noted(error: AiqError) -> str:
     words = str(error)
     if len(_noted) >= _MOST_NOTED:
         _noted.clear()
+    _noted.pop(words, None)
     _noted[words] = error
     return words
 
@@ -59,8 +62,28 @@ def explained(error: PySparkException, sites: Mapping[int, Compiled]) -> BaseExc
     from pyspark.errors import AnalysisException
 
     words = str(error)
+    if error.getCondition() == "UNRESOLVABLE_TABLE_VALUED_FUNCTION" and PREFIX in words:
+        return StatementError(NOT_ROWS)
     written = as_written(words, sites)
     return AnalysisException(written) if isinstance(error, AnalysisException) and written != words else error
+
+
+@contextmanager
+def words_found() -> Iterator[None]:
+    """Gives words to what Spark has none for: `text:path` (Databricks reads STRING so, too), our errors in a script."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+
+    try:
+        yield
+    except Py4JJavaError as error:
+        if "SqlScriptingExecution" in str(error) and _noted:  # a script stumbles over an error that is none of Spark's
+            raise list(_noted.values())[-1] from None
+        if "COLUMN_IS_NOT_VARIANT_TYPE" not in str(error):
+            raise
+        raise StatementError(
+            "on Spark a colon reads fields of a VARIANT only, not of a STRING; write get_json_object(answer, "
+            "'$.label'), or parse_json(answer):label, in the place of answer:label"
+        ) from None
 
 
 def _written(error: AiqError) -> str:

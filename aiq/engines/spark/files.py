@@ -7,7 +7,7 @@ import os
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from aiq.sql.notebook.files import Files, pattern
+from aiq.sql.notebook.files import METADATA, METADATA_FIELDS, Files, pattern
 
 
 def frame(spark: SparkSession, files: Files) -> DataFrame:
@@ -27,14 +27,25 @@ def frame(spark: SparkSession, files: Files) -> DataFrame:
     if schema is not None:
         reader = reader.schema(str(schema))
     found = reader.load(files.path)
+    if files.metadata:
+        found = found.select("*", _metadata(files))
     if files.format == "binaryFile":
-        found = found.withColumn("path", _shown(files))
-    return found.withColumn("_rescued_data", F.lit(None).cast("string")) if files.rescued else found
+        found = found.withColumn("path", _shown(files, F.col("path")))
+    if files.rescued:
+        found = found.withColumn("_rescued_data", F.lit(None).cast("string"))
+    return found
 
 
-def _shown(files: Files) -> Column:
+def _metadata(files: Files) -> Column:
+    """What is known of a row's file, as a column of its own: Spark's is hidden, and a view would lose it."""
+    own = [F.col(f"_metadata.{name}").alias(name) for name in METADATA_FIELDS[1:]]
+    path = F.url_decode(F.replace(F.col("_metadata.file_path"), F.lit("+"), F.lit("%2B")))
+    return F.struct(_shown(files, path).alias(METADATA_FIELDS[0]), *own).alias(METADATA)
+
+
+def _shown(files: Files, path: Column) -> Column:
     """The name of a file as Databricks shows it: of a volume with dbfs: before it."""
-    local = F.regexp_replace("path", "^file:/*", "/")
+    local = F.regexp_replace(path, "^file:/*", "/")
     if not files.shown.removeprefix("dbfs:").startswith("/Volumes/"):
         return F.concat(F.lit("file:"), local)
     root = "/" + files.shown.removeprefix("dbfs:").strip("/")

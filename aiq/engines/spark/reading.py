@@ -11,11 +11,14 @@ from pyspark.sql import SparkSession
 from aiq.config.endpoint import Settings
 from aiq.engines.spark.files import frame
 from aiq.sql.notebook import notebook
-from aiq.sql.notebook.files import Files
-from aiq.sql.notebook.immediate import run_by
+from aiq.sql.notebook.files import Files, with_files
 from aiq.sql.notebook.notebook import Parameters, Text
 from aiq.sql.pieces import Kind, changed
-from aiq.statements.explain import question
+from aiq.sql.question import question
+from aiq.sql.words import DATABRICKS
+from aiq.statements.definitions.create import Create
+from aiq.statements.definitions.create import read as definition_in
+from aiq.statements.immediate import run_by
 
 
 class Reading:
@@ -45,6 +48,14 @@ class Reading:
         """The row of a query that reads session variables and no table."""
         return tuple(self._spark.sql(query).collect()[0])
 
+    def defines(self, text: str) -> bool:
+        """Whether a Databricks text makes a function, view or table whose text is kept as it is."""
+        return isinstance(definition_in(text, DATABRICKS), Create)
+
+    def with_files(self, text: str, settings: Settings) -> str:
+        """A Databricks text that reads views where it reads files. Raises StatementError."""
+        return with_files(text, settings.volumes, self.variable, self.files)
+
     def current(self) -> str:
         """A catalog without a database of its own is Spark's first."""
         return "spark_catalog"
@@ -71,7 +82,14 @@ class Reading:
 
     def files(self, files: Files) -> str:
         """A temporary view over some files, one for each way of reading them."""
-        key = (files.path, files.shown, files.format, files.pattern, tuple(sorted(files.options.items())))
+        key = (
+            files.path,
+            files.shown,
+            files.format,
+            files.pattern,
+            files.metadata,
+            tuple(sorted(files.options.items())),
+        )
         name = self._files.setdefault(key, f"files_{len(self._files) + 1}_of_read_files")
         frame(self._spark, files).createOrReplaceTempView(name)
         return name

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ from aiq.providers.wire.wholeness import check_end, check_said, end_of
 from aiq.request import Answer, Request, Usage
 
 
-class GeminiAdapter(ExternalAdapter):
+class GeminiAdapter(ExternalAdapter, ABC):
     """What Google's two ways to a model have in common. They set `address` and `_stream_url`, and add credentials."""
 
     address: str
@@ -47,8 +48,9 @@ class GeminiAdapter(ExternalAdapter):
     def stated_limits(self, response: HttpResponse) -> StatedLimits | None:
         return None
 
+    @abstractmethod
     def prepare(self) -> None:
-        raise NotImplementedError
+        """Looks the credential up. Raises SecretError where there is none."""
 
     def decoder(self, request: Request, response: HttpResponse) -> StreamDecoder:
         return GeminiStream(self, request, response) if is_stream(response) else WholeBody(self, request, response)
@@ -92,8 +94,9 @@ class GeminiAdapter(ExternalAdapter):
             error.usage = usage_of(data)
             raise error from None
 
+    @abstractmethod
     def _embed(self, body: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """A request for embeddings."""
 
     def _completion(self, request: Request, data: dict[str, Any], response: HttpResponse) -> Answer:
         usage = usage_of(data)

@@ -5,6 +5,7 @@ An answer is checked against the schema as it was asked, so what only a descript
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ class BeyondSubset(Exception):
     """The subset has no words for a schema."""
 
 
-class SchemaSubset:
+class SchemaSubset(ABC):
     """What all vendors take of a schema; a vendor's class says the rest.
 
     `{"type": "integer", "minimum": 1}` becomes `{"type": "integer", "description": '{"minimum":1}'}`.
@@ -60,10 +61,10 @@ class SchemaSubset:
             native["description"] = f"{before}\n\n{words}" if before else words
         return native
 
+    @abstractmethod
     def _take(self, native: dict[str, Any], key: str, value: Any, depth: int) -> bool:
         """Takes one of the vendor's own keywords into `native`; False where a description has to say it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _check(self, schema: dict[str, Any], native: dict[str, Any]) -> None:
         """Completes one level. Raises BeyondSubset for a schema that the vendor refuses."""
-        raise NotImplementedError

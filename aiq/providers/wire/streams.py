@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
@@ -41,7 +42,7 @@ class Events(Protocol[E]):
     def feed(self, piece: bytes) -> list[E]: ...
 
 
-class EventStream(Generic[A, E]):
+class EventStream(ABC, Generic[A, E]):
     """Reads one streamed answer. A vendor's class says what an event means (`_read`) and what they add up to (`_body`).
 
     `ended` and `complete` are those of `StreamDecoder`; an answer of which the stream says neither is not complete.
@@ -97,13 +98,13 @@ class EventStream(Generic[A, E]):
     def _read_any(self, event: E) -> Chunk | None:
         return self._read(event)
 
+    @abstractmethod
     def _read(self, event: E) -> Chunk | None:
         """Takes one event. Raises ProviderError for an error, and what Python raises for nonsense."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _body(self) -> dict[str, Any]:
         """The whole answer in the provider's form."""
-        raise NotImplementedError
 
 
 R = TypeVar("R", bound=ReadsErrors)

@@ -115,6 +115,8 @@ def side(sign: str, kind: str, result: str) -> str:
         return "INTEGER" if kind == _NULL else kind.partition(":")[0]
     if not result.startswith("DECIMAL"):
         return result
+    if sign in "/%":
+        return "INTEGER" if kind == _NULL else kind.partition(":")[0]  # `decimal_values.py` computes it
     if sign != "*" or own is None:
         return result
     precision, _ = digits(result) or own

@@ -15,15 +15,24 @@ SCHEMA = "aiq_spark"
 FUNCTION = "aiq_spark_"
 
 _REFUSED = re.compile(r'Could not find key "aiq: ([^"]*)" in struct')
+_VALUE = re.compile(r"\[[A-Z_]+\] .*, which gives NULL then\.", re.DOTALL)
 _AMBIGUOUS = re.compile(r'Macro "?\w+"?\(\)')
 _TYPED = re.compile(r"\(a [A-Z]")
 _NO = "struct_extract({'x': 1}, m)"
 _INTEGER = r"'\s*[+-]?\d+\s*'"
 _FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
-_STAMP = r"'\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?\s*(Z|UTC|[+-]\d{2}:\d{2})?)?'"
+_STAMP = r"'\d{4}-\d{2}-\d{2}([ T]([01]\d|2[0-3]):\d{2}(:\d{2}(\.\d{1,6})?)?)?'"
 _INTEGERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
 _NUMBERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'DOUBLE', 'FLOAT')"
+_ZERO = "'[DIVIDE_BY_ZERO] Division by zero. Use try_divide, which gives NULL then.'"
+_NO_REST = "'[REMAINDER_BY_ZERO] Remainder by zero. Use nullif(.., 0) for the second number, which gives NULL then.'"
 _NAMED = """'(TINY|SMALL|BIG)INT|INTEGER|FLOAT|DOUBLE|VARCHAR|BOOLEAN|DATE|BLOB|TIMESTAMP( WITH TIME ZONE)?|"NULL"|(INTEGER|BIGINT|DOUBLE|VARCHAR)\\[\\]'"""
+
+
+def _bad(kind: str, value: str = "a") -> str:
+    """A text that no cast takes, with what is wrong; `without_macros` takes it out of DuckDB's error again."""
+    words = f"is no {kind}. Use try_cast, which gives NULL then."
+    return f"""'[CAST_INVALID_INPUT] The value "' || {value} || '" {words}'"""
 
 
 def _as(value: str, kind: str) -> str:
@@ -59,24 +68,24 @@ joined(a BLOB) AS a
 timestamp(a TIMESTAMPTZ) AS a
 timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
 timestamp(a TIMESTAMP) AS @earlier(CAST(a AS TIMESTAMPTZ))
-timestamp(a VARCHAR) AS CASE WHEN regexp_matches(trim(a), '(Z|UTC|\d[+-]\d{{2}}:\d{{2}})$') THEN CAST(@stamp_text(trim(a)) AS TIMESTAMPTZ) ELSE @earlier(CAST(@stamp_text(trim(a)) AS TIMESTAMPTZ)) END
-stamp_text(a) AS CASE WHEN regexp_full_match(a, '\d{{4}}') THEN a || '-01-01' WHEN regexp_full_match(a, '\d{{4}}-\d{{1,2}}') THEN a || '-01' WHEN regexp_full_match(a, '\d{{4}}-\d{{1,2}}-\d{{1,2}}[ T]\d{{1,2}}') THEN a || ':00' WHEN regexp_full_match(a, {_STAMP}) THEN regexp_replace(a, '(\.\d{{6}})\d+', '\1') ELSE 'no TIMESTAMP: ' || a END
+timestamp(a VARCHAR) AS CASE WHEN ends_with(@stamp_text(a), '+00') THEN CAST(@stamp_text(a) AS TIMESTAMPTZ) WHEN contains(@stamp_text(a), '|') THEN @zoned(CAST(split_part(@stamp_text(a), '|', 1) AS TIMESTAMP), coalesce(nullif(split_part(@stamp_text(a), '|', 2), ''), 'UTC')) ELSE @earlier(CAST(split_part(@stamp_text(a), '|', 1) AS TIMESTAMPTZ)) END
+stamp_text(a) AS CASE WHEN regexp_full_match(a, {_STAMP}) THEN a WHEN regexp_full_match(a, '\s*T?\d{{1,2}}:\d{{1,2}}(:\d.*)?') THEN #stamp(CAST(CAST(now() AS DATE) AS VARCHAR) || ' ' || ltrim(a, ' T'), false) ELSE #stamp(a, false) END
 earlier(a) AS list_transform([a], lambda aiq_t: CASE WHEN CAST(aiq_t - INTERVAL 1 HOUR AS TIMESTAMP) = CAST(aiq_t AS TIMESTAMP) THEN aiq_t - INTERVAL 1 HOUR ELSE aiq_t END)[1]
 timestamp(a BIGINT) AS to_timestamp(a)
 timestamp_ntz(a TIMESTAMP) AS a
 timestamp_ntz(a DATE) AS CAST(a AS TIMESTAMP)
 timestamp_ntz(a TIMESTAMPTZ) AS CAST(a AS TIMESTAMP)
-timestamp_ntz(a VARCHAR) AS CAST(regexp_replace(@stamp_text(trim(a)), '\s*(Z|UTC|[+-]\d{{2}}:\d{{2}})$', '') AS TIMESTAMP)
+timestamp_ntz(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_STAMP}) THEN a ELSE #stamp(a, true) END AS TIMESTAMP)
 moment(a TIMESTAMPTZ) AS a
 moment(a TIMESTAMP) AS a
 moment(a DATE) AS CAST(a AS TIMESTAMPTZ)
 moment(a VARCHAR) AS @timestamp(a)
 to_double(a) AS CAST(a AS DOUBLE)
-to_double(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_FLOAT}) THEN rtrim(trim(a), 'dDfF') WHEN lower(trim(a)) IN ('nan', 'infinity', '-infinity', 'inf', '-inf') THEN trim(a) ELSE 'no DOUBLE: ' || a END AS DOUBLE)
+to_double(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_FLOAT}) THEN rtrim(trim(a), 'dDfF') WHEN lower(trim(a)) IN ('nan', 'infinity', '-infinity', 'inf', '-inf', '+inf', '+infinity') THEN ltrim(trim(a), '+') ELSE {_bad("DOUBLE")} END AS DOUBLE)
 to_float(a) AS CAST(a AS FLOAT)
 to_float(a VARCHAR) AS CAST(@to_double(a) AS FLOAT)
 to_boolean(a) AS CAST(a AS BOOLEAN)
-to_boolean(a VARCHAR) AS CAST(CASE WHEN lower(trim(a)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' WHEN lower(trim(a)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'no BOOLEAN: ' || a END AS BOOLEAN)
+to_boolean(a VARCHAR) AS CAST(CASE WHEN lower(trim(a)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' WHEN lower(trim(a)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE {_bad("BOOLEAN")} END AS BOOLEAN)
 to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
 no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
@@ -89,29 +98,31 @@ allowed(a, t, m) AS struct_extract({{'x': a}}, CASE WHEN t = '' THEN m || '' ELS
 plus(a, b, x, y, t, m) AS {_operator("+")}
 less(a, b, x, y, t, m) AS {_operator("-")}
 times(a, b, x, y, t, m) AS {_operator("*")}
-ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / @zero_fails(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE)), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
+ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / @zero_fails(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), a), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
 try_ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / nullif(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), 0), 'decimal': @as_type(#try_quotient(a, b, t), t)}}, #way('/', x, y, t))
-rest(a, b, x, y, t, m) AS struct_extract({{'double': {_side("a", "'%'", "x")} % @not_zero({_side("@allowed(b, t, m)", "'%'", "y")}), 'integer': @as_type(a % @not_zero(b), t), 'decimal': @as_type(#remainder(a, b, t), t)}}, #way('%', x, y, t))
-parts(a, b, x, y, t, m) AS struct_extract({{'integer': CAST(@allowed(a, t, m) AS BIGINT) // @not_zero(CAST(CASE WHEN #way('div', x, y, t) = 'integer' THEN b END AS BIGINT)), 'decimal': CAST(#whole(a, b, t) AS BIGINT)}}, #way('div', x, y, t))
+rest(a, b, x, y, t, m) AS struct_extract({{'double': {_side("a", "'%'", "x")} % @no_rest_of_zero({_side("@allowed(b, t, m)", "'%'", "y")}, a), 'integer': @as_type(a % @no_rest_of_zero(b, a), t), 'decimal': @as_type(#remainder(a, b, t), t)}}, #way('%', x, y, t))
+parts(a, b, x, y, t, m) AS struct_extract({{'integer': CAST(@allowed(a, t, m) AS BIGINT) // @not_zero(CAST(CASE WHEN #way('div', x, y, t) = 'integer' THEN b END AS BIGINT), a), 'decimal': CAST(#whole(a, b, t) AS BIGINT)}}, #way('div', x, y, t))
 summed(a, k, m) AS @as_type(@allowed(a, #sum_type(k || ''), m), #sum_type(k || ''))
 averaged(d, a, n, k, m) AS struct_extract({{'DOUBLE': d, 'DECIMAL': @as_type(#quotient(a, n, #average_type(k || '')), #average_type(k || ''))}}, CASE WHEN #average_type(k || '') = '' THEN m || '' ELSE split_part(#average_type(k || ''), '(', 1) END)
 decimal_or_zero(a, k) AS @as_type(a, CASE WHEN starts_with(k || '', 'DECIMAL') THEN k || '' ELSE 'INTEGER' END)
 number(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR', 'BOOLEAN', 'FLOAT', 'INTERVAL', 'TIME') THEN m || '' ELSE 'x' END)
 double(a, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(a) IN {_NUMBERS} THEN 'x' ELSE m || '' END)
 integer(a, m) AS struct_extract({{'x': TRY_CAST(a AS BIGINT)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
-modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} AND typeof(b) IN {_NUMBERS} THEN 'x' ELSE m || '' END) % @not_zero(b)
+modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} AND typeof(b) IN {_NUMBERS} THEN 'x' ELSE m || '' END) % @no_rest_of_zero(b, a)
 pmodulo(a, b, m) AS CASE WHEN @modulo(a, b, m) < 0 THEN (a % b + b) % b ELSE a % b END
-not_zero(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS INTEGER) ELSE a END
+not_zero(b, a) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_ZERO} || left(CAST(b AS VARCHAR), 0) AS INTEGER) ELSE nullif(b, 0) END
+no_rest_of_zero(b, a) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_NO_REST} || left(CAST(b AS VARCHAR), 0) AS INTEGER) ELSE nullif(b, 0) END
 up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(ceil(a) AS BIGINT), 'decimal': @as_type(ceil(a), #whole_type(k || ''))}}, #numeric(k || ''))
 down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #whole_type(k || ''))}}, #numeric(k || ''))
 rounded(a, k, m) AS struct_extract({{'same': @allowed(a, #numeric(k || ''), m), 'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, #numeric(k || ''))
 rounded_to(a, n, k, m) AS struct_extract({{'same': @as_type(@rounded_integer(@allowed(a, #rounded_integer(k || ''), m), n), #rounded_integer(k || '')), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || '')), 'tens': @as_type(list_transform([a], lambda aiq_x: CASE WHEN aiq_x IS NOT NULL THEN round(aiq_x, CAST(n AS INTEGER)) END)[1], #rounded_type(k || '', n || ''))}}, CASE WHEN #numeric(k || '') = 'decimal' AND n < 0 THEN 'tens' ELSE #numeric(k || '') END)
 rounded_double(a, n) AS list_transform([a], lambda aiq_x: CASE WHEN isfinite(aiq_x) AND abs(aiq_x) < 1e15 THEN CAST(round(CAST(CAST(aiq_x AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE aiq_x END)[1]
-decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE 'no DECIMAL: ' || CAST(a AS VARCHAR) END
+decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE {_bad("DECIMAL", "CAST(a AS VARCHAR)")} END
 as_date(a) AS CASE WHEN typeof(a) = 'VARCHAR' THEN @date_of_text(CAST(a AS VARCHAR)) ELSE CAST(a AS DATE) END
-date_of_text(a) AS CAST(CASE WHEN regexp_full_match(trim(a), '\d{{4}}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}') THEN trim(a) || '-01' WHEN regexp_full_match(trim(a), '\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T].*)?') THEN regexp_extract(trim(a), '^\d{{4}}-\d{{1,2}}-\d{{1,2}}') ELSE 'no DATE: ' || a END AS DATE)
-zoned(a, z) AS CASE WHEN timezone(z, timezone(z, a) - INTERVAL 1 HOUR) = a THEN timezone(z, a) - INTERVAL 1 HOUR ELSE timezone(z, a) END
-zero_fails(a) AS CASE WHEN a = 0 THEN CAST('Division by zero' || CAST(a AS VARCHAR) AS DOUBLE) ELSE a END
+date_of_text(a) AS CASE WHEN regexp_full_match(a, '\d{{4}}-\d{{2}}-\d{{2}}') THEN CAST(a AS DATE) WHEN regexp_full_match(trim(a), '[+-]?\d{{4,7}}(-\d{{1,2}}(-\d{{1,2}}([ T].*)?)?)?') THEN make_date(CAST(regexp_extract(trim(a), '^[+-]?\d+') AS INTEGER), @part_or_1(regexp_extract(trim(a), '^[+-]?\d+-(\d+)', 1)), @part_or_1(regexp_extract(trim(a), '^[+-]?\d+-\d+-(\d+)', 1))) ELSE CAST({_bad("DATE")} AS DATE) END
+part_or_1(a) AS CAST(CASE WHEN a = '' THEN '1' ELSE a END AS INTEGER)
+zoned(a, z) AS list_transform([a], lambda aiq_z: CASE WHEN timezone(z, timezone(z, aiq_z) - INTERVAL 1 HOUR) = aiq_z THEN timezone(z, aiq_z) - INTERVAL 1 HOUR ELSE timezone(z, aiq_z) END)[1]
+zero_fails(b, a) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_ZERO} || left(CAST(b AS VARCHAR), 0) AS DOUBLE) ELSE nullif(b, 0) END
 months_apart(a, b) AS CAST(trunc(@month_days(CAST(b AS DATE) + CASE WHEN b > a AND CAST(b AS TIME) < CAST(a AS TIME) THEN -1 WHEN b < a AND CAST(b AS TIME) > CAST(a AS TIME) THEN 1 ELSE 0 END, CAST(a AS DATE)) / 32) AS BIGINT)
 month_days(b, a) AS (year(b) * 12 + month(b)) * 32 + day(b) - (year(a) * 12 + month(a)) * 32 - day(a)
 upper_of(a) AS CASE WHEN strlen(a) = length(a) THEN upper(a) ELSE #upper(a) END
@@ -121,7 +132,7 @@ shifted(a INTEGER, n, l, u, m) AS #shift_int(a, n, l, u)
 shifted(a BIGINT, n, l, u, m) AS #shift_bigint(a, n, l, u)
 shifted(a VARCHAR, n, l, u, m) AS {_NO}
 reversed(a, m) AS list_reverse(a)
-reversed(a VARCHAR, m) AS reverse(a)
+reversed(a VARCHAR, m) AS CASE WHEN strlen(a) = length(a) THEN reverse(a) ELSE #reverse(a) END
 reversed(a BIGINT, m) AS reverse(CAST(a AS VARCHAR))
 reversed(a BOOLEAN, m) AS reverse(CAST(a AS VARCHAR))
 reversed(a DATE, m) AS reverse(CAST(a AS VARCHAR))
@@ -155,7 +166,7 @@ element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 OR abs(k) > len(a) THEN 'no eleme
 try_element(a, k VARCHAR) AS a[k]
 try_element(a, k BIGINT) AS a[CAST(CASE WHEN k = 0 THEN 'elements are counted from 1' ELSE CAST(k AS VARCHAR) END AS BIGINT)]
 rounded_integer(a, n) AS CASE WHEN n >= 0 THEN CAST(a AS HUGEINT) ELSE CASE WHEN a < 0 THEN -1 ELSE 1 END * (abs(CAST(a AS HUGEINT)) + CAST(pow(10, -n) AS HUGEINT) // 2) // CAST(pow(10, -n) AS HUGEINT) * CAST(pow(10, -n) AS HUGEINT) END
-formatted(a, m) AS struct_extract({{'x': #text(a)}}, CASE WHEN typeof(a) IN ('VARCHAR', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'BOOLEAN', 'DOUBLE') THEN 'x' ELSE m || '' END)
+formatted(a, m) AS struct_extract({{'x': #text(a)}}, CASE WHEN typeof(a) IN ('VARCHAR', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'BOOLEAN', 'DOUBLE', 'FLOAT') THEN 'x' ELSE m || '' END)
 formatted_integer(a, m) AS struct_extract({{'x': CAST(a AS VARCHAR)}}, CASE WHEN typeof(a) IN {_INTEGERS} THEN 'x' ELSE m || '' END)
 formatted_double(a, n, m) AS struct_extract({{'x': #fixed(a, n)}}, CASE WHEN typeof(a) = 'DOUBLE' THEN 'x' ELSE m || '' END)
 zero_padded(a, n) AS CASE WHEN a IN ('null', 'NaN') OR contains(a, 'Infinity') THEN @right_aligned(a, n) WHEN a LIKE '-%' THEN '-' || @zeros(substring(a, 2), n - 1) ELSE @zeros(a, n) END
@@ -179,7 +190,9 @@ dates_by(a TIMESTAMPTZ, b TIMESTAMPTZ, u, n, v, m) AS {_NO}
 dates_by(a VARCHAR, b VARCHAR, u, n, v, m) AS {_NO}
 sequence_by(a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN CAST(generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) AS INTEGER[]) END
 sequence_by(a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL AND s IS NOT NULL THEN generate_series(a, b, CASE WHEN (a < b AND s <= 0) OR (a > b AND s >= 0) THEN CAST('no sequence by ' || s AS BIGINT) ELSE s END) END
-months_between(a, b) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + floor(epoch(CAST(a AS TIME))) - floor(epoch(CAST(b AS TIME))) AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
+months_between(a, b) AS @months_with_seconds(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), @seconds_of_day(a), @seconds_of_day(b))
+seconds_of_day(a) AS (epoch_us(a) - epoch_us(CAST(CAST(a AS DATE) AS TIMESTAMPTZ))) // 1000000
+months_with_seconds(a, b, c, d) AS CASE WHEN day(a) = day(b) OR (CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b)) THEN CAST((year(a) - year(b)) * 12 + month(a) - month(b) AS DOUBLE) ELSE CAST(round(CAST((year(a) - year(b)) * 12 + month(a) - month(b) + CAST((day(a) - day(b)) * 86400 + c - d AS DOUBLE) / 2678400 AS DECIMAL(38,18)), 8) AS DOUBLE) END
 next_day(a, k) AS a + CAST((k - isodow(a) + 6) % 7 + 1 AS INTEGER)
 index_of(a, b) AS CAST(strpos(a, b) AS INTEGER)
 substr(a, p, n) AS CASE WHEN a IS NULL OR p IS NULL OR n IS NULL THEN NULL WHEN n <= 0 THEN CASE WHEN a IS NULL THEN NULL ELSE '' END WHEN p > 0 THEN substring(a, p, n) WHEN p = 0 THEN substring(a, 1, n) WHEN length(a) + p >= 0 THEN substring(a, length(a) + p + 1, n) ELSE substring(a, 1, greatest(n + length(a) + p, 0)) END
@@ -188,6 +201,9 @@ substring_index(a, d, n) AS CASE WHEN n IS NULL THEN NULL WHEN d = '' OR n = 0 T
 datediff(a, b) AS CAST(date_diff('day', b, a) AS INTEGER)
 months(a, n) AS CAST(a + to_months(CAST(n AS INTEGER)) AS DATE)
 size(a) AS CAST(len(a) AS INTEGER)
+item_texts(a) AS list_transform(a, lambda aiq_e: #text(aiq_e))
+item_texts(a VARCHAR[]) AS a
+item_texts(a INTEGER[]) AS CAST(a AS VARCHAR[])
 texts(a) AS [#text(a)]
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a
@@ -204,7 +220,7 @@ def _integer_casts() -> list[str]:
             f"to_{name}(a TIMESTAMPTZ, m) AS CAST(floor(epoch(a)) AS {kind})",
             f"to_{name}(a TIMESTAMP, m) AS {_NO}",  # and of a DATE; of DATE there could be no other overload for NULL
             f"to_{name}(a VARCHAR, m) AS CAST(CASE WHEN regexp_full_match(a, {_INTEGER}) THEN trim(a) "
-            f"ELSE 'no {kind}: ' || a END AS {kind})",
+            f"ELSE {_bad('INT' if kind == 'INTEGER' else kind)} END AS {kind})",
         ]
     return lines
 
@@ -246,6 +262,8 @@ def without_macros(text: str) -> str:
     """An error of DuckDB's in the user's words: a refusal as a sentence, macros by the names of what they stand for."""
     if (refused := _REFUSED.search(text)) is not None:
         return f"Binder Error: {refused.group(1)}"
+    if (value := _VALUE.search(text)) is not None:
+        return f"Conversion Error: {value.group()}"
     if "has multiple overloads that match" in text and _AMBIGUOUS.search(text) is not None:
         return (
             "Binder Error: this part of the statement has no type before its rows are computed (an aggregate, a window "

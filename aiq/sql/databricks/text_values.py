@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import re
 import unicodedata
+from base64 import b64encode
 from urllib.parse import quote_plus
 
 _SOUNDS = {letter: digit for digit, letters in {
@@ -16,6 +17,17 @@ _PERCENT = re.compile(rb"\+|%([0-9a-fA-F]{2})|%|[^%+]+")
 
 def initcap(value: str) -> str:
     return re.sub(r"[^ ]+", lambda word: word.group()[0].title() + word.group()[1:].lower(), value)
+
+
+def reverse(value: str) -> str:
+    """By characters; DuckDB's own keeps a letter and its accent together."""
+    return value[::-1]
+
+
+def base64(value: bytes) -> str:
+    """In lines of 76 letters, as Spark's are."""
+    text = b64encode(value).decode()
+    return "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
 
 
 def find_in_set(value: str, within: str) -> int:

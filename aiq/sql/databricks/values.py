@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from aiq.errors import StatementError
 from aiq.sql.databricks import decimal_types as types
 from aiq.sql.databricks import decimal_values as decimals
-from aiq.sql.databricks import java_functions, java_math
+from aiq.sql.databricks import java_functions, java_math, moment_texts
 from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
 from aiq.sql.databricks.json_values import from_json, plain_json, to_json, variant
@@ -119,6 +119,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "to_json": (to_json, "VARCHAR"),
     "upper": (_rows(str.upper, _TEXT), "VARCHAR"),
     "lower": (_rows(str.lower, _TEXT), "VARCHAR"),
+    "reverse": (_rows(texts.reverse, _TEXT), "VARCHAR"),
+    "base64": (_rows(texts.base64, _TEXT), "VARCHAR"),
+    "stamp": (_rows(moment_texts.stamp, _TEXT), "VARCHAR"),
     "initcap": (_rows(texts.initcap, _TEXT), "VARCHAR"),
     "find_in_set": (_rows(texts.find_in_set, _INT), "INTEGER"),
     "translate": (_rows(texts.translate, _TEXT), "VARCHAR"),

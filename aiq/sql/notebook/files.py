@@ -6,13 +6,16 @@ Finds them in the text and reads their options; how an engine reads such files i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiq.errors import StatementError
 from aiq.sql import calls
 from aiq.sql.notebook.names import closing, constant_text
+
+if TYPE_CHECKING:
+    from sqlglot import Token
 
 FORMATS = ("binaryFile", "text", "csv", "json", "parquet")
 _BY_LOWER = {name.lower(): name for name in FORMATS}
@@ -25,14 +28,19 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "parquet": (),
 }
 """What of each format's options is known here. Others are refused: they could change what is read."""
+METADATA = "_metadata"
+"""The hidden column of files, and below the names of its fields."""
+METADATA_FIELDS = (
+    "file_path", "file_name", "file_size", "file_block_start", "file_block_length", "file_modification_time",
+)  # fmt: skip
 _ANY = ("format", "filenamepattern", "pathglobfilter", "recursivefilelookup", "fileglobfilter", "rescueddatacolumn")
 
 
 class Files(NamedTuple):
     """Files to read: `path` is one of this machine, `shown` how the statement calls the same place.
 
-    `suffix` is a pattern of file names; `options` are by name, in lower case. `rescued`: whether Databricks adds the
-    column `_rescued_data`.
+    `pattern` is one of file names; `options` are by name, in lower case. `rescued`: whether Databricks adds the
+    column `_rescued_data`. `metadata`: whether the statement reads the hidden column `_metadata`.
     """
 
     path: str
@@ -41,10 +49,16 @@ class Files(NamedTuple):
     options: Mapping[str, Any]
     pattern: str | None = None
     rescued: bool = False
+    metadata: bool = False
 
     @property
     def is_folder(self) -> bool:
         return os.path.isdir(self.path)
+
+
+def reads_files(text: str) -> bool:
+    """Whether a Databricks statement may read files."""
+    return "read_files" in text.lower() or ("/" in text and ".`" in text)
 
 
 def with_files(text: str, volumes: Mapping[str, str], value: Callable[[str], Any], read: Callable[[Files], str]) -> str:
@@ -53,11 +67,12 @@ def with_files(text: str, volumes: Mapping[str, str], value: Callable[[str], Any
     `volumes` leads from a prefix such as /Volumes/main/docs/raw to a folder. Raises StatementError for a volume that
     leads nowhere, an option that is not known, and a format that is not read here.
     """
-    lower = text.lower()
-    if "read_files" not in lower and "`" not in text:
+    if not reads_files(text):
         return text
+    lower = text.lower()
     tokens = calls.tokenize(text, "databricks")
     replaced: list[tuple[int, int, str]] = []
+    metadata = METADATA in lower and any(_is_metadata(token) for token in tokens)
     for i, token in enumerate(tokens):
         name = token.text.lower()
         if name == "read_files" and i + 1 < len(tokens) and tokens[i + 1].token_type.name == "L_PAREN":
@@ -72,7 +87,9 @@ def with_files(text: str, volumes: Mapping[str, str], value: Callable[[str], Any
                 start, stop = tokens[i - 2].start, tokens[closing(tokens, i - 1)].end + 1
             elif i and tokens[i - 1].text.lower() == "stream":
                 start = tokens[i - 1].start
-            replaced.append((start, stop, read(_of_call(text[token.start : tokens[end].end + 1], volumes, value))))
+            files = _of_call(text[token.start : tokens[end].end + 1], volumes, value)
+            replaced.append((start, stop, read(files._replace(metadata=metadata))))
+            replaced += _stars(tokens, i) if metadata else []
         elif (
             name in _BY_LOWER
             and i + 2 < len(tokens)
@@ -83,9 +100,48 @@ def with_files(text: str, volumes: Mapping[str, str], value: Callable[[str], Any
             and ("/" in tokens[i + 2].text)
         ):
             shown = tokens[i + 2].text
-            files = Files(local(shown, volumes), shown, _BY_LOWER[name], {})
+            files = Files(local(shown, volumes), shown, _BY_LOWER[name], {}, metadata=metadata)
+            replaced += _stars(tokens, i) if metadata else []
             replaced.append((token.start, tokens[i + 2].end + 1, read(files)))
-    return calls.replace(text, replaced)
+    return calls.replace(text, sorted(set(replaced)))
+
+
+def reads_metadata(text: str) -> bool:
+    """Whether a Databricks statement reads the hidden column `_metadata`."""
+    return METADATA in text.lower() and any(_is_metadata(token) for token in calls.tokenize(text, "databricks"))
+
+
+def without_hidden(text: str) -> str:
+    """A query over files whose stars leave out `_metadata`, for a table that has it as a column of its own."""
+    tokens = calls.tokenize(text, "databricks")
+    places = [i for i, token in enumerate(tokens) if token.text.lower() == "read_files"]
+    return calls.replace(text, sorted({star for i in places for star in _stars(tokens, i)}))
+
+
+def _is_metadata(token: Token) -> bool:
+    return token.text.lower() == METADATA and token.token_type.name in ("VAR", "IDENTIFIER")
+
+
+def _stars(tokens: Sequence[Token], files: int) -> list[tuple[int, int, str]]:
+    """The stars of the SELECT that reads files at a token, each with what leaves out `_metadata`."""
+    select, depth = files, 0
+    while select and not (depth == 0 and tokens[select].text.lower() == "select"):
+        select -= 1
+        kind = tokens[select].token_type.name
+        depth += (kind == "R_PAREN") - (kind == "L_PAREN")
+        if depth < 0:  # STREAM(read_files(..)) and a join in brackets
+            depth = 0
+    found, depth = [], 0
+    for i in range(select + 1, files):
+        kind, before = tokens[i].token_type.name, tokens[i - 1].text.lower()
+        depth += (kind == "L_PAREN") - (kind == "R_PAREN")
+        if depth or kind != "STAR" or before not in ("select", "distinct", "all", ",", "."):
+            continue
+        if tokens[i + 1].text.lower() != "except":
+            found.append((tokens[i].end + 1, tokens[i].end + 1, f" EXCEPT ({METADATA})"))
+        elif not any(_is_metadata(token) for token in tokens[i + 2 : closing(tokens, i + 2)]):
+            found.append((tokens[i + 2].end + 1, tokens[i + 2].end + 1, f"{METADATA}, "))
+    return found
 
 
 def local(path: str, volumes: Mapping[str, str]) -> str:

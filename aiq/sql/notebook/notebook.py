@@ -12,7 +12,7 @@ from aiq.config.endpoint import Settings
 from aiq.sql import calls
 from aiq.sql.literals import literal, places
 from aiq.sql.notebook.fields import with_field_names
-from aiq.sql.notebook.files import Files, with_files
+from aiq.sql.notebook.files import Files, reads_files, with_files
 from aiq.sql.notebook.names import Databases, closing, with_catalogs, with_identifiers, with_use
 from aiq.sql.notebook.variables import value_of, with_arguments, with_variables
 from aiq.sql.text import clean
@@ -29,6 +29,10 @@ class Place(Databases, Protocol):
 
     def variable(self, name: str) -> Any:
         """The value of a variable that the session has declared. Raises KeyError where there is none."""
+        ...
+
+    def defines(self, text: str) -> bool:
+        """Whether a statement makes a function, view or table whose text is kept as it is."""
         ...
 
     def files(self, files: Files) -> str:
@@ -76,7 +80,8 @@ def read(
     text, params = _with_parameters(text, params, variables)
     text = with_identifiers(text, place.variable)
     text = with_use(text, settings.catalogs, place)
-    text = with_files(text, settings.volumes, place.variable, place.files)
+    if reads_files(text) and not place.defines(text):  # else its text is kept as it is
+        text = with_files(text, settings.volumes, place.variable, place.files)
     text = with_catalogs(text, settings.catalogs, place)
     return Text(with_field_names(text, error_field=error_field, dialect="databricks"), params)
 

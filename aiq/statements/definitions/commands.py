@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from aiq.errors import FunctionError, StatementError
-from aiq.functions.signature import FUNCTION
-from aiq.sql.words import DATABRICKS, DUCKDB, words
+from aiq.sql.words import DATABRICKS, DUCKDB, asks
 from aiq.statements.definitions.create import Alter, Command, Create, Describe, Drop, Refresh, Show, read
 from aiq.statements.definitions.store import Definition
 from aiq.statements.definitions.substitute import expression_of, gives, parameters_in
@@ -27,14 +26,6 @@ class Done(NamedTuple):
     """A statement that was carried out here, and its rows, None where it has none."""
 
     table: pa.Table | None = None
-
-
-def asks(text: str, dialect: str) -> bool:
-    """Whether a text calls an AI function."""
-    found = words(text, dialect)
-    return any(
-        word.may_name and word.text.lower() == FUNCTION and found[i + 1].says("(") for i, word in enumerate(found[:-1])
-    )
 
 
 class Commands:
@@ -197,6 +188,8 @@ class Commands:
         host = self._host
         found = host.expansion.find("relation", refresh.name)
         if found is None or found.kind not in _TABLES:
+            if refresh.kind in _TABLES:
+                raise StatementError(f"there is no {refresh.kind.lower()} {'.'.join(refresh.name)} to refresh")
             return None
         created = read(found.text, found.dialect)
         assert isinstance(created, Create)

@@ -69,6 +69,7 @@ class Refresh(NamedTuple):
 
     name: Name
     full: bool
+    kind: str | None
 
 
 class Describe(NamedTuple):
@@ -168,6 +169,7 @@ def _create(text: str, found: Sequence[Word]) -> Create | None:
     replaces = cursor.take("OR", "REPLACE")
     refreshes = not replaces and cursor.take("OR", "REFRESH")
     temporary = cursor.take("TEMP") or cursor.take("TEMPORARY")
+    cursor.take("PRIVATE")  # to its pipeline; here a table is its owner's anyhow
     live = cursor.take("STREAMING", "LIVE") or cursor.take("INCREMENTAL", "LIVE")
     if live and cursor.take("VIEW"):
         kind: Kind = "VIEW"
@@ -380,13 +382,14 @@ def _alter(text: str, found: Sequence[Word]) -> Alter | None:
 def _refresh(text: str, found: Sequence[Word]) -> Refresh | None:
     cursor = _Cursor(text, found)
     cursor.take("REFRESH")
-    said = any(cursor.take(*kind.split()) for kind in ("MATERIALIZED VIEW", "STREAMING TABLE", "TABLE"))
+    kinds = ("MATERIALIZED VIEW", "STREAMING TABLE", "TABLE")
+    kind = next((kind for kind in kinds if cursor.take(*kind.split())), None)
     name = cursor.name()
     full = cursor.take("FULL")
     synchronous = cursor.take("SYNC")
     if cursor.next("ASYNC"):
         raise StatementError("REFRESH .. ASYNC is not supported: a refresh runs at once; leave out ASYNC")
-    return Refresh(name, full) if name and cursor.done and (said or full or synchronous) else None
+    return Refresh(name, full, kind) if name and cursor.done and (kind or full or synchronous) else None
 
 
 def _describe(text: str, found: Sequence[Word]) -> Describe | None:

@@ -27,7 +27,7 @@ class Surroundings(NamedTuple):
 
     `place` gives the catalog and the schema in which names are looked up, '' for the engine's own. `has_relation` and
     `has_function` say whether the engine itself has one of a name, `is_built_in` whether a function is its own.
-    `to_duckdb` translates a Databricks statement.
+    `to_duckdb` translates a Databricks statement, `with_files` has it read tables where it reads files.
     """
 
     place: Callable[[], Place]
@@ -35,6 +35,7 @@ class Surroundings(NamedTuple):
     has_function: Callable[[tuple[str, ...]], bool]
     is_built_in: Callable[[str], bool]
     to_duckdb: Callable[[str], str]
+    with_files: Callable[[str], str]
     own_catalogs: frozenset[str] = frozenset()
 
 
@@ -47,6 +48,10 @@ class Expansion:
 
     def expanded(self, text: str, dialect: str, *, within: Sequence[Definition] = ()) -> str:
         """A statement with every kept function and view that it reads spelled out. Raises StatementError."""
+        spelled = self._expanded(text, dialect, within)
+        return self._around.with_files(spelled) if dialect == DATABRICKS else spelled
+
+    def _expanded(self, text: str, dialect: str, within: Sequence[Definition]) -> str:
         if not within:
             self._spelled_out = 0
         names = self._definitions.names() | {one.place[2] for one in within}

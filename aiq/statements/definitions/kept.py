@@ -41,6 +41,7 @@ class KeptDefinitions(ABC):
                 self.hides,
                 self.is_built_in,
                 self.to_duckdb,
+                self.with_files,
                 self.own_catalogs(),
             ),
         )
@@ -124,6 +125,10 @@ class KeptDefinitions(ABC):
     @abstractmethod
     def own_catalogs(self) -> frozenset[str]:
         """The catalogs that stand for the engine's own, in lower case."""
+
+    @abstractmethod
+    def with_files(self, text: str) -> str:
+        """A Databricks statement that reads tables where it reads files."""
 
     @abstractmethod
     def to_duckdb(self, text: str) -> str:

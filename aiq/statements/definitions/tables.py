@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiq.errors import StatementError
+from aiq.sql.notebook.files import METADATA, reads_files, reads_metadata, without_hidden
 from aiq.sql.words import Word, behind_group, listed, quoted, words
 from aiq.statements.definitions.create import Create
 from aiq.statements.definitions.walk import Reference, references
@@ -136,6 +137,8 @@ class KeptTables:
 def _stream(created: Create, dialect: str) -> _Stream:
     """What a streaming table reads. Raises StatementError where that is not one stream."""
     name, body = ".".join(created.name), created.body
+    hidden = reads_files(body) and reads_metadata(body)  # then the rows that were seen have it as a column of their own
+    body = without_hidden(body) if hidden else body
     found = words(body, dialect)
     places = [i for i, word in enumerate(found[:-1]) if i and word.says("STREAM") and _reads(found[i - 1])]
     if len(places) != 1:
@@ -161,6 +164,8 @@ def _stream(created: Create, dialect: str) -> _Stream:
     if not first.name:
         raise StatementError(f"the streaming table {name}: STREAM takes the name of a table, not '{source}'")
     alias = "" if first.aliased else f" AS {quoted(first.name[-1], dialect)}"
+    if hidden:
+        source = f"(SELECT *, {METADATA} FROM {source})"
     return _Stream(body[: found[places[0]].start], source, body[outside:], alias)
 
 

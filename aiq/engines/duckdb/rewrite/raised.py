@@ -191,6 +191,8 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     used = {name.lower() for join in joins for name in join["using_columns"]}
     if used & over.keys() or _hides(select, source, items, over.keys()):
         return
+    if _sought(select, over.keys()) and (joins or joins_of(made.rows.node["from_table"])):
+        return
     before = {**select, "select_list": items}
     listed = frozenset(map(name_of_item, items))
     holder = {"items": [aliased(item, item["alias"] or _last_name(item)) for item in copied(items)]}
@@ -237,6 +239,20 @@ def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: l
     field = row["arguments"][0]
     row["arguments"] = [{**field, "name": name, "expression": column(alias, name)} for name in names]
     return {own: row}
+
+
+def _sought(select: Node, columns: Collection[str]) -> bool:
+    """Whether a condition looks an answer up in a subquery: `a IN (SELECT ..)`.
+
+    Such a condition on a call itself is a join, which DuckDB may put below another one, before that has dropped rows.
+    """
+    where = [select[name] for name in ("where_clause", "having", "qualify")]
+    return any(
+        part["type"] == "COLUMN_REF" and part["column_names"][-1].lower() in columns
+        for node in nodes(where)
+        if node.get("class") == "SUBQUERY" and node["child"] is not None
+        for part in nodes(node["child"])
+    )
 
 
 def _hides(select: Node, source: Node, items: list[Node], columns: Collection[str]) -> bool:

@@ -14,8 +14,7 @@ from aiq.errors import StatementError
 from aiq.sql import calls
 from aiq.sql.literals import Parameters, with_values
 from aiq.sql.text import clean
-from aiq.sql.words import DATABRICKS
-from aiq.statements.definitions.commands import asks
+from aiq.sql.words import DATABRICKS, asks
 
 if TYPE_CHECKING:
     from sqlglot import Token
