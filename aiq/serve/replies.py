@@ -1,6 +1,6 @@
 """Answers of the gateway as REST clients read them: OpenAI's shapes, with every member that some client needs.
 
-Which those are: "Least answer" in docs/serve.md. What a provider adds beside them goes through.
+Which clients: docs/serve.md. What a provider adds to these members goes through.
 """
 
 from __future__ import annotations

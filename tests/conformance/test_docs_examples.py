@@ -1,7 +1,7 @@
 """Every example of README and docs that is marked as run does run, from the page's text, before the simulator.
 
 A page's blocks run in order, in a folder of their own with a small shop: what one makes the next may use. A comment
-`-- 2 requests` behind a statement is counted.
+`-- 2 requests` behind a statement is counted. A file's first line says where it goes.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def shop(tmp_path: Path, simulator: SimulatorProcess, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_bytes(JPEG)
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail" / "one.txt").write_text("Where is my lamp?\n")
     (tmp_path / "pipeline.sql").write_text(PIPELINE)
     (tmp_path / "conf" / "endpoints").mkdir(parents=True)
     (tmp_path / "conf" / "aiq.yml").write_text("progress: false\n")
@@ -89,6 +91,8 @@ class Reader:
             self._sql(block.text)
         elif block.language == "python":
             exec(compile(block.text, "the page", "exec"), self._names)
+        elif block.language == "yaml":
+            Path(block.text.splitlines()[0].removeprefix("# ")).write_text(block.text)
         else:
             assert block.language == "sh", block
             self.close()  # a database is open in one process

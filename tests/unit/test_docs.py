@@ -8,16 +8,22 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import typer
 import yaml
 
+from aiq.cli.app import app
 from aiq.config.endpoint import Settings
 from aiq.config.load import load_config
-from aiq.errors import ConfigError
+from aiq.errors import ConfigError, ErrorKind
+from aiq.functions.model_parameters import Refused, checked_parameters
 from aiq.functions.signature import PARAMETERS
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.providers.abilities import Abilities
+from aiq.request import Task
+from aiq.simulator.faults import NAMES
 from tests.pages import DOCS, ROOT, Block, blocks
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
@@ -57,9 +63,14 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_pages_that_the_code_names_exist() -> None:
     folders = [ROOT / name for name in ("aiq", "tests", "conf", "notebooks", "sql")]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".yml", ".sql")]
-    named = {(name, path.name) for path in files for name in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text())}
-    assert {name for name, _ in named if not (ROOT / name).exists()} == set(), named
-    assert named
+    texts = [path.read_text() for path in files]
+    named = {name for text in texts for name in re.findall(r"\bdocs/[\w-]+\.md\b", text)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    headings = {found for text in texts for found in re.findall(r'"([^"\n]+)" in (docs/[\w-]+\.md)\b', text)}
+    assert {
+        (title, name) for title, name in headings if title not in _HEADING.findall((ROOT / name).read_text())
+    } == set()
+    assert named and headings
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=_names([ROOT / "README.md", *DOCS]))
@@ -242,9 +253,7 @@ def test_every_example_of_a_file_is_read(page: Path, block: Block, tmp_path: Pat
     else:
         files["aiq.yml"] = said
         for name, own in said.get("endpoints", {}).items():
-            files[f"endpoints/{name}.yml"] = stub(name, hosted="reuse" not in own)
-            if own.keys() == {"return_type"}:
-                own["model_server"] = {"url": "http://127.0.0.1:1/invocations"}
+            files[f"endpoints/{name}.yml"] = stub(name, hosted="model_server" in own)
     for name, document in files.items():
         path = tmp_path / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,3 +280,60 @@ def test_every_argument_is_documented_with_an_example() -> None:
     examples = " ".join(block.text for block in blocks(page))
     assert [name for name in PARAMETERS if f"`{name}`" not in headings] == []
     assert [name for name in PARAMETERS if f"{name} " not in examples] == []
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    documented = re.findall(r"`(aiq (?!COMMAND)[\w ]+)`", (ROOT / "docs" / "commands.md").read_text())
+    assert sorted(set(documented)) == sorted(_commands("aiq", app))
+
+
+def _commands(name: str, group: typer.Typer) -> list[str]:
+    found = [f"{name} {command.name or command.callback.__name__}" for command in group.registered_commands]  # type: ignore[union-attr]
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        found += _commands(f"{name} {below.name}", below.typer_instance)
+    return found
+
+
+def test_every_shipped_analysis_is_documented() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text()
+    assert [path.name for path in (ROOT / "sql").glob("*.sql") if f"`{path.name}`" not in text] == []
+
+
+def test_every_class_of_error_is_in_the_table_of_retries() -> None:
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    classes = set(get_args(ErrorKind)) - {"adapted"}  # which no answer ends with
+    assert {name for name in classes if f"`{name}`" not in text} == set()
+
+
+def test_every_fault_of_the_simulator_is_documented() -> None:
+    text = (ROOT / "docs" / "simulator.md").read_text()
+    assert {name for name in NAMES if not re.search(rf"(?<![\w-]){name}(?!\w|-(?!<ms>))", text)} == set()
+
+
+@pytest.mark.parametrize(
+    ("row", "tasks"),
+    [
+        ("chat and completions", ("llm/v1/chat", "llm/v1/completions")),
+        ("chat only", ("llm/v1/chat",)),
+        ("completions only", ("llm/v1/completions",)),
+        ("embeddings", ("llm/v1/embeddings",)),
+    ],
+)
+def test_model_parameters_are_those_of_their_task(row: str, tasks: tuple[Task, ...]) -> None:
+    text = (ROOT / "docs" / "arguments.md").read_text()
+    (cell,) = re.findall(rf"^\| {row} \| (.+) \|$", text, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", cell)
+    assert len(names) > 1
+    for task in tasks:
+        assert checked_parameters(dict.fromkeys(names), task=task, providers={"openai": Abilities()}) == {}
+    with pytest.raises(Refused):
+        checked_parameters({"no_such": None}, task=tasks[0], providers={"openai": Abilities()})
+
+
+PYTHON = [(page, block) for page in (ROOT / "README.md", *DOCS) for block in blocks(page) if block.language == "python"]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.stem}-{block.line}" for page, block in PYTHON])
+def test_python_of_the_pages_is_python(page: Path, block: Block) -> None:
+    compile(block.text, f"{page.name}:{block.line}", "exec")
