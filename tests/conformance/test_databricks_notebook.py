@@ -211,6 +211,7 @@ def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: Simula
     for text, words in (
         ("SELECT ai_query('chat', body):label FROM letters", "get_json_object"),
         ("SELECT * FROM ai_query('chat', 'x')", "in SELECT, not in FROM"),
+        ("SELECT ai_query('chat', body) FROM letters\nQUALIFY row_number() OVER (ORDER BY id) = 1", "no QUALIFY"),
     ):
         with pytest.raises(StatementError, match=words):
             ask(text)
@@ -324,6 +325,10 @@ REFUSED = {
     "a script in a text": ("EXECUTE IMMEDIATE 'BEGIN SELECT ai_query(\"chat\", 1); END'", "one by one"),
     "a refresh of nothing": ("REFRESH MATERIALIZED VIEW nothing", "no materialized view nothing"),
     "a stream of nothing": ("REFRESH STREAMING TABLE main.work.nothing FULL", "no streaming table"),
+    "rows that replace others": (
+        "INSERT INTO letters REPLACE WHERE id = 1 SELECT 1 AS id, ai_query('chat', 'x') AS body",
+        "DELETE FROM .. WHERE and INSERT",
+    ),
     "a parameter too far in": (
         "CREATE FUNCTION f(d STRING) RETURNS TABLE (a STRING) RETURN SELECT x FROM (SELECT concat(d, '!') AS x)",
         "one query further out",

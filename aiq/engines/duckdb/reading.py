@@ -30,6 +30,10 @@ from aiq.statements.definitions.create import Create
 from aiq.statements.definitions.create import read as definition_in
 from aiq.statements.immediate import run_by
 
+_REPLACE_WHERE = re.compile(
+    r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+INSERT\s+INTO\s+(?:TABLE\s+)?\S+\s+REPLACE\s+WHERE\b", re.IGNORECASE | re.DOTALL
+)
+
 
 class Reading:
     """What one session knows of its texts: variables of its caller and of its SQL, and the files it has read."""
@@ -68,6 +72,11 @@ class Reading:
             raise StatementError(
                 "BEGIN .. END scripts run on Spark only; run the statements of the script one by one, with DECLARE and "
                 "SET VAR for its variables"
+            )
+        if _REPLACE_WHERE.match(read) is not None:
+            raise StatementError(
+                "INSERT .. REPLACE WHERE is two statements on DuckDB; run DELETE FROM .. WHERE and INSERT INTO .. in a "
+                "transaction"
             )
         if (statement := run_by(read, params, self._row)) is None:
             return read, params, "databricks"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.errors import PySparkException
 
 _WRITTEN = re.compile(r"^.*\baiq\.failed (\[.*\])$", re.MULTILINE)
+_QUALIFY = re.compile(r"== SQL ==.*\bQUALIFY\s", re.IGNORECASE | re.DOTALL)
 _noted: dict[str, AiqError] = {}
 _MOST_NOTED = 100
 _KEPT = (str, int, float, bool, type(None))
@@ -70,11 +71,21 @@ def explained(error: PySparkException, sites: Mapping[int, Compiled]) -> BaseExc
 
 @contextmanager
 def words_found() -> Iterator[None]:
-    """Gives words to what Spark has none for: `text:path` (Databricks reads STRING so, too), our errors in a script."""
+    """Gives words to what Spark has none for: `text:path` (Databricks reads STRING so, too), QUALIFY, our errors in a
+    script.
+    """
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import ParseException
 
     try:
         yield
+    except ParseException as error:
+        if _QUALIFY.search(str(error)) is None:
+            raise
+        raise StatementError(
+            "Spark 4.1 has no QUALIFY; number the rows in a query and choose them around it: SELECT * EXCEPT (n) FROM "
+            "(SELECT .., row_number() OVER (..) AS n FROM ..) WHERE n = 1"
+        ) from None
     except Py4JJavaError as error:
         if "SqlScriptingExecution" in str(error) and _noted:  # a script stumbles over an error that is none of Spark's
             raise list(_noted.values())[-1] from None
