@@ -70,3 +70,10 @@ def test_no_file_imports_itself_by_a_detour() -> None:
     graph = {name: set(imported(iter(FILES[file].body))) & set(MODULES) for name, file in MODULES.items()}
     order = list(TopologicalSorter(graph).static_order())
     assert len(order) == len(MODULES)
+
+
+def test_the_simulator_is_on_its_own() -> None:
+    """It stands for servers of others, so it must not know how aiq asks them."""
+    names = {name for file, tree in FILES.items() if file.startswith("simulator/") for name in imported(ast.walk(tree))}
+    own = {name for name in names if name.split(".")[0] == "aiq" and not name.startswith("aiq.simulator")}
+    assert own <= {"aiq.errors"}
