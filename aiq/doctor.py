@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aiq.config.cloud import missing_extra
+from aiq.config.cloud import missing_extra, missing_file
 from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.config.load import load_config
 from aiq.config.secret_hosts import check_hosts, secrets_of, warnings_of
@@ -135,8 +135,7 @@ def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, st
             except SecretError as error:
                 missing = True
                 yield Check(subject, "fail", str(error))
-        lacking = missing_extra(entity.config)
-        if lacking is not None:
+        for lacking in filter(None, (missing_extra(entity.config), missing_file(entity.config))):
             missing = True
             yield Check(subject, "fail", lacking)
         try:

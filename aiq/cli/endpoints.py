@@ -152,7 +152,7 @@ def _validate_endpoints(file: str, store: SecretStore, settings: SettingsFile | 
 
 def _check_secrets(endpoint: Endpoint, settings: SettingsFile | None) -> int:
     """Warns of secrets that are missing or go to an unexpected host; returns how many must not go where they would."""
-    from aiq.config.cloud import missing_extra
+    from aiq.config.cloud import missing_extra, missing_file
     from aiq.config.endpoint import Settings
     from aiq.config.secret_hosts import check_hosts, secrets_of, warnings_of
     from aiq.errors import SecretError
@@ -160,8 +160,7 @@ def _check_secrets(endpoint: Endpoint, settings: SettingsFile | None) -> int:
 
     errors = 0
     for entity in endpoint.entities:
-        missing = missing_extra(entity.config)
-        if missing is not None:
+        for missing in filter(None, (missing_extra(entity.config), missing_file(entity.config))):
             print(printable(f"warning: served entity '{entity.name}' {missing}"))
         address = adapter_for(entity).address
         try:

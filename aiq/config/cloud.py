@@ -5,6 +5,7 @@ Plain values that say where to look. Looks nowhere itself, and imports no SDK.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -53,6 +54,14 @@ _EXTRAS = {
     GoogleCredentials: ("vertex", "google.auth"),
     AzureCredentials: ("azure", "azure.identity"),
 }
+
+
+def missing_file(config: object) -> str | None:
+    """A token or credential file that is named and not there; None where nothing is missing."""
+    credentials = getattr(config, "credentials", None)
+    paths = [getattr(credentials, name, None) for name in ("web_identity_token_file", "file", "token_file")]
+    lost = next((path for path in paths if path is not None and not os.path.isfile(path)), None)
+    return None if lost is None else f"takes its credentials from {lost}, and there is no such file here"
 
 
 def missing_extra(config: object) -> str | None:

@@ -10,6 +10,7 @@ import re
 
 from aiq.config.document import Node
 from aiq.config.endpoint import CustomConfig, ProviderConfig, Secret
+from aiq.config.external_fields import read_path
 from aiq.config.secrets import PLAINTEXT, SecretStore, read_reference, unsafe_characters
 from aiq.config.tls import TlsConfig
 
@@ -78,7 +79,7 @@ def read_tls(own: dict[str, Node]) -> TlsConfig | None:
 
 
 def _path(node: Node) -> str:
-    path = os.path.join(os.path.dirname(node.file), os.path.expanduser(node.text()))
+    path = read_path(node)
     if not os.path.isfile(path):
         node.fail(f"there is no file {path}: expected a PEM file")
     return path

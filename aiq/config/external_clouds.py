@@ -11,7 +11,7 @@ from typing import Literal, cast
 from aiq.config.cloud import AwsCredentials, AwsSource, AzureCredentials, GoogleCredentials
 from aiq.config.document import Node
 from aiq.config.endpoint import BedrockConfig, VertexConfig
-from aiq.config.external_fields import Members, read_api_base, read_key, read_region, read_url, url_name
+from aiq.config.external_fields import Members, read_api_base, read_key, read_path, read_region, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret
 
 BEDROCK_OWN = (
@@ -110,11 +110,8 @@ def _credentials(way: str, members: Members, own: Members) -> AwsCredentials | N
             own["aws_external_id"].fail("cannot stand next to aws_web_identity_token_file, which AWS takes without it")
     else:
         source = {"aws_profile": "profile", "instance_profile_arn": "instance", "aws_access_key_id": "keys"}[way]  # type: ignore[assignment]
-    given = {
-        "profile": own.get("aws_profile"),
-        "external_id": own.get("aws_external_id"),
-        "web_identity_token_file": own.get("aws_web_identity_token_file"),
-    }
+    profile, external_id = (own[name].text() if name in own else None for name in ("aws_profile", "aws_external_id"))
+    file = own.get("aws_web_identity_token_file")
     session_name = own.get("aws_role_session_name")
     if session_name is not None and not _SESSION_NAME.fullmatch(session_name.text()):
         session_name.fail("takes 2 to 64 letters, digits and the signs _+=,.@-")
@@ -123,7 +120,9 @@ def _credentials(way: str, members: Members, own: Members) -> AwsCredentials | N
         instance_profile_arn=_arn(members["instance_profile_arn"]) if "instance_profile_arn" in members else None,
         role_arn=None if role is None else _arn(role),
         role_session_name="aiq" if session_name is None else session_name.text(),
-        **{name: None if field is None else field.text() for name, field in given.items()},
+        profile=profile,
+        external_id=external_id,
+        web_identity_token_file=None if file is None else read_path(file),
     )
 
 
@@ -159,7 +158,7 @@ def _google_credentials(own: Members) -> GoogleCredentials | None:
     if source is not None and file is not None:
         file.fail("cannot stand next to credentials; give one of both")
     if file is not None:
-        return GoogleCredentials("file", file.text())
+        return GoogleCredentials("file", read_path(file))
     if source is None:
         return None
     return GoogleCredentials(cast(Literal["default", "metadata"], source.choice(("default", "metadata"))))
@@ -187,6 +186,6 @@ def read_azure_credentials(members: Members, own: Members, kind: str) -> AzureCr
         cast(Literal["managed_identity", "workload_identity", "default"], source),
         client_id=url_name(members.get("microsoft_entra_client_id")),
         tenant_id=url_name(members.get("microsoft_entra_tenant_id")),
-        token_file=None if file is None else file.text(),
+        token_file=None if file is None else read_path(file),
         authority=None if authority is None else read_url(authority, query=False).rstrip("/"),
     )

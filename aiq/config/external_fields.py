@@ -5,6 +5,7 @@ Reads and checks; knows no provider.
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -35,6 +36,11 @@ def read_region(node: Node) -> str:
     if not _REGION.fullmatch(region):
         node.fail("takes lower-case letters, digits and -")
     return region
+
+
+def read_path(node: Node) -> str:
+    """A file's path, which starts at the folder of the file that names it unless it is a whole one."""
+    return os.path.join(os.path.dirname(node.file), os.path.expanduser(node.text()))
 
 
 def read_url(node: Node, *, query: bool = True) -> str:

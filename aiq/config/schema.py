@@ -18,8 +18,8 @@ from aiq.config.settings import MAX_CONCURRENCY, MAX_EMBEDDING_BATCH_ROWS
 Json = dict[str, Any]
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_PATTERN = r"^\$\{[^}]+\}$"
-_REFERENCE: Json = {"type": "string", "pattern": _PATTERN}
+_VARIABLE = r"^\$\{[^}]+\}$"
+_REFERENCE: Json = {"type": "string", "pattern": _VARIABLE}
 """A variable of an Asset Bundle in the place of a value, which may be a mapping or a list."""
 _ANY: Json = {}
 _TEXT: Json = {"type": ["string", "number"], "minLength": 1}
@@ -323,7 +323,7 @@ def _object(required: tuple[str, ...] = (), /, **fields: Json) -> Json:
     """A mapping of these fields and no others; one without a value is as good as absent, unless it is required."""
     return {
         "type": ["object", "string"],
-        "pattern": _PATTERN,
+        "pattern": _VARIABLE,
         "properties": {name: shape if name in required else _nullable(shape) for name, shape in fields.items()},
         "required": list(required),
         "additionalProperties": False,
@@ -339,7 +339,7 @@ def _map(shape: Json) -> Json:
 
 
 def _list(shape: Json) -> Json:
-    return {"type": ["array", "string"], "pattern": _PATTERN, "items": shape}
+    return {"type": ["array", "string"], "pattern": _VARIABLE, "items": shape}
 
 
 def _choice(*options: str) -> Json:

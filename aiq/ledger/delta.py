@@ -56,20 +56,11 @@ def root_of(home: Path, settings: Settings) -> Location:
     return Path(settings.tables)
 
 
-def table_path(home: Path, name: str) -> Path:
-    """Where a table lies that is in its home."""
-    return _path(home / "tables", name)
-
-
 def located(root: Location, name: str) -> Location:
     """Where the table `<catalog>.<schema>.<table>` lies. Raises LedgerError for a name that is no such thing."""
     if isinstance(root, Path):
-        return _path(root, name)
+        return root.joinpath(*_parts(name))
     return Remote("/".join([root.uri, *_parts(name)]), root.options)
-
-
-def _path(root: Path, name: str) -> Path:
-    return root.joinpath(*_parts(name))
 
 
 def _parts(name: str) -> list[str]:

@@ -12,6 +12,12 @@ from aiq.config.tls import TlsConfig
 from aiq.errors import ConfigError, ProviderError
 
 _CUT = re.compile(r"before message length reached|complete message body|decoding response body|EOF during chunk", re.I)
+_OURS = re.compile(
+    r"alert:? ?(unknown ?ca|bad ?certificate|certificate ?(required|expired|revoked|unknown)|unsupported ?certificate"
+    r"|access ?denied)\b",
+    re.IGNORECASE,
+)
+"""What a server says of the certificate that a client shows, or does not show."""
 _CERTIFICATE = re.compile(
     r"certificate|unknown ?issuer|self.signed|not ?valid ?for ?name|hostname mismatch", re.IGNORECASE
 )
@@ -25,6 +31,13 @@ def unreachable(error: BaseException, url: str, proxy: str | None = None) -> Pro
     host, words, through = _host(url), _innermost(error), proxy or _proxy_of_environment(url)
     if _CUT.search(words):
         return broken_off(error, url)
+    if _OURS.search(words):
+        return ProviderError(
+            f"{host} does not take our client certificate: {words}; check client_certificate and client_key under "
+            "aiq.tls of the served entity",
+            kind="certificate",
+            status=502,
+        )
     if _CERTIFICATE.search(words):
         return ProviderError(
             f"the certificate of {host} is not to be trusted: {words}; set ca_file in conf/aiq.yml if its authority is "
@@ -63,7 +76,10 @@ def _innermost(error: BaseException) -> str:
     causes = details.get("causes") if isinstance(details, dict) else None
     if causes:
         return str(causes[-1]["message"])
-    return str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause) if cause is not None else type(error).__name__
 
 
 def timed_out(timeout_s: float, read_timeout_s: float) -> ProviderError:

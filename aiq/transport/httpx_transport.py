@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -68,7 +69,7 @@ class HttpxTransport:
             raise unreachable(error, request.url, self._proxy) from None
         except (TimeoutError, httpx.TimeoutException):
             raise timed_out(timeout_s, self._read_timeout_s) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise broken_off(error, request.url) if begun else unreachable(error, request.url, self._proxy) from None
 
     async def stream(self, request: HttpRequest, timeout_s: float, wait_s: float) -> ResponseStream:
@@ -129,7 +130,7 @@ class _HttpxStream:
             if left_s <= wait_s:
                 raise timed_out(self._timeout_s, self._timeout_s) from None
             raise
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise self._transport.translated(error, self._url, self._timeout_s, begun=self.status > 0) from None
 
     async def close(self) -> None:

@@ -240,3 +240,25 @@ def test_an_update_that_is_killed_in_a_pass_leaves_the_database_as_it_was(
         session.sql("UPDATE t SET s = ai_query('chat', s), id = id + 100")
         result = session.sql("SELECT count(*), min(id) FROM t WHERE s NOT LIKE 'Text _'")
         assert result is not None and result.fetchall() == [(9, 100)]
+
+
+OVERWRITE = """INSERT OVERWRITE TABLE `t` SELECT id, k, concat('new ', ai_query('chat', s)) FROM `t` WHERE id < 3"""
+
+
+def test_insert_overwrite_replaces_all_rows_and_asks_once(rows: Beside) -> None:
+    rows.engine.sql(OVERWRITE)
+    assert rows.engine.requests() == 3
+    found = rows.engine.sql("SELECT id, starts_with(s, 'new ') FROM t ORDER BY id")
+    assert found == [(0, True), (1, True), (2, True)]
+
+
+def test_insert_overwrite_that_cannot_fit_its_table_asks_nothing(rows: Beside) -> None:
+    with pytest.raises(duckdb.BinderException, match="3 columns but 1 values"):
+        rows.engine.sql("INSERT OVERWRITE TABLE `t` SELECT ai_query('chat', s) FROM `t`")
+    assert rows.engine.requests() == 0
+
+
+def test_insert_overwrite_that_fails_leaves_the_rows_as_they_were(rows: Beside) -> None:
+    with pytest.raises(duckdb.ConversionException):
+        rows.engine.sql("INSERT OVERWRITE TABLE `t` SELECT id, CAST(ai_query('chat', s) AS INT), s FROM `t`")
+    assert rows.engine.sql("SELECT count(*) FROM t") == [(20,)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from aiq.cli.endpoints import validate
 from aiq.config.cloud import missing_extra
 from aiq.config.describe import describe_endpoint
 from aiq.config.load import load_config
@@ -47,6 +48,21 @@ def test_a_credential_is_read_and_shown_as_it_was_written(way: Way, tmp_path: Pa
     (entity,) = endpoint.entities
     assert (open_source(entity) is not None) == bool(way.extra)
     assert missing_extra(entity.config) is None
+
+
+def test_a_path_starts_at_the_file_that_names_it_and_validate_says_that_nothing_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    way = Way("google-cloud-vertex-ai", "", {}, {"google_credentials_file": "key.json"}, "vertex")
+    folder = folder_of(way, tmp_path / "conf")
+    endpoint = load_config(str(folder), str(tmp_path / "home")).endpoints["cloud"]
+    path = str(folder / "endpoints" / "key.json")
+    assert getattr(endpoint.entities[0].config, "credentials").file == path  # noqa: B009
+    validate(folder)
+    assert f"takes its credentials from {path}, and there is no such file here" in capsys.readouterr().out
+    Path(path).write_text("{}")
+    validate(folder)
+    assert "no such file" not in capsys.readouterr().out
 
 
 WITHOUT = """

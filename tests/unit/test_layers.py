@@ -129,3 +129,10 @@ def test_the_picture_has_at_most_fourteen_floors() -> None:
     for package in TopologicalSorter(packages).static_order():
         floor[package] = 1 + max((floor[other] for other in packages.get(package, ())), default=0)
     assert max(floor.values()) <= 14, floor
+
+
+def test_the_simulator_is_on_its_own() -> None:
+    """It stands for servers of others, so it must not know how aiq asks them."""
+    names = {name for file, tree in FILES.items() if file.startswith("simulator/") for name in imported(ast.walk(tree))}
+    own = {name for name in names if name.split(".")[0] == "aiq" and not name.startswith("aiq.simulator")}
+    assert own <= {"aiq.errors"}

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from aiq.simulator.answers import pieces_of
+from aiq.simulator.checks import Check, anything
 from aiq.simulator.exchange import Asked, Choice, Counts, Route, Said
 from aiq.simulator.refusal import Refusal
 from aiq.simulator.tokens import chat_tokens
 from aiq.simulator.vendors import responses, responses_format
 from aiq.simulator.vendors.base import event, only
 from aiq.simulator.vendors.mlflow import MLflow
-from aiq.simulator.vendors.openai_checks import Check, anything, boolean, check_all, object_
+from aiq.simulator.vendors.openai_checks import boolean, check_all, object_
 from aiq.simulator.vendors.openai_parameters import check_messages
 
 _PATH = re.compile(rb"/agents/([^/]+)/(?:invocations|responses)")

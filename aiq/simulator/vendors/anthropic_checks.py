@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-import orjson
-
+from aiq.simulator.checks import remembered
 from aiq.simulator.refusal import Refusal
+from aiq.simulator.schema import is_well_typed
 
 SAMPLING = ("temperature", "top_p", "top_k")
 _KNOWN = frozenset({
@@ -40,8 +40,6 @@ _SCHEMA_KEYS = frozenset({
     "type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "allOf", "$ref",
     "$defs", "definitions", "description", "title", "default", "format", "minItems",
 })  # fmt: skip
-_accepted: set[bytes] = set()
-_ACCEPTED_LIMIT = 1024
 
 
 def refuse(param: str, words: str) -> NoReturn:
@@ -116,22 +114,24 @@ def _check_output(body: Mapping[str, Any]) -> None:
         refuse("output_config.format", "a format has type 'json_schema' and a schema")
     if _WITHOUT_FORMATS.match(body["model"]):
         refuse("", f"'{body['model']}' does not support output format.")
-    text = orjson.dumps(wanted["schema"])
-    if text not in _accepted:  # a statement sends the same with every row
-        _check_schema(wanted["schema"])
-        if len(_accepted) >= _ACCEPTED_LIMIT:
-            _accepted.clear()
-        _accepted.add(text)
+    _check_format("output_config.format.schema", wanted["schema"])
 
 
-def _check_schema(schema: Any) -> None:
-    where = "output_config.format.schema"
+@remembered
+def _check_format(where: str, schema: Any) -> None:
+    """Refuse (400) a schema that structured outputs do not take."""
+    _check_schema(where, schema)
+
+
+def _check_schema(where: str, schema: Any) -> None:
     if not isinstance(schema, dict) or not schema:
         refuse(where, "a schema is an object with a type")
     kind = schema.get("type")
     extra = sorted(schema.keys() - _SCHEMA_KEYS)
     if extra:
         refuse(where, f"For '{kind}' type, properties {', '.join(extra)} are not supported")
+    if wrong := [name for name, value in schema.items() if not is_well_typed(name, value)]:
+        refuse(where, f"'{wrong[0]}' has a value that it cannot have")
     if schema.get("minItems", 0) not in (0, 1):
         refuse(where, "For 'array' type, 'minItems' values other than 0 or 1 are not supported")
     if kind == "object" and schema.get("additionalProperties") is not False:
@@ -142,7 +142,7 @@ def _check_schema(schema: Any) -> None:
     if "items" in schema:
         inner.append(schema["items"])
     for part in inner:
-        _check_schema(part)
+        _check_schema(where, part)
 
 
 def _check_tools(body: Mapping[str, Any], *, thinks: bool) -> None:
@@ -204,7 +204,7 @@ def _check_messages(messages: Any) -> int:
         if role == "system":
             refuse("messages", 'Unexpected role "system". The Messages API accepts a top-level `system` parameter, not '
                    '"system" as an input message role.')  # fmt: skip
-        if role not in _BLOCKS:
+        if not isinstance(role, str) or role not in _BLOCKS:
             refuse(f"messages.{i}.role", "Input should be 'user' or 'assistant'")
         for name in message:
             if name not in ("role", "content"):

@@ -6,12 +6,11 @@ Source: Cohere's OpenAPI description, and the messages listed on its page of err
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from aiq.simulator.checks import Check, anything
 from aiq.simulator.refusal import Refusal
-
-Check = Callable[[str, Any], None]
 
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ROLES = ("user", "assistant", "system", "tool")
@@ -137,10 +136,6 @@ def _check_call(call: Any) -> str:
     return identity
 
 
-def _anything(name: str, value: Any) -> None:
-    """Every value will do."""
-
-
 def _boolean(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise bad(f"{name} must be a boolean.")
@@ -251,13 +246,13 @@ def _dimension(name: str, value: Any) -> None:
 
 
 _CHAT: dict[str, Check] = {
-    "model": _anything,
-    "messages": _anything,
+    "model": anything,
+    "messages": anything,
     "stream": _boolean,
     "tools": _tools,
     "strict_tools": _boolean,
-    "documents": _anything,
-    "citation_options": _anything,
+    "documents": anything,
+    "citation_options": anything,
     "response_format": _response_format,
     "safety_mode": _one_of("CONTEXTUAL", "STRICT", "OFF"),
     "max_tokens": _number(1, 2**31, whole=True),
@@ -274,8 +269,8 @@ _CHAT: dict[str, Check] = {
     "priority": _number(0, 999, whole=True),
 }
 _EMBED: dict[str, Check] = {
-    "model": _anything,
-    "texts": _anything,
+    "model": anything,
+    "texts": anything,
     "input_type": _one_of("search_document", "search_query", "classification", "clustering"),
     "embedding_types": _forms,
     "output_dimension": _dimension,

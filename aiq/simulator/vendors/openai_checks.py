@@ -1,21 +1,13 @@
-"""Checks of single values in OpenAI's words, of which the checks of whole requests are made. Knows no request.
-
-A check takes the parameter's name and its value, and raises Refusal (400).
-"""
+"""Checks of single values in OpenAI's words, of which the checks of whole requests are made. Knows no request."""
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aiq.simulator.checks import Check
 from aiq.simulator.refusal import Refusal, wrong_type
-
-Check = Callable[[str, Any], None]
-
-
-def anything(param: str, value: Any) -> None:
-    """Every value will do."""
 
 
 def string(param: str, value: Any) -> None:
@@ -56,7 +48,12 @@ def one_of(*allowed: str) -> Check:
 def not_among(param: str, value: Any, allowed: Sequence[str]) -> Refusal:
     """A 400 for a text that is none of the allowed ones."""
     names = ", ".join(f"'{name}'" for name in allowed)
-    return Refusal(400, f"Invalid value: '{value}'. Supported values are: {names}.", param=param, code="invalid_value")
+    return invalid(param, f"Invalid value: '{value}'. Supported values are: {names}.")
+
+
+def invalid(param: str, words: str) -> Refusal:
+    """A 400 for a value of the right type that cannot be."""
+    return Refusal(400, words, param=param, code="invalid_value")
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check:
@@ -96,6 +93,17 @@ def empty_array(param: str) -> Refusal:
     )
 
 
+def too_long(param: str, value: Sequence[Any], most: int) -> Refusal:
+    """A 400 for an array with more than so many elements."""
+    return Refusal(
+        400,
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
+        f"length {len(value)} instead.",
+        param=param,
+        code="array_above_max_length",
+    )
+
+
 def missing(param: str) -> Refusal:
     """A 400 for a parameter that is not there."""
     return Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
@@ -113,13 +121,17 @@ def is_image_data(url: str) -> bool:
     return True
 
 
-def check_all(body: Mapping[str, Any], checks: Mapping[str, Check], required: str) -> None:
-    """Refuse (400) a missing `required` parameter, an unknown one, and a wrong value. Null is a value left out."""
-    if required not in body:
-        raise missing(required)
-    for param, value in body.items():
-        check = checks.get(param)
+def check_all(body: Mapping[str, Any], checks: Mapping[str, Check], *required: str, of: str = "") -> None:
+    """Refuse (400) a missing `required` parameter, an unknown one, and a wrong value. Null is a value left out.
+
+    `of` is the parameter whose value `body` is, with a dot behind it.
+    """
+    for name in required:
+        if name not in body:
+            raise missing(of + name)
+    for name, value in body.items():
+        check, param = checks.get(name), of + name
         if check is None:
             raise Refusal(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
-        if value is not None or param == required:
+        if value is not None or name in required:
             check(param, value)

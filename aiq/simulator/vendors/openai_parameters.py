@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiq.simulator.checks import Check, anything
 from aiq.simulator.refusal import Refusal, wrong_type
 from aiq.simulator.tokens import input_tokens
 from aiq.simulator.vendors.openai_checks import (
-    Check,
-    anything,
     array,
     boolean,
     check_all,
     empty_array,
     integer,
+    invalid,
     is_image_data,
     missing,
     not_among,
@@ -26,6 +26,7 @@ from aiq.simulator.vendors.openai_checks import (
     object_,
     one_of,
     string,
+    too_long,
 )
 from aiq.simulator.vendors.openai_schema import check_response_format
 from aiq.simulator.vendors.openai_tools import check_tool_choice, check_tool_messages, check_tools
@@ -179,13 +180,7 @@ def _input(param: str, value: Any) -> None:
         raise wrong_type(param, "a string or an array", value)
     inputs = as_inputs(value)
     if len(inputs) > MAX_INPUTS:
-        raise Refusal(
-            400,
-            f"Invalid '{param}': array too long. Expected an array with maximum length "
-            f"{MAX_INPUTS}, but got an array with length {len(inputs)} instead.",
-            param=param,
-            code="array_above_max_length",
-        )
+        raise too_long(param, inputs, MAX_INPUTS)
     strings = isinstance(inputs[0], str)
     total = 0
     for i, item in enumerate(inputs):
@@ -193,7 +188,7 @@ def _input(param: str, value: Any) -> None:
         if not (isinstance(item, str) if strings else _is_tokens(item)):
             raise wrong_type(name, "a string" if strings else "an array of token ids", item)
         if not item:
-            raise Refusal(400, f"Invalid '{name}': input cannot be an empty string.", param=name, code="invalid_value")
+            raise invalid(name, f"Invalid '{name}': input cannot be an empty string.")
         tokens = input_tokens([item])
         total += tokens
         if tokens > MAX_INPUT_TOKENS:
@@ -244,12 +239,8 @@ def check_body(body: Mapping[str, Any], checks: Mapping[str, Check], required: s
             param="stream_options",
         )
     if body.get("tool_choice") is not None and not body.get("tools"):
-        raise Refusal(
-            400,
-            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
-            param="tool_choice",
-            code="invalid_value",
-        )
+        words = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
+        raise invalid("tool_choice", words)
     response_format = body.get("response_format")
     if response_format and response_format["type"] == "json_object" and not _says_json(body["messages"]):
         raise Refusal(

@@ -8,79 +8,44 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
-from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.checks import Check, anything, remembered
+from aiq.simulator.refusal import Refusal
 from aiq.simulator.schema import is_well_typed
+from aiq.simulator.vendors.openai_checks import boolean, check_all, invalid, missing, object_
 
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
-_accepted: set[bytes] = set()
-_ACCEPTED_LIMIT = 1024
+_KINDS = ("json_object", "json_schema", "text")
+_TITLE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
+@remembered
 def check_response_format(param: str, value: Any) -> None:
-    """Refuse (400) a malformed `response_format`.
-
-    A statement sends the same schema with every row, so an accepted one is remembered.
-    """
-    if not isinstance(value, dict):
-        raise wrong_type(param, "an object", value)
+    """Refuse (400) a malformed `response_format`."""
+    object_(param, value)
     kind = value.get("type")
-    if kind in ("text", "json_object"):
-        return
-    if kind != "json_schema":
-        raise Refusal(
-            400,
-            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-            param=f"{param}.type",
-            code="invalid_value",
-        )
-    text = orjson.dumps(value)
-    if text in _accepted:
-        return
-    _check_json_schema(param, value.get("json_schema"))
-    if len(_accepted) >= _ACCEPTED_LIMIT:
-        _accepted.clear()
-    _accepted.add(text)
+    if kind not in _KINDS:
+        words = f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'."
+        raise invalid(f"{param}.type", words)
+    if kind == "json_schema":
+        _check_json_schema(f"{param}.json_schema", value.get("json_schema"))
+
+
+def _title(param: str, value: Any) -> None:
+    if not isinstance(value, str) or not _TITLE.fullmatch(value):
+        raise invalid(param, f"Invalid '{param}': expected 1 to 64 letters, digits, underscores or dashes.")
+
+
+_JSON_SCHEMA: dict[str, Check] = {"name": _title, "schema": object_, "strict": boolean, "description": anything}
 
 
 def _check_json_schema(param: str, value: Any) -> None:
-    name = f"{param}.json_schema"
     if not isinstance(value, dict):
-        raise Refusal(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    for field in value:
-        if field not in ("name", "schema", "strict", "description"):
-            raise Refusal(
-                400,
-                f"Unknown parameter: '{name}.{field}'.",
-                param=f"{name}.{field}",
-                code="unknown_parameter",
-            )
-    for field in ("name", "schema"):
-        if field not in value:
-            raise Refusal(
-                400,
-                f"Missing required parameter: '{name}.{field}'.",
-                param=f"{name}.{field}",
-                code="missing_required_parameter",
-            )
-    title = value["name"]
-    if not isinstance(title, str) or not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", title):
-        raise Refusal(
-            400,
-            f"Invalid '{name}.name': expected 1 to 64 letters, digits, underscores or dashes.",
-            param=f"{name}.name",
-            code="invalid_value",
-        )
-    strict = value.get("strict")
-    if strict is not None and not isinstance(strict, bool):
-        raise wrong_type(f"{name}.strict", "a boolean", strict)
-    schema = value["schema"]
-    if not isinstance(schema, dict):
-        raise wrong_type(f"{name}.schema", "an object", schema)
+        raise missing(param)
+    check_all(value, _JSON_SCHEMA, "name", "schema", of=f"{param}.")
+    title, schema, strict = value["name"], value["schema"], bool(value.get("strict"))
     if strict and schema.get("type") != "object":
         raise _bad_schema(title, (), f"schema must be a JSON Schema of 'type: \"object\"', got {schema.get('type')!r}")
-    check_schema(schema, title, (), bool(strict))
+    check_schema(schema, title, (), strict)
 
 
 def check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -> None:

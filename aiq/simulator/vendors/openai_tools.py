@@ -9,73 +9,47 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
+from aiq.simulator.checks import remembered
 from aiq.simulator.exchange import Tool
 from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.vendors.openai_checks import empty_array, invalid, missing, not_among, object_, string, too_long
 from aiq.simulator.vendors.openai_schema import check_schema
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_TOOLS = 128
-_accepted: set[bytes] = set()
-_ACCEPTED_LIMIT = 1024
 
 
+@remembered
 def check_tools(param: str, value: Any) -> None:
-    """Refuse (400) tools that are malformed. A statement sends the same with every row, so they are remembered."""
+    """Refuse (400) tools that are malformed."""
     if not isinstance(value, list):
         raise wrong_type(param, "an array of objects", value)
-    if not 1 <= len(value) <= _MAX_TOOLS:
-        short = not value
-        raise Refusal(
-            400,
-            f"Invalid '{param}': {'empty array' if short else 'array too long'}. Expected an array with "
-            f"{'minimum length 1' if short else f'maximum length {_MAX_TOOLS}'}, but got an array with length "
-            f"{len(value)} instead.",
-            param=param,
-            code="empty_array" if short else "array_above_max_length",
-        )
-    text = orjson.dumps(value)
-    if text in _accepted:
-        return
+    if not value:
+        raise empty_array(param)
+    if len(value) > _MAX_TOOLS:
+        raise too_long(param, value, _MAX_TOOLS)
     for i, tool in enumerate(value):
-        _check_tool(f"{param}[{i}]", tool)
-    if len(_accepted) >= _ACCEPTED_LIMIT:
-        _accepted.clear()
-    _accepted.add(text)
-
-
-def _check_tool(param: str, tool: Any) -> None:
-    if not isinstance(tool, dict):
-        raise wrong_type(param, "an object", tool)
-    if tool.get("type") != "function":
-        raise Refusal(
-            400,
-            f"Invalid value: '{tool.get('type')}'. Supported values are: 'function'.",
-            param=f"{param}.type",
-            code="invalid_value",
-        )
-    check_function(f"{param}.function", tool.get("function"))
+        object_(f"{param}[{i}]", tool)
+        if tool.get("type") != "function":
+            raise not_among(f"{param}[{i}].type", tool.get("type"), ("function",))
+        check_function(f"{param}[{i}].function", tool.get("function"))
 
 
 def check_function(param: str, function: Any) -> None:
     """Refuse (400) a malformed function: its name, or the schema of its parameters."""
     if not isinstance(function, dict):
-        raise Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+        raise missing(param)
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise Refusal(
-            400,
+        raise invalid(
+            f"{param}.name",
             f"Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern "
             "'^[a-zA-Z0-9_-]+$'.",
-            param=f"{param}.name",
-            code="invalid_value",
         )
     schema = function.get("parameters")
     if schema is None:
         return
-    if not isinstance(schema, dict):
-        raise wrong_type(f"{param}.parameters", "an object", schema)
+    object_(f"{param}.parameters", schema)
     try:
         check_schema(schema, name, (), bool(function.get("strict")))
     except Refusal as refusal:
@@ -89,12 +63,7 @@ def check_tool_choice(param: str, value: Any) -> None:
         return
     named = isinstance(value, dict) and value.get("type") == "function" and isinstance(value.get("function"), dict)
     if not named or not isinstance(value["function"].get("name"), str):
-        raise Refusal(
-            400,
-            f"Invalid value: '{value}'. Supported values are: 'none', 'auto', and 'required'.",
-            param=param,
-            code="invalid_value",
-        )
+        raise invalid(param, f"Invalid value: '{value}'. Supported values are: 'none', 'auto', and 'required'.")
 
 
 def check_tool_messages(param: str, messages: Sequence[Mapping[str, Any]]) -> None:
@@ -137,18 +106,13 @@ def _list(param: str, value: Any) -> list[Any]:
 
 
 def _check_call(param: str, call: Any) -> str:
-    if not isinstance(call, dict):
-        raise wrong_type(param, "an object", call)
+    object_(param, call)
     function = call.get("function")
     if not isinstance(call.get("id"), str):
-        raise Refusal(
-            400, f"Missing required parameter: '{param}.id'.", param=f"{param}.id", code="missing_required_parameter"
-        )
-    if not isinstance(function, dict):
-        raise wrong_type(f"{param}.function", "an object", function)
+        raise missing(f"{param}.id")
+    object_(f"{param}.function", function)
     for field in ("name", "arguments"):
-        if not isinstance(function.get(field), str):
-            raise wrong_type(f"{param}.function.{field}", "a string", function.get(field))
+        string(f"{param}.function.{field}", function.get(field))
     identity: str = call["id"]
     return identity
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aiq.simulator.checks import Check, anything
 from aiq.simulator.exchange import Asked, Route, Tool
 from aiq.simulator.refusal import Refusal, wrong_type
 from aiq.simulator.tokens import chat_tokens, tool_tokens
 from aiq.simulator.vendors.openai_checks import (
-    Check,
-    anything,
     array,
     boolean,
     check_all,

@@ -6,12 +6,17 @@ and is `b = 1` for DuckDB's optimizer. Two columns are compared as they are.
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 from sqlglot.generators.duckdb import DuckDBGenerator
 
 from aiq.sql.databricks.functions import sort_of
 from aiq.sql.databricks.macros import SCHEMA
-from aiq.sql.databricks.words import makes_nested, message, refused
+from aiq.sql.databricks.words import makes_nested, message, quoted, refused
+
+_NUMBER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[dDfF]?)\s*", re.ASCII)
+_WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 
 
 class Comparisons(DuckDBGenerator):
@@ -44,7 +49,26 @@ class Comparisons(DuckDBGenerator):
         left, right = expression.this, expression.expression
         if sign in ("<", "<=", ">", ">=") and (makes_nested(left) or makes_nested(right)):
             raise refused(f"the operator {sign} of arrays or structs", "places NULL otherwise on DuckDB")
-        return f"{self._beside(left, [right])} {sign} {self._beside(right, [left])}"
+        shown, other = self._beside(left, [right]), self._beside(right, [left])
+        return f"{self._like_column(left, right) or shown} {sign} {self._like_column(right, left) or other}"
+
+    def _like_column(self, node: exp.Expr, column: exp.Expr) -> str | None:
+        """A literal beside a column that may be a number, as Spark casts it: `n = '1.254'` compares DOUBLEs.
+
+        DuckDB would read the text as the column's own type, and round it. None for anything else.
+        """
+        column, value = column.unnest(), node.unnest()
+        if not isinstance(value, exp.Literal) or not isinstance(column, exp.Column):
+            return None
+        shown = super().column_sql(column)
+        if value.is_string and _NUMBER.fullmatch(value.name):
+            whole = "true" if _WHOLE.fullmatch(value.name) else "false"
+            said = message(f"comparing an integer with the text {quoted(value.name)}")
+            return self._macro("like_text", self.sql(value), f"typeof({shown})", whole, said)
+        if not value.is_string and "." in value.name:
+            number = self.sql(value)
+            return self._macro("like_number", number, f"typeof({number})", f"typeof({shown})")
+        return None
 
     def _beside(self, node: exp.Expr, others: list[exp.Expr]) -> str:
         """A value that is compared with others."""
@@ -72,11 +96,20 @@ class Comparisons(DuckDBGenerator):
 
     def between_sql(self, expression: exp.Between) -> str:
         this = self._beside(expression.this, [expression.args["low"], expression.args["high"]])
-        return f"{this} BETWEEN {self.sql(expression, 'low')} AND {self.sql(expression, 'high')}"
+        low, high = (
+            self._like_column(expression.args[each], expression.this) or self.sql(expression, each)
+            for each in ("low", "high")
+        )
+        return f"{this} BETWEEN {low} AND {high}"
 
     def in_sql(self, expression: exp.In) -> str:
         if expression.expressions and not isinstance(expression.parent, exp.Pivot):
-            expression.set("this", exp.Var(this=self._beside(expression.this, expression.expressions)))
+            made = [self._like_column(each, expression.this) for each in expression.expressions]
+            shown = self._beside(expression.this, expression.expressions)
+            for each, text in zip(list(expression.expressions), made, strict=True):
+                if text is not None:
+                    each.replace(exp.Var(this=text))
+            expression.set("this", exp.Var(this=shown))
         return super().in_sql(expression)
 
     def nullsafeeq_sql(self, expression: exp.NullSafeEQ) -> str:

@@ -88,6 +88,9 @@ def result_type(sign: str, left: str, right: str) -> str:
     names = [kind.partition(":")[0] for kind in (left, right)]
     if sign == "/":
         names = ["DOUBLE" if name == "FLOAT" else name for name in names]
+    if names == ["FLOAT", "FLOAT"]:
+        return "" if sign == "div" else "FLOAT"
+    names = ["DOUBLE" if name == "FLOAT" else name for name in names]
     if any(name not in (*_INTEGERS, "DOUBLE") and digits(name) is None for name in names):
         return ""
     whole = all(name in _INTEGERS for name in names)
@@ -134,7 +137,21 @@ def way(sign: str, left: str, right: str, result: str) -> str:
     """How `/`, `%` and `div` of these types are computed: double, integer or decimal."""
     if result.startswith("DECIMAL") or (sign == "div" and any(each.startswith("DECIMAL") for each in (left, right))):
         return "decimal"
-    return "double" if result == "DOUBLE" else "integer"
+    return "double" if result in ("DOUBLE", "FLOAT") else "integer"
+
+
+def beside_text(kind: str) -> str:
+    """The type that the text of a number gets in a comparison with a value of a type."""
+    if kind in (*_INTEGERS, *_UNSIGNED):
+        return "BIGINT"
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        return "DOUBLE"
+    return kind if kind in ("BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE") else "VARCHAR"
+
+
+def beside_number(kind: str, other: str) -> str:
+    """The type that a literal gets in a comparison with a value of another type."""
+    return "DOUBLE" if other == "FLOAT" else kind
 
 
 def widest(*kinds: str) -> str:

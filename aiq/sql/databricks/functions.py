@@ -37,6 +37,11 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} of NULL")
     if name == "map_concat" and any(isinstance(each, exp.Null) for each in arguments):
         raise refused(f"{name} of NULL")
+    if name == "array_contains" and sort_of(arguments[-1]) == "string" and isinstance(arguments[0], exp.Column):
+        values = f"{SCHEMA}.texts_only({show(arguments[0])}, {message(name + ' of other values than texts')})"
+        return call(name, [exp.Var(this=values), *arguments[1:]], show)
+    if name in ("greatest", "least") and any(sort_of(each) == "string" for each in arguments):
+        return f"{name}({', '.join(typed(each, show) for each in arguments)})"
     if name in ("greatest", "least") and any(makes_nested(each) for each in arguments):
         raise refused(f"{name} of arrays or structs")
     if name in _OF_ONE_TYPE and len({sort_of(each) for each in arguments} - {None}) > 1:

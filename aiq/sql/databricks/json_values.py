@@ -95,6 +95,8 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
         return None
     if pa.types.is_struct(kind) and isinstance(value, dict):
         return {field.name: _or_null(value.get(field.name), field.type) for field in kind}
+    if top and pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and isinstance(value, dict):
+        return [_fit(value, kind.value_type)]
     if pa.types.is_list(kind) and isinstance(value, list):
         return [_fit(each, kind.value_type) for each in value]
     if pa.types.is_map(kind) and isinstance(value, dict):
@@ -110,6 +112,8 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
     if pa.types.is_boolean(kind) and isinstance(value, bool):
         return value
     if pa.types.is_float64(kind) and isinstance(value, _Number):
+        return float(value)
+    if pa.types.is_float64(kind) and value in _NUMBERS_AS_TEXT:
         return float(value)
     bits = _BITS.get(str(kind))
     if (
@@ -185,6 +189,22 @@ def plain_json(text: str) -> str | None:
     return made
 
 
+def first_json(text: str) -> str | None:
+    """The JSON value that a text begins with, as Spark reads it for a path: what follows it may be anything."""
+
+    def refuse(word: str) -> Any:
+        raise ValueError(word)
+
+    decoder = json.JSONDecoder(parse_constant=refuse)
+    start = text.lstrip()
+    try:
+        _, end = decoder.raw_decode(start)
+    except (ValueError, RecursionError):
+        plain = plain_json(start)
+        return first_json(plain) if plain is not None and plain != start else None
+    return start[:end]
+
+
 def variant(text: str) -> str:
     """A JSON text as a VARIANT prints: keys in order, no spaces. Raises ValueError for what is none."""
 
@@ -228,7 +248,7 @@ def _text(value: Any, kind: pa.DataType) -> str:
         return "[" + ",".join(_text(each, kind.value_type) for each in value) + "]"
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         return printer(kind)(value)
-    if pa.types.is_float64(kind):
+    if pa.types.is_floating(kind):
         text = printer(kind)(value)
         return _quoted(text) if text[-1] in "yN" else text
     if pa.types.is_string(kind) or pa.types.is_date(kind):

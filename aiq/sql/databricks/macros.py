@@ -65,6 +65,7 @@ joined(a DATE) AS CAST(a AS VARCHAR)
 joined(a VARCHAR[]) AS a
 joined(a INTEGER[]) AS a
 joined(a BLOB) AS a
+not_binary(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) = 'BLOB' THEN m || '' ELSE 'x' END)
 timestamp(a TIMESTAMPTZ) AS a
 timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
 timestamp(a TIMESTAMP) AS @earlier(CAST(a AS TIMESTAMPTZ))
@@ -96,6 +97,10 @@ type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint'
 as_type(a, t) AS {_as("a", "t")}
 allowed(a, t, m) AS struct_extract({{'x': a}}, CASE WHEN t = '' THEN m || '' ELSE 'x' END)
 plus(a, b, x, y, t, m) AS {_operator("+")}
+like_text(v, k, w, m) AS @as_type(struct_extract({{'x': v}}, CASE WHEN k IN {_INTEGERS} AND NOT w THEN m || '' ELSE 'x' END), #beside_text(k || ''))
+like_number(v, t, k) AS @as_type(v, #beside_number(t || '', k || ''))
+texts_only(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR[]', '"NULL"') THEN 'x' ELSE m || '' END)
+compared(a) AS CAST(coalesce(CAST(a AS VARCHAR), '[COMPARATOR_RETURNS_NULL] The comparison of array_sort gives NULL. Use coalesce around it.') AS INTEGER)
 less(a, b, x, y, t, m) AS {_operator("-")}
 times(a, b, x, y, t, m) AS {_operator("*")}
 ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / @zero_fails(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), a), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
@@ -158,7 +163,7 @@ by_time(a DATE, b, m) AS CAST(a AS TIMESTAMPTZ) + b
 by_time(a TIMESTAMP, b, m) AS a + b
 by_time(a TIMESTAMPTZ, b, m) AS a + b
 by_time(a VARCHAR, b, m) AS {_NO}
-json_text(a, p) AS CASE WHEN json_valid(a) THEN a ->> p WHEN contains(a, '''') THEN CAST(#plain_json(a) AS VARCHAR) ->> p END
+json_text(a, p) AS CASE WHEN json_valid(a) AND NOT regexp_matches(a, 'NaN|Infinity') THEN a ->> p ELSE CAST(#first_json(a) AS VARCHAR) ->> p END
 item(a, k VARCHAR) AS a[k]
 item(a, k BIGINT) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
 element(a, k VARCHAR) AS a[k]

@@ -183,7 +183,10 @@ def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     path, kind = literal(rest[0], name, "path"), literal(rest[1], name, "type")
     if kind.lower() not in CASTS or re.fullmatch(r"\$(\.\w+|\[\d+\])*", path) is None:
         raise refused(f"{name} with the path {path} and the type {kind}")
-    found = f"{SCHEMA}.json_text({show(value.expressions[0])}, {quoted(path)})"
+    source = f"CAST({FUNCTION}variant({show(value.expressions[0])}) AS VARCHAR)"
+    if value.name.lower().startswith("try_"):
+        source = f"TRY({source})"
+    found = f"{SCHEMA}.json_text({source}, {quoted(path)})"
     return cast(found, exp.DataType.build(CASTS[kind.lower()], dialect="databricks"), safe=name.startswith("try_"))
 
 

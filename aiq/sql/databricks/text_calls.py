@@ -10,13 +10,25 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.regex_values import groups, python_pattern, replacement
-from aiq.sql.databricks.words import Print, filled, literal, makes_array, message, quoted, refused, typed
+from aiq.sql.databricks.words import (
+    Print,
+    all_binary,
+    filled,
+    literal,
+    makes_array,
+    message,
+    piece,
+    quoted,
+    refused,
+    typed,
+)
 
 
 def _concat(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if not arguments:
         return "''"
-    return "(" + " || ".join(filled("{s0}", name, [each], show) for each in arguments) + ")"
+    pieces = [show(each) if all_binary(arguments) else piece(each, show) for each in arguments]
+    return f"({' || '.join(pieces)})"
 
 
 def _concat_ws(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

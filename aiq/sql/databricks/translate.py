@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF012 -- tables of one line an entry, and class attributes as sqlglot wants them
+# ruff: noqa: E501 -- tables of one line an entry, and class attributes as sqlglot wants them
 """Databricks' SQL in DuckDB's words, by an allow list: what is not on it is refused by name before anything runs.
 
 A node of the parse tree that is not in `_AS_IS` needs a method here; a function needs an entry in `functions.py`.
@@ -6,26 +6,24 @@ A node of the parse tree that is not in `_AS_IS` needs a method here; a function
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container
 
 from sqlglot import ErrorLevel, exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 
-from aiq.errors import StatementError
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
-from aiq.sql.databricks.arithmetic import arithmetic, decimal_literal
+from aiq.sql.databricks.arithmetic import decimal_literal
 from aiq.sql.databricks.casts import cast
-from aiq.sql.databricks.comparisons import Comparisons
-from aiq.sql.databricks.date_calls import UNITS, part
+from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
-from aiq.sql.databricks.nested_calls import GENERATORS, generated, generated_names
+from aiq.sql.databricks.nested_calls import GENERATORS, generated
 from aiq.sql.databricks.read import PLACE
+from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import branch, message
+from aiq.sql.databricks.words import branch, name_of, refusal
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 """What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
@@ -70,18 +68,14 @@ _READ: dict[type[exp.Expr], set[str]] = {  # parts of a node that a method below
 Known = Container[str]
 
 
-def refusal(what: str, advice: str = "") -> StatementError:
-    """The error for what DuckDB cannot do exactly as Databricks does."""
-    rest = advice or "write that part in DuckDB's SQL, or run the statement on Spark"
-    return StatementError(f"the statement cannot be translated from Databricks SQL: {what}; {rest}")
-
-
 def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
     """One statement as DuckDB's text. `known` are functions of the user's own, in lower case. Raises StatementError."""
     for node in tree.walk():
         if type(node) not in _AS_IS and not isinstance(node, exp.Property):
             name = _WORDS.get(type(node).__name__, type(node).__name__)
             raise refusal(f"{name} ({node.sql('databricks')[:60]}) has no exact counterpart on DuckDB")
+        if isinstance(node, exp.Tuple) and isinstance(node.parent, exp.Lambda):
+            raise refusal("several values in parentheses as one", "write struct(..)")
         known_parts = _READ.get(type(node))
         if known_parts is not None and (more := {k for k, v in node.args.items() if v} - known_parts):
             raise refusal(
@@ -103,26 +97,18 @@ def _name_columns(tree: exp.Expr) -> None:
         for item in list(select.expressions):
             plain = (exp.Column, exp.Star, exp.Alias, exp.Aliases, exp.Literal, exp.Dot, exp.Null, exp.Boolean)
             cast = isinstance(item, exp.Literal) and not item.is_string and item.name.startswith("0.")
-            if (isinstance(item, plain) and not cast) or _name(item) in ("ai_query", *GENERATORS):
+            if (isinstance(item, plain) and not cast) or name_of(item) in ("ai_query", *GENERATORS):
                 continue
             quoted = exp.to_identifier(item.sql("databricks", normalize_functions=False), quoted=True)
             item.replace(exp.alias_(item.copy(), quoted))
 
 
-def _name(node: exp.Expr) -> str:
-    return node.name.lower() if isinstance(node, exp.Anonymous) else ""
-
-
-class _Generator(Comparisons):
+class _Generator(Rows):
     """Prints a tree for DuckDB; calls and operators that differ become macros of the schema `SCHEMA`."""
 
     def __init__(self, known: Known) -> None:
         super().__init__(dialect=DuckDB(), unsupported_level=ErrorLevel.IGNORE)
-        self._own, self._laterals = known, 0
-
-    def _next_lateral(self) -> int:
-        self._laterals += 1
-        return self._laterals
+        self._own = known
 
     # -- calls
 
@@ -135,7 +121,8 @@ class _Generator(Comparisons):
             raise refusal(f"{name} with named arguments has no exact counterpart on DuckDB")
         if isinstance(expression.parent, (exp.Table, exp.Lateral)) and lower == "range":
             return f"(SELECT range AS id FROM range({', '.join(self.sql(each) for each in arguments)}))"
-        if lower in AGGREGATES and isinstance(expression.parent, exp.Pivot):
+        above = expression.parent.parent if isinstance(expression.parent, exp.Alias) else expression.parent
+        if lower in AGGREGATES and isinstance(above, exp.Pivot):
             inners, outer = aggregate(lower, arguments, self.sql)
             if outer != "%" and lower != "sum":
                 raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
@@ -148,145 +135,10 @@ class _Generator(Comparisons):
     def aliases_sql(self, expression: exp.Aliases) -> str:
         call = expression.this
         names = [self.sql(each) for each in expression.expressions]
-        columns = generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
+        columns = generated(name_of(call), call.expressions, self.sql, len(names)) if name_of(call) else None
         if columns is None or len(columns) != len(names):
             raise refusal("several names for one column are understood for explode, posexplode and stack only")
         return ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
-
-    # -- operators
-
-    def add_sql(self, expression: exp.Add) -> str:
-        return arithmetic(expression, self.sql) or self._moved("", expression)
-
-    def sub_sql(self, expression: exp.Sub) -> str:
-        return arithmetic(expression, self.sql) or self._moved("-", expression)
-
-    def _moved(self, sign: str, expression: exp.Binary) -> str:
-        """A date or a time, and an interval that is added or taken away."""
-        left, right = expression.this, expression.expression
-        date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
-        if isinstance(date, exp.Interval):
-            raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
-        by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
-        macro = "by_days" if by_day else "by_time"
-        said = message("the operator + of these types")
-        return self._macro(macro, self.sql(date), f"{sign}{self.sql(interval)}", said)
-
-    def mul_sql(self, expression: exp.Mul) -> str:
-        return self._numbers(expression)
-
-    def div_sql(self, expression: exp.Div) -> str:
-        return self._numbers(expression)
-
-    def intdiv_sql(self, expression: exp.IntDiv) -> str:
-        return self._numbers(expression)
-
-    def mod_sql(self, expression: exp.Mod) -> str:
-        return self._numbers(expression)
-
-    def _numbers(self, expression: exp.Binary) -> str:
-        if (made := arithmetic(expression, self.sql)) is None:
-            raise refusal(f"{expression.sql('databricks')[:60]} has no exact counterpart on DuckDB")
-        return made
-
-    def neg_sql(self, expression: exp.Neg) -> str:
-        """DuckDB takes a wider type for a constant that its own cannot hold; a product has the type and fails."""
-        value = expression.this.unnest()
-        if isinstance(value, exp.Literal):
-            if value.is_string:
-                raise refusal("a minus sign before a string has no exact counterpart on DuckDB", "CAST it to a number")
-            return f"CAST('-{value.name}' AS BIGINT)" if value.name == str(2**63) else f"-{self.sql(value)}"
-        if value.find(exp.Column) is None:
-            return f"({self.sql(expression, 'this')} * CAST(-1 AS TINYINT))"
-        return super().neg_sql(expression)
-
-    def interval_sql(self, expression: exp.Interval) -> str:
-        unit = _unit(expression)
-        if not isinstance(expression.parent, (exp.Add, exp.Sub)):
-            raise refusal("an INTERVAL that is not added to a date has no exact counterpart on DuckDB")
-        if unit not in UNITS:
-            raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
-        value = expression.this
-        if isinstance(value, exp.Literal) and re.fullmatch(r"[+-]?\d+", value.name.strip()):
-            number = value.name.strip()
-        elif isinstance(value, exp.Literal):
-            raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
-        else:
-            number = self.sql(value)
-        return f"{UNITS[unit]}({number})"
-
-    def dpipe_sql(self, expression: exp.DPipe) -> str:
-        sides: list[exp.Expr] = []
-        node: exp.Expr = expression
-        while isinstance(node, exp.DPipe):
-            sides.append(node.expression)
-            node = node.this
-        texts = [self._text(each) for each in (node, *reversed(sides))]
-        return (
-            " || ".join(texts)
-            if not isinstance(expression.parent, (exp.Binary, exp.Cast))
-            else f"({' || '.join(texts)})"
-        )
-
-    def _text(self, node: exp.Expr) -> str:
-        text = self.sql(node)
-        plain = (isinstance(node, exp.Literal) and node.is_string) or _name(node) == "ai_query"
-        return text if plain else self._macro("joined", text)
-
-    def like_sql(self, expression: exp.Like) -> str:
-        return self._like(expression, "LIKE")
-
-    def ilike_sql(self, expression: exp.ILike) -> str:
-        return self._like(expression, "ILIKE")
-
-    def _like(self, expression: exp.Binary, word: str) -> str:
-        this, pattern, escape = expression.this, expression.expression, "\\"
-        parent = expression.parent
-        if isinstance(parent, exp.Escape):
-            escape = parent.expression.name
-            if len(escape) != 1:
-                raise refusal("ESCAPE without one letter has no exact counterpart on DuckDB")
-            escape = escape.replace("'", "''")
-        left = self.sql(this)
-        if expression.args.get("negate"):
-            word = f"NOT {word}"
-        if isinstance(pattern, (exp.Any, exp.All)):
-            each = pattern.this.expressions if isinstance(pattern.this, exp.Tuple) else [pattern.this.unnest()]
-            if expression.args.get("negate"):
-                raise refusal(f"NOT LIKE {pattern.key.upper()} has no exact counterpart on DuckDB")
-            joined = " OR " if isinstance(pattern, exp.Any) else " AND "
-            return "(" + joined.join(f"{left} {word} {self.sql(one)} ESCAPE '{escape}'" for one in each) + ")"
-        return f"({left} {word} {self.sql(pattern)} ESCAPE '{escape}')"
-
-    def escape_sql(self, expression: exp.Escape) -> str:
-        if not isinstance(expression.this, (exp.Like, exp.ILike)):
-            raise refusal("ESCAPE without LIKE has no exact counterpart on DuckDB")
-        return self.sql(expression, "this")
-
-    def concat_sql(self, expression: exp.Concat) -> str:
-        """Literals side by side, the only form that is no call."""
-        return self.sql(exp.Literal.string("".join(each.name for each in expression.expressions)))
-
-    def strposition_sql(self, expression: exp.StrPosition) -> str:
-        parts = [expression.args["substr"], expression.this, expression.args.get("position")]
-        return functions.call("position", [each for each in parts if each is not None], self.sql)
-
-    def overlay_sql(self, expression: exp.Overlay) -> str:
-        parts = [expression.this, expression.expression, expression.args.get("from_"), expression.args.get("for_")]
-        return functions.call("overlay", [each for each in parts if each is not None], self.sql)
-
-    def bitwiseleftshift_sql(self, expression: exp.BitwiseLeftShift) -> str:
-        return functions.call("shiftleft", [expression.this, expression.expression], self.sql)
-
-    def bitwiserightshift_sql(self, expression: exp.BitwiseRightShift) -> str:
-        return functions.call("shiftright", [expression.this, expression.expression], self.sql)
-
-    def regexplike_sql(self, expression: exp.RegexpLike) -> str:
-        made = functions.call("rlike", [expression.this, expression.expression], self.sql)
-        return f"(NOT {made})" if expression.args.get("negate") else made
-
-    def bitwisexor_sql(self, expression: exp.BitwiseXor) -> str:
-        return f"xor({self.sql(expression, 'this')}, {self.sql(expression, 'expression')})"
 
     # -- casts, types, parts
 
@@ -348,7 +200,7 @@ class _Generator(Comparisons):
         text = self.sql(key)
         if isinstance(key, exp.Literal) and not key.is_string and offset:
             text = str(int(key.name) - int(offset))
-        of_map = _name(expression.this) in ("map", "map_from_arrays", "map_concat")
+        of_map = name_of(expression.this) in ("map", "map_from_arrays", "map_concat")
         if of_map or (isinstance(key, exp.Literal) and key.is_string):
             return f"{self.sql(expression, 'this')}[{text}]"
         return self._macro("item", self.sql(expression, "this"), text)
@@ -385,21 +237,21 @@ class _Generator(Comparisons):
         return self._around(expression) or super().filter_sql(expression)
 
     def ignorenulls_sql(self, expression: exp.IgnoreNulls) -> str:
-        if isinstance(expression.this, _Raw):
+        if isinstance(expression.this, Raw):
             return str(expression.this.this).removesuffix(")") + " IGNORE NULLS)"
         if isinstance(expression.parent, exp.Window):
             return super().ignorenulls_sql(expression)
         call = expression.this
-        if _name(call) in ("first", "any_value", "first_value") and len(call.expressions) == 1:
+        if name_of(call) in ("first", "any_value", "first_value") and len(call.expressions) == 1:
             return f"any_value({self.sql(call.expressions[0])})"
-        if _name(call) in ("last", "last_value") and len(call.expressions) == 1:
+        if name_of(call) in ("last", "last_value") and len(call.expressions) == 1:
             value = self.sql(call.expressions[0])
             return f"last({value}) FILTER (WHERE {value} IS NOT NULL)"
-        raise refusal(f"{_name(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
+        raise refusal(f"{name_of(call)} IGNORE NULLS without OVER has no exact counterpart on DuckDB")
 
     def withingroup_sql(self, expression: exp.WithinGroup) -> str:
         call = expression.this
-        return within_group(_name(call), call.expressions, expression.expression, self.sql)
+        return within_group(name_of(call), call.expressions, expression.expression, self.sql)
 
     def any_sql(self, expression: exp.Any) -> str:
         raise refusal("any(..) has no exact counterpart on DuckDB", "write bool_or")
@@ -409,9 +261,9 @@ class _Generator(Comparisons):
         call: exp.Expr = expression
         while isinstance(call, (exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
             call = call.this
-        if isinstance(call, _Raw):
+        if isinstance(call, Raw):
             return None
-        name = _name(call)
+        name = name_of(call)
         if isinstance(expression, exp.Window) and any(isinstance(each, exp.Distinct) for each in call.expressions):
             raise refusal(
                 "DISTINCT in a window function is not Databricks SQL", "leave it out, or use size(collect_set(..))"
@@ -423,7 +275,7 @@ class _Generator(Comparisons):
         inners, outer = aggregate(name, call.expressions, self.sql)
         if len(inners) > 1 and isinstance(call.parent, (exp.IgnoreNulls, exp.RespectNulls)):
             raise refusal(f"{name} IGNORE NULLS has no exact counterpart on DuckDB", "leave it out")
-        raw = _Raw(this=inners[0])
+        raw = Raw(this=inners[0])
         call.replace(raw)
         try:
             text = self._plain(expression)
@@ -437,70 +289,6 @@ class _Generator(Comparisons):
             return super().window_sql(expression)
         return super().filter_sql(expression)
 
-    # -- rows
-
-    def select_sql(self, expression: exp.Select) -> str:
-        laterals = expression.args.get("laterals") or []
-        from_ = expression.args.get("from_")
-        if laterals and from_ is not None and not expression.args.get("joins"):
-            expression.set("laterals", None)
-            joins = [self._lateral(each) for each in laterals]
-            source = self.sql(from_.this) + "".join(joins)
-            from_.set("this", exp.Table(this=_Raw(this=source)))
-        elif laterals:
-            raise refusal("LATERAL VIEW beside a JOIN has no exact counterpart on DuckDB", "put the JOIN in a subquery")
-        return super().select_sql(expression)
-
-    def _lateral(self, lateral: exp.Lateral) -> str:
-        call, alias = lateral.this, lateral.args.get("alias")
-        names = [self.sql(each) for each in alias.columns] if alias is not None else []
-        columns = generated(_name(call), call.expressions, self.sql, len(names)) if _name(call) else None
-        if columns is None:
-            raise refusal(f"LATERAL VIEW of {call.sql('databricks')[:40]} has no exact counterpart on DuckDB")
-        if not names:
-            names = generated_names(_name(call), len(columns))
-        if len(names) != len(columns):
-            raise refusal(f"LATERAL VIEW {_name(call)} gives {len(columns)} columns, and {len(names)} are named")
-        outer = lateral.args.get("outer") or _name(call).endswith("_outer")
-        table = self.sql(alias.this) if alias is not None and alias.this else f"aiq_lateral_{self._next_lateral()}"
-        made = ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
-        query = f"LATERAL (SELECT {made}) AS {table}"
-        return f" LEFT JOIN {query} ON TRUE" if outer else f" CROSS JOIN {query}"
-
-    def _raw_sql(self, expression: exp.Expr) -> str:
-        return str(expression.this)
-
-    def tablesample_sql(self, expression: exp.TableSample, tablesample_keyword: str | None = None) -> str:
-        raise refusal("TABLESAMPLE picks other rows on DuckDB", "use LIMIT")
-
-    def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
-        alias = expression.args.get("alias")
-        if alias is None and not isinstance(expression.parent, exp.Insert):
-            count = (
-                len(expression.expressions[0].expressions) if isinstance(expression.expressions[0], exp.Tuple) else 1
-            )
-            expression.set("alias", exp.TableAlias(this=exp.to_identifier("aiq_values"),
-                                                   columns=[exp.to_identifier(f"col{i + 1}") for i in range(count)]))  # fmt: skip
-        return super().values_sql(expression, values_as_table)
-
-    def insert_sql(self, expression: exp.Insert) -> str:
-        if expression.args.get("overwrite"):
-            raise refusal("INSERT OVERWRITE is two statements on DuckDB",
-                          "run DELETE FROM and INSERT INTO, or CREATE OR REPLACE TABLE .. AS")  # fmt: skip
-        return super().insert_sql(expression)
-
-    def when_sql(self, expression: exp.When) -> str:
-        then = expression.args.get("then")
-        if isinstance(then, exp.Update) and then.expressions:
-            for each in then.expressions:
-                if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
-                    each.this.set("table", None)
-        return super().when_sql(expression)
-
-
-class _Raw(exp.Expression):
-    arg_types = {"this": True}
-
 
 _Generator.TRANSFORMS = {
     **{kind: how for kind, how in DuckDBGenerator.TRANSFORMS.items() if kind not in {
@@ -508,11 +296,5 @@ _Generator.TRANSFORMS = {
         "TryCast", "JSONExtract", "Bracket", "Interval", "Extract", "Like", "ILike", "Lateral", "Mod", "Div", "BitwiseXor",
         "Substring", "Trim", "Concat", "StrPosition", "Overlay", "BitwiseLeftShift", "BitwiseRightShift", "Escape", "NullSafeEQ", "NullSafeNEQ", "Select", "HexString", "TableSample")
     }},
-    _Raw: lambda self, node: self._raw_sql(node),
+    Raw: lambda self, node: self._raw_sql(node),
 }  # fmt: skip
-
-
-def _unit(interval: exp.Interval) -> str:
-    unit = interval.args.get("unit")
-    name = unit.name.upper() if isinstance(unit, exp.Var) else ""
-    return name.removesuffix("S")

@@ -19,7 +19,7 @@ from aiq.sql.databricks import decimal_values as decimals
 from aiq.sql.databricks import java_functions, java_math, moment_texts
 from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
-from aiq.sql.databricks.json_values import from_json, plain_json, to_json, variant
+from aiq.sql.databricks.json_values import first_json, from_json, to_json, variant
 from aiq.sql.databricks.number_text import double_text, float_text
 
 
@@ -142,7 +142,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "regexp_extract": (_rows(regex.extract, _TEXT), "VARCHAR"),
     "regexp_extract_all": (_rows(regex.extract_all, pa.list_(_TEXT)), "VARCHAR[]"),
     "regexp_replace": (_rows(regex.replace, _TEXT), "VARCHAR"),
-    "plain_json": (_rows(plain_json, _TEXT), "VARCHAR"),
+    "first_json": (_rows(first_json, _TEXT), "VARCHAR"),
     "variant": (_rows(variant, _TEXT), "VARCHAR"),
     "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
     "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
@@ -157,6 +157,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "numeric": (types.over_types(types.numeric), "VARCHAR"),
     "rounded_integer": (types.over_types(types.rounded_integer), "VARCHAR"),
     "whole_type": (types.over_types(types.whole_type), "VARCHAR"),
+    "beside_text": (types.over_types(types.beside_text), "VARCHAR"),
+    "beside_number": (types.over_types(types.beside_number), "VARCHAR"),
     "way": (types.over_types(types.way), "VARCHAR"),
     "quotient": (decimals.over_decimals(decimals.quotient, 39), "VARCHAR"),
     "try_quotient": (decimals.over_decimals(decimals.quotient, 39, may_fail=True), "VARCHAR"),

@@ -29,6 +29,17 @@ def refused(name: str, why: str = "has no exact counterpart on DuckDB") -> State
     )
 
 
+def refusal(what: str, advice: str = "") -> StatementError:
+    """The error for what DuckDB cannot do exactly as Databricks does."""
+    rest = advice or "write that part in DuckDB's SQL, or run the statement on Spark"
+    return StatementError(f"the statement cannot be translated from Databricks SQL: {what}; {rest}")
+
+
+def name_of(node: exp.Expr) -> str:
+    """The name of a call in lower case; empty for anything else."""
+    return node.name.lower() if isinstance(node, exp.Anonymous) else ""
+
+
 def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     def value(found: re.Match[str]) -> str:
         kind, place = found.groups()
@@ -81,3 +92,22 @@ def typed(node: exp.Expr, show: Print) -> str:
     """An argument of a macro; DuckDB reads a literal as any type that a macro takes."""
     text = show(node)
     return f"CAST({text} AS VARCHAR)" if isinstance(node, exp.Literal) and node.is_string else text
+
+
+_BINARY = frozenset({"encode", "unhex", "unbase64", "to_binary"})
+
+
+def piece(node: exp.Expr, show: Print) -> str:
+    """A value as a piece of a longer text. DuckDB would print the bytes of a BINARY as escapes: they are refused."""
+    if name_of(node) in _BINARY:
+        raise refusal("a BINARY beside a text", "write decode(.., 'UTF-8')")
+    text = show(node)
+    if isinstance(node, exp.Literal) and node.is_string:
+        return text
+    if isinstance(node, exp.Column):
+        text = f"{SCHEMA}.not_binary({text}, {message('a BINARY beside a text')})"
+    return f"{SCHEMA}.joined({text})"
+
+
+def all_binary(nodes: Sequence[exp.Expr]) -> bool:
+    return all(name_of(each) in _BINARY for each in nodes)

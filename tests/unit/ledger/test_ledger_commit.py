@@ -369,7 +369,7 @@ def test_data_files_without_a_log_are_not_taken_for_an_empty_table(ledger: Ledge
 @pytest.mark.parametrize("name", ["payload", "a.b.c.d", "../x.b.c", "a.b.", "a..c"])
 def test_a_table_name_cannot_leave_the_home_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(LedgerError, match="no table name"):
-        commit.delta.table_path(tmp_path, name)
+        commit.delta.located(tmp_path, name)
 
 
 # When it commits by itself

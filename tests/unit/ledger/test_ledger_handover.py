@@ -19,7 +19,7 @@ def calls(home: Path) -> list[str]:
 
 
 def version(home: Path) -> int:
-    table = delta.open_table(delta.table_path(home, "system.aiq.calls"), "system.aiq.calls")
+    table = delta.open_table(delta.located(home / "tables", "system.aiq.calls"), "system.aiq.calls")
     assert table is not None
     return table.version()
 

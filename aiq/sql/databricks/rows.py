@@ -1,0 +1,107 @@
+# ruff: noqa: E501, RUF012 -- long lines of advice, and class attributes as sqlglot wants them
+"""What makes rows in DuckDB's words: LATERAL VIEW, VALUES, INSERT, MERGE."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from aiq.sql.databricks.nested_calls import generated, generated_names
+from aiq.sql.databricks.operators import Operators
+from aiq.sql.databricks.words import name_of, refusal
+
+
+class Raw(exp.Expression):
+    """A text of DuckDB's in a tree."""
+
+    arg_types = {"this": True}
+
+
+class Rows(Operators):
+    """Prints SELECT, VALUES and statements that write for DuckDB."""
+
+    _laterals = 0
+
+    def _next_lateral(self) -> int:
+        self._laterals += 1
+        return self._laterals
+
+    def select_sql(self, expression: exp.Select) -> str:
+        laterals = expression.args.get("laterals") or []
+        from_ = expression.args.get("from_")
+        if laterals and from_ is not None and not expression.args.get("joins"):
+            expression.set("laterals", None)
+            joins = [self._lateral(each) for each in laterals]
+            source = self.sql(from_.this) + "".join(joins)
+            from_.set("this", exp.Table(this=Raw(this=source)))
+        elif laterals:
+            raise refusal("LATERAL VIEW beside a JOIN has no exact counterpart on DuckDB", "put the JOIN in a subquery")
+        return super().select_sql(expression)
+
+    def _lateral(self, lateral: exp.Lateral) -> str:
+        call, alias = lateral.this, lateral.args.get("alias")
+        names = [self.sql(each) for each in alias.columns] if alias is not None else []
+        columns = generated(name_of(call), call.expressions, self.sql, len(names)) if name_of(call) else None
+        if columns is None:
+            raise refusal(f"LATERAL VIEW of {call.sql('databricks')[:40]} has no exact counterpart on DuckDB")
+        if not names:
+            names = generated_names(name_of(call), len(columns))
+        if len(names) != len(columns):
+            raise refusal(f"LATERAL VIEW {name_of(call)} gives {len(columns)} columns, and {len(names)} are named")
+        outer = lateral.args.get("outer") or name_of(call).endswith("_outer")
+        table = self.sql(alias.this) if alias is not None and alias.this else f"aiq_lateral_{self._next_lateral()}"
+        made = ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
+        query = f"LATERAL (SELECT {made}) AS {table}"
+        return f" LEFT JOIN {query} ON TRUE" if outer else f" CROSS JOIN {query}"
+
+    def _raw_sql(self, expression: exp.Expr) -> str:
+        return str(expression.this)
+
+    def tablesample_sql(self, expression: exp.TableSample, tablesample_keyword: str | None = None) -> str:
+        raise refusal("TABLESAMPLE picks other rows on DuckDB", "use LIMIT")
+
+    def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
+        alias = expression.args.get("alias")
+        if alias is None and not isinstance(expression.parent, exp.Insert):
+            count = (
+                len(expression.expressions[0].expressions) if isinstance(expression.expressions[0], exp.Tuple) else 1
+            )
+            expression.set("alias", exp.TableAlias(this=exp.to_identifier("aiq_values"),
+                                                   columns=[exp.to_identifier(f"col{i + 1}") for i in range(count)]))  # fmt: skip
+        return super().values_sql(expression, values_as_table)
+
+    def insert_sql(self, expression: exp.Insert) -> str:
+        if expression.args.get("overwrite"):
+            return self._overwritten(expression)
+        return super().insert_sql(expression)
+
+    def when_sql(self, expression: exp.When) -> str:
+        then = expression.args.get("then")
+        if isinstance(then, exp.Update) and then.expressions:
+            for each in then.expressions:
+                if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+                    each.this.set("table", None)
+        return super().when_sql(expression)
+
+    def _overwritten(self, expression: exp.Insert) -> str:
+        """INSERT OVERWRITE as one statement, which deletes and inserts or does neither: a MERGE that matches no row."""
+        parts = {key for key, value in expression.args.items() if value} - {
+            "this", "expression", "overwrite", "with_", "is_function",
+        }  # fmt: skip
+        query = expression.expression
+        if parts or not isinstance(query, (exp.Query, exp.Values, exp.Table)):
+            raise refusal(
+                f"INSERT OVERWRITE with {', '.join(sorted(parts)) or 'this'} has no exact counterpart on DuckDB",
+                "write INSERT OVERWRITE t SELECT .., or DELETE and INSERT",
+            )
+        target, names = expression.this, []
+        if isinstance(target, exp.Schema):
+            target, names = target.this, [self.sql(each) for each in target.expressions]
+        before = self.sql(expression, "with_")
+        shown = self.sql(query) if isinstance(query, exp.Query) else f"FROM {self.sql(query)}"
+        columns = ", ".join(f"aiq_{i}" for i, _ in enumerate(names))
+        columns = f"({columns})" if names else ""
+        inserted = f" ({', '.join(names)}) VALUES {columns}" if names else ""
+        return (
+            f"MERGE INTO {self.sql(target)} USING ({before} {shown}) AS aiq_source{columns} ON FALSE "
+            f"WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT{inserted}"
+        )
