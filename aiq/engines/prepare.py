@@ -20,6 +20,7 @@ from aiq.batch.statement import Statement
 from aiq.config.nearest import nearest
 from aiq.engines import duckdb as engine
 from aiq.engines.frames import call_seeing, read_once, reads_pipe, variables_of_caller
+from aiq.engines.inner_names import may_be_read, with_names
 from aiq.engines.sites import compiled
 from aiq.engines.spark_values import needs_values, provide, translated
 from aiq.engines.views import with_views
@@ -341,6 +342,10 @@ class Preparation:
             return f"{compiled} AS {quoted(name_of_call(call.text))}" if named and call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
+        if not named and may_be_read(text):
+            of_query = with_names(text, written)
+            named = of_query is None
+            text = calls.rewrite_calls(read.text, compile_call) if of_query is None else of_query
         return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)
 
     def _typical_cost(self, site: CallSite) -> float:
