@@ -20,6 +20,7 @@ from aiq.config.nearest import nearest
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.dialect import expression_to_duckdb
 from aiq.engines.duckdb.frames import call_seeing, read_once, reads_pipe, variables_of_caller
+from aiq.engines.duckdb.inner_names import may_be_read, with_names
 from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
 from aiq.engines.duckdb.rewrite.numbered import PREFIX, TYPE
@@ -342,6 +343,10 @@ class Preparation:
             return f"{compiled} AS {quoted(name_of_call(call.text))}" if named and call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
+        if not named and may_be_read(text):
+            of_query = with_names(text, written)
+            named = of_query is None
+            text = calls.rewrite_calls(read.text, compile_call) if of_query is None else of_query
         return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)
 
     def _typical_cost(self, site: CallSite) -> float:

@@ -158,7 +158,7 @@ def without_outer(inner: Node, outer: Node) -> None:
 def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | None:
     """How many columns each SELECT item makes."""
     items = query.node["select_list"]
-    wide = [i for i, item in enumerate(items) if _may_be_wide(item)]
+    wide = [i for i, item in enumerate(items) if may_be_wide(item)]
     widths = [1] * len(items)
     for i in wide[1:] if len(wide) > 1 else []:
         alone = query.copy()
@@ -173,7 +173,7 @@ def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | N
     return widths if sum(widths) == len(columns) and min(widths) >= 0 else None
 
 
-def _may_be_wide(item: Node) -> bool:
+def may_be_wide(item: Node) -> bool:
     """Whether a SELECT item may make several columns, or none."""
     stars = any(node["type"] == "STAR" for node in nodes(item, into_queries=False))
     return stars or (name_of(item) == "unnest" and len(item["arguments"]) > 1) or item["type"] == "STRUCT_EXTRACT_ALL"
