@@ -27,7 +27,7 @@ from aiq.sql.pieces import Kind, changed, pieces
 from aiq.sql.question import question
 
 
-class Reading:
+class DuckDBReading:
     """What one session knows of its texts: variables of its caller and of its SQL, and the files it has read."""
 
     understands_use = False

@@ -18,7 +18,7 @@ from aiq.sql.pieces import Kind, changed
 from aiq.sql.question import question
 
 
-class Reading:
+class SparkReading:
     """What one session knows of its texts. Session variables are Spark's own."""
 
     understands_use = True

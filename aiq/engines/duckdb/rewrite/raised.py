@@ -23,7 +23,7 @@ from aiq.engines.duckdb.rewrite.split import (
 )
 from aiq.engines.duckdb.rewrite.tree import (
     Node,
-    Place,
+    NodePlace,
     Query,
     aliased,
     bare_name,
@@ -151,25 +151,25 @@ def _reads(node: Node, name: str) -> bool:
     return alone and node["table_name"].lower() == name.lower()
 
 
-def _leaves(select: Node) -> Iterator[Place]:
+def _leaves(select: Node) -> Iterator[NodePlace]:
     """The tables of a FROM whose rows come through its joins with their own values."""
-    yield from _leaves_of(Place(select["from_table"], select, "from_table"))
+    yield from _leaves_of(NodePlace(select["from_table"], select, "from_table"))
 
 
-def _leaves_of(place: Place) -> Iterator[Place]:
+def _leaves_of(place: NodePlace) -> Iterator[NodePlace]:
     node = place.node
     if node["type"] != "JOIN":
         yield place
     elif node["ref_type"] in ("REGULAR", "CROSS"):
         for side in _PRESERVED.get(node["join_type"], ()):
-            yield from _leaves_of(Place(node[side], node, side))
+            yield from _leaves_of(NodePlace(node[side], node, side))
 
 
-def _derived(select: Node) -> Iterator[Place]:
+def _derived(select: Node) -> Iterator[NodePlace]:
     return (place for place in _leaves(select) if place.node["type"] == "SUBQUERY" and place.node["sample"] is None)
 
 
-def _read_above(select: Node, place: Place, made: Split, lowered: list[str], names: list[str]) -> None:
+def _read_above(select: Node, place: NodePlace, made: Split, lowered: list[str], names: list[str]) -> None:
     """Puts what is made of a derived table's columns wherever they are read."""
     source = place.node
     alias = source["alias"]
@@ -213,7 +213,7 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     select.update(clauses, modifiers=sorts["modifiers"])
 
 
-def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
+def _row_of(select: Node, place: NodePlace, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
     """What stands for a derived table's row where it is read as one value: `to_json(q)`, `q::VARCHAR`; {} for nowhere.
 
     None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
@@ -259,7 +259,7 @@ def _last_name(item: Node) -> str:
     return str(item["column_names"][-1]) if item["type"] == "COLUMN_REF" else ""
 
 
-def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[Node] | None:
+def _listed(select: Node, place: NodePlace, alias: str, names: list[str]) -> list[Node] | None:
     """The SELECT list with the columns of a derived table named one by one; None where that is not certain."""
     alone = place.holder is select
     found: list[Node] = []
