@@ -11,7 +11,7 @@ from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.numbered import has_call
 from aiq.engines.duckdb.rewrite.parts import Span, parts
 from aiq.engines.duckdb.rewrite.split import may_be_wide
-from aiq.engines.duckdb.rewrite.tree import Node, Place, places
+from aiq.engines.duckdb.rewrite.tree import Node, NodePlace, places
 from aiq.engines.duckdb.words import in_users_words
 
 _WORDS = re.compile(r"\b(select|from|describe|desc|summarize|show|pivot|unpivot)\b", re.IGNORECASE)
@@ -51,12 +51,12 @@ def with_names(text: str, calls: Mapping[int, str]) -> str | None:
     return None if printed is None else text[: span.start] + printed + text[span.end :]
 
 
-def _around(place: Place) -> Node | None:
+def _around(place: NodePlace) -> Node | None:
     """The node that a query is in, as whose part it stands; that of a UNION for each of its parts."""
     return next((above.node for above in reversed(place.above) if above.node["type"] != "SET_OPERATION_NODE"), None)
 
 
-def _is_table(place: Place) -> bool:
+def _is_table(place: NodePlace) -> bool:
     """Whether a query is read as a table: in FROM, as a CTE, by DESCRIBE; not as a value or a condition."""
     around = _around(place)
     return around is not None and around.get("class") != "SUBQUERY"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from aiq.engines.duckdb.rewrite.numbered import has_call, may_aggregate
-from aiq.engines.duckdb.rewrite.tree import Node, Place, name_of, name_of_item, nodes, unaliased
+from aiq.engines.duckdb.rewrite.tree import Node, NodePlace, name_of, name_of_item, nodes, unaliased
 
 _READ = {"INNER": ("left", "right"), "SEMI": ("left",), "ANTI": ("left",)}
 _PADDED = {"LEFT": ("right",), "RIGHT": ("left",), "FULL": ("left", "right")}
@@ -19,7 +19,7 @@ class Leaf(NamedTuple):
     takes no call in.
     """
 
-    place: Place
+    place: NodePlace
     padded: bool = False
     natural: tuple[Node, ...] = ()
     conditions: tuple[Node, ...] = ()
@@ -27,7 +27,7 @@ class Leaf(NamedTuple):
 
 def leaves(select: Node) -> Iterator[Leaf]:
     """The tables of a FROM whose columns come through its joins as they are, or as NULL."""
-    yield from _below(Leaf(Place(select["from_table"], select, "from_table")))
+    yield from _below(Leaf(NodePlace(select["from_table"], select, "from_table")))
 
 
 def _below(leaf: Leaf) -> Iterator[Leaf]:
@@ -44,7 +44,7 @@ def _below(leaf: Leaf) -> Iterator[Leaf]:
         natural = (*leaf.natural, node[other]) if how == "NATURAL" else leaf.natural
         own = (*leaf.conditions, node["condition"]) if how == "ASOF" and node["condition"] else leaf.conditions
         padded = leaf.padded or how == "POSITIONAL" or side in _PADDED.get(kind, ())
-        yield from _below(Leaf(Place(node[side], node, side), padded, natural, own))
+        yield from _below(Leaf(NodePlace(node[side], node, side), padded, natural, own))
 
 
 def of_outer(inner: Node, volatile: frozenset[str]) -> dict[str, Node] | None:

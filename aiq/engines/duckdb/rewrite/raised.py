@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from aiq.engines.duckdb.rewrite.leaves import Leaf, leaves, of_outer
 from aiq.engines.duckdb.rewrite.numbered import has_call
 from aiq.engines.duckdb.rewrite.split import (
     Describe,
@@ -23,12 +24,8 @@ from aiq.engines.duckdb.rewrite.split import (
     without_outer,
 )
 from aiq.engines.duckdb.rewrite.tree import (
-from aiq.engines.duckdb.rewrite.leaves import Leaf, leaves, of_outer
-from aiq.engines.duckdb.rewrite.numbered import has_call
-from aiq.engines.duckdb.rewrite.split import Describe, Split, column_name, described, inner_query, renamed, split, without_outer
-from aiq.engines.duckdb.rewrite.tree import (
     Node,
-    Place,
+    NodePlace,
     Query,
     aliased,
     bare_name,
@@ -281,7 +278,7 @@ def _shares(query: Query, select: Node, other: Node, columns: Collection[str], d
     return found is None or any(name.lower() in columns for name, _ in found)
 
 
-def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
+def _row_of(select: Node, place: NodePlace, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
     """What stands for a derived table's row where it is read as one value: `to_json(q)`, `q::VARCHAR`; {} for nowhere.
 
     None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
@@ -345,7 +342,7 @@ def _last_name(item: Node) -> str:
     return str(item["column_names"][-1]) if item["type"] == "COLUMN_REF" else ""
 
 
-def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[Node] | None:
+def _listed(select: Node, place: NodePlace, alias: str, names: list[str]) -> list[Node] | None:
     """The SELECT list with the columns of a derived table named one by one; None where that is not certain."""
     alone = place.holder is select
     found: list[Node] = []

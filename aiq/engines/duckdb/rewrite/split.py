@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate, is_scalar
 from aiq.engines.duckdb.rewrite.numbered import has_call, is_call, numbers_in, requests_of, with_requests
 from aiq.engines.duckdb.rewrite.tree import (
     Node,
@@ -20,8 +21,6 @@ from aiq.engines.duckdb.rewrite.tree import (
     column,
     copied,
     expression,
-    is_aggregate,
-    is_scalar,
     modifier,
     name_of,
     name_of_item,
