@@ -1,6 +1,6 @@
 """A batch before a provider that fails a lot, lets little through, or says nothing: in a virtual time, counted.
 
-Many rows at once, as a statement sends them. What a real simulator shows of the same is in docs/gateway.md.
+Many rows at once, as a statement sends them. What a real simulator shows of the same is in docs/speed.md.
 """
 
 from __future__ import annotations
