@@ -40,7 +40,7 @@ class Call(NamedTuple):
     is_column: bool = False
 
 
-class Parameter(NamedTuple):
+class ParameterPlace(NamedTuple):
     """A `?`, `$1` or `$name` of a prepared statement. `name` is '1', '2', ... or the given name."""
 
     start: int
@@ -267,24 +267,24 @@ def find_unknown_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[s
     return [name for _, name in _three_part_names(tokens) if name.startswith(schemas) and name not in known]
 
 
-def find_parameters(tokens: Sequence[Token]) -> list[Parameter]:
+def find_parameters(tokens: Sequence[Token]) -> list[ParameterPlace]:
     """The parameters of a prepared statement, in order; a `?` is numbered by its place."""
-    found: list[Parameter] = []
+    found: list[ParameterPlace] = []
     number = 0
     for i, token in enumerate(tokens):
         follower = tokens[i + 1] if i + 1 < len(tokens) else None
         adjacent = follower is not None and follower.start == token.end + 1
         if token.token_type == TokenType.PARAMETER and adjacent and follower is not None:
-            found.append(Parameter(token.start, follower.end + 1, follower.text))
+            found.append(ParameterPlace(token.start, follower.end + 1, follower.text))
         elif token.token_type == TokenType.PLACEHOLDER:
             if adjacent and follower is not None and follower.token_type == TokenType.NUMBER:
-                found.append(Parameter(token.start, follower.end + 1, follower.text))
+                found.append(ParameterPlace(token.start, follower.end + 1, follower.text))
             else:
                 number += 1
-                found.append(Parameter(token.start, token.end + 1, str(number)))
+                found.append(ParameterPlace(token.start, token.end + 1, str(number)))
         elif token.token_type == TokenType.QDCOLON:  # `?::`, which in DuckDB is a parameter and its cast
             number += 1
-            found.append(Parameter(token.start, token.start + 1, str(number)))
+            found.append(ParameterPlace(token.start, token.start + 1, str(number)))
     return found
 
 

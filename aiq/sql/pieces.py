@@ -28,7 +28,7 @@ _DUCKDB = re.compile(
 )
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """A part of a text, `start` to `end` (exclusive). `text` is a string in quotes, `name` a name in quotes."""
 
     kind: Kind
@@ -36,17 +36,17 @@ class Piece(NamedTuple):
     end: int
 
 
-def pieces(text: str, *, databricks: bool) -> Iterator[Piece]:
+def pieces(text: str, *, databricks: bool) -> Iterator[TextPiece]:
     """The parts of a text, in order, without gaps. What is not closed reaches to the end."""
     at = 0
     for found in (_DATABRICKS if databricks else _DUCKDB).finditer(text):
         if found.start() > at:
-            yield Piece("code", at, found.start())
+            yield TextPiece("code", at, found.start())
         kind: Kind = "comment" if found["comment"] else "name" if found["name"] else "text"
-        yield Piece(kind, found.start(), found.end())
+        yield TextPiece(kind, found.start(), found.end())
         at = found.end()
     if at < len(text):
-        yield Piece("code", at, len(text))
+        yield TextPiece("code", at, len(text))
 
 
 def changed(text: str, change: Callable[[Kind, str], str], *, databricks: bool) -> str:

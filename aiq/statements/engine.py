@@ -31,7 +31,7 @@ class Written(NamedTuple):
     dialect: str
 
 
-class Counts(NamedTuple):
+class RequestCounts(NamedTuple):
     """What the calls of a statement would ask, in that order; `nothing` says why there is none.
 
     `sites` has for each count the place of its call among those that were numbered, None where that is not known.
@@ -102,7 +102,7 @@ class Engine(Protocol[Result]):
     def prepare_stream(self, written: Written, settings: StatementSettings) -> Stream | None:
         """The same for rows that come as their answers do; None where the statement has to be finished first."""
 
-    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> Counts | None:
+    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> RequestCounts | None:
         """What a statement would ask. Makes no call and changes nothing. Raises as running it would, before any call.
 
         With `gently` nothing that running it may need is read or ended, and None says that it cannot be told so.

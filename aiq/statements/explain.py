@@ -14,7 +14,7 @@ from aiq.batch.packs import texts_per_call
 from aiq.errors import BudgetExceeded
 from aiq.gateway import Gateway
 from aiq.request import Caller
-from aiq.statements.engine import Counts
+from aiq.statements.engine import RequestCounts
 from aiq.statements.estimate import Estimate, Terms, estimate, total
 from aiq.statements.history import NOTHING, Taken, history_of
 
@@ -81,7 +81,7 @@ class Explanation(NamedTuple):
             )
 
 
-def explained(counted: Counts, gateway: Gateway, caller: Caller) -> Explanation:
+def explained(counted: RequestCounts, gateway: Gateway, caller: Caller) -> Explanation:
     """What was counted, priced by the terms of its endpoints."""
     counts, sites, nothing = counted
     terms = {name: terms_of(gateway, caller, name) for name in {count.endpoint for count in counts}}

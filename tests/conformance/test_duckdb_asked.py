@@ -84,6 +84,8 @@ LIMITED = {
     "zero": "price LIMIT 0",
 }
 DESCRIBED = "ai_query('chat', 'Describe ' || name) AS answer"
+ANSWERED = f"(SELECT id, price, {DESCRIBED} FROM {{p}}) AS d"
+FIRST = "ORDER BY price LIMIT 60"
 PAIRED = "SELECT p.id, r.stars, ai_query('chat', r.body) AS answer FROM {p} AS p "
 MEAN = "SELECT cat, cat || ': ' || %s AS prompt, ai_query('chat', cat || ': ' || %s) AS answer FROM {p} GROUP BY cat"
 
@@ -123,6 +125,9 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     "limit over derived": Case(
         f"SELECT answer FROM (SELECT price, {DESCRIBED} FROM {{p}}) AS d ORDER BY price LIMIT 60"
     ),
+    "limit over derived without a name": Case(
+        f"SELECT * EXCLUDE (price) FROM (SELECT id, price, {DESCRIBED} FROM {{p}}) ORDER BY price LIMIT 60"
+    ),
     "nested derived": Case(
         f"SELECT answer FROM (SELECT * FROM (SELECT price, {DESCRIBED} FROM {{p}}) AS d WHERE price > 9) AS e "
         "ORDER BY price LIMIT 60"
@@ -138,6 +143,25 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     "natural": Case("SELECT ai_query('chat', body) AS answer FROM {p} NATURAL JOIN reviews ORDER BY price LIMIT 60"),
     "cross join": Case(
         "SELECT ai_query('chat', descr || x) AS answer FROM {p}, range(2) AS r(x) ORDER BY price, x LIMIT 61"
+    ),
+    "answers of a natural join": Case(f"SELECT id, answer FROM {ANSWERED} NATURAL JOIN reviews {FIRST}"),
+    "answers of an asof join": Case(f"SELECT id, answer FROM {ANSWERED} ASOF JOIN reviews USING (id) {FIRST}"),
+    "answers of an asof join, on the right": Case(
+        "SELECT p.id, answer FROM {p} AS p ASOF JOIN (SELECT id, ai_query('chat', body) AS answer FROM reviews) AS r "
+        f"ON p.id >= r.id {FIRST}"
+    ),
+    "answers of a full join": Case(
+        f"SELECT d.id, answer FROM {ANSWERED} FULL JOIN reviews AS r ON r.id = d.id {FIRST}"
+    ),
+    "answers of the right of a left join": Case(
+        "SELECT p.id, answer FROM {p} AS p LEFT JOIN (SELECT id, ai_query('chat', body) AS answer FROM reviews) AS r "
+        f"ON p.id = r.id {FIRST}"
+    ),
+    "answers of a positional join": Case(f"SELECT d.id, answer FROM {ANSWERED} POSITIONAL JOIN reviews {FIRST}"),
+    "lateral": Case("SELECT id, answer FROM {p} AS p, LATERAL (SELECT ai_query('chat', p.descr) AS answer) " + FIRST),
+    "lateral over a full join": Case(
+        "SELECT p.id, answer FROM {p} AS p FULL JOIN reviews AS r ON r.id = p.id, "
+        f"LATERAL (SELECT ai_query('chat', p.descr) AS answer) {FIRST}"
     ),
     "star of a join": Case(f"SELECT *, {DESCRIBED} FROM {{p}} JOIN reviews USING (id) ORDER BY price LIMIT 60"),
     "semi join": Case(f"SELECT {DESCRIBED} FROM {{p}} SEMI JOIN reviews USING (id) ORDER BY price LIMIT 60"),

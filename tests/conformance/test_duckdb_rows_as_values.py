@@ -1,4 +1,4 @@
-"""A row read as one value (`to_json(q)`), and all columns read by `*`, are those of the table as it was written."""
+"""A row read as one value (`to_json(q)`), all columns read by `*`, and names that are read are as they were written."""
 
 from __future__ import annotations
 
@@ -38,6 +38,26 @@ WHOLE_ROWS = [
     "WITH y AS (SELECT id, ai_query('chat', s) AS a FROM t) SELECT to_json(z) FROM y AS z ORDER BY id LIMIT 2",
     "SELECT id FROM {x} WHERE COLUMNS(*) IS NOT NULL ORDER BY id LIMIT 2",
     "SELECT id FROM {x} ORDER BY COLUMNS(*) LIMIT 2",
+    "SELECT x.* REPLACE (ai_query('chat', 'one') AS s), x.s FROM {x} ORDER BY s COLLATE NOCASE, id DESC LIMIT 9",
+    "SELECT ai_query('chat', 'one') AS s, x.s FROM {x} ORDER BY s || '', id DESC LIMIT 9",
+]
+
+ASKED = "ai_query('chat', s)"
+READ_NAMES = [
+    f"UNPIVOT (SELECT id, {ASKED} FROM t) ON COLUMNS(* EXCLUDE id) ORDER BY id",
+    f"SELECT x FROM (SELECT id, {ASKED} FROM t) AS x ORDER BY id",
+    f"SELECT to_json(x) FROM (SELECT id, {ASKED}, upper({ASKED}) FROM t) AS x ORDER BY id LIMIT 3",
+    f"SELECT to_json(x) FROM (SELECT id, {ASKED} FROM t ORDER BY id LIMIT 3) AS x",
+    f"WITH c AS (SELECT id, {ASKED} FROM t) SELECT c, count(*) AS n FROM c GROUP BY c ORDER BY c LIMIT 2",
+    f"SELECT list(x) FROM (SELECT {ASKED} FROM t ORDER BY id) AS x",
+    f"SELECT id, {ASKED}, (SELECT x FROM (SELECT {ASKED} FROM t WHERE t.id = q.id) AS x) FROM t AS q ORDER BY id",
+    f"SELECT typeof(x) FROM (SELECT id, {ASKED} || 'z' FROM t UNION ALL SELECT 1, 'w') AS x LIMIT 1",
+    f"SELECT COLUMNS('aiq') FROM (SELECT id, {ASKED} FROM t)",
+    f"DESCRIBE SELECT id, {ASKED}, lower({ASKED}) AS l, lower({ASKED}) FROM t",
+    f"DESCRIBE SELECT * FROM (SELECT id, CASE {ASKED} WHEN 'yes' THEN 1 END FROM t)",
+    f"SUMMARIZE SELECT {ASKED}, lower({ASKED}) FROM t",
+    f"SELECT column_name FROM (DESCRIBE SELECT id, {ASKED} FROM t)",
+    f"SELECT to_json(x), count(*) AS n FROM (PIVOT (SELECT k, {ASKED} FROM t) ON k USING count(*)) AS x GROUP BY ALL",
 ]
 
 
@@ -57,6 +77,25 @@ def test_a_row_as_one_value_has_the_columns_that_were_written(opened: Pair, sql:
     assert same_names(found.columns, wanted.columns)
     assert set(opened.asked) <= opened.evaluated
     assert len(opened.asked) == len(set(opened.asked))
+
+
+@pytest.mark.parametrize("sql", READ_NAMES)
+def test_what_reads_the_name_of_a_column_reads_what_was_written(opened: Pair, sql: str) -> None:
+    wanted, found = opened.of_plain(sql), opened.of_session(sql)
+    assert found.error.splitlines()[:1] == wanted.error.splitlines()[:1]
+    assert (found.columns, found.types) == (wanted.columns, wanted.types)
+    in_order = "ORDER BY id" in sql.rpartition(")")[2]
+    assert found.rows == wanted.rows if in_order else sorted(found.rows) == sorted(wanted.rows)
+    assert set(opened.asked) <= opened.evaluated
+
+
+def test_a_table_keeps_a_row_under_the_names_that_were_written(opened: Pair) -> None:
+    sql = f"CREATE OR REPLACE TABLE kept AS SELECT x, to_json(x) AS j FROM (SELECT id, {ASKED} FROM t) AS x"
+    opened.of_plain(sql)
+    assert not opened.of_session(sql).error
+    found, wanted = opened.contents("FROM kept")
+    assert found == wanted
+    assert any("ai_query" in kind for kind in wanted.types)
 
 
 def test_a_row_is_asked_for_where_it_is_shown(opened: Pair) -> None:

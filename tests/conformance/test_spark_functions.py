@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 
 from aiq.sql.words import DATABRICKS
-from aiq.statements.definitions.create import Create, read
+from aiq.statements.definitions.create import read
 from aiq.statements.definitions.expand import Expansion, Surroundings
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.definitions.store import Definition, Definitions
 
 if TYPE_CHECKING:

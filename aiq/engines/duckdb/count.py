@@ -20,14 +20,14 @@ from aiq.engines.duckdb.expected import expected_rows
 from aiq.engines.duckdb.frames import read_once, reads_pipe
 from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.duckdb.passes import FIRST_WAVE
-from aiq.engines.duckdb.prepare import Prepared, used
-from aiq.engines.duckdb.rewrite.counting import Counting, counting
+from aiq.engines.duckdb.prepared import Prepared, used
+from aiq.engines.duckdb.rewrite.counting import CountingQuery, counting
 from aiq.engines.duckdb.rewrite.lift import Lifted, NotLifted, reason_not_to
 from aiq.engines.duckdb.statement import explained
 from aiq.errors import StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION
-from aiq.statements.engine import Counts, Written
+from aiq.statements.engine import RequestCounts, Written
 from aiq.statements.estimate import Counted
 from aiq.statements.settings import without_hints
 
@@ -56,7 +56,7 @@ def collecting(statement: Statement, counter: Counter) -> Iterator[None]:
         statement.running = None
 
 
-class Asked:
+class SiteRequests:
     """The requests of one call site."""
 
     __slots__ = ("characters", "keys", "rows")
@@ -70,18 +70,18 @@ class Counter:
     """Collects requests by call site; DuckDB's threads call it."""
 
     def __init__(self) -> None:
-        self.sites: dict[object, Asked] = {}
+        self.sites: dict[object, SiteRequests] = {}
         self._lock = threading.Lock()
 
-    def of(self, site: object) -> Asked:
+    def of(self, site: object) -> SiteRequests:
         """What a call site asked."""
-        return self.sites.get(site) or Asked()
+        return self.sites.get(site) or SiteRequests()
 
     def __call__(self, site: object, rows: int, keys: Sequence[bytes], characters: Sequence[int]) -> None:
         with self._lock:
             asked = self.sites.get(site)
             if asked is None:
-                asked = self.sites[site] = Asked()
+                asked = self.sites[site] = SiteRequests()
             asked.rows += rows
             seen, added = asked.keys, 0
             for key, length in zip(keys, characters, strict=True):
@@ -139,7 +139,7 @@ class StatementCounts:
                 reached = frozenset()
         return self._made(how, first, relaxed, reached)
 
-    def _how(self, plan: Lifted | NotLifted | None) -> Counting | None:
+    def _how(self, plan: Lifted | NotLifted | None) -> CountingQuery | None:
         """What to evaluate; None where that might leave a trace, or is not known."""
         text, con = self._prepared.text, self._engine.con
         if read_once(self._prepared.variables) or reads_pipe(text) or (self._gently and self._may_be_spoilt(plan)):
@@ -152,11 +152,11 @@ class StatementCounts:
             return None
         if isinstance(plan, Lifted) and not plan.writes:
             how = counting(plan.single)
-            return Counting(plan.single, plan.all_stages) if how is None else how._replace(query=plan.single)
+            return CountingQuery(plan.single, plan.all_stages) if how is None else how._replace(query=plan.single)
         how = counting(text)
         if [parsed.type.name for parsed in con.extract_statements(text)] != ["SELECT"]:
             return how
-        return Counting(text, [set(self._sites)]) if how is None else how._replace(query=text)
+        return CountingQuery(text, [set(self._sites)]) if how is None else how._replace(query=text)
 
     def _may_be_spoilt(self, plan: Lifted | NotLifted | None) -> bool:
         """Whether evaluating the statement before it runs might cost it its rows, or its user's transaction."""
@@ -205,7 +205,7 @@ class StatementCounts:
             results.fill(name, query, self._prepared)
         self._engine.con.execute(f"DROP TABLE temp.{name}").fetchall()
 
-    def _made(self, how: Counting, first: Counter, relaxed: Counter, reached: frozenset[int]) -> list[Counted]:
+    def _made(self, how: CountingQuery, first: Counter, relaxed: Counter, reached: frozenset[int]) -> list[Counted]:
         """Counts of all call sites; `reached` are those whose requests the relaxed query has all seen."""
         stage_of = {number: stage for stage, members in reversed(list(enumerate(how.stages, 1))) for number in members}
         named = [site for site in first.sites if isinstance(site, CallSite) and site not in self._sites.values()]
@@ -236,7 +236,7 @@ class StatementCounts:
         return counts
 
     def _counted(
-        self, site: CallSite, stage: int, asked: Asked, fresh: set[bytes], notes: list[str], *, exact: bool
+        self, site: CallSite, stage: int, asked: SiteRequests, fresh: set[bytes], notes: list[str], *, exact: bool
     ) -> Counted:
         plan, most = self._prepared.plan, len(fresh)
         likely, least = most, most if exact else 0
@@ -311,7 +311,7 @@ def _shown(site: CallSite) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
-def counts_of(of: DuckDB, written: Written, statement: Statement, *, gently: bool) -> Counts:
+def counts_of(of: DuckDB, written: Written, statement: Statement, *, gently: bool) -> RequestCounts:
     """What a statement would ask. With `gently` not even what is read on the way is evaluated: a stream is left to the
     statement, and an open transaction whole. Raises StatementError, FunctionError and DuckDB's own errors.
     """
@@ -330,7 +330,7 @@ def counts_of(of: DuckDB, written: Written, statement: Statement, *, gently: boo
             if prepared.plan is None:
                 if not gently:
                     _check(of.con, prepared)
-                return Counts([], [], "no AI call")
+                return RequestCounts([], [], "no AI call")
             with stopped_by_ctrl_c(statement), running(of.con, statement), of.plain.within(statement):
                 counts = StatementCounts(of, prepared, statement, sites, gently=gently).counts()
         except (duckdb.Error, RuntimeError) as error:
@@ -338,7 +338,7 @@ def counts_of(of: DuckDB, written: Written, statement: Statement, *, gently: boo
         finally:
             statement.cancel()
     places = {number: place for place, number in enumerate(sites)}
-    return Counts(counts, [places.get(count.site) for count in counts])
+    return RequestCounts(counts, [places.get(count.site) for count in counts])
 
 
 def _check(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> None:

@@ -16,8 +16,8 @@ from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.sql.words import DUCKDB, listed, quoted, words
-from aiq.statements.definitions.create import Create, Name
 from aiq.statements.definitions.kept import KeptDefinitions
+from aiq.statements.definitions.parsed import Create, Name
 from aiq.statements.definitions.tables import KeptTables
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from aiq.engines.duckdb.definitions import DuckDBDefinitions
 from aiq.engines.duckdb.frames import reads_pipe
 from aiq.engines.duckdb.plain import register_plain
 from aiq.engines.duckdb.prepare import Preparation
-from aiq.engines.duckdb.reading import Reading
+from aiq.engines.duckdb.reading import DuckDBReading
 from aiq.engines.duckdb.recall import Recall
 from aiq.engines.duckdb.results import Results
 from aiq.engines.duckdb.run import Runner
@@ -34,7 +34,7 @@ from aiq.gateway import Gateway
 from aiq.gateway.statements import Totals
 from aiq.request import Caller
 from aiq.sql.notebook.notebook import Parameters
-from aiq.statements.engine import Counts, Written
+from aiq.statements.engine import RequestCounts, Written
 from aiq.statements.settings import StatementSettings, without_hints
 
 Relation = duckdb.DuckDBPyRelation | None
@@ -57,7 +57,7 @@ class DuckDB:
     ) -> None:
         self.con, self.gateway, self.caller, self.dialect = con, gateway, caller, dialect
         self._owns = owns_connection
-        self._reading = Reading(con, variables)
+        self._reading = DuckDBReading(con, variables)
         self.results = Results(con)
         self.plain = register_plain(con, gateway, caller)
         self.runner = Runner(con, self.plain, self.results)
@@ -103,7 +103,7 @@ class DuckDB:
     def prepare_stream(self, written: Written, settings: StatementSettings) -> DuckDBStream | None:
         return opened(self, written, self.statement(settings))
 
-    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> Counts | None:
+    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> RequestCounts | None:
         if gently and reads_pipe(written.text):
             return None
         try:

@@ -22,7 +22,7 @@ MANY_LOOKED_UP = 50_000
 """Answers looked up in one pass from which on the next one is made over the distinct requests."""
 
 
-class Step(NamedTuple):
+class PassStep(NamedTuple):
     """A query to run in passes, or a whole statement that changes rows (`writes`).
 
     `stages` are how many stages its calls have, of which the first is `first`. `limit` is set where any `limit` rows
@@ -47,7 +47,7 @@ class Passes:
     def __init__(
         self,
         statement: Statement,
-        step: Step,
+        step: PassStep,
         evaluate: Callable[[], int],
         failed: tuple[type[Exception], ...],
         quickly: Callable[[], int] | None = None,

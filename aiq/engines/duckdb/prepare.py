@@ -5,26 +5,24 @@ Knows what a statement says; runs nothing but its constants.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import duckdb
 
-from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.config.nearest import nearest
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.dialect import expression_to_duckdb
-from aiq.engines.duckdb.frames import call_seeing, read_once, reads_pipe, variables_of_caller
+from aiq.engines.duckdb.frames import read_once, reads_pipe, variables_of_caller
+from aiq.engines.duckdb.inner_names import may_be_read, with_names
+from aiq.engines.duckdb.prepared import Described, Prepared, error_as_written, quoted
 from aiq.engines.duckdb.rewrite import tree
-from aiq.engines.duckdb.rewrite.lift import Lifted, Lifting, NotLifted, lift, reason_not_to
+from aiq.engines.duckdb.rewrite.lift import Lifted, LiftOptions, NotLifted, lift, reason_not_to
 from aiq.engines.duckdb.rewrite.numbered import PREFIX, TYPE
-from aiq.engines.duckdb.rewrite.parts import Span, parts, without_conflict
-from aiq.engines.duckdb.rewrite.split import Columns
+from aiq.engines.duckdb.rewrite.parts import parts
 from aiq.engines.duckdb.spark_values import needs_values, provide, translated
 from aiq.engines.duckdb.views import with_views
 from aiq.engines.duckdb.words import REQUEST, error_in_users_words, name_of_call
@@ -46,32 +44,6 @@ _OF_TRANSACTION = re.compile(r"(begin|start\s+transaction|commit|end|rollback|ab
 _UNTYPED = re.compile(rf"\|\||\b(select|from|over|unnest)\b|{PREFIX}", re.IGNORECASE)
 """In requests of which the type is known to be text, or which must not be written twice."""
 _DEFINITION = re.compile(r"(prepare|create|alter)\b", re.IGNORECASE)
-_TO_FILE = re.compile(r"\)\s*TO\s+'((?:[^']|'')+)'", re.IGNORECASE)
-
-
-class Prepared(NamedTuple):
-    """A statement as DuckDB runs it.
-
-    `values` are its parameters by name, `variables` the Python variables of its caller that it may name. `plan` says
-    how its AI calls run, None where it has none; `by_name` whether some of them come from views or macros. `calls` are
-    the numbered calls as DuckDB would name them, had they not been numbered. `written` is the statement as its user
-    wrote it.
-    """
-
-    text: str
-    values: dict[str, Any] | None
-    variables: dict[str, Any]
-    plan: Lifted | NotLifted | None = None
-    by_name: bool = False
-    calls: Mapping[int, str] = MappingProxyType({})
-    written: str = ""
-
-    def execute(self, con: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyConnection:
-        """Executes a text made of this statement with its parameters and its caller's variables."""
-        done: duckdb.DuckDBPyConnection = call_seeing(
-            self.variables, con.execute, text, parameters=used(con, text, self.values)
-        )
-        return done
 
 
 class Read(NamedTuple):
@@ -91,87 +63,6 @@ class Read(NamedTuple):
     names: set[str] | None = None
     definitions: Sequence[str] = ()
     written: str = ""
-
-
-class _Described:
-    """What DuckDB says of the texts of one statement before a row is looked at. No call is made.
-
-    An error ends an open transaction. So within one of the user's own, what may fail is tried on another connection,
-    which does not see what the transaction has made: then the statement runs as it was written.
-    """
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, statement: Statement, *, own: bool) -> None:
-        """`own` is whether no transaction of the user's is open."""
-        self._con, self._prepared, self._statement = con, prepared, statement
-        self._beside = con if own else con.cursor()
-        self._known: dict[str, list[tuple[str, str]]] = {}
-
-    def check(self) -> None:
-        """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
-        text = self._prepared.text
-        found = parts(text)
-        if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
-            return
-        if found.kind != "select" or found.query is None or tree.read(text) is None:
-            self._explain(self._con, text)
-            if found.kind == "copy" and found.query is not None:
-                self._check_folder(text, found.query)
-            return
-        columns = self._columns(self._con, text)
-        if self._beside is self._con or self(text) == columns:
-            self._known[text] = columns
-
-    def _check_folder(self, text: str, query: Span) -> None:
-        """Raises DuckDB's error where a COPY writes a file to a folder that is not there."""
-        rest = text[query.end :]
-        file = _TO_FILE.match(rest)
-        path = file.group(1).replace("''", "'") if file is not None else ""
-        if path and "://" not in path and "partition_by" not in rest.lower():
-            folder = os.path.dirname(os.path.expanduser(path))
-            if folder and not os.path.isdir(folder):
-                self._prepared.execute(self._con, f"{text[: query.start]} SELECT 1 {rest}").fetchall()
-
-    def __call__(self, query: str) -> Columns | None:
-        """The columns of a query; None where DuckDB does not take it."""
-        if query in self._known:
-            return self._known[query]
-        try:
-            found = self._known[query] = self._columns(self._beside, query)
-        except duckdb.Error:
-            return None
-        return found
-
-    def binds(self, text: str) -> bool:
-        """Whether DuckDB understands a statement."""
-        try:
-            self._explain(self._beside, text)
-        except duckdb.Error:
-            return False
-        return True
-
-    def _explain(self, con: duckdb.DuckDBPyConnection, text: str) -> None:
-        for stricter_first in dict.fromkeys((without_conflict(text), text)):
-            self._run(con, "EXPLAIN", stricter_first)
-
-    def _columns(self, con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[str, str]]:
-        return [(row[0], row[1]) for row in self._run(con, "DESCRIBE", query)]
-
-    def _run(self, con: duckdb.DuckDBPyConnection, verb: str, text: str) -> list[tuple[Any, ...]]:
-        self._statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
-        try:
-            return self._prepared.execute(con, f"{verb}\n{text}").fetchall()
-        finally:
-            self._statement.running = None
-
-
-def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duckdb.Error | None:
-    """DuckDB's error over a statement as it was written, its calls those of the plain function; None for none."""
-    try:
-        for text in dict.fromkeys((without_conflict(prepared.written), prepared.written)):
-            prepared.execute(con, f"EXPLAIN\n{text}").fetchall()
-    except duckdb.Error as error:
-        return error
-    return None
 
 
 def _with_placeholder(call: calls.Call) -> str:
@@ -251,7 +142,7 @@ class Preparation:
         *,
         apart: bool = False,
     ) -> Prepared:
-        """Raises StatementError or FunctionError; no call is made. `apart`: as of `Lifting`."""
+        """Raises StatementError or FunctionError; no call is made. `apart`: as of `LiftOptions`."""
         return self.plan(self.read(text, params, dialect), statement, number, apart=apart)
 
     def plan(self, read: Read, statement: Statement, number: Numbering, *, apart: bool = False) -> Prepared:
@@ -269,14 +160,14 @@ class Preparation:
                 raise error_in_users_words(said, {}, read.written)
         own, named = engine.Transaction(self.con).own, False
         prepared = self.rewrite(read, statement, number, numbers)
-        described = _Described(self.con, prepared, statement, own=own)
+        described = Described(self.con, prepared, statement, own=own)
         try:
             described.check()
         except duckdb.Error as error:
             if isinstance(error, duckdb.BinderException) and own:  # it may read a column by the name of a call
                 numbers.clear()
                 again = self._rewrite(read, statement, number, numbers, pure=True, named=True)
-                described, named = _Described(self.con, again, statement, own=own), True
+                described, named = Described(self.con, again, statement, own=own), True
             if not named or not described.binds(again.text):
                 raise error_in_users_words(
                     error, prepared.calls, read.written, bind=partial(error_as_written, self.con, prepared)
@@ -287,7 +178,7 @@ class Preparation:
             return self._typical_cost(numbers[site])
 
         volatile = engine.volatile_functions(duckdb.__version__)
-        how = Lifting(cost, described, engine.new_table, volatile, read.reason, apart=apart)
+        how = LiftOptions(cost, described, engine.new_table, volatile, read.reason, apart=apart)
         plan = lift(prepared.text, how)
         if isinstance(plan, Lifted) and plan.writes:
             if plan.changed and not described.binds(plan.query):
@@ -342,6 +233,10 @@ class Preparation:
             return f"{compiled} AS {quoted(name_of_call(call.text))}" if named and call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
+        if not named and may_be_read(text):
+            of_query = with_names(text, written)
+            named = of_query is None
+            text = calls.rewrite_calls(read.text, compile_call) if of_query is None else of_query
         return Prepared(text, read.values, read.variables, by_name=read.by_name, calls=written, written=read.written)
 
     def _typical_cost(self, site: CallSite) -> float:
@@ -421,14 +316,3 @@ def _named_parameters(text: str, tokens: Any, params: Parameters) -> tuple[str, 
         raise StatementError(f"params has a value for {', '.join(extra)}, which the statement does not use")
     renamed = calls.replace(text, [(p.start, p.end, f"$aiq_{p.name}") for p in found])
     return renamed, {f"aiq_{name}": value for name, value in by_name.items()}
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def used(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any] | None) -> dict[str, Any] | None:
-    if not values:
-        return None
-    names = next(iter(con.extract_statements(sql))).named_parameters
-    return {name: values[name] for name in names} or None

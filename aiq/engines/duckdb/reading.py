@@ -26,8 +26,8 @@ from aiq.sql.notebook.session_variables import Assignment, Variable, assignment,
 from aiq.sql.pieces import Kind, changed, pieces
 from aiq.sql.question import question
 from aiq.sql.words import DATABRICKS
-from aiq.statements.definitions.create import Create
 from aiq.statements.definitions.create import read as definition_in
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.immediate import run_by
 
 _REPLACE_WHERE = re.compile(
@@ -35,7 +35,7 @@ _REPLACE_WHERE = re.compile(
 )
 
 
-class Reading:
+class DuckDBReading:
     """What one session knows of its texts: variables of its caller and of its SQL, and the files it has read."""
 
     understands_use = False

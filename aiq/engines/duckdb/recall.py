@@ -15,7 +15,8 @@ from aiq.batch.statement import Statement
 from aiq.config.endpoint import Config
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.frames import read_once, variables_of_caller
-from aiq.engines.duckdb.prepare import Parameters, Preparation, Prepared, Read
+from aiq.engines.duckdb.prepare import Parameters, Preparation, Read
+from aiq.engines.duckdb.prepared import Prepared
 from aiq.engines.duckdb.results import Results
 from aiq.engines.duckdb.rewrite.lift import Lifted
 from aiq.engines.duckdb.rewrite.recalled import Recalling, recalling

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import duckdb
 
-from aiq.engines.duckdb.prepare import Prepared, quoted
+from aiq.engines.duckdb.prepared import Prepared, quoted
 
 KEPT_RESULTS = 32
 MAX_HELD_ROWS = 100_000

@@ -15,9 +15,9 @@ from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.has_rows import has_rows
-from aiq.engines.duckdb.passes import Passes, Step
+from aiq.engines.duckdb.passes import Passes, PassStep
 from aiq.engines.duckdb.plain import PlainFunction
-from aiq.engines.duckdb.prepare import Prepared, error_as_written, quoted
+from aiq.engines.duckdb.prepared import Prepared, error_as_written, quoted
 from aiq.engines.duckdb.results import Results
 from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.distinct import over_distinct
@@ -91,10 +91,10 @@ class Runner:
                 return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
             first = len(plan.rows.stages) if plan.rows is not None else 0
             if plan.rows is not None:
-                step = Step(plan.rows.query, first, 0, plan.rows.limit, plan.rows.filters)
+                step = PassStep(plan.rows.query, first, 0, plan.rows.limit, plan.rows.filters)
                 self._evaluate(step, plan.rows.table, prepared, statement, transaction)
             name = engine.new_table()
-            step = Step(plan.query, len(plan.stages), first, plan.limit, plan.filters)
+            step = PassStep(plan.query, len(plan.stages), first, plan.limit, plan.filters)
             if plan.rows is not None and not self._results.rows(plan.rows.table):
                 complete = self._evaluate_nothing(step.query, name, prepared, statement)
             else:
@@ -109,7 +109,7 @@ class Runner:
 
     def _evaluate(
         self,
-        step: Step,
+        step: PassStep,
         table: str,
         prepared: Prepared,
         statement: Statement,
@@ -193,7 +193,7 @@ class Runner:
         if plan.waits:
             return self._of_rows(engine.fetched(prepared.execute(self._con, f"\n{plan.query}")), prepared)
         other_time = any(map(tells_the_time, engine.definitions_used(self._con, plan.query)))  # after each rollback
-        step = Step(plan.query, len(plan.stages), writes=True)
+        step = PassStep(plan.query, len(plan.stages), writes=True)
         if other_time or not Passes(statement, step, evaluate, (duckdb.Error,)).run():
             evaluate()
         return self._of_rows(rows[0], prepared)

@@ -12,7 +12,8 @@ from aiq.engines.duckdb.expected import expected_rows
 from aiq.engines.duckdb.frames import call_seeing
 from aiq.engines.duckdb.has_rows import has_rows
 from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
-from aiq.engines.duckdb.prepare import Read, used
+from aiq.engines.duckdb.prepare import Read
+from aiq.engines.duckdb.prepared import used
 from aiq.engines.duckdb.rewrite.lift import Lifted
 from aiq.errors import StatementCancelled
 from aiq.functions.call_site import CallSite

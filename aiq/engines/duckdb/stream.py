@@ -15,7 +15,7 @@ from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.interrupt import running
-from aiq.engines.duckdb.prepare import Prepared, error_as_written
+from aiq.engines.duckdb.prepared import Prepared, error_as_written
 from aiq.engines.duckdb.rewrite.lift import Lifted
 from aiq.engines.duckdb.statement import explained
 from aiq.engines.duckdb.words import error_in_users_words, in_users_words

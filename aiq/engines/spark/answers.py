@@ -30,7 +30,7 @@ STALE_S = 7 * 86400.0
 """Files of sessions that nobody closed are kept so long: somebody may read their results."""
 
 
-class Files:
+class SessionFiles:
     """The files of one session, under `<home>/spark`. They are deleted when it is closed."""
 
     def __init__(self, home: Path) -> None:
@@ -62,7 +62,7 @@ class Workers:
         self,
         sites: Mapping[int, Compiled],
         job: Callable[[int], Job],
-        files: Files,
+        files: SessionFiles,
         cost: Callable[[Compiled], float],
         left_usd: Callable[[], float | None] = lambda: None,
     ) -> None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from aiq.engines.spark.catalyst import Catalyst, Node
-from aiq.engines.spark.rows import Block, Call
+from aiq.engines.spark.repeatable import is_repeatable
+from aiq.engines.spark.rows import Block, PlanCall
 from aiq.engines.spark.unions import united
 
 _LIMITS = ("GlobalLimit", "LocalLimit", "Offset")
@@ -105,7 +106,7 @@ class Blocks:
             )
             block = Block(made, tuple(catalyst.output(made)))
         calls = [
-            Call(column, site[0], tuple(catalyst.substituted(argument, block.items) for argument in site[1]))
+            PlanCall(column, site[0], tuple(catalyst.substituted(argument, block.items) for argument in site[1]))
             for column, site in zip(columns, sites, strict=True)
             if site is not None
         ]
@@ -187,7 +188,7 @@ class Blocks:
         left, right = sides
         if kind not in ("LeftOuter", "LeftSemi") or not cheap or right.conditions:
             return left
-        if not any(self._is_made_of_answers(part, left) for part in dear) or not catalyst.is_repeatable(right.core):
+        if not any(self._is_made_of_answers(part, left) for part in dear) or not is_repeatable(catalyst, right.core):
             return left
         core, matched = catalyst.with_match(left.core, right.core, catalyst.all(cheap))
         calls = tuple(
@@ -199,7 +200,7 @@ class Blocks:
     def _with_match(self, side: Block, other: Block, cheap: Sequence[Node]) -> Block:
         """The rows of a side that have a match by cheap conditions: the join reads no others."""
         catalyst = self._catalyst
-        if not any(catalyst.kind(part) in _EQUALITIES for part in cheap) or not catalyst.is_repeatable(other.core):
+        if not any(catalyst.kind(part) in _EQUALITIES for part in cheap) or not is_repeatable(catalyst, other.core):
             return side
         return replace(side, core=catalyst.with_semi_join(side.core, other.core, catalyst.all(cheap)))
 

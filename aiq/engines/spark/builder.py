@@ -49,7 +49,7 @@ def build_by_arguments(
 
     start: Any = ensure_callback_server_started
     start(spark.sparkContext._gateway)
-    builder = _Builder(spark, gateway, function)
+    builder = _CallBuilder(spark, gateway, function)
     registry: Any = spark._jsparkSession.sessionState().functionRegistry()
     registry.createOrReplaceTempFunction(FUNCTION, builder.in_jvm(), "python_udf")
     _let_definitions_name_it(spark, registry)
@@ -121,7 +121,7 @@ def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
         return error_field, "errorMessage"
 
 
-class _Builder(_Function):
+class _CallBuilder(_Function):
     """What `ai_query` is in a registered session."""
 
     def __init__(

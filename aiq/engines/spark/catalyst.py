@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 Node = Any
 """A plan or an expression of the JVM."""
 
-_OF_CHANCE = frozenset({"GlobalLimit", "LocalLimit", "Offset", "Tail", "Sample", "Window", "WindowGroupLimit"})
-_SUMS = frozenset({"Sum", "Average", "StddevSamp", "StddevPop", "VarianceSamp", "VariancePop"})
-_FLOATS = frozenset({"float", "double"})
 _EXPRESSION = "org.apache.spark.sql.catalyst.expressions.Expression"
 _SUBQUERY = "org.apache.spark.sql.catalyst.expressions.SubqueryExpression"
 
@@ -111,14 +108,6 @@ class Catalyst:
         while self.kind(plan) == "WithCTE":
             plan = self.children(plan)[-1]
         return plan if self.kind(plan) == "SubqueryAlias" else None
-
-    def snapshot(self, plan: Node) -> str:
-        """What tells the state of the table that a plan reads from a later one; of a table of files, its version."""
-        if self.kind(plan) == "LogicalRelation":
-            relation = plan.relation()
-            return str(relation.location().toString()) if hasattr(relation, "location") else ""
-        children = self.children(plan)
-        return self.snapshot(children[0]) if len(children) == 1 else ""
 
     def conjuncts(self, condition: Node) -> list[Node]:
         """The conditions that an AND, however nested, is made of."""
@@ -331,21 +320,6 @@ class Catalyst:
         if str(column.dataType().typeName()) == "string":
             return self._expressions.Cast(expression, column.dataType(), self._jvm.scala.Option.empty())
         return self._expressions.Literal(None, column.dataType())
-
-    def is_repeatable(self, plan: Node) -> bool:
-        """Whether evaluating a plan again is sure to give the same rows. Not so where ties or tasks decide on them."""
-        if not plan.deterministic():
-            return False
-        return not self.any(plan, lambda node: self.kind(node) in _OF_CHANCE or self._sums_floats(node))
-
-    def _sums_floats(self, plan: Node) -> bool:
-        """Whether the order in which rows come shows in the last digits of a sum."""
-        if self.kind(plan) != "Aggregate":
-            return False
-        return any(
-            self.any(expression, lambda e: self.kind(e) in _SUMS and str(e.dataType().typeName()) in _FLOATS)
-            for expression in self.items(plan.aggregateExpressions())
-        )
 
     def _object(self, name: str) -> Any:
         """The Scala object beside a class of expressions."""

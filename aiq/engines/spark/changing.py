@@ -27,7 +27,7 @@ class Answered(NamedTuple):
     kept: Callable[[DataFrame], DataFrame]
 
 
-class Change:
+class RowChange:
     """One DELETE or UPDATE: `DELETE FROM t WHERE ai_query('e', p) = 'x'` becomes
 
     `MERGE INTO t USING (SELECT digest(p) AS k FROM t WHERE ai_query('e', p) = 'x') ON digest(t.p) = k

@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS, quoted
-from aiq.statements.definitions.create import Create, Name, read
+from aiq.statements.definitions.create import read
+from aiq.statements.definitions.parsed import Create, Name
 from aiq.statements.definitions.store import Definition, Definitions
 
 _made: dict[tuple[str, str, str], Path] = {}

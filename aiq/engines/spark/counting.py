@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.job import REQUEST
 from aiq.engines.spark.keys import KEY
-from aiq.engines.spark.lifting import FIRST_WAVE, Answering, Lifting, Steps
+from aiq.engines.spark.lifting import FIRST_WAVE, Answering, PlanLifting, Steps
 from aiq.engines.spark.needs import Need
-from aiq.engines.spark.rows import Block, Call
+from aiq.engines.spark.rows import Block, PlanCall
 from aiq.statements.estimate import Counted
 from aiq.statements.sites import Compiled
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STANDS_IN = "answers decide which requests come, so this is an upper bound"
 
 
-class Counting(Lifting):
+class PlanCounting(PlanLifting):
     """The calls of one statement, counted. `counts` has them in the order in which they would be asked."""
 
     def __init__(self, catalyst: Catalyst, answering: Answering, sites: dict[int, Compiled]) -> None:
@@ -38,7 +38,7 @@ class Counting(Lifting):
         steps = _CountingSteps(self, block, uses, rest, limit)
         return steps.all()
 
-    def count(self, call: Call, group: int, requests: DataFrame, *, exact: bool, limit: int | None) -> None:
+    def count(self, call: PlanCall, group: int, requests: DataFrame, *, exact: bool, limit: int | None) -> None:
         """Counts the requests of a call, those of earlier calls of its group left out."""
         from pyspark.sql import functions as f
 
@@ -88,7 +88,9 @@ class Counting(Lifting):
 class _CountingSteps(Steps):
     """One block, counted."""
 
-    def __init__(self, counting: Counting, block: Block, uses: Sequence[Node], rest: bool, limit: int | None) -> None:
+    def __init__(
+        self, counting: PlanCounting, block: Block, uses: Sequence[Node], rest: bool, limit: int | None
+    ) -> None:
         super().__init__(counting, block, uses, rest)
         self._counting, self._limit, self._step = counting, limit, 0
 

@@ -19,8 +19,9 @@ from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
 from aiq.sql.words import DATABRICKS, quoted
 from aiq.statements.definitions.commands import Done
-from aiq.statements.definitions.create import Create, Name, read
+from aiq.statements.definitions.create import read
 from aiq.statements.definitions.kept import KeptDefinitions
+from aiq.statements.definitions.parsed import Create, Name
 from aiq.statements.definitions.tables import KeptTables
 from aiq.statements.settings import without_hints
 

@@ -14,15 +14,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from aiq.batch.observer import Observer
-from aiq.engines.spark.answers import Files
+from aiq.engines.spark.answers import SessionFiles
 from aiq.engines.spark.catalyst import Catalyst
 from aiq.engines.spark.commands import check_command
 from aiq.engines.spark.definitions import SparkDefinitions
 from aiq.engines.spark.failures import explained, words_found
 from aiq.engines.spark.lifted import LiftedPlan
 from aiq.engines.spark.merging import change_of
-from aiq.engines.spark.prepare import DIALECT, Prepared, is_empty, prepare
-from aiq.engines.spark.reading import Reading
+from aiq.engines.spark.prepare import DIALECT, NumberedText, is_empty, prepare
+from aiq.engines.spark.reading import SparkReading
 from aiq.engines.spark.register import classic_context, register
 from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
@@ -32,7 +32,7 @@ from aiq.gateway.statements import Totals
 from aiq.request import Caller
 from aiq.sql.compound import is_script
 from aiq.sql.literals import Parameters, with_values
-from aiq.statements.engine import Counts, Stream, Written
+from aiq.statements.engine import RequestCounts, Stream, Written
 from aiq.statements.history import totals_of
 from aiq.statements.settings import StatementSettings, without_hints
 
@@ -56,12 +56,14 @@ class Spark:
                 "aiq.register(spark) and plain spark.sql"
             )
         self.spark, self.gateway, self.caller = spark, gateway, caller
-        self._reading = Reading(spark, variables)
-        self.files = Files(gateway.ledger.home)
+        self._reading = SparkReading(spark, variables)
+        self.files = SessionFiles(gateway.ledger.home)
         register(spark, gateway, caller)
         self.definitions = SparkDefinitions(spark, gateway.ledger.home, caller.user, self._look, self._views_of_files)
 
-    def lifted(self, prepared: Prepared, statement: str = "", settings: StatementSettings | None = None) -> LiftedPlan:
+    def lifted(
+        self, prepared: NumberedText, statement: str = "", settings: StatementSettings | None = None
+    ) -> LiftedPlan:
         """A statement with its calls lifted; without an id it is only looked at, or counted."""
         return LiftedPlan(self.spark, self.gateway, self.caller, self.files, prepared, statement, settings)
 
@@ -102,7 +104,7 @@ class Spark:
         """Spark has no rows before all answers of a partition are there."""
         return None
 
-    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> Counts | None:
+    def count(self, written: Written, settings: StatementSettings, *, gently: bool = False) -> RequestCounts | None:
         """By Spark's workers. What is read on the way, Spark can read again."""
         text = without_hints(written.text)
         if is_empty(text):
@@ -112,7 +114,7 @@ class Spark:
             counts = self.lifted(prepared).counts()
         except PySparkException as error:
             raise explained(error, prepared.sites) from None
-        return Counts(counts, [None] * len(counts))
+        return RequestCounts(counts, [None] * len(counts))
 
     def batches(self, result: DataFrame, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Partition by partition."""
@@ -194,7 +196,12 @@ class SparkRun:
     """A statement that has been read, or, where it asks nothing, its frame."""
 
     def __init__(
-        self, of: Spark, prepared: Prepared | None, frame: DataFrame | None, number: str, settings: StatementSettings
+        self,
+        of: Spark,
+        prepared: NumberedText | None,
+        frame: DataFrame | None,
+        number: str,
+        settings: StatementSettings,
     ) -> None:
         """`prepared` is None where `frame` is all there is to it."""
         self._engine, self._prepared, self._frame, self._settings = of, prepared, frame, settings

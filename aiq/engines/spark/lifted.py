@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from aiq.engines.spark.answers import Files, Workers
+from aiq.engines.spark.answers import SessionFiles, Workers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
 from aiq.engines.spark.catalyst import Catalyst
 from aiq.engines.spark.changing import Answered
 from aiq.engines.spark.commands import check_command, creates_what_is_there, query_of
-from aiq.engines.spark.counting import Counting
-from aiq.engines.spark.lifting import Lifting
+from aiq.engines.spark.counting import PlanCounting
+from aiq.engines.spark.lifting import PlanLifting
 from aiq.engines.spark.merging import change_of
-from aiq.engines.spark.prepare import PREFIX, Prepared
+from aiq.engines.spark.prepare import PREFIX, NumberedText
 from aiq.engines.spark.reading import share_variables
 from aiq.engines.spark.register import origin_of
 from aiq.functions.signature import FUNCTION
@@ -53,8 +53,8 @@ class LiftedPlan:
         spark: SparkSession,
         gateway: Gateway,
         caller: Caller,
-        files: Files,
-        prepared: Prepared,
+        files: SessionFiles,
+        prepared: NumberedText,
         statement: str = "",
         settings: StatementSettings | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class LiftedPlan:
     def answered(self, frame: DataFrame | None) -> DataFrame:
         """The calls first, then the statement over their answers, in the session of whoever reads it."""
         catalyst, spark = self._catalyst, self._spark
-        blocks = Blocks(catalyst, self._sites.of, Lifting(catalyst, self._answering).settle)
+        blocks = Blocks(catalyst, self._sites.of, PlanLifting(catalyst, self._answering).settle)
 
         def rows(query: DataFrame) -> DataFrame:
             return catalyst.frame(blocks.answered(catalyst.optimized(query)), spark).toDF(*query.columns)
@@ -118,7 +118,7 @@ class LiftedPlan:
     def counts(self) -> list[Counted]:
         """What the calls would ask, without asking."""
         catalyst = self._catalyst
-        counting = Counting(catalyst, self._answering, self._prepared.sites)
+        counting = PlanCounting(catalyst, self._answering, self._prepared.sites)
         command = catalyst.parsed(self._prepared.text)
         if self._prepared.sites:
             check_command(catalyst, command, self._prepared.written)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST
 from aiq.engines.spark.keys import KEY, distinct, key_of, plain
-from aiq.engines.spark.needs import Asked, Guard, Need
-from aiq.engines.spark.rows import Block, Call
+from aiq.engines.spark.needs import AskedCalls, Guard, Need
+from aiq.engines.spark.repeatable import is_repeatable
+from aiq.engines.spark.rows import Block, PlanCall
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -58,7 +59,7 @@ class Answering(Protocol):
         ...
 
 
-class Lifting:
+class PlanLifting:
     """The calls of one statement."""
 
     def __init__(self, catalyst: Catalyst, answering: Answering) -> None:
@@ -110,7 +111,7 @@ class Lifting:
 class Steps:
     """One block on its way to being settled."""
 
-    def __init__(self, lifting: Lifting, block: Block, uses: Sequence[Node], rest: bool) -> None:
+    def __init__(self, lifting: PlanLifting, block: Block, uses: Sequence[Node], rest: bool) -> None:
         catalyst = lifting.catalyst
         self._lifting, self._catalyst, self._answering = lifting, catalyst, lifting.answering
         self._block, self._uses, self._core = block, uses, block.core
@@ -143,8 +144,8 @@ class Steps:
                 return self._settled(passed)
             most *= WAVE_GROWTH
 
-    def _nothing_asked(self) -> Asked:
-        asked = Asked(self._catalyst, lambda column: self._answering.cost(self._calls[column].site))
+    def _nothing_asked(self) -> AskedCalls:
+        asked = AskedCalls(self._catalyst, lambda column: self._answering.cost(self._calls[column].site))
         for column, call in self._calls.items():
             asked.add(column, call.arguments)
         return asked
@@ -183,24 +184,24 @@ class Steps:
             self._where.setdefault(need.column, []).append((*need.guard, *known))
         return count
 
-    def _requests(self, call: Call, rows: DataFrame) -> DataFrame:
+    def _requests(self, call: PlanCall, rows: DataFrame) -> DataFrame:
         from pyspark.sql import functions as f
 
         arguments = self._arguments(call)
         columns = [column.alias(name) for name, (column, _) in arguments.items()]
         return rows.select(*columns, key_of(arguments).alias(KEY)).where(f.col(KEY).isNotNull())
 
-    def _arguments(self, call: Call) -> dict[str, tuple[Column, DataType]]:
+    def _arguments(self, call: PlanCall) -> dict[str, tuple[Column, DataType]]:
         """The request of a call, and its files if it has any, with their types."""
         return {
             name: plain(self._catalyst.column(argument), self._catalyst.type(argument))
             for name, argument in zip((REQUEST, FILES), call.arguments, strict=False)
         }
 
-    def _types(self, call: Call) -> list[DataType]:
+    def _types(self, call: PlanCall) -> list[DataType]:
         return [kind for _, kind in self._arguments(call).values()]
 
-    def _group(self, call: Call) -> int:
+    def _group(self, call: PlanCall) -> int:
         return self._answering.group(call.site, self._types(call))
 
     def _keep_rows(self) -> None:
@@ -209,7 +210,7 @@ class Steps:
             return
         self._is_kept = True
         catalyst = self._catalyst
-        if catalyst.is_repeatable(self._core):
+        if is_repeatable(catalyst, self._core):
             return
         columns = catalyst.output(self._core)
         names = [f"c{i}" for i in range(len(columns))]
@@ -243,7 +244,7 @@ class Steps:
         shown = self._calls.keys() | map(catalyst.id, catalyst.output(self._core))
         return catalyst.project([c for c in catalyst.output(plan) if catalyst.id(c) in shown], plan)
 
-    def _with_answer(self, plan: Node, call: Call) -> tuple[Node, Node]:
+    def _with_answer(self, plan: Node, call: PlanCall) -> tuple[Node, Node]:
         """A plan joined with the answers of a call, and the condition under which a request has none."""
         from pyspark.sql import functions as f
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiq.engines.spark.catalyst import Catalyst, Node
-from aiq.engines.spark.changing import KEY, Answered, Change, Values, check_as_written, key_of_row, read_of
+from aiq.engines.spark.changing import KEY, Answered, RowChange, Values, check_as_written, key_of_row, read_of
+from aiq.engines.spark.repeatable import snapshot
 from aiq.errors import StatementError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _MOVED = (
 )
 
 
-def change_of(catalyst: Catalyst, command: Node) -> Change | Merge | None:
+def change_of(catalyst: Catalyst, command: Node) -> RowChange | Merge | None:
     """A command that changes rows of a table; None for all others. Raises StatementError and Spark's errors."""
     around = None
     if catalyst.kind(command) == "UnresolvedWith":
@@ -33,7 +34,7 @@ def change_of(catalyst: Catalyst, command: Node) -> Change | Merge | None:
         return None
     if around is not None:
         raise StatementError("write the queries of WITH in the place where DELETE or UPDATE uses them")
-    return Change(catalyst, command)
+    return RowChange(catalyst, command)
 
 
 class Merge:
@@ -79,7 +80,7 @@ class Merge:
             values = answered.kept(answered.rows(single.select(_ROW, *self._inserted.columns())))
             found = found.join(values, _ROW, "left")
         found = answered.kept(found.withColumn(_MATCHED, f.col(KEY).isNotNull()))
-        if catalyst.snapshot(catalyst.plan(catalyst.frame(self._target))) != self._snapshot:
+        if snapshot(catalyst, catalyst.plan(catalyst.frame(self._target))) != self._snapshot:
             raise StatementError(_MOVED)
         return catalyst.frame(self._merge(self._aliased(found)), spark)
 
@@ -100,7 +101,7 @@ class Merge:
         """The query of the rows that match, and how the actions read what it gives."""
         catalyst, command = self._catalyst, self._command
         table = catalyst.frame(self._target)
-        self._snapshot = catalyst.snapshot(catalyst.plan(table))
+        self._snapshot = snapshot(catalyst, catalyst.plan(table))
         joined = source.join(table, catalyst.column(self._on), "inner")
         self._changed = Values(catalyst, joined, "__aiq_matched_")
         self._inserted = Values(catalyst, source, "__aiq_inserted_")

@@ -32,7 +32,7 @@ class Need(NamedTuple):
     guard: Guard
 
 
-class Asked:
+class AskedCalls:
     """The calls of some rows: what each is computed from, and for which rows it has been asked so far."""
 
     def __init__(self, catalyst: Catalyst, cost: Callable[[int], float]) -> None:

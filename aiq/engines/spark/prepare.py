@@ -26,7 +26,7 @@ _OF_FUNCTION = re.compile(rf"{PREFIX}(\d+)")
 _WRITTEN = re.compile(rf"{PREFIX}(\d+)\((\d+, )?")
 
 
-class Prepared(NamedTuple):
+class NumberedText(NamedTuple):
     """A statement as Spark runs it, the sites of its calls by number, and the statement as it was written."""
 
     text: str
@@ -45,7 +45,7 @@ def is_empty(text: str) -> bool:
     return not count
 
 
-def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
+def prepare(text: str, spark: SparkSession, gateway: Gateway) -> NumberedText:
     """A statement with a numbered function for each call. Raises StatementError or FunctionError; makes no call."""
     sites: dict[int, Compiled] = {}
     same: dict[str, str] = {}
@@ -63,7 +63,7 @@ def prepare(text: str, spark: SparkSession, gateway: Gateway) -> Prepared:
             same[words] = f"{PREFIX}{number}({', '.join([str(number), *sites[number].arguments])})"
         return f"{same[words]} AS {_quoted(call.text)}" if call.is_column else same[words]
 
-    return Prepared(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites, text)
+    return NumberedText(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites, text)
 
 
 def result_type(made: Compiled) -> str:

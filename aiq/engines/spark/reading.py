@@ -16,12 +16,12 @@ from aiq.sql.notebook.notebook import Parameters, Text
 from aiq.sql.pieces import Kind, changed
 from aiq.sql.question import question
 from aiq.sql.words import DATABRICKS
-from aiq.statements.definitions.create import Create
 from aiq.statements.definitions.create import read as definition_in
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.immediate import run_by
 
 
-class Reading:
+class SparkReading:
     """What one session knows of its texts. Session variables are Spark's own."""
 
     understands_use = True

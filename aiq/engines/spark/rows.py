@@ -8,7 +8,7 @@ from aiq.engines.spark.catalyst import Node
 
 
 @dataclass(frozen=True)
-class Call:
+class PlanCall:
     """One call on the rows of a plan: the column of its answer, the number of its site, and its request and files."""
 
     column: Node
@@ -26,7 +26,7 @@ class Block:
 
     core: Node
     output: tuple[Node, ...]
-    calls: tuple[Call, ...] = ()
+    calls: tuple[PlanCall, ...] = ()
     conditions: tuple[Node, ...] = ()
     items: dict[int, Node] = field(default_factory=dict)
     order: tuple[Node, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiq.engines.spark.catalyst import Catalyst, Node
-from aiq.engines.spark.rows import Block, Call
+from aiq.engines.spark.rows import Block, PlanCall
 
 
 def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
@@ -30,7 +30,7 @@ def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
     found = catalyst.output(core)
     values, part_number, rest = found[: len(columns)], found[len(columns)], iter(found[len(columns) + 1 :])
 
-    calls: list[Call] = []
+    calls: list[PlanCall] = []
     condition: Node | None = None
     items: dict[int, Node] = {}
     for i, part in enumerate(parts):
@@ -40,7 +40,7 @@ def united(catalyst: Catalyst, union: Node, parts: Sequence[Block]) -> Block:
         for call in part.calls:
             request, *files = (catalyst.substituted(argument, meanings) for argument in call.arguments)
             column = meanings[catalyst.id(call.column)]
-            calls.append(Call(column, call.site, (catalyst.only_if(here, request), *files)))
+            calls.append(PlanCall(column, call.site, (catalyst.only_if(here, request), *files)))
         if (own := catalyst.all(part.conditions)) is not None:  # one for all parts, so that they are asked together
             condition = catalyst.only_if(here, catalyst.substituted(own, meanings), condition or catalyst.true())
         for column, value, shown_as in zip(columns, values, part.output, strict=True):

@@ -131,17 +131,36 @@ def _stars(tokens: Sequence[Token], files: int) -> list[tuple[int, int, str]]:
         depth += (kind == "R_PAREN") - (kind == "L_PAREN")
         if depth < 0:  # STREAM(read_files(..)) and a join in brackets
             depth = 0
-    found, depth = [], 0
+    found, depth, named = [], 0, _name_of(tokens, files)
     for i in range(select + 1, files):
         kind, before = tokens[i].token_type.name, tokens[i - 1].text.lower()
         depth += (kind == "L_PAREN") - (kind == "R_PAREN")
-        if depth or kind != "STAR" or before not in ("select", "distinct", "all", ",", "."):
+        if kind != "STAR" or not _is_all(tokens, i, depth) or (before == "." and tokens[i - 2].text.lower() != named):
             continue
         if tokens[i + 1].text.lower() != "except":
             found.append((tokens[i].end + 1, tokens[i].end + 1, f" EXCEPT ({METADATA})"))
         elif not any(_is_metadata(token) for token in tokens[i + 2 : closing(tokens, i + 2)]):
             found.append((tokens[i + 2].end + 1, tokens[i + 2].end + 1, f"{METADATA}, "))
     return found
+
+
+def _is_all(tokens: Sequence[Token], i: int, depth: int) -> bool:
+    """Whether a star stands for all columns: as a column, or in a function such as `struct(*)`, but not `count(*)`."""
+    before = tokens[i - 1].text.lower()
+    if before in ("select", "distinct", "all"):
+        return depth == 0
+    return before in (",", ".") or (before == "(" and tokens[i - 2].text.lower() != "count")
+
+
+def _name_of(tokens: Sequence[Token], files: int) -> str:
+    """The name by which a SELECT knows the files that it reads at a token: their alias, or that of the function."""
+    is_call = tokens[files].text.lower() == "read_files"
+    end = closing(tokens, files + 1) if is_call else files + 2
+    rest = [token for token in tokens[end + 1 : end + 4] if token.text != ")"]
+    if rest and rest[0].text.lower() == "as":
+        rest = rest[1:]
+    is_name = bool(rest) and rest[0].token_type.name in ("VAR", "IDENTIFIER")
+    return rest[0].text.lower() if is_name else tokens[end if not is_call else files].text.lower()
 
 
 def local(path: str, volumes: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from aiq.sql.text import clean
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
-class Place(Databases, Protocol):
+class NotebookHost(Databases, Protocol):
     """What an engine knows of where a statement runs."""
 
     def setting(self, name: str) -> Any:
@@ -52,7 +52,7 @@ def read(
     params: Parameters,
     *,
     databricks: bool,
-    place: Place,
+    place: NotebookHost,
     settings: Settings,
     variables: Mapping[str, Any],
 ) -> Text:

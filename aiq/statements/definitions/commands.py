@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from aiq.errors import FunctionError, StatementError
 from aiq.sql.words import DATABRICKS, DUCKDB, asks
-from aiq.statements.definitions.create import Alter, Command, Create, Describe, Drop, Refresh, Show, read
+from aiq.statements.definitions.create import read
+from aiq.statements.definitions.parsed import Alter, Command, Create, Describe, Drop, Refresh, Show
 from aiq.statements.definitions.store import Definition
 from aiq.statements.definitions.substitute import expression_of, gives, parameters_in
 

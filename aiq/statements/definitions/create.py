@@ -7,86 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
 
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS, Word, at_commas, behind_group, name_at, string_value, words
-
-Kind = Literal["FUNCTION", "VIEW", "MATERIALIZED VIEW", "STREAMING TABLE"]
-Name = tuple[str, ...]
-
-
-class Parameter(NamedTuple):
-    """A parameter of a function: its SQL type, and the SQL of its default, None where it has none."""
-
-    name: str
-    type: str
-    default: str | None = None
-
-
-class Create(NamedTuple):
-    """A definition. `body` is its query, or what a function returns: an expression, or (`is_query`) a query.
-
-    `returns` is a function's SQL type, None where it says none; `columns` are the names and types of the rows of a
-    table function, or the names of a view's columns (their types are ''). `is_table` says that a function gives rows.
-    `extra` is what of a table's clauses an engine must know (PARTITIONED BY, TBLPROPERTIES), as written.
-    """
-
-    kind: Kind
-    name: Name
-    body: str
-    replaces: bool = False
-    temporary: bool = False
-    unless_there: bool = False
-    parameters: tuple[Parameter, ...] = ()
-    returns: str | None = None
-    columns: tuple[tuple[str, str], ...] = ()
-    is_query: bool = False
-    is_table: bool = False
-    comment: str | None = None
-    extra: str = ""
-    schedule: str | None = None
-
-
-class Drop(NamedTuple):
-    """`DROP kind [IF EXISTS] name`; kind is FUNCTION, VIEW, TABLE, MATERIALIZED VIEW or STREAMING TABLE."""
-
-    kind: str
-    name: Name
-    if_exists: bool
-
-
-class Alter(NamedTuple):
-    """`ALTER VIEW name AS body`; `body` is None for all else that ALTER says, which is `rest`."""
-
-    name: Name
-    body: str | None
-    rest: str
-
-
-class Refresh(NamedTuple):
-    """`REFRESH [MATERIALIZED VIEW | STREAMING TABLE | TABLE] name [FULL]`."""
-
-    name: Name
-    full: bool
-    kind: str | None
-
-
-class Describe(NamedTuple):
-    """`DESCRIBE FUNCTION [EXTENDED] name`."""
-
-    name: Name
-    extended: bool
-
-
-class Show(NamedTuple):
-    """`SHOW [USER | ALL | SYSTEM] FUNCTIONS [LIKE 'pattern']`."""
-
-    which: str
-    pattern: str | None
-
-
-Command = Create | Drop | Alter | Refresh | Describe | Show
+from aiq.statements.definitions.parsed import (
+    Alter,
+    Command,
+    Create,
+    Describe,
+    Drop,
+    FunctionParameter,
+    Kind,
+    Name,
+    Refresh,
+    Show,
+)
 
 _CHARACTERISTICS = ("LANGUAGE", "DETERMINISTIC", "NOT", "COMMENT", "CONTAINS", "READS", "SQL", "RETURN")
 _OF_FUNCTION = re.compile(
@@ -287,10 +222,10 @@ def _function(cursor: _Cursor, replaces: bool, temporary: bool) -> Create | None
     return made._replace(body=cursor.rest(), is_query=cursor.next(*_STARTS_QUERY))
 
 
-def _parameters(cursor: _Cursor, what: str) -> tuple[Parameter, ...]:
+def _parameters(cursor: _Cursor, what: str) -> tuple[FunctionParameter, ...]:
     end = behind_group(cursor.words, cursor.at) - 1
     cursor.at += 1
-    found: list[Parameter] = []
+    found: list[FunctionParameter] = []
     while cursor.at < end:
         parts = cursor.name()
         if len(parts) != 1:
@@ -315,7 +250,7 @@ def _parameters(cursor: _Cursor, what: str) -> tuple[Parameter, ...]:
             cursor.string("COMMENT")
         if any(one.name.lower() == parts[0].lower() for one in found):
             raise StatementError(f"{what} has two parameters called {parts[0]}; rename one")
-        found.append(Parameter(parts[0], kind, default))
+        found.append(FunctionParameter(parts[0], kind, default))
         if not cursor.take(",") and cursor.at < end:
             raise StatementError(f"{what}: '{cursor.of(cursor.at, cursor.at + 1)}' is not understood in its parameters")
     cursor.at = end + 1

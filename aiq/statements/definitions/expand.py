@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS, DUCKDB, Word, quoted, words
-from aiq.statements.definitions.create import Create, read
+from aiq.statements.definitions.create import read
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.definitions.store import Definition, Definitions, folded
 from aiq.statements.definitions.substitute import spelled_call, spelled_rows, translated
 from aiq.statements.definitions.walk import Reference, alias_of, references

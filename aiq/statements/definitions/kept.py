@@ -14,8 +14,8 @@ from weakref import WeakMethod
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS, DUCKDB, words
 from aiq.statements.definitions.commands import Commands, Done
-from aiq.statements.definitions.create import Create, Name
 from aiq.statements.definitions.expand import Expansion, Place, Surroundings
+from aiq.statements.definitions.parsed import Create, Name
 from aiq.statements.definitions.store import Definitions
 from aiq.statements.definitions.tables import KeptTables
 from aiq.statements.settings import without_hints

@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 from aiq.errors import AiqError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
 from aiq.sql.words import DATABRICKS, DUCKDB, behind_group, listed, quoted, string_value, words
-from aiq.statements.definitions.create import Create, Parameter
+from aiq.statements.definitions.parsed import Create, FunctionParameter
 from aiq.statements.definitions.store import Definition
 
 Arguments = Sequence[tuple[str | None, str]]
@@ -240,7 +240,7 @@ def _marker(i: int) -> str:
 def _stand_ins(created: Create, given: Sequence[str], definition: Definition, dialect: str) -> list[str]:
     """What stands for each parameter in the body: in DuckDB's dialect a name, as the body is translated first."""
 
-    def value(i: int, parameter: Parameter) -> str:
+    def value(i: int, parameter: FunctionParameter) -> str:
         if not given[i]:
             return parameter.default or "NULL"
         return given[i] if dialect == DATABRICKS else _marker(i)
@@ -289,7 +289,7 @@ def _filled(text: str, created: Create, given: Sequence[str]) -> str:
     return _replaced(text, places)
 
 
-def _checked(parameter: Parameter, value: str) -> str:
+def _checked(parameter: FunctionParameter, value: str) -> str:
     """A value that ends the statement where its fields are not those of a parameter with a STRUCT, in their order.
 
     DuckDB casts a STRUCT by the names of fields, and Spark by their order: where both are the same, so is the result.

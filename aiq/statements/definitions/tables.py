@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, Protocol
 from aiq.errors import StatementError
 from aiq.sql.notebook.files import METADATA, reads_files, reads_metadata, without_hidden
 from aiq.sql.words import Word, behind_group, listed, quoted, words
-from aiq.statements.definitions.create import Create
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.definitions.walk import Reference, references
 
 _OVER_ALL = listed("GROUP DISTINCT HAVING WINDOW OVER QUALIFY LIMIT EXCEPT INTERSECT COUNT SUM AVG MIN MAX JOIN")
 
 
-class Engine(Protocol):
+class TableEngine(Protocol):
     """What an engine does for tables."""
 
     def run(self, text: str, dialect: str, *, keep: bool = False) -> Any:
@@ -46,7 +46,9 @@ class _Stream(NamedTuple):
 class KeptTables:
     """Tables of one session."""
 
-    def __init__(self, engine: Engine, *, using: str = "", replaces: bool = True, overwrites: bool = False) -> None:
+    def __init__(
+        self, engine: TableEngine, *, using: str = "", replaces: bool = True, overwrites: bool = False
+    ) -> None:
         """`using` is what CREATE TABLE says of the format; `replaces`: CREATE OR REPLACE TABLE is known.
 
         `overwrites`: INSERT OVERWRITE is what replaces rows.

@@ -68,12 +68,12 @@ class _Level:
 
 def references(text: str, found: Sequence[Word]) -> Walked:
     """The calls and the tables of a statement or an expression."""
-    walk = _Walk(text, found)
+    walk = _ReferenceWalk(text, found)
     walk.run()
     return Walked(walk.made, _with_names(found))
 
 
-class _Walk:
+class _ReferenceWalk:
     def __init__(self, text: str, found: Sequence[Word]) -> None:
         self._text, self._words = text, found
         self._levels = [_Level()]

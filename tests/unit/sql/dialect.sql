@@ -8,7 +8,7 @@ SELECT "a b" FROM "main"."s"."t"
 -- case: from_json takes a DDL schema in Databricks and a JSON structure in DuckDB
 SELECT from_json(x, 'a INT, b ARRAY<STRING>') AS y FROM t
 -- becomes
-SELECT json_transform(CAST(aiq_spark_from_json(aiq_spark.joined(x), 'a INT, b ARRAY<STRING>') AS VARCHAR), '{"a": "INTEGER", "b": ["VARCHAR"]}') AS y FROM t
+SELECT CAST(json_transform(CAST(aiq_spark_from_json(aiq_spark.joined(x), 'a INT, b ARRAY<STRING>') AS VARCHAR), '{"a": "INTEGER", "b": ["VARCHAR"]}') AS STRUCT("a" INTEGER, "b" VARCHAR[])) AS y FROM t
 
 -- case: an AI call passes through
 SELECT ai_query('chat', concat('a', b)) AS y FROM t LIMIT 3

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from aiq.engines.duckdb.rewrite import tree
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate
 from aiq.engines.duckdb.rewrite.lift import as_query
 from aiq.engines.duckdb.rewrite.numbered import (
     has_call,
@@ -30,7 +31,6 @@ from aiq.engines.duckdb.rewrite.tree import (
     conjunction,
     copied,
     expression,
-    is_aggregate,
     is_null,
     joins_of,
     name_of,
@@ -45,7 +45,7 @@ from aiq.engines.duckdb.rewrite.tree import (
 )
 
 
-class Counting(NamedTuple):
+class CountingQuery(NamedTuple):
     """`query` evaluates the calls that need no other's answer; `relaxed`, all calls of `reached` wherever they may be.
 
     `relaxed` is None where it would show nothing new. The requests of `nested` calls hold stand-ins for answers. Both
@@ -60,7 +60,7 @@ class Counting(NamedTuple):
     whole: bool = True
 
 
-def counting(text: str) -> Counting | None:
+def counting(text: str) -> CountingQuery | None:
     """How to count the requests of a statement with numbered calls; None where that cannot be."""
     query = _source(text)
     printed = None if query is None else query.text()
@@ -71,16 +71,16 @@ def counting(text: str) -> Counting | None:
     answers = _Answers(node)
     numbers = numbers_in(node)
     if len(numbers) < 2 or answers.group(node):
-        return Counting(printed, order, whole=whole)
+        return CountingQuery(printed, order, whole=whole)
     relaxed = _Relaxed(answers).query(query)
     relaxed_text = relaxed.text()
     if relaxed_text is None:
-        return Counting(printed, order, whole=whole)
+        return CountingQuery(printed, order, whole=whole)
     calls = [each for each in nodes(node) if is_call(each)]
     inner = {number_of(call) for call in calls if _has_inner(call)}
     unknown = {number_of(call) for call in calls if answers.decide_columns(call)}
     reached = frozenset(numbers_in(relaxed.node)) - unknown
-    return Counting(
+    return CountingQuery(
         printed, order, None if relaxed_text == printed else relaxed_text, reached, frozenset(inner), whole=whole
     )
 

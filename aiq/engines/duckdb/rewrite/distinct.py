@@ -7,15 +7,15 @@ Such a query may evaluate a call for rows that the original would not, so it is 
 from __future__ import annotations
 
 from aiq.engines.duckdb.rewrite import tree
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate
 from aiq.engines.duckdb.rewrite.numbered import has_call, is_call, may_aggregate, requests_of, with_requests
 from aiq.engines.duckdb.rewrite.tree import (
     Node,
-    Place,
+    NodePlace,
     aliased,
     ascending,
     column,
     expression,
-    is_aggregate,
     modifier,
     name_of,
     nodes,
@@ -93,7 +93,7 @@ def _guard_of_types(requests: list[Node]) -> Node | None:
     return expression(condition, types=types)
 
 
-def _always_evaluated(place: Place) -> bool:
+def _always_evaluated(place: NodePlace) -> bool:
     """Whether a call is computed for every row of its SELECT, which is one of those that the result is made of."""
     chain = [*(above.node for above in place.above), place.node]
     for depth in range(len(chain) - 2, -1, -1):
@@ -163,7 +163,7 @@ def _of_one_row(call: Node) -> bool:
     )
 
 
-def _in_a_set(place: Place) -> bool:
+def _in_a_set(place: NodePlace) -> bool:
     """Whether a call is in the query of an IN, where rows have no order."""
     return any(above.node.get("subquery_type") == "ANY" for above in place.above)
 
@@ -196,7 +196,7 @@ def _depends_on_order(query: Node) -> bool:
     return False
 
 
-def _place(query: Node, found: list[Place]) -> Node | None:
+def _place(query: Node, found: list[NodePlace]) -> Node | None:
     """An expression of the SELECT of all calls, which is the outermost, that numbers its rows; None for none."""
     if query["type"] != "SELECT_NODE" or query["modifiers"] or query["group_expressions"]:
         return None
@@ -212,6 +212,6 @@ def _place(query: Node, found: list[Place]) -> Node | None:
     return column(source["alias"] or source["table_name"], "rowid")
 
 
-def _in_list(query: Node, place: Place) -> bool:
+def _in_list(query: Node, place: NodePlace) -> bool:
     first = place.above[1].node if len(place.above) > 1 else place.node
     return any(item is first for item in query["select_list"])

@@ -125,7 +125,7 @@ def tells_the_time(text: str) -> bool:
     return _CLOCK.search(text) is not None
 
 
-class Lifting(NamedTuple):
+class LiftOptions(NamedTuple):
     """What the plan of a statement is made with.
 
     `cost` compares call sites by what one request costs; `describe` gives the columns of a query; `new_table`, a name
@@ -143,7 +143,7 @@ class Lifting(NamedTuple):
     apart: bool = False
 
 
-def lift(text: str, how: Lifting) -> Lifted | NotLifted:
+def lift(text: str, how: LiftOptions) -> Lifted | NotLifted:
     """The plan of a statement with numbered calls."""
     found = parts(text)
     if found is None:
@@ -179,7 +179,7 @@ def lift(text: str, how: Lifting) -> Lifted | NotLifted:
     return _lift_query(plain, query, columns, how)
 
 
-def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: Lifting) -> Lifted:
+def _lift_query(plain: Lifted, query: Query, columns: Columns | None, how: LiftOptions) -> Lifted:
     """The plan of a statement that is a query, or has one."""
     if any(tree.name_of(node) == "alias" for node in nodes(query.node)):  # it tells what a rewritten query would change
         how = how._replace(rules=False, apart=False)
@@ -232,7 +232,7 @@ def _why_all(node: Node) -> str:
     return "asked for every row before LIMIT: what its rows are cannot be told apart from its answers"
 
 
-def _apart(plain: Lifted, made: Split, columns: Columns, how: Lifting) -> Lifted | None:
+def _apart(plain: Lifted, made: Split, columns: Columns, how: LiftOptions) -> Lifted | None:
     """A query whose rows are computed once; None where DuckDB does not take it so, or where once is not enough."""
     rows, name = made.once(), how.new_table()
     query, single = made.over(name), made.together()
@@ -282,7 +282,7 @@ def _numbers(text: str) -> set[int]:
     return {int(number) for number in _NUMBERED.findall(text)}
 
 
-def _lift_change(text: str, found: Parts, how: Lifting) -> Lifted:
+def _lift_change(text: str, found: Parts, how: LiftOptions) -> Lifted:
     """An UPDATE, DELETE or MERGE, whose conditions and values are read as those of a SELECT over the same tables."""
     plain = Lifted(text, text, [_numbers(text)], writes=True, kind=found.kind, unchanged=text, single=text)
     plain = plain._replace(waits=how.once or "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiq.engines.duckdb.rewrite.tree import Node, expression, is_scalar, name_of, nodes, places
+from aiq.engines.duckdb.rewrite.function_kinds import is_scalar
+from aiq.engines.duckdb.rewrite.tree import Node, expression, name_of, nodes, places
 
 PREFIX = "__aiq_"
 TYPE = "left(typeof({}), 30)"

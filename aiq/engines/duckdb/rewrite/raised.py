@@ -8,8 +8,10 @@ query stays as it was. A subquery that picks rows itself is taken in two in its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from typing import Any
 
+from aiq.engines.duckdb.rewrite.leaves import Leaf, leaves, of_outer
 from aiq.engines.duckdb.rewrite.numbered import has_call
 from aiq.engines.duckdb.rewrite.split import (
     Describe,
@@ -23,10 +25,12 @@ from aiq.engines.duckdb.rewrite.split import (
 )
 from aiq.engines.duckdb.rewrite.tree import (
     Node,
-    Place,
+    NodePlace,
     Query,
     aliased,
     bare_name,
+    bare_names,
+    case,
     column,
     copied,
     expression,
@@ -34,14 +38,13 @@ from aiq.engines.duckdb.rewrite.tree import (
     modifier,
     name_of_item,
     nodes,
+    operator,
     places,
     same,
+    selected,
     subquery_table,
     unaliased,
 )
-
-_PRESERVED = {"INNER": ("left", "right"), "LEFT": ("left",), "RIGHT": ("right",), "SEMI": ("left",), "ANTI": ("left",)}
-"""By the kind of a join, the sides whose rows come through it with their own values, or not at all."""
 
 
 def raised(query: Query, describe: Describe, volatile: frozenset[str]) -> Query:
@@ -85,25 +88,37 @@ def picks_rows(node: Node) -> bool:
 
 def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[str]) -> None:
     _put_in_place(select)
-    for place in list(_derived(select)):
-        source = place.node
-        inner = source["subquery"]["node"]
-        alone = inner_query(query.with_node(select), inner)
-        if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
-            continue
-        _raise(alone, alone.node, describe, volatile)
-        columns = described(alone, describe) if has_call(alone.node["select_list"]) else None
-        made = None if columns is None else split(alone, columns, describe, volatile)
-        if made is None or columns is None:
-            continue
-        without_outer(made.rows.node, select)
-        names = [name for name, _ in columns]
-        for at, name in enumerate(source.get("column_name_alias") or []):
-            names[at] = name
-        lowered = [name.lower() for name in names]
-        if len(set(lowered)) == len(lowered) and source["alias"]:
-            _read_above(select, place, made, lowered, names)
+    for number, leaf in enumerate(leaves(select), 1):
+        source = leaf.place.node
+        if source["type"] == "SUBQUERY" and source["sample"] is None:
+            given = source["alias"]
+            source["alias"] = given or f"__aiq_d{number}"
+            if not _raise_out_of(query, select, leaf, describe, volatile):
+                source["alias"] = given
     _drop_unread(select)
+
+
+def _raise_out_of(query: Query, select: Node, leaf: Leaf, describe: Describe, volatile: frozenset[str]) -> bool:
+    """Moves the calls of a derived table to where its columns are read; False where that cannot be."""
+    source = leaf.place.node
+    inner = source["subquery"]["node"]
+    alone = inner_query(query.with_node(select), inner)
+    if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
+        return False
+    if (beside := of_outer(inner, volatile)) is not None:
+        return _read_beside(query, select, leaf, beside, describe)
+    _raise(alone, alone.node, describe, volatile)
+    columns = described(alone, describe) if has_call(alone.node["select_list"]) else None
+    made = None if columns is None else split(alone, columns, describe, volatile)
+    if made is None or columns is None:
+        return False
+    without_outer(made.rows.node, select)
+    names = [name for name, _ in columns]
+    for at, name in enumerate(source.get("column_name_alias") or []):
+        names[at] = name
+    lowered = [name.lower() for name in names]
+    distinct = len(set(lowered)) == len(lowered)
+    return distinct and _read_rows(query, select, leaf, made, lowered, names, describe)
 
 
 def _put_in_place(select: Node) -> None:
@@ -116,7 +131,7 @@ def _put_in_place(select: Node) -> None:
         if any(_reads(node, other["key"]) for node in nodes(query) for other in _behind(select, entry)):
             continue  # where it is read, that name would be the later CTE's
         readers = [place for place in places({"select": select}, into_queries=True) if _reads(place.node, name)]
-        direct = [place for place in _leaves(select) if _reads(place.node, name)]
+        direct = [leaf.place for leaf in leaves(select) if _reads(leaf.place.node, name)]
         if len(readers) != 1 or len(direct) != 1 or direct[0].node["sample"] is not None:
             continue
         reader = direct[0].node
@@ -151,48 +166,94 @@ def _reads(node: Node, name: str) -> bool:
     return alone and node["table_name"].lower() == name.lower()
 
 
-def _leaves(select: Node) -> Iterator[Place]:
-    """The tables of a FROM whose rows come through its joins with their own values."""
-    yield from _leaves_of(Place(select["from_table"], select, "from_table"))
-
-
-def _leaves_of(place: Place) -> Iterator[Place]:
-    node = place.node
-    if node["type"] != "JOIN":
-        yield place
-    elif node["ref_type"] in ("REGULAR", "CROSS"):
-        for side in _PRESERVED.get(node["join_type"], ()):
-            yield from _leaves_of(Place(node[side], node, side))
-
-
-def _derived(select: Node) -> Iterator[Place]:
-    return (place for place in _leaves(select) if place.node["type"] == "SUBQUERY" and place.node["sample"] is None)
-
-
-def _read_above(select: Node, place: Place, made: Split, lowered: list[str], names: list[str]) -> None:
+def _read_rows(
+    query: Query, select: Node, leaf: Leaf, made: Split, lowered: list[str], names: list[str], describe: Describe
+) -> bool:
     """Puts what is made of a derived table's columns wherever they are read."""
-    source = place.node
+    source = leaf.place.node
     alias = source["alias"]
-    items = _listed(select, place, alias, names)
-    if items is None:
-        return
     over = {
         name: renamed(made.items[at], lambda column: [alias, column])
         for at, name in enumerate(lowered)
         if made.is_made(at)
     }
+    width = made.width
+    if leaf.padded:  # a call of NULL may have an answer, where a missing row has none
+        there = column(alias, column_name(width + 1))
+        over = {name: case([(operator("OPERATOR_IS_NOT_NULL", there), item)]) for name, item in over.items()}
+    joined = bool(joins_of(made.rows.node["from_table"]))
+    if not _read_above(query, select, leaf, over, names, describe, joined=joined):
+        return False
+    if leaf.padded:
+        width += 1
+        made.rows.node["select_list"] = [*made.rows.node["select_list"], expression("TRUE")]
+    source["subquery"]["node"] = made.rows.node
+    source["column_name_alias"] = [
+        names[at] if at < len(names) and lowered[at] not in over else column_name(at + 1) for at in range(width)
+    ]
+    return True
+
+
+def _read_beside(query: Query, select: Node, leaf: Leaf, columns: dict[str, Node], describe: Describe) -> bool:
+    """Puts the expressions of a query without a FROM wherever they are read: `l.a` -> `ai(t.x)`."""
+    source = leaf.place.node
+    inner = source["subquery"]["node"]
+    if leaf.padded or source.get("column_name_alias"):
+        return False
+    over = {name: item for name, item in columns.items() if has_call(item)}
+    names = [item["alias"] or item["column_names"][-1] for item in inner["select_list"]]
+    aliases = {item["alias"].lower() for item in select["select_list"]}
+    if aliases & bare_names([*over.values()]):
+        return False  # in ORDER BY it would be the item's name
+    if not _read_above(query, select, leaf, over, names, describe, joined=False):
+        return False
+    inner["select_list"] = [
+        aliased(expression("NULL"), column_name(at)) if name.lower() in over else item
+        for at, (name, item) in enumerate(zip(names, inner["select_list"], strict=True), 1)
+    ]
+    return True
+
+
+def _read_above(
+    query: Query,
+    select: Node,
+    leaf: Leaf,
+    over: dict[str, Node],
+    names: list[str],
+    describe: Describe,
+    *,
+    joined: bool,
+) -> bool:
+    """Puts other expressions in the places of columns of a table, called `names`; False where that cannot be.
+
+    `joined` is whether the table's own query joins.
+    """
+    place = leaf.place
+    source = place.node
+    alias = source["alias"]
+    lowered = [name.lower() for name in names]
+    items = _listed(select, place, alias, names)
+    if items is None or any(_shares(query, select, other, over.keys(), describe) for other in leaf.natural):
+        return False
     row = _row_of(select, place, alias, lowered, names)
     if row is None:
-        return
-    for node in row.values():
-        _replace(node, alias, over, frozenset())
-    over |= row
+        return False
     joins = joins_of(select["from_table"])
     used = {name.lower() for join in joins for name in join["using_columns"]}
     if used & over.keys() or _hides(select, source, items, over.keys()):
-        return
-    if _sought(select, over.keys()) and (joins or joins_of(made.rows.node["from_table"])):
-        return
+        return False
+    called = list(map(name_of_item, items))
+    if bare_names(_beside_items(select)) & {name for name in called if called.count(name) > 1}:
+        return False  # which item such a name means depends on whether it is an alias
+    if _sought(select, over.keys()) and (joins or joined):
+        return False
+    if any(
+        part["type"] == "COLUMN_REF" and part["column_names"][-1].lower() in over for part in nodes(leaf.conditions)
+    ):
+        return False
+    for node in row.values():
+        _replace(node, alias, over, frozenset())
+    over = {**over, **row}
     before = {**select, "select_list": items}
     listed = frozenset(map(name_of_item, items))
     holder = {"items": [aliased(item, item["alias"] or _last_name(item)) for item in copied(items)]}
@@ -201,29 +262,29 @@ def _read_above(select: Node, place: Place, made: Split, lowered: list[str], nam
     for part in (holder, clauses):
         _replace(part, alias, over, frozenset())
     _replace(sorts, alias, over, listed)
-    if place.holder is not select:
-        for join in joins:
-            if join["condition"] is not None:
-                condition = {"condition": join["condition"]}
-                _replace(condition, alias, over, frozenset())
-                join["condition"] = condition["condition"]
-    source["subquery"]["node"] = made.rows.node
-    source["column_name_alias"] = [
-        names[at] if at < len(names) and lowered[at] not in over else column_name(at + 1) for at in range(made.width)
-    ]
+    for join in joins if place.holder is not select else ():
+        if join["condition"] is not None:
+            condition = {"condition": join["condition"]}
+            _replace(condition, alias, over, frozenset())
+            join["condition"] = condition["condition"]
     select["select_list"] = holder["items"]
     select.update(clauses, modifiers=sorts["modifiers"])
+    return True
 
 
-def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
+def _shares(query: Query, select: Node, other: Node, columns: Collection[str], describe: Describe) -> bool:
+    """Whether a table, or what is joined, has a column called as one of `columns`, or may have."""
+    found = described(query.with_node(selected({**select, "from_table": other}, [expression("*")])), describe)
+    return found is None or any(name.lower() in columns for name, _ in found)
+
+
+def _row_of(select: Node, place: NodePlace, alias: str, lowered: list[str], names: list[str]) -> dict[str, Node] | None:
     """What stands for a derived table's row where it is read as one value: `to_json(q)`, `q::VARCHAR`; {} for nowhere.
 
     None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
     """
     source, own = place.node, alias.lower()
-    outside = [select[name] for name in ("where_clause", "group_expressions", "having", "qualify", "modifiers")]
-    outside += [join["condition"] for join in joins_of(select["from_table"])]
-    if any(node["type"] == "STAR" for node in nodes(outside, into_queries=False)):
+    if any(node["type"] == "STAR" for node in nodes(_beside_items(select), into_queries=False)):
         return None
     found = [
         each
@@ -239,6 +300,12 @@ def _row_of(select: Node, place: Place, alias: str, lowered: list[str], names: l
     field = row["arguments"][0]
     row["arguments"] = [{**field, "name": name, "expression": column(alias, name)} for name in names]
     return {own: row}
+
+
+def _beside_items(select: Node) -> list[Any]:
+    """What may read columns beside the SELECT list."""
+    clauses = ("where_clause", "group_expressions", "having", "qualify", "modifiers")
+    return [*(select[name] for name in clauses), *(join["condition"] for join in joins_of(select["from_table"]))]
 
 
 def _sought(select: Node, columns: Collection[str]) -> bool:
@@ -275,7 +342,7 @@ def _last_name(item: Node) -> str:
     return str(item["column_names"][-1]) if item["type"] == "COLUMN_REF" else ""
 
 
-def _listed(select: Node, place: Place, alias: str, names: list[str]) -> list[Node] | None:
+def _listed(select: Node, place: NodePlace, alias: str, names: list[str]) -> list[Node] | None:
     """The SELECT list with the columns of a derived table named one by one; None where that is not certain."""
     alone = place.holder is select
     found: list[Node] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate, is_scalar
 from aiq.engines.duckdb.rewrite.numbered import has_call, is_call, numbers_in, requests_of, with_requests
 from aiq.engines.duckdb.rewrite.tree import (
     Node,
@@ -20,8 +21,6 @@ from aiq.engines.duckdb.rewrite.tree import (
     column,
     copied,
     expression,
-    is_aggregate,
-    is_scalar,
     modifier,
     name_of,
     name_of_item,
@@ -158,7 +157,7 @@ def without_outer(inner: Node, outer: Node) -> None:
 def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | None:
     """How many columns each SELECT item makes."""
     items = query.node["select_list"]
-    wide = [i for i, item in enumerate(items) if _may_be_wide(item)]
+    wide = [i for i, item in enumerate(items) if may_be_wide(item)]
     widths = [1] * len(items)
     for i in wide[1:] if len(wide) > 1 else []:
         alone = query.copy()
@@ -173,7 +172,7 @@ def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | N
     return widths if sum(widths) == len(columns) and min(widths) >= 0 else None
 
 
-def _may_be_wide(item: Node) -> bool:
+def may_be_wide(item: Node) -> bool:
     """Whether a SELECT item may make several columns, or none."""
     stars = any(node["type"] == "STAR" for node in nodes(item, into_queries=False))
     return stars or (name_of(item) == "unnest" and len(item["arguments"]) > 1) or item["type"] == "STRUCT_EXTRACT_ALL"

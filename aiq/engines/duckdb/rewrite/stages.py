@@ -9,8 +9,9 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate
 from aiq.engines.duckdb.rewrite.numbered import has_call, is_call, number_of, numbers_in, requests_of
-from aiq.engines.duckdb.rewrite.tree import Node, bare_names, is_aggregate, name_of, nodes, whole_number
+from aiq.engines.duckdb.rewrite.tree import Node, bare_names, name_of, nodes, whole_number
 
 Stages = list[set[int]]
 

@@ -19,7 +19,6 @@ import orjson
 Node = dict[str, Any]
 """A query node, an expression, a table reference or a part of one."""
 
-_FUNCTIONS = {"aggregate": "aggregate", "scalar": "scalar", "macro": "macro"}
 _NOT_MEANT = ("query_location", "has_ignore_nulls")
 _PLACES = re.compile(r'"query_location(?:_length)?":\d+,|,"query_location(?:_length)?":\d+(?=\})')
 """In JSON as DuckDB prints it; a text of a user's has its quotes escaped."""
@@ -31,7 +30,7 @@ _HOLDERS = frozenset((dict, list))
 """What in JSON may hold a node."""
 
 
-def _reader() -> duckdb.DuckDBPyConnection:
+def reader() -> duckdb.DuckDBPyConnection:
     """A database of our own to read with: people's connections may be in the middle of a transaction."""
     con: duckdb.DuckDBPyConnection | None = getattr(_thread, "reader", None)
     if con is None:
@@ -68,7 +67,7 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
     `with_places` keeps `query_location`, where in the text, in bytes, a node stands.
     """
     try:
-        printed: str = _reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
+        printed: str = reader().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
         found = orjson.loads(printed if with_places else _PLACES.sub("", printed))
     except (duckdb.Error, orjson.JSONDecodeError):
         return None
@@ -81,7 +80,7 @@ def read(text: str, *, with_places: bool = False) -> Query | None:
 def kind_of(text: str) -> str:
     """What DuckDB calls a statement of this kind: SELECT, INSERT, MULTI, ...; '' where it is none."""
     try:
-        found = _reader().extract_statements(text)
+        found = reader().extract_statements(text)
     except duckdb.Error:
         return ""
     return found[0].type.name if found else ""
@@ -120,26 +119,26 @@ def expression_text(node: Node) -> str | None:
 def _printed(statement: Node) -> str | None:
     try:
         text = orjson.dumps({"error": False, "statements": [statement]}).decode()
-        printed: str = _reader().execute("SELECT json_deserialize_sql($1)", [text]).fetchall()[0][0]
+        printed: str = reader().execute("SELECT json_deserialize_sql($1)", [text]).fetchall()[0][0]
     except (duckdb.Error, TypeError):  # orjson's word for a tree that is too deep
         return None
     return printed.rstrip().rstrip(";")
 
 
-class Place(NamedTuple):
+class NodePlace(NamedTuple):
     """Where a node is: `holder[key]`, and the places around it, the nearest last."""
 
     node: Node
     holder: Any
     key: Any
-    above: tuple[Place, ...] = ()
+    above: tuple[NodePlace, ...] = ()
 
     def replace(self, node: Node) -> None:
         """Puts another node here."""
         self.holder[self.key] = node
 
 
-def places(root: Any, *, into_queries: bool = False, above: tuple[Place, ...] = ()) -> Iterator[Place]:
+def places(root: Any, *, into_queries: bool = False, above: tuple[NodePlace, ...] = ()) -> Iterator[NodePlace]:
     """Every expression, table reference and query node below `root`, outer ones first; `root` itself is left out.
 
     `into_queries` False does not step into the subqueries of `root`. What replaces a node is not walked.
@@ -152,7 +151,7 @@ def places(root: Any, *, into_queries: bool = False, above: tuple[Place, ...] = 
             if _is_node(child):
                 if "modifiers" in child and not into_queries:
                     continue
-                place = Place(child, root, key, above)
+                place = NodePlace(child, root, key, above)
                 yield place
                 if root[key] is child:
                     yield from places(child, into_queries=into_queries, above=(*above, place))
@@ -365,15 +364,6 @@ def name_of(function: Node) -> str:
     return str(function["function_name"]).lower() if function.get("class") in ("FUNCTION", "WINDOW") else ""
 
 
-@cache
-def functions_of_kind(kind: str) -> frozenset[str]:
-    """DuckDB's functions of a kind (aggregate, scalar, macro), in lower case."""
-    rows = _reader().execute(
-        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE function_type = $1", [_FUNCTIONS[kind]]
-    )
-    return frozenset(name for (name,) in rows.fetchall())
-
-
 def bare_name(node: Node) -> str | None:
     """The name, in lower case, of a column that is named without its table; None for any other node."""
     bare = node["type"] == "COLUMN_REF" and len(node["column_names"]) == 1
@@ -388,46 +378,3 @@ def bare_names(root: Any) -> set[str]:
 def name_of_item(item: Node) -> str:
     """The name of a SELECT item in lower case: its alias, or that of the column that it is; '' for any other."""
     return str(item["alias"] or (item["column_names"][-1] if item["type"] == "COLUMN_REF" else "")).lower()
-
-
-def is_aggregate(node: Node) -> bool:
-    """Whether a function makes one value of several rows, as far as its name tells; that of a macro does not."""
-    return (
-        node.get("class") == "FUNCTION" and not node["is_operator"] and name_of(node) in functions_of_kind("aggregate")
-    )
-
-
-def is_scalar(node: Node) -> bool:
-    """Whether a function is one of DuckDB's own that makes a value of each row alone."""
-    return node.get("class") == "FUNCTION" and (
-        node["is_operator"]
-        or name_of(node) == "if"  # which no list of functions has
-        or name_of(node) in functions_of_kind("scalar") - functions_of_kind("aggregate")
-        or (name_of(node) in functions_of_kind("macro") and name_of(node) in _macros_of_one_row())
-    )
-
-
-@cache
-def _macros_of_one_row() -> frozenset[str]:
-    """DuckDB's own macros that are made of functions of one row."""
-    rows = _reader().execute(
-        "SELECT lower(function_name), macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"
-    )
-    definitions = {name: read(f"SELECT {definition}") for name, definition in rows.fetchall()}
-    found: frozenset[str] = frozenset()
-    while True:  # a macro may be made of others
-        more = {
-            name
-            for name, query in definitions.items()
-            if query is not None and all(_of_one_row(node, found) for node in nodes(query.node["select_list"]))
-        }
-        if more == found:
-            return found
-        found = frozenset(more)
-
-
-def _of_one_row(node: Node, macros: frozenset[str]) -> bool:
-    if node.get("class") in ("WINDOW", "SUBQUERY"):
-        return False
-    own = functions_of_kind("scalar") - functions_of_kind("aggregate")
-    return node.get("class") != "FUNCTION" or node["is_operator"] or name_of(node) in own | macros

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate
 from aiq.engines.duckdb.rewrite.numbered import calls_with_places, requests_of
-from aiq.engines.duckdb.rewrite.tree import Node, is_aggregate, modifier, name_of, nodes
+from aiq.engines.duckdb.rewrite.tree import Node, modifier, name_of, nodes
 
 _STABLE = frozenset(
     [

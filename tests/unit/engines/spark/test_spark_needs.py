@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiq.engines.spark.catalyst import Catalyst, Node
-from aiq.engines.spark.needs import Asked, Need
+from aiq.engines.spark.needs import AskedCalls, Need
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,9 +31,9 @@ class Expressions:
         made = self.catalyst.plan(self.catalyst.frame(self._plan).select(f.expr(text).alias("x")))
         return self.catalyst.unaliased(self.catalyst.items(made.projectList())[0])
 
-    def asked(self, cost: dict[str, float] | None = None) -> Asked:
+    def asked(self, cost: dict[str, float] | None = None) -> AskedCalls:
         names = {self.catalyst.id(column): name for name, column in self.columns.items()}
-        asked = Asked(self.catalyst, lambda column: (cost or {}).get(names[column], 1.0))
+        asked = AskedCalls(self.catalyst, lambda column: (cost or {}).get(names[column], 1.0))
         for name in ("a", "b"):
             asked.add(self.catalyst.id(self.columns[name]), [self.columns["d"]])
         return asked

@@ -8,8 +8,9 @@ import pytest
 
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS
-from aiq.statements.definitions.create import Create, read
+from aiq.statements.definitions.create import read
 from aiq.statements.definitions.expand import Expansion, Surroundings
+from aiq.statements.definitions.parsed import Create
 from aiq.statements.definitions.store import Definition, Definitions
 
 

@@ -100,6 +100,18 @@ FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIM
 
 -- case: the side of an outer join that may be NULL
 SELECT q.id, u.k, q.a FROM u LEFT JOIN (SELECT id, k, ai1(body) AS a FROM t) AS q ON q.id = u.id ORDER BY u.id LIMIT 3
+-- becomes
+SELECT q.id AS id, u.k AS k, CASE WHEN ((q.c5 IS NOT NULL)) THEN (ai1(q.c4)) ELSE NULL END AS a
+FROM (u LEFT JOIN (SELECT id, k, NULL, body AS r1, true FROM t) AS q(id, k, c3, c4, c5) ON ((q.id = u.id))) ORDER BY u.id LIMIT 3
+
+-- case: a row that is read as one value
+SELECT q::VARCHAR AS r FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY id LIMIT 3
+-- becomes
+SELECT CAST(struct_pack(id := q.id, k := q.k, a := ai1(q.c4)) AS VARCHAR) AS r
+FROM (SELECT id, k, NULL, body AS r1 FROM t) AS q(id, k, c3, c4) ORDER BY id LIMIT 3
+
+-- case: every column, read beside the SELECT list
+SELECT id FROM (SELECT id, k, ai1(body) AS a FROM t) AS q ORDER BY COLUMNS(*) LIMIT 3
 -- stays
 
 -- case: USING

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from aiq.engines.duckdb.rewrite.counting import Counting, counting
+from aiq.engines.duckdb.rewrite.counting import CountingQuery, counting
 from tests.unit.engines.duckdb.rewrite.cases import CALL, numbered
 
 WHERE = "ai1(a) = 'yes'"
@@ -28,7 +28,7 @@ def asked(query: str) -> set[tuple[int, str]]:
     return {(number, request) for number, request in found if request is not None}
 
 
-def counted(text: str) -> Counting:
+def counted(text: str) -> CountingQuery:
     how = counting(numbered(text))
     assert how is not None
     return how

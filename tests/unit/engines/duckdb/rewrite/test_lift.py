@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from aiq.engines.duckdb.rewrite.lift import Lifted, Lifting, NotLifted, lift, reason_not_to, tells_the_time
+from aiq.engines.duckdb.rewrite.lift import Lifted, LiftOptions, NotLifted, lift, reason_not_to, tells_the_time
 from tests.unit.engines.duckdb.rewrite.cases import VOLATILE, database, named, numbered, printed
 
 
 def plan(text: str, **how: Any) -> Lifted | NotLifted:
     """The plan of a statement in which `ai1(x)` is the call of site 1, the higher number the dearer model."""
-    return lift(numbered(text), Lifting(float, database().describe, lambda: "made", VOLATILE, **how))
+    return lift(numbered(text), LiftOptions(float, database().describe, lambda: "made", VOLATILE, **how))
 
 
 def lifted(text: str, **how: Any) -> Lifted:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aiq.engines.duckdb.rewrite.lift import Lifted, Lifting, lift
+from aiq.engines.duckdb.rewrite.lift import Lifted, LiftOptions, lift
 from aiq.engines.duckdb.rewrite.raised import picked_inside, picks_rows, raised
 from aiq.engines.duckdb.rewrite.tree import Query
 from tests.unit.engines.duckdb.rewrite.cases import VOLATILE, cases, database, numbered, printed, query, shown
@@ -77,7 +77,7 @@ def test_a_name_means_what_it_meant(text: str) -> None:
     """By the whole plan, which leaves a query alone where DuckDB does not take what it became."""
     for seed in range(4):
         db = database(seed)
-        found = lift(numbered(text), Lifting(float, db.describe, lambda: "made", VOLATILE))
+        found = lift(numbered(text), LiftOptions(float, db.describe, lambda: "made", VOLATILE))
         assert isinstance(found, Lifted)
         assert db.rows(found.single) == db.rows(text)
 

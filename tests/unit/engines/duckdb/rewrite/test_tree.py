@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from aiq.engines.duckdb.rewrite import tree
+from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate, is_scalar
 from aiq.engines.duckdb.rewrite.tree import Node, expression, nodes, places, same
 
 READ = [
@@ -340,7 +341,7 @@ def test_a_select_item_has_the_name_that_others_read_it_by(text: str, name: str)
 )
 def test_functions_of_duckdb_are_known_by_their_kind(text: str, aggregate: bool, scalar: bool) -> None:
     node = expression(text)
-    assert (tree.is_aggregate(node), tree.is_scalar(node)) == (aggregate, scalar)
+    assert (is_aggregate(node), is_scalar(node)) == (aggregate, scalar)
 
 
 def test_texts_are_read_in_any_thread() -> None:
