@@ -41,9 +41,10 @@ class Reading:
             return self.read(statement, None, settings, variables)
         return made._replace(text=changed(made.text, _kept, databricks=True)) if "${" in made.text else made
 
-    def _row(self, query: str) -> Sequence[Any]:
-        """The row of a query that reads session variables and no table."""
-        return tuple(self._spark.sql(query).collect()[0])
+    def _row(self, query: str) -> tuple[Sequence[Any], Sequence[str]]:
+        """The row of a query that reads session variables and no table, and its types."""
+        found = self._spark.sql(query)
+        return tuple(found.collect()[0]), [field.dataType.simpleString() for field in found.schema]
 
     def with_files(self, text: str, settings: Settings) -> str:
         """A Databricks text that reads views where it reads files. Raises StatementError."""
