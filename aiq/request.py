@@ -53,6 +53,8 @@ class Request(NamedTuple):
     """Somebody waits in person: where a batch would wait for a rate limit, it is refused with 429."""
     id: str | None = None
     """Its id in the ledger; None for a new one."""
+    call_timeout_s: float | None = None
+    """Seconds that a call of it may take, if that is less than its endpoint's; waiting for a turn is no part of it."""
     function: str | None = None
     """The SQL function that asks; None for a request over REST."""
     suspect: bool = False

@@ -151,9 +151,12 @@ class Attempts:
             attempt.lacking = attempt.target.gate.learn(attempt.slot, request, stated, refused=refused)
 
     def _timeout_s(self, route: Route, request: Request) -> float:
+        most_s = route.timeout_s
+        if request.call_timeout_s is not None:
+            most_s = min(most_s, request.call_timeout_s)
         if request.deadline_s is None:
-            return route.timeout_s
-        return max(0.001, min(route.timeout_s, request.deadline_s - self._clock()))
+            return most_s
+        return max(0.001, min(most_s, request.deadline_s - self._clock()))
 
     def _ended(self, route: Route, trace: Trace, attempt: Attempt) -> None:
         """Lets the gate, the retry quota, the health and the bill learn how an attempt ended."""

@@ -19,11 +19,12 @@ from aiq.sql.words import DATABRICKS, asks
 if TYPE_CHECKING:
     from sqlglot import Token
 
-Row = Callable[[str], Sequence[Any]]
-"""The one row of a query that reads no table, in Databricks' SQL."""
+Row = Callable[[str], tuple[Sequence[Any], Sequence[str]]]
+"""The one row of a query that reads no table, in Databricks' SQL, and the engine's names of its types."""
 
 _IMMEDIATE = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+EXECUTE\s+IMMEDIATE\b", re.IGNORECASE | re.DOTALL)
 _QUERY = re.compile(r"(?>\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:SELECT|WITH|FROM|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+_NO_LITERAL = re.compile(r"\b(?:float|real|struct|map|variant|interval)\b", re.IGNORECASE)
 _OPEN, _CLOSE = ("L_PAREN", "L_BRACKET", "L_BRACE"), ("R_PAREN", "R_BRACKET", "R_BRACE")
 
 
@@ -49,12 +50,18 @@ def run_by(text: str, params: Parameters, row: Row) -> str | None:
             "EXECUTE IMMEDIATE takes its text and the values of USING from expressions without AI calls; SET VAR a "
             "variable to the answer first, and use the variable"
         )
-    statement, *values = row("SELECT " + ", ".join(f"{part} AS c{i}" for i, part in enumerate(written)))
+    (statement, *values), (_, *types) = row("SELECT " + ", ".join(f"{part} AS c{i}" for i, part in enumerate(written)))
     if not isinstance(statement, str) or not statement.strip():
         raise StatementError(
             f"EXECUTE IMMEDIATE needs the text of a statement, but {said.text} is "
             f"{'NULL' if statement is None else repr(statement)}"
         )
+    for kind, (value, _) in zip(types, said.using, strict=True):
+        if _NO_LITERAL.search(kind):
+            raise StatementError(
+                f"USING {value}: a {kind} cannot be written into the text exactly; give text, a number or a date, a "
+                "FLOAT as CAST(.. AS DOUBLE), and the fields of a STRUCT one by one"
+            )
     statement = clean(statement, databricks=True).strip().rstrip(";")
     if _IMMEDIATE.match(statement):
         raise StatementError("the text of EXECUTE IMMEDIATE is an EXECUTE IMMEDIATE itself; run the inner one alone")

@@ -320,6 +320,8 @@ REFUSED = {
     "no statement": ("EXECUTE IMMEDIATE CAST(NULL AS STRING)", "is NULL"),
     "a value too few": ("EXECUTE IMMEDIATE 'SELECT ai_query(?, ?)' USING 'chat'", "no value for parameter 2"),
     "values half named": ("EXECUTE IMMEDIATE 'SELECT ai_query(:m, ?)' USING 'chat' AS m, 'x'", "all of its values"),
+    "a value without a literal": ("EXECUTE IMMEDIATE 'SELECT ?' USING CAST(0.1 AS FLOAT)", "CAST\\(.. AS DOUBLE\\)"),
+    "a value with fields": ("EXECUTE IMMEDIATE 'SELECT ?' USING array(named_struct('a', 1))", "one by one"),
     "a variable for no row": ("EXECUTE IMMEDIATE 'DROP TABLE letters' INTO who", "the row of a query"),
     "a script": ("-- all\nBEGIN DECLARE x INT; SELECT ai_query('chat', 'x'); END", "one by one"),
     "a script in a text": ("EXECUTE IMMEDIATE 'BEGIN SELECT ai_query(\"chat\", 1); END'", "one by one"),

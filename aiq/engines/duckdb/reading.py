@@ -82,10 +82,12 @@ class DuckDBReading:
             return read, params, "databricks"
         return self.read(statement, None, "databricks", settings, variables)
 
-    def _row(self, query: str) -> Sequence[Any]:
-        """The row of a query that reads session variables and no table."""
+    def _row(self, query: str) -> tuple[Sequence[Any], Sequence[str]]:
+        """The row of a query that reads session variables and no table, and its types."""
         read = translated(self._con, with_values(query, self._declared, lambda name: False))
-        return self._con.execute(read).fetchall()[0]
+        found = self._con.execute(read)
+        types = [str(column[1]) for column in found.description or ()]
+        return found.fetchall()[0], types
 
     def assigned(self, text: str, dialect: str, run: Callable[[str], duckdb.DuckDBPyRelation | None]) -> str | None:
         """Sets the variables that a statement sets, and returns None; any other text with the variables it reads.

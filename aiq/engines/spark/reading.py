@@ -44,9 +44,10 @@ class SparkReading:
             return self.read(statement, None, settings, variables)
         return made._replace(text=changed(made.text, _kept, databricks=True)) if "${" in made.text else made
 
-    def _row(self, query: str) -> Sequence[Any]:
-        """The row of a query that reads session variables and no table."""
-        return tuple(self._spark.sql(query).collect()[0])
+    def _row(self, query: str) -> tuple[Sequence[Any], Sequence[str]]:
+        """The row of a query that reads session variables and no table, and its types."""
+        found = self._spark.sql(query)
+        return tuple(found.collect()[0]), [field.dataType.simpleString() for field in found.schema]
 
     def defines(self, text: str) -> bool:
         """Whether a Databricks text makes a function, view or table whose text is kept as it is."""

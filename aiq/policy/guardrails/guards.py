@@ -279,17 +279,23 @@ class Guards:
         await asyncio.gather(*running)
 
     async def _guarded(self, findings: Findings, name: str, guard: Callable[[], Awaitable[None]]) -> None:
-        """Runs a guard; what it raises, and the end of its time, is a failure of that guard."""
+        """Runs a guard; what it raises is a failure of that guard, and so is a call that takes longer than its time.
+
+        That begins with the call: a guard that waits for its turn at a busy endpoint has not failed.
+        """
         try:
-            await asyncio.wait_for(guard(), self._guardrails.timeout_s)
+            await guard()
         except Exception as error:
             findings.failed[name] = _why(error, self._guardrails.timeout_s)
+
+    def _bounded(self, request: Request) -> Request:
+        return request._replace(call_timeout_s=self._guardrails.timeout_s)
 
     async def _safety(self, findings: Findings, request: Request, asked: str, answered: str | None) -> None:
         name, form = self._guardrails.safety_endpoint, self._guardrails.safety_format
         assert name is not None
         task = self._tasks[name]
-        answer = await self._ask(request, name, task, safety_body(form, task, asked, answered))
+        answer = await self._ask(self._bounded(request), name, task, safety_body(form, task, asked, answered))
         verdict: Verdict = read_verdict(form, answer.value, self._guardrails.safety_categories)
         findings.verdict = verdict
 
@@ -297,12 +303,14 @@ class Guards:
         name = self._guardrails.topics_endpoint
         assert name is not None
         task = self._tasks[name]
-        answer = await self._ask(request, name, task, topics_body(task, findings.filters.valid_topics, text))
+        answer = await self._ask(
+            self._bounded(request), name, task, topics_body(task, findings.filters.valid_topics, text)
+        )
         findings.off_topic = is_off_topic(answer.value)
 
     async def _custom(self, findings: Findings, request: Request, name: str, content: list[Any]) -> None:
         task = self._tasks[name]
-        answer = await self._ask(request, name, task, custom_body(task, findings.side, content))
+        answer = await self._ask(self._bounded(request), name, task, custom_body(task, findings.side, content))
         decision: Decision = read_decision(answer.value)
         findings.custom[name] = decision
 
@@ -330,7 +338,7 @@ def _prompt(request: Request) -> str:
 
 def _why(error: Exception, timeout_s: float) -> str:
     """In words that do not show the text."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or getattr(error, "kind", None) == "timeout":
         return f"no answer within {timeout_s:g} s"
     if type(error) is ValueError:
         return str(error)
