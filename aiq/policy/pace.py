@@ -23,13 +23,13 @@ _MOST_HINTS = 1.5
 class Pace:
     """The interval between two requests to one served entity; 0 as long as none was refused with a hint."""
 
-    __slots__ = ("_changed_s", "_granted", "_refused_s", "_since_s", "_too_short_s", "_worked_s", "interval_s")
+    __slots__ = ("_changed_s", "_granted", "_resumes_s", "_since_s", "_too_short_s", "_worked_s", "interval_s")
 
     def __init__(self) -> None:
         self.interval_s = self._too_short_s = self._worked_s = 0.0
         self._granted = 0
         self._since_s: float | None = None
-        self._refused_s = self._changed_s = -math.inf
+        self._resumes_s = self._changed_s = -math.inf
 
     def granted(self, sent_s: float, now_s: float) -> None:
         """A request that was sent then has an answer now."""
@@ -48,9 +48,9 @@ class Pace:
     def refused(self, sent_s: float, now_s: float, hint_s: float) -> None:
         """A request that was sent then is refused now, and may come again after `hint_s`.
 
-        Of those that were sent before the last refusal nothing is learnt: they went at the old pace.
+        Of those that were sent before the last pause ended nothing is learnt: they went at the old pace.
         """
-        if sent_s <= self._refused_s:
+        if sent_s < self._resumes_s:
             return
         before_s, granted, since_s = self.interval_s, self._granted, self._since_s
         if self._worked_s or before_s * granted >= hint_s:
@@ -62,5 +62,5 @@ class Pace:
         self.interval_s = min(self.interval_s, _MOST_HINTS * hint_s)
         self._too_short_s = min(before_s, self.interval_s)
         self._worked_s = 0.0
-        self._since_s, self._granted = now_s + hint_s, 0
-        self._refused_s = self._changed_s = now_s
+        self._since_s = self._resumes_s = now_s + hint_s
+        self._granted, self._changed_s = 0, now_s
