@@ -146,7 +146,7 @@ def test_merge_takes_a_call_in_its_source(t: Engine) -> None:
 
 
 def test_a_row_that_changes_while_it_is_asked_about_is_left_alone(t: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, spark = t.session._files, t.session.spark  # type: ignore[attr-defined]
+    files, spark = t.session._engine.files, t.session.spark  # type: ignore[attr-defined]
     write = files.write
 
     def written(rows: Any) -> Any:
@@ -163,7 +163,7 @@ def test_a_row_that_changes_while_it_is_asked_about_is_left_alone(t: Engine, mon
 
 
 def test_a_merge_whose_table_changes_in_between_writes_nothing(t: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, spark = t.session._files, t.session.spark  # type: ignore[attr-defined]
+    files, spark = t.session._engine.files, t.session.spark  # type: ignore[attr-defined]
     write = files.write
 
     def written(rows: Any) -> Any:
