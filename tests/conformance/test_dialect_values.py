@@ -144,7 +144,12 @@ def page() -> str:
         "Known to differ, and not refused yet: `collect_set` is sorted, Spark's order is undefined; two columns that hold arrays",
         "or structs, compared by `<`, place NULL last (Spark: first); a BOOLEAN column compared with a column of numbers is an error in",
         "Spark, as are two arrays of different types; a BIGINT beside a DECIMAL in coalesce, CASE or UNION makes 19 digits of",
-        "it in a subquery, and 20 in Spark; a sum in PIVOT has 38 digits; `struct(i) = struct(NULL)` is an error in Spark.",
+        "it in a subquery, and 20 in Spark; a sum in PIVOT has 38 digits; `struct(i) = struct(NULL)` is an error in Spark;",
+        "UNION of numbers and texts gives texts (Spark: numbers, or an error), and a FLOAT beside another number in coalesce or CASE",
+        "stays a FLOAT; try_variant_get of a malformed text is NULL.",
+        "",
+        "A view that is created in this dialect reads through `aiq_spark`, which `session.sql` attaches: a plain DuckDB connection says",
+        "that a function like `upper_of` does not exist. Run a statement by `session.sql` first, or create the view in DuckDB's SQL.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -171,9 +171,7 @@ def test_a_translation_writes_to_nobodys_log(engine: Engine, caplog: pytest.LogC
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(
-    "call", ["rand(1)", "levenshtein('a', 'b', 2)", "array_sort(array(2, 1), (x, y) -> 1)", "parse_url('a', 'HOST')"]
-)
+@pytest.mark.parametrize("call", ["rand(1)", "levenshtein('a', 'b', 2)", "hash(1)", "parse_url('a', 'HOST')"])
 def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, call: str) -> None:
     with pytest.raises(StatementError, match="cannot be translated"):
         engine.session.sql(f"SELECT {call} AS a, ai_query('chat', 'x') AS b", dialect="databricks")
@@ -184,7 +182,7 @@ def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, c
     ("call", "words"),
     [
         ("xyz(1)", "xyz has no exact counterpart"),
-        ("CAST(price AS FLOAT) + 1", "operator \\+ of these types has no exact counterpart"),
+        ("CAST(price AS BOOLEAN) + 1", "operator \\+ of these types has no exact counterpart"),
         ("concat_ws('-', sum(price))", "compute that in a subquery first"),
         ("price / 3L", "operator / of these types has no exact counterpart"),
         ("CAST(sum(price) AS INT)", "compute that in a subquery first"),

@@ -55,6 +55,9 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
 def within_group(name: str, arguments: Sequence[exp.Expr], order: exp.Expr, show: Print) -> str:
     """`percentile_cont(0.5) WITHIN GROUP (ORDER BY x)` and percentile_disc."""
     by = order.expressions[0] if len(order.expressions) == 1 else None
+    if name in ("listagg", "string_agg") and 0 < len(arguments) < 3:
+        separator = show(arguments[1]) if len(arguments) == 2 else "''"
+        return f"string_agg({filled('{s0}', name, arguments[:1], show)}, {separator} {show(order)})"
     if name not in ("percentile_cont", "percentile_disc") or len(arguments) != 1 or by is None:
         raise refused(f"{name} WITHIN GROUP")
     part = f"(1 - ({show(arguments[0])}))" if by.args.get("desc") else show(arguments[0])

@@ -12,9 +12,10 @@ from sqlglot import exp
 from aiq.errors import FunctionError
 from aiq.functions.types import duckdb_type, parse_type
 from aiq.sql.databricks.casts import CASTS, cast
+from aiq.sql.databricks.json_schemas import schema_of
 from aiq.sql.databricks.json_values import json_structure
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, literal, makes_array, message, quoted, refused
+from aiq.sql.databricks.words import Print, literal, makes_array, message, name_of, quoted, refused
 
 GENERATORS = (
     "explode",
@@ -42,7 +43,9 @@ def _from_json(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     """The text is made to fit its schema as Spark does it, so that DuckDB only reads it: `json_transform(fitted, ..)`."""
     if len(arguments) != 2:
         raise refused(f"{name} with options")
-    schema = literal(arguments[1], name, "schema")
+    schema = (
+        _inferred(arguments[1]) if name_of(arguments[1]) == "schema_of_json" else literal(arguments[1], name, "schema")
+    )
     try:
         kind = parse_type(schema)
         structure = json_structure(kind)
@@ -51,6 +54,21 @@ def _from_json(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     fitted = f"{FUNCTION}from_json({SCHEMA}.joined({show(arguments[0])}), {quoted(schema)})"
     # DuckDB gives a constant NULL no type, in which explode and c.* would find no fields: the cast gives it its own.
     return f"CAST(json_transform(CAST({fitted} AS VARCHAR), {quoted(json.dumps(structure))}) AS {duckdb_type(kind)})"
+
+
+def _inferred(node: exp.Expr) -> str:
+    """The type that `schema_of_json('..')` names."""
+    arguments = node.expressions
+    if len(arguments) != 1:
+        raise refused("schema_of_json with options")
+    found = schema_of(literal(arguments[0], "schema_of_json", "JSON text"))
+    if found is None:
+        raise refused(f"schema_of_json of {arguments[0].sql()[:60]}")
+    return found
+
+
+def _schema_of_json(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    return quoted(_inferred(exp.Anonymous(this=name, expressions=[each.copy() for each in arguments])))
 
 
 def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -191,8 +209,15 @@ def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    """Without a comparison of its own; the direction is a constant."""
+    """By DuckDB's own order, or by a comparison: each element is put behind those that are not greater."""
     values, *rest = arguments
+    if name == "array_sort" and len(rest) == 1 and isinstance(rest[0], exp.Lambda):
+        place = with_places(_lambda(name, rest[0], 2), ("aiq_e", "aiq_b[1]"), show)
+        order = f"{SCHEMA}.compared({place})"
+        kept = ", ".join(f"list_filter(aiq_a, lambda aiq_e: {order} {sign} 0)" for sign in ("<=", ">"))
+        before, after = kept.split("), list_filter", 1)
+        merged = f"list_concat(list_concat({before}), aiq_b), list_filter{after})"
+        return f"list_reduce(list_transform({show(values)}, lambda aiq_x: [aiq_x]), lambda aiq_a, aiq_b: {merged}, [])"
     if any(isinstance(each, exp.Lambda) for each in rest) or len(rest) > (name == "sort_array"):
         raise refused(f"{name} with a comparison")
     if rest and not isinstance(rest[0], exp.Boolean):
@@ -247,7 +272,7 @@ def _size(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 CALLS = {
-    "size": _size, "cardinality": _size,
+    "schema_of_json": _schema_of_json, "size": _size, "cardinality": _size,
     "variant_get": _variant_get, "try_variant_get": _variant_get, "array_sort": _sort_array, "sort_array": _sort_array,
     "from_json": _from_json, "get_json_object": _get_json_object, "struct": _struct, "named_struct": _struct, "map": _map,
     **dict.fromkeys(("map_filter", "transform_keys", "transform_values"), _of_map), "zip_with": _zip_with,
