@@ -18,9 +18,9 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-import aiq
 from aiq.answers.store import AnswerStore
 from aiq.config.load import load_config
+from aiq.engines.duckdb.session import DuckDBSession
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.providers.base import HttpRequest, HttpResponse
@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
 class Pair:
     """The same tables in a session and in plain DuckDB, where `ai_query` is a function of the same answers."""
 
-    def __init__(self, session: aiq.Session, transport: WordTransport) -> None:
+    def __init__(self, session: DuckDBSession, transport: WordTransport) -> None:
         self.session, self.transport, self.plain = session, transport, duckdb.connect()
         self.evaluated: set[str] = set()
         """The prompts that the plain function was called for."""
@@ -201,7 +201,7 @@ def open_pair(
     transport = WordTransport()
     answers = AnswerStore.open(folder / "home")
     gateway = Gateway(config, ledger, transport=transport, answers=answers if keeps_answers else None)
-    with aiq.Session(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
+    with DuckDBSession(duckdb.connect(), gateway, Caller("ann@example.com", (), None), owns_connection=True) as session:
         pair = Pair(session, transport)
         yield pair
         pair.plain.remove_function("ai_query")  # or the connection and its function keep each other alive for ever
