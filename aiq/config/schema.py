@@ -121,7 +121,7 @@ def _endpoint() -> Json:
             traffic_config=_object(("routes",), routes=_list(_route())),
             served_models=_ANY,
             auto_capture_config=_ANY,
-            config_version=_ANY,
+            config_version=_integer(1, 2**31),
         ),
         ai_gateway=_gateway(),
         rate_limits=_rate_limits(),
