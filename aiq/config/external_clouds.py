@@ -34,7 +34,10 @@ OPENAI_OWN = ("authority", "azure_federated_token_file", "credentials", "respons
 VERTEX_OWN = ("api_base", "credentials", "google_credentials_file")
 """Fields of `aiq` for Vertex AI."""
 
-_VENDORS = (
+AWS_SOURCES = ("default", "environment", "container", "instance")
+GOOGLE_SOURCES = ("default", "metadata")
+AZURE_SOURCES = ("managed_identity", "workload_identity", "default")
+BEDROCK_MAKERS = (
     "anthropic", "cohere", "ai21labs", "amazon", "grok",  # Databricks' list
     "deepseek", "google", "luma", "meta", "minimax", "mistral", "moonshot", "nvidia", "openai", "qwen", "twelvelabs",
     "writer", "zai",
@@ -57,7 +60,7 @@ def read_bedrock(node: Node, own: Members, store: SecretStore) -> BedrockConfig:
     if "uc_service_credential_name" in members:
         members["uc_service_credential_name"].refuse(f"works on Databricks only; give {_WAYS}")
     region = read_region(node.required(members, "aws_region", "a region such as us-east-1"))
-    vendor = node.required(members, "bedrock_provider", f"one of {', '.join(_VENDORS)}").choice(_VENDORS)
+    vendor = node.required(members, "bedrock_provider", f"one of {', '.join(BEDROCK_MAKERS)}").choice(BEDROCK_MAKERS)
     has_pair = any(name.removesuffix("_plaintext") in pair for name in members)
     api_key = any(name.startswith("api_key") for name in own)
     ways: list[str] = [name for name in ("credentials", "aws_profile", "aws_web_identity_token_file") if name in own]
@@ -99,7 +102,7 @@ def _credentials(way: str, members: Members, own: Members) -> AwsCredentials | N
         return None
     source: AwsSource
     if way == "credentials":
-        source = cast(AwsSource, own[way].choice(("default", "environment", "container", "instance")))
+        source = cast(AwsSource, own[way].choice(AWS_SOURCES))
     elif way == "api_key":
         return None
     elif way == "aws_web_identity_token_file":
@@ -161,7 +164,7 @@ def _google_credentials(own: Members) -> GoogleCredentials | None:
         return GoogleCredentials("file", read_path(file))
     if source is None:
         return None
-    return GoogleCredentials(cast(Literal["default", "metadata"], source.choice(("default", "metadata"))))
+    return GoogleCredentials(cast(Literal["default", "metadata"], source.choice(GOOGLE_SOURCES)))
 
 
 def read_azure_credentials(members: Members, own: Members, kind: str) -> AzureCredentials | None:
@@ -170,7 +173,7 @@ def read_azure_credentials(members: Members, own: Members, kind: str) -> AzureCr
         if "azure_federated_token_file" in own:
             own["azure_federated_token_file"].fail("belongs to credentials: workload_identity, which is not given")
         return None
-    source = own["credentials"].choice(("managed_identity", "workload_identity", "default"))
+    source = own["credentials"].choice(AZURE_SOURCES)
     if kind != "azuread":
         own["credentials"].fail("belongs to openai_api_type azuread")
     for name in ("microsoft_entra_client_secret", "microsoft_entra_client_secret_plaintext"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiq.config.endpoint import Price, Settings
+from aiq.config.external_clouds import AWS_SOURCES, AZURE_SOURCES, BEDROCK_MAKERS, GOOGLE_SOURCES
 from aiq.config.gateway_policy import MAX_RATE_LIMITS, PERIODS_S
 from aiq.config.guardrails import ENTITIES
 from aiq.config.reuse import MODES as REUSE_MODES
@@ -89,6 +90,7 @@ def settings_schema() -> Json:
         "timeout_s": seconds,
         "max_response_bytes": _integer(1024, 2**31 - 1),
         "plain_http_hosts": _list(_TEXT),
+        "credential_hosts": _list(_TEXT),
         "fetch_images": _boolean(),
         "retries": _integer(0, 1000),
         "retries_before_fallback": _integer(0, 1000),
@@ -151,8 +153,19 @@ def _route() -> Json:
 def _entity() -> Json:
     own = _object(
         context_window=_integer(1, 10**9),
+        headers=_map(_TEXT),
+        tls=_object(client_certificate=_TEXT, client_key=_TEXT, ca_file=_TEXT),
         api_base=_TEXT,
         **_secret("api_key"),
+        credentials={"anyOf": [_choice(*sources) for sources in (AWS_SOURCES, GOOGLE_SOURCES, AZURE_SOURCES)]},
+        **_secret("aws_session_token"),
+        aws_profile=_TEXT,
+        aws_role_arn=_TEXT,
+        aws_role_session_name=_TEXT,
+        aws_external_id=_TEXT,
+        aws_web_identity_token_file=_TEXT,
+        google_credentials_file=_TEXT,
+        azure_federated_token_file=_TEXT,
         authority=_TEXT,
         client_id=_TEXT,
         **_secret("client_secret"),
@@ -198,10 +211,10 @@ def _external_model() -> Json:
         "amazon_bedrock_config": _object(
             ("aws_region", "bedrock_provider"),
             aws_region=region,
-            bedrock_provider=_choice("anthropic", "cohere", "ai21labs", "amazon", "grok"),
+            bedrock_provider=_choice(*BEDROCK_MAKERS),
             **_secret("aws_access_key_id"),
             **_secret("aws_secret_access_key"),
-            instance_profile_arn={"type": "null"},
+            instance_profile_arn=_TEXT,
             uc_service_credential_name={"type": "null"},
         ),
         "google_cloud_vertex_ai_config": _object(
