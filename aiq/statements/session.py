@@ -65,6 +65,7 @@ class Session(Generic[Result]):
         with self._engine.in_users_words(text):
             return self._carried_out(written)
 
+    @told_plainly()
     def explain(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> Result:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
 
@@ -85,6 +86,8 @@ class Session(Generic[Result]):
         finished first. Between batches the connection may be used; whoever stops reading stops the statement. Raises as
         `sql`.
         """
+        if batch_rows < 1:
+            raise StatementError(f"batch_rows is at least 1, not {batch_rows}")
         rows = self._stream(text, params, dialect, batch_rows)
         close = partial(_close_unfinished, weakref.ref(rows))
         atexit.register(close)  # after the ledger's own, so that it comes first: the statement ends, then the ledger
@@ -171,26 +174,27 @@ class Session(Generic[Result]):
     def _stream(
         self, text: str, params: Parameters, dialect: str | None, batch_rows: int
     ) -> Generator[pa.RecordBatch, None, None]:
-        engine, written = self._engine, self._read(text, params, dialect, None)
-        settings = self._settings_of(written)
-        stream = engine.prepare_stream(written, settings)
-        if stream is None:
-            with engine.in_users_words(text):
-                result = self._carried_out(written)
-            self._handing_over += 1
+        with told_plainly():
+            engine, written = self._engine, self._read(text, params, dialect, None)
+            settings = self._settings_of(written)
+            stream = engine.prepare_stream(written, settings)
+            if stream is None:
+                with engine.in_users_words(text):
+                    result = self._carried_out(written)
+                self._handing_over += 1
+                try:
+                    yield from engine.batches(result, batch_rows)
+                finally:
+                    self._handing_over -= 1
+                return
+            well = False
             try:
-                yield from engine.batches(result, batch_rows)
+                self._check_budget(written, settings)
+                self._begin(stream.id, written.text)
+                yield from stream.batches(batch_rows)
+                well = True
             finally:
-                self._handing_over -= 1
-            return
-        well = False
-        try:
-            self._check_budget(written, settings)
-            self._begin(stream.id, written.text)
-            yield from stream.batches(batch_rows)
-            well = True
-        finally:
-            self._end(stream, well=well, recorded=True)
+                self._end(stream, well=well, recorded=True)
 
     def _explanation(self, written: Written) -> Explanation:
         if set_statement(written.text) is not None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import aiq
-from aiq.errors import RequestFailed
+from aiq.errors import RequestFailed, StatementError
 from tests.processes import PATIENCE_S
 
 ROWS = "SELECT i, 'Row ' || i AS p FROM range(3000) AS r(i)"
@@ -39,6 +39,12 @@ def session(conf: Any, home: Path) -> Any:
 def test_a_stream_has_the_rows_of_the_statement_in_its_order(session: Any, query: str) -> None:
     streamed = pa.Table.from_batches(list(session.stream(query, batch_rows=256)))
     assert streamed.to_pylist() == pa.table(session.sql(query)).to_pylist()
+
+
+def test_a_batch_of_no_rows_is_refused_before_any_request(session: Any, simulator: Any) -> None:
+    with pytest.raises(StatementError, match="batch_rows is at least 1, not 0"):
+        session.stream("SELECT ai_query('chat', p) AS a FROM t", batch_rows=0)
+    assert simulator.stats()["requests"] == 0
 
 
 def test_a_stream_asks_each_distinct_request_once(session: Any, simulator: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,27 @@ def test_a_query_streams_as_arrow_batches(t: Engine) -> None:
     batches = list(t.session.stream("SELECT id, ai_query('chat', p) AS r FROM t ORDER BY id", batch_rows=5))
     assert [batch.num_rows for batch in batches] == [5, 5, 2]
     assert pa.Table.from_batches(batches).column("id").to_pylist() == list(range(12))
+
+
+EVERY_TYPE = """
+SELECT 1 AS a, 2 AS a, TIMESTAMP '2026-07-01 12:00:00' AS at, TIMESTAMP_NTZ '2026-07-01 12:00:00' AS local_at,
+  map('k', 1) AS m, map('l', NULL) AS o, named_struct('x', 1, 'y', DATE '2026-01-01') AS s,
+  array(named_struct('d', 1.50BD)) AS l, X'00FF' AS b, INTERVAL '1' DAY AS i,
+  CAST(NULL AS STRING) AS n, ai_query('chat', 'Hi') AS r"""
+
+
+def test_streamed_values_are_those_of_the_result(t: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two columns of one name, times where the machine's time zone is not the session's, and nested values."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        (batch,) = t.session.stream(EVERY_TYPE)
+        whole = t.session.sql(EVERY_TYPE).toArrow()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    for streamed, column in zip(batch.columns, whole.columns, strict=True):
+        assert (streamed.type, streamed.to_pylist()) == (column.type, column.to_pylist())
 
 
 def test_parameters_are_given_by_name(t: Engine) -> None:

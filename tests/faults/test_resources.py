@@ -29,10 +29,11 @@ try:
         held.append(os.dup(0))
 except OSError:
     pass
-try:
-    session.sql("SELECT ai_query('chat', 'Second.')").fetchall()
-except aiq.AiqError as error:
-    said.append([type(error).__name__, str(error)])
+for run in (session.sql, session.explain, lambda text: list(session.stream(text))):
+    try:
+        run("SELECT ai_query('chat', 'Second.')")
+    except aiq.AiqError as error:
+        said.append([type(error).__name__, str(error)])
 for descriptor in held:
     os.close(descriptor)
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -50,8 +51,8 @@ def test_without_files_to_open_a_statement_ends_with_our_error_and_the_next_one_
     output = child.communicate()[0]
     assert child.returncode == 0
     said, rows = json.loads(output.splitlines()[-1])
-    assert [kind for kind, _ in said] == ["ResourceError"]
-    assert "its limit is 64 (ulimit -n)" in said[0][1]
+    assert [kind for kind, _ in said] == ["ResourceError"] * 3
+    assert all("its limit is 64 (ulimit -n)" in words for _, words in said)
     assert rows == 20
     statuses = Tables(home).to_arrow("system.aiq.calls").column("status").to_pylist()
     assert statuses.count("ok") == simulator.stats()["requests"] == len(statuses)

@@ -6,12 +6,13 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.conversion import LocalDataToArrowConversion
 
 from aiq.batch.observer import Observer
 from aiq.engines.spark.answers import SessionFiles
@@ -118,15 +119,10 @@ class Spark:
 
     def batches(self, result: DataFrame, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Partition by partition."""
-        schema = to_arrow_schema(result.schema)
-        rows: list[Any] = []
-        for row in result.toLocalIterator():
-            rows.append(row.asDict(recursive=True))
-            if len(rows) == batch_rows:
-                yield pa.RecordBatch.from_pylist(rows, schema)
-                rows = []
-        if rows:
-            yield pa.RecordBatch.from_pylist(rows, schema)
+        schema = result.schema
+        rows = result.toLocalIterator()
+        while taken := list(islice(rows, batch_rows)):
+            yield from LocalDataToArrowConversion.convert(taken, schema, False).combine_chunks().to_batches()
 
     def result_of(self, table: pa.Table | None) -> DataFrame:
         if table is None:
