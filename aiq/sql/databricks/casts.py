@@ -20,6 +20,7 @@ _NAMES = {
     _T.BIGINT: "BIGINT", _T.FLOAT: "FLOAT", _T.DOUBLE: "DOUBLE", _T.DATE: "DATE", _T.TIMESTAMPTZ: "TIMESTAMPTZ",
     _T.TIMESTAMP: "TIMESTAMPTZ", _T.TIMESTAMPLTZ: "TIMESTAMPTZ", _T.TIMESTAMPNTZ: "TIMESTAMP",
 }  # fmt: skip
+MOMENTS = {kind: name for kind, name in _NAMES.items() if name in ("DATE", "TIMESTAMPTZ", "TIMESTAMP")}
 _INTEGERS = (_T.TINYINT, _T.SMALLINT, _T.INT, _T.BIGINT)
 CASTS = {
     "string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",

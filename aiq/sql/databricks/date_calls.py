@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.patterns import date_pattern
-from aiq.sql.databricks.words import Print, filled, literal, message, quoted, refused, typed
+from aiq.sql.databricks.words import Print, dated, filled, literal, message, quoted, refused, typed
 
 _PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
           "minute": "minute", "second": "second", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
@@ -35,19 +35,20 @@ def part(field: str, value: str) -> str:
 def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     java = literal(arguments[1], name, "pattern")
     if java == "Q":
-        return f"CAST(quarter({SCHEMA}.moment({typed(arguments[0], show)})) AS VARCHAR)"
+        return f"CAST(quarter({SCHEMA}.moment({dated(arguments[0], 'TIMESTAMPTZ', show)})) AS VARCHAR)"
     pattern = date_pattern(java)
     if pattern is None:
         raise refused(f"{name} with the pattern {arguments[1].sql()}")
-    return f"strftime({SCHEMA}.moment({typed(arguments[0], show)}), {quoted(pattern.format)})"
+    return f"strftime({SCHEMA}.moment({dated(arguments[0], 'TIMESTAMPTZ', show)}), {quoted(pattern.format)})"
 
 
 def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     kind = "date" if "date" in name else "timestamp"
-    value = typed(arguments[0], show)
     if len(arguments) == 1:
+        value = dated(arguments[0], "DATE" if kind == "date" else "TIMESTAMPTZ", show)
         made = f"{SCHEMA}.{'as_date' if kind == 'date' else kind}({value})"
         return f"TRY({made})" if name.startswith("try_") else made
+    value = typed(arguments[0], show)
     pattern = date_pattern(literal(arguments[1], name, "pattern"))
     if pattern is None or pattern.regex is None:
         raise refused(f"{name} with the pattern {arguments[1].sql()}")
@@ -59,22 +60,22 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
-        return f"({SCHEMA}.as_date({typed(arguments[0], show)}) + CAST({show(arguments[1])} AS INTEGER))"
+        return f"({SCHEMA}.as_date({dated(arguments[0], 'DATE', show)}) + CAST({show(arguments[1])} AS INTEGER))"
     unit = arguments[0].name.upper().removesuffix("S")
     if len(arguments) != 3 or unit not in (*UNITS, "QUARTER"):
         raise refused(f"{name} in {arguments[0].sql()}")
     count = f"CAST({show(arguments[1])} AS INTEGER)"
     interval = f"to_months(3 * {count})" if unit == "QUARTER" else f"{UNITS[unit]}({count})"
-    return f"({SCHEMA}.timestamp({typed(arguments[2], show)}) + {interval})"
+    return f"({SCHEMA}.timestamp({dated(arguments[2], 'TIMESTAMPTZ', show)}) + {interval})"
 
 
 def _date_diff(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
-        return f"{SCHEMA}.datediff({SCHEMA}.as_date({typed(arguments[0], show)}), {SCHEMA}.as_date({typed(arguments[1], show)}))"
+        return f"{SCHEMA}.datediff({SCHEMA}.as_date({dated(arguments[0], 'DATE', show)}), {SCHEMA}.as_date({dated(arguments[1], 'DATE', show)}))"
     unit = arguments[0].name.lower().removesuffix("s")
     if len(arguments) != 3 or unit.upper() not in (*UNITS, "QUARTER"):
         raise refused(f"{name} in {arguments[0].sql()}")
-    first, last = (f"{SCHEMA}.timestamp({typed(each, show)})" for each in arguments[1:])
+    first, last = (f"{SCHEMA}.timestamp({dated(each, 'TIMESTAMPTZ', show)})" for each in arguments[1:])
     if unit in ("month", "quarter", "year"):
         months = f"{SCHEMA}.months_apart(CAST({first} AS TIMESTAMP), CAST({last} AS TIMESTAMP))"
         return months if unit == "month" else f"({months} // {3 if unit == 'quarter' else 12})"
@@ -123,14 +124,14 @@ def _next_day(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     found = next((at for at, known in enumerate(_WEEK, 1) if day in (known, known[:3], known[:2])), None)
     if found is None:
         raise refused(f"{name} with the day {arguments[1].sql()}")
-    return f"{SCHEMA}.next_day({SCHEMA}.as_date({typed(arguments[0], show)}), {found})"
+    return f"{SCHEMA}.next_day({SCHEMA}.as_date({dated(arguments[0], 'DATE', show)}), {found})"
 
 
 def _unix_timestamp(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
         moment = _to_date("to_timestamp", arguments, show)
     elif len(arguments) == 1:
-        moment = filled("{t0}", name, arguments, show)
+        moment = f"{SCHEMA}.full_moment({typed(arguments[0], show)})"
     else:
         raise refused(f"{name} with {len(arguments)} arguments")
     return f"(epoch_us({SCHEMA}.timestamp({moment})) // 1000000)"  # towards zero, as Spark does

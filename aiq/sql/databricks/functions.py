@@ -13,7 +13,7 @@ from aiq.sql.databricks import aggregates, arithmetic, date_calls, nested_calls,
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import SAME, TEMPLATES
-from aiq.sql.databricks.words import PLACE, Print, branch, filled, makes_nested, message, refused, typed
+from aiq.sql.databricks.words import PLACE, Print, branch, dated, filled, makes_nested, message, refused, typed
 
 _OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
 _OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
@@ -53,7 +53,8 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if (special := _SPECIAL.get(name)) is not None:
         return special(name, arguments, show)
     if name in CASTS and len(arguments) == 1:
-        return cast(typed(arguments[0], show), exp.DataType.build(CASTS[name], dialect="databricks"))
+        value = dated(arguments[0], "TIMESTAMPTZ", show) if name == "timestamp" else typed(arguments[0], show)
+        return cast(value, exp.DataType.build(CASTS[name], dialect="databricks"))
     if name in TEMPLATES:
         templates = TEMPLATES[name]
         for template in (templates,) if isinstance(templates, str) else templates:

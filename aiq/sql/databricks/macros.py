@@ -81,6 +81,10 @@ moment(a TIMESTAMPTZ) AS a
 moment(a TIMESTAMP) AS a
 moment(a DATE) AS CAST(a AS TIMESTAMPTZ)
 moment(a VARCHAR) AS @timestamp(a)
+full_moment(a TIMESTAMPTZ) AS a
+full_moment(a TIMESTAMP) AS a
+full_moment(a DATE) AS CAST(a AS TIMESTAMPTZ)
+full_moment(a VARCHAR) AS @timestamp(CASE WHEN regexp_full_match(a, '\d{{4}}-\d{{2}}-\d{{2}} \d{{2}}:\d{{2}}:\d{{2}}') THEN a ELSE {_bad("TIMESTAMP")} END)
 to_double(a) AS CAST(a AS DOUBLE)
 to_double(a VARCHAR) AS CAST(CASE WHEN regexp_full_match(a, {_FLOAT}) THEN rtrim(trim(a), 'dDfF') WHEN lower(trim(a)) IN ('nan', 'infinity', '-infinity', 'inf', '-inf', '+inf', '+infinity') THEN ltrim(trim(a), '+') ELSE {_bad("DOUBLE")} END AS DOUBLE)
 to_float(a) AS CAST(a AS FLOAT)

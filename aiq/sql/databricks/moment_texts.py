@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import cache
+from zoneinfo import available_timezones
 
 _STAMP = re.compile(
     r"([+-]?\d{4,6})(?:-(\d{1,2})(?:-(\d{1,2})(?:(?: |T(?=\d))(?:(\d{1,2})(?::(\d{1,2})(?::(\d{1,2})(?:\.(\d*))?)?)?)?\s*(.*?))?)?)?",
@@ -27,7 +29,7 @@ _SHORT = {
 def stamp(text: str, local: bool) -> str:
     """A time as DuckDB reads it, or with `|` and the name of the zone that it names.
 
-    `2024-01-01 10:00+01` becomes `2024-01-01 09:00:00+00`, `2024-1-1T10 PST` `2024-01-01 10:00:00|America/Los_Angeles`.
+    `2024-01-01 10:00:00+01` becomes `2024-01-01 09:00:00+00`, `2024-1-1T10:0:0 PST` `2024-01-01 10:00:00|America/Los_Angeles`.
     `local`: without the zone. A text that is no TIMESTAMP becomes one that DuckDB refuses.
     """
     found = _STAMP.fullmatch(text.strip())
@@ -41,6 +43,8 @@ def stamp(text: str, local: bool) -> str:
     try:
         moment = dt.datetime(year if plain else 2000 + year % 400, month, day, hour, minute, second, micros)
     except ValueError:
+        return _no_stamp(text)
+    if zone and found[6] is None:  # Spark reads a zone behind seconds only
         return _no_stamp(text)
     if zone and not local:
         place = _zone(zone)
@@ -69,4 +73,35 @@ def _zone(name: str) -> dt.tzinfo | str | None:
         if int(minutes or 0) > 59 or size > dt.timedelta(hours=18):
             return None
         return dt.timezone(-size if sign == "-" else size)
-    return name if re.fullmatch(r"[A-Z][A-Za-z_]+(/[A-Za-z_+-]+[0-9]*)+", name) else None
+    return name if name in _regions() else None
+
+
+@cache
+def _regions() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+_NAMED = re.compile(r"(epoch|now|today|tomorrow|yesterday)[ \t]*(.*)", re.ASCII | re.DOTALL | re.IGNORECASE)
+_MADE = {
+    "epoch": ("DATE '1970-01-01'", "to_timestamp(0)", "TIMESTAMP '1970-01-01 00:00:00'"),
+    "now": ("CAST(now() AS DATE)", "now()", "CAST(now() AS TIMESTAMP)"),
+    "today": ("CAST(now() AS DATE)",),
+    "tomorrow": ("(CAST(now() AS DATE) + 1)",),
+    "yesterday": ("(CAST(now() AS DATE) - 1)",),
+}
+_KINDS = ("DATE", "TIMESTAMPTZ", "TIMESTAMP")
+
+
+def named_moment(text: str, kind: str) -> str | None:
+    """What a constant that names a day or a time stands for: `'today'` as a DATE is `CAST(now() AS DATE)`. Else None.
+
+    `kind` is DATE, TIMESTAMPTZ or TIMESTAMP. Spark reads such words in constants only: in a column they are no date.
+    """
+    found = _NAMED.fullmatch(text.strip())
+    if found is None:
+        return None
+    word, zone = found[1].lower(), found[2]
+    if zone and (word == "now" or _zone(zone) is None):
+        return None
+    made = _MADE[word]
+    return made[_KINDS.index(kind)] if len(made) > 1 else f"CAST({made[0]} AS {kind})"

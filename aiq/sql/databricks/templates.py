@@ -86,7 +86,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "timestamp_millis": "make_timestamptz(CAST({0} AS BIGINT) * 1000)", "timestamp_micros": "make_timestamptz(CAST({0} AS BIGINT))",
     "from_utc_timestamp": "timezone('UTC', timezone({1}, @timestamp({t0})))",
     "to_utc_timestamp": "@zoned(timezone('UTC', @timestamp({t0})), {1})",
-    "date": "@as_date({0})",
+    "date": "{d0}",
     "array": "[{*}]", 
     "array_size": "CAST(len({0}) AS INTEGER)",
     "array_contains": "CASE WHEN {0} IS NULL THEN NULL WHEN list_contains({0}, {1}) THEN true "

@@ -16,14 +16,14 @@ from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
 from aiq.sql.databricks.arithmetic import decimal_literal
-from aiq.sql.databricks.casts import cast
+from aiq.sql.databricks.casts import MOMENTS, cast
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.nested_calls import GENERATORS, generated
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import branch, name_of, refusal
+from aiq.sql.databricks.words import branch, dated, name_of, refusal
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 """What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
@@ -150,7 +150,9 @@ class _Generator(Rows):
         answers = value.unnest()
         if kind.this == exp.DType.STRUCT and isinstance(answers, exp.Anonymous) and answers.name.lower() == "ai_query":
             return f"CAST({shown} AS {self.sql(kind)})"  # its fields have their names and types by its arguments
-        if isinstance(value, exp.Literal) and value.is_string:
+        if kind.this in MOMENTS:
+            shown = dated(value, MOMENTS[kind.this], self.sql)
+        elif isinstance(value, exp.Literal) and value.is_string:
             shown = f"CAST({shown} AS VARCHAR)"
         return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
 

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from aiq.errors import StatementError
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.moment_texts import named_moment
 
 Print = Callable[[exp.Expr], str]
 
@@ -49,8 +50,10 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
             return ", ".join(map(show, arguments))
         node = arguments[int(place)]
         text = show(node)
-        if kind in ("d", "t") and isinstance(node, exp.Literal) and node.is_string:
-            text = f"CAST({text} AS VARCHAR)"  # DuckDB reads a literal as any type that a macro takes
+        if kind in ("d", "t"):
+            text = dated(node, "DATE" if kind == "d" else "TIMESTAMPTZ", show)
+        if kind == "s" and name_of(node) in _BINARY and name not in _OF_BYTES:
+            raise refusal(f"{name} of a BINARY", "write decode(.., 'UTF-8')")
         if kind == "s":
             plain = isinstance(node, exp.Literal) and node.is_string
             return text if plain else f"{SCHEMA}.joined({text})"
@@ -94,7 +97,28 @@ def typed(node: exp.Expr, show: Print) -> str:
     return f"CAST({text} AS VARCHAR)" if isinstance(node, exp.Literal) and node.is_string else text
 
 
+def constant_text(node: exp.Expr) -> str | None:
+    """The text of a constant: a literal, a CAST of one to STRING, literals side by side. None for anything else."""
+    node = node.unnest()
+    if isinstance(node, exp.Literal):
+        return str(node.this) if node.is_string else None
+    if isinstance(node, exp.Cast):
+        return constant_text(node.this) if node.to.this == exp.DType.TEXT else None
+    if isinstance(node, (exp.DPipe, exp.Concat)) or name_of(node) == "concat":
+        sides = [node.this, node.expression] if isinstance(node, exp.DPipe) else node.expressions
+        texts = [constant_text(each) for each in sides]
+        return None if None in texts else "".join(each for each in texts if each is not None)
+    return None
+
+
+def dated(node: exp.Expr, kind: str, show: Print) -> str:
+    """An argument that becomes a DATE, TIMESTAMPTZ or TIMESTAMP; `'today'` and its like are resolved."""
+    text = constant_text(node)
+    return (text is not None and named_moment(text, kind)) or typed(node, show)
+
+
 _BINARY = frozenset({"encode", "unhex", "unbase64", "to_binary"})
+_OF_BYTES = frozenset({"md5", "sha", "sha1", "sha2"})
 
 
 def piece(node: exp.Expr, show: Print) -> str:
