@@ -76,6 +76,22 @@ def ledger_cost(session: aiq.Session) -> float:
     return float(found.fetchall()[0][0])
 
 
+@pytest.mark.parametrize("run", ["EXPLAIN ANALYZE {}", "EXECUTE asks"])
+def test_a_statement_that_duckdb_runs_as_it_is_has_the_same_budget(
+    session: aiq.Session, bill: Callable[[], float], run: str
+) -> None:
+    session.sql(f"PREPARE asks AS {statement(200)}")
+    session.sql("SET aiq_max_cost_usd = 0.5")
+    with pytest.raises(BudgetExceeded):
+        session.sql(run.format(statement(200)))
+    assert bill() <= 0.5
+    session.sql("RESET aiq_max_cost_usd")
+    paid = bill()
+    session.sql(run.format(statement(200)))  # what was answered is kept
+    assert ledger_cost(session) == pytest.approx(bill())
+    assert paid < bill()
+
+
 def test_a_budget_is_not_overshot_with_1024_in_flight(conf: ConfFolder, home: Path) -> None:
     limit = 6.0  # 1,190 calls, for each answer is as long as it may be; a second round would cost twice as much
     prices = {CHAT: TokenPrice(1.0, 1000.0)}

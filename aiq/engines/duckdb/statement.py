@@ -80,6 +80,20 @@ class DuckDBRun:
         return result
 
     def _passed_through(self) -> Relation:
+        """Runs it as it is. The calls that an EXPLAIN ANALYZE or EXECUTE makes are those of this statement."""
+        statement, well = self._statement, False
+        try:
+            with self._engine.plain.within(statement):
+                relation = self._as_it_is()
+            well = True
+            return relation
+        except (duckdb.Error, RuntimeError) as error:
+            raise explained(error, statement) from None
+        finally:
+            if statement.progress.rows or statement.error is not None:  # a call was evaluated
+                self.end(well=well)
+
+    def _as_it_is(self) -> Relation:
         con, text = self._engine.con, self._read.text
         values = used(con, text, self._read.values)
         if ";" in text:  # a relation over text with a semicolon takes no further step
