@@ -13,6 +13,7 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 
 from aiq.sql.databricks.functions import sort_of
 from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.one_type import kind
 from aiq.sql.databricks.words import makes_nested, message, quoted, refused
 
 _NUMBER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[dDfF]?)\s*", re.ASCII)
@@ -58,6 +59,8 @@ class Comparisons(DuckDBGenerator):
         DuckDB would read the text as the column's own type, and round it. None for anything else.
         """
         column, value = column.unnest(), node.unnest()
+        if isinstance(value, exp.Literal) and not value.is_string and "." in value.name and kind(column) == "float":
+            return f"CAST({self.sql(value)} AS DOUBLE)"
         if not isinstance(value, exp.Literal) or not isinstance(column, exp.Column):
             return None
         shown = super().column_sql(column)

@@ -12,8 +12,9 @@ from sqlglot import exp
 from aiq.sql.databricks import aggregates, arithmetic, date_calls, nested_calls, text_calls
 from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.templates import SAME, TEMPLATES
-from aiq.sql.databricks.words import PLACE, Print, branch, dated, filled, makes_nested, message, refused, typed
+from aiq.sql.databricks.words import PLACE, Print, dated, filled, makes_nested, message, refused, typed
 
 _OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
 _OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
@@ -46,10 +47,14 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} of arrays or structs")
     if name in _OF_ONE_TYPE and len({sort_of(each) for each in arguments} - {None}) > 1:
         raise refused(f"{name} of a number and a string", "compares or mixes them by Spark's rules; CAST one of them")
-    if name in _OF_ONE_TYPE and any(sort_of(each) == "number" for each in arguments):
-        said = message(f"{name} of a BOOLEAN and a number")
-        texts = [f"{SCHEMA}.no_flag({show(a)}, {said})" if isinstance(a, exp.Column) else show(a) for a in arguments]
-        return f"{_ONE_NAME.get(name, name)}({', '.join(texts)})"
+    if name == "nullif" and len(arguments) == 2 and _decimal(arguments[1]):
+        condition = show(exp.EQ(this=arguments[0].copy(), expression=arguments[1].copy()))
+        return f"CASE WHEN {condition} THEN NULL ELSE {show(arguments[0])} END"
+    if name == "nullif" and isinstance(arguments[0], exp.Column) and sort_of(arguments[-1]) == "number":
+        value = f"{SCHEMA}.no_flag({show(arguments[0])}, {message('nullif of a BOOLEAN and a number')})"
+        return f"nullif({value}, {show(arguments[-1])})"
+    if name in _OF_ONE_TYPE and name != "nullif" and len(arguments) > 1:
+        return f"{_ONE_NAME.get(name, name)}({', '.join(alike(arguments, name, show))})"
     if (special := _SPECIAL.get(name)) is not None:
         return special(name, arguments, show)
     if name in CASTS and len(arguments) == 1:
@@ -73,10 +78,26 @@ def _if(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 3:
         raise refused(f"{name} with {len(arguments)} arguments")
     condition, yes, no = arguments
+    first, second = alike([yes, no], name, show)
     flag = show(condition)
     if isinstance(condition, exp.Column):
         flag = f"{SCHEMA}.flag({flag}, {message('a number as a condition')})"
-    return f"CASE WHEN {flag} THEN {branch(yes, show)} ELSE {branch(no, show)} END"
+    return f"CASE WHEN {flag} THEN {first} ELSE {second} END"
+
+
+def _nvl2(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    if len(arguments) != 3:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    first, second = alike(arguments[1:], name, show)
+    return f"CASE WHEN {show(arguments[0])} IS NOT NULL THEN {first} ELSE {second} END"
+
+
+def _array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    return f"[{', '.join(alike(arguments, name, show))}]"
+
+
+def _decimal(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and not node.is_string and "." in node.name
 
 
 def _negative(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -87,6 +108,8 @@ def _negative(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 _SPECIAL: dict[str, Callable[[str, Sequence[exp.Expr], Print], str]] = {
     "if": _if,
+    "nvl2": _nvl2,
+    "array": _array,
     "negative": _negative,
     **arithmetic.CALLS,
     **text_calls.CALLS,

@@ -24,6 +24,12 @@ _FLOAT = r"'\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*'"
 _STAMP = r"'\d{4}-\d{2}-\d{2}([ T]([01]\d|2[0-3]):\d{2}(:\d{2}(\.\d{1,6})?)?)?'"
 _INTEGERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
 _NUMBERS = "('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'DOUBLE', 'FLOAT')"
+_ANY_NUMBER = r"'^((TINY|SMALL|BIG|HUGE)INT|INTEGER|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$'"
+_OTHER_NUMBER = r"'\|((TINY|SMALL|BIG|HUGE)INT|INTEGER|DOUBLE|DECIMAL\(\d+,\d+\))\|'"
+_PLAIN = (
+    r"'^((TINY|SMALL|BIG|HUGE)INT|INTEGER|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)|BOOLEAN|DATE|TIMESTAMP( WITH TIME ZONE)?)$'"
+)
+_PLAIN_AMONG = _PLAIN.replace("^", r"\|").replace("$", r"\|")
 _ZERO = "'[DIVIDE_BY_ZERO] Division by zero. Use try_divide, which gives NULL then.'"
 _NO_REST = "'[REMAINDER_BY_ZERO] Remainder by zero. Use nullif(.., 0) for the second number, which gives NULL then.'"
 _NAMED = """'(TINY|SMALL|BIG)INT|INTEGER|FLOAT|DOUBLE|VARCHAR|BOOLEAN|DATE|BLOB|TIMESTAMP( WITH TIME ZONE)?|"NULL"|(INTEGER|BIGINT|DOUBLE|VARCHAR)\\[\\]'"""
@@ -95,6 +101,7 @@ to_binary(a BLOB) AS a
 to_binary(a VARCHAR) AS encode(a)
 no_flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) = 'BOOLEAN' THEN m || '' ELSE 'x' END) THEN a END
 flag(a, m) AS CASE WHEN struct_extract({{'x': true}}, CASE WHEN typeof(a) IN {_NUMBERS} OR typeof(a) LIKE 'DECIMAL%' THEN m || '' ELSE 'x' END) THEN a END
+beside(a, k, m) AS cast_to_type(a, struct_extract({{'x': a, 'double': CAST(NULL AS DOUBLE), 'long': CAST(NULL AS DECIMAL(20,0))}}, CASE WHEN typeof(a) = 'BIGINT' AND contains(k || '', '|DECIMAL') AND NOT regexp_matches(k || '', '\|(DOUBLE|FLOAT|VARCHAR|BOOLEAN)\|') THEN 'long' WHEN typeof(a) = 'FLOAT' AND regexp_matches(k || '', {_OTHER_NUMBER}) THEN 'double' WHEN regexp_matches(typeof(a), {_PLAIN}) AND contains(k || '', '|VARCHAR|') OR typeof(a) = 'VARCHAR' AND regexp_matches(k || '', {_PLAIN_AMONG}) OR typeof(a) = 'BOOLEAN' AND regexp_matches(k || '', {_OTHER_NUMBER}) OR regexp_matches(typeof(a), {_ANY_NUMBER}) AND contains(k || '', '|BOOLEAN|') THEN m || '' ELSE 'x' END))
 text_number(a, b, m) AS struct_extract({{'whole': CAST(a AS BIGINT), 'double': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) IN {_INTEGERS} THEN 'whole' WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'double' ELSE m || '' END)
 text_double(a, b, m) AS struct_extract({{'x': CAST(a AS DOUBLE)}}, CASE WHEN typeof(b) = 'DOUBLE' OR starts_with(typeof(b), 'DECIMAL') THEN 'x' ELSE m || '' END)
 type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint', 'INTEGER': 'int', 'BIGINT': 'bigint', 'FLOAT': 'float', 'DOUBLE': 'double', 'VARCHAR': 'string', 'BOOLEAN': 'boolean', 'DATE': 'date', 'BLOB': 'binary', 'TIMESTAMP WITH TIME ZONE': 'timestamp', 'TIMESTAMP': 'timestamp_ntz', 'INTEGER[]': 'array<int>', 'BIGINT[]': 'array<bigint>', 'DOUBLE[]': 'array<double>', 'VARCHAR[]': 'array<string>', '"NULL"': 'void'}}, CASE WHEN regexp_full_match(typeof(a), {_NAMED}) THEN typeof(a) ELSE m || '' END)

@@ -15,6 +15,7 @@ from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.json_schemas import schema_of
 from aiq.sql.databricks.json_values import json_structure
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.words import Print, literal, makes_array, message, name_of, quoted, refused
 
 GENERATORS = (
@@ -77,7 +78,7 @@ def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     else:
         keys = [each.alias_or_name or f"col{i}" for i, each in enumerate(arguments, 1)]
         keys = [
-            key if isinstance(each, (exp.Alias, exp.Column, exp.Dot)) else f"col{i}"
+            key if isinstance(each, (exp.Alias, exp.Column, exp.Dot, exp.Identifier)) else f"col{i}"
             for i, (key, each) in enumerate(zip(keys, arguments, strict=True), 1)
         ]
         values = [each.this if isinstance(each, exp.Alias) else each for each in arguments]
@@ -87,7 +88,7 @@ def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 def _map(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    keys, values = ", ".join(map(show, arguments[::2])), ", ".join(map(show, arguments[1::2]))
+    keys, values = (", ".join(alike(arguments[at::2], name, show)) for at in (0, 1))
     return f"map([{keys}], [{values}])"
 
 
@@ -101,7 +102,8 @@ def _with_index(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         for node in list(function.this.find_all(exp.Identifier)):
             if node.name == index and not isinstance(node.parent, (exp.Dot, exp.Alias)):
                 target = node.parent if isinstance(node.parent, exp.Column) else node
-                target.replace(exp.Paren(this=exp.Column(this=exp.to_identifier(f"({index} - 1)::INTEGER"))))
+                made = exp.Paren(this=exp.Column(this=exp.to_identifier(f"({index} - 1)::INTEGER")))
+                _put(target, made, node.name)
     shown = show(function)
     if len(function.expressions) == 2:
         shown = shown.replace(f'"({index} - 1)::INTEGER"', f"({index} - 1)::INTEGER")
@@ -119,8 +121,13 @@ def with_places(function: exp.Lambda, places: Sequence[str], show: Print) -> str
         field = isinstance(parent, exp.Dot) and node.arg_key == "expression"
         if name in given and name not in inner and not (of_table or field or isinstance(parent, exp.Alias)):
             target = parent if isinstance(parent, exp.Column) else node
-            target.replace(exp.Var(this=given[name]))
+            _put(target, exp.Var(this=given[name]), node.name)
     return show(body)
+
+
+def _put(target: exp.Expr, made: exp.Expr, name: str) -> None:
+    """Puts a node in the place of a lambda's parameter, whose name `struct(..)` gives to its field."""
+    target.replace(exp.alias_(made, name, quoted=True) if name_of(target.parent or made) == "struct" else made)
 
 
 def _above(node: exp.Expr) -> Iterator[exp.Expr]:

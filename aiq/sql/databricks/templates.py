@@ -53,7 +53,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "md5": "md5({s0})", "crc32": "#crc32({s0})", "sha1": "sha1({s0})", "sha": "sha1({s0})",
     "base64": "#base64(@to_binary({0}))", "hex": "@hex({0})",
     "split_part": "split_part(CASE WHEN {2} = 0 THEN CAST(CAST('split_part counts from 1, not from ' || {2} AS INTEGER) AS VARCHAR) ELSE {s0} END, CASE WHEN {s1} = '' THEN chr(1114109) ELSE {s1} END, CAST({2} AS INTEGER))",
-    "nvl": "coalesce({0}, {1})", "ifnull": "coalesce({0}, {1})", "nvl2": "CASE WHEN {0} IS NOT NULL THEN {1} ELSE {2} END",
+    "nvl": "coalesce({0}, {1})", "ifnull": "coalesce({0}, {1})",
     "nullif": "nullif({0}, {1})", "nullifzero": "nullif({0}, 0)", "zeroifnull": "coalesce({0}, 0)",
     "factorial": "CAST(TRY(factorial(CAST({0} AS INTEGER))) AS BIGINT)",
     "nanvl": "CASE WHEN isnan(CAST({0} AS DOUBLE)) THEN CAST({1} AS DOUBLE) ELSE CAST({0} AS DOUBLE) END",
@@ -87,7 +87,6 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "from_utc_timestamp": "timezone('UTC', timezone({1}, @timestamp({t0})))",
     "to_utc_timestamp": "@zoned(timezone('UTC', @timestamp({t0})), {1})",
     "date": "{d0}",
-    "array": "[{*}]", 
     "array_size": "CAST(len({0}) AS INTEGER)",
     "array_contains": "CASE WHEN {0} IS NULL THEN NULL WHEN list_contains({0}, {1}) THEN true "
                       "WHEN list_contains(list_transform({0}, lambda aiq_e: aiq_e IS NULL), true) THEN NULL ELSE false END",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.regex_values import groups, python_pattern, replacement
 from aiq.sql.databricks.words import (
     Print,
@@ -112,11 +113,11 @@ def _code(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         )
     if name == "encode" or len(arguments) < 3:
         raise refused(f"{name} with {len(arguments)} arguments")
-    value, *rest = map(show, arguments)
-    default = f" ELSE {rest.pop()}" if len(rest) % 2 else ""
+    value, keys = show(arguments[0]), [show(each) for each in arguments[1:-1:2]]
+    results = alike([*arguments[2::2], *([arguments[-1]] if len(arguments) % 2 == 0 else [])], name, show)
+    default = f" ELSE {results[-1]}" if len(arguments) % 2 == 0 else ""
     whens = " ".join(
-        f"WHEN {value} IS NOT DISTINCT FROM {key} THEN {result}"
-        for key, result in zip(rest[::2], rest[1::2], strict=True)
+        f"WHEN {value} IS NOT DISTINCT FROM {key} THEN {result}" for key, result in zip(keys, results, strict=False)
     )
     return f"CASE {whens}{default} END"
 

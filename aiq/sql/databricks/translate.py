@@ -20,10 +20,11 @@ from aiq.sql.databricks.casts import MOMENTS, cast
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.nested_calls import GENERATORS, generated
+from aiq.sql.databricks.one_type import alike, check_union
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import branch, dated, name_of, refusal
+from aiq.sql.databricks.words import dated, name_of, refusal
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property")
 """What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
@@ -76,6 +77,8 @@ def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
             raise refusal(f"{name} ({node.sql('databricks')[:60]}) has no exact counterpart on DuckDB")
         if isinstance(node, exp.Tuple) and isinstance(node.parent, exp.Lambda):
             raise refusal("several values in parentheses as one", "write struct(..)")
+        if isinstance(node, exp.SetOperation):
+            check_union(node)
         known_parts = _READ.get(type(node))
         if known_parts is not None and (more := {k for k, v in node.args.items() if v} - known_parts):
             raise refusal(
@@ -210,12 +213,14 @@ class _Generator(Rows):
     def case_sql(self, expression: exp.Case) -> str:
         cases = [each.this for each in expression.args["ifs"]]
         value = f" {self._beside(expression.this, cases)}" if expression.this else ""
-        whens = "".join(
-            f" WHEN {self.sql(each, 'this')} THEN {branch(each.args['true'], self.sql)}"
-            for each in expression.args["ifs"]
-        )
+        branches = [each.args["true"] for each in expression.args["ifs"]]
         default = expression.args.get("default")
-        return f"CASE{value}{whens}{f' ELSE {branch(default, self.sql)}' if default is not None else ''} END"
+        made = alike([*branches, *([] if default is None else [default])], "CASE", self.sql)
+        whens = "".join(
+            f" WHEN {self.sql(each, 'this')} THEN {text}"
+            for each, text in zip(expression.args["ifs"], made, strict=False)
+        )
+        return f"CASE{value}{whens}{'' if default is None else f' ELSE {made[-1]}'} END"
 
     def literal_sql(self, expression: exp.Literal) -> str:
         if not expression.is_string and expression.name.isdigit() and int(expression.name) >= 2**63:

@@ -74,10 +74,13 @@ def makes_nested(node: exp.Expr) -> bool:
     return isinstance(value, exp.Anonymous) and value.name.lower() in ("array", "struct", "named_struct")
 
 
+NUMBER = re.compile(r"\s*[-+]?[\d.]+\s*", re.ASCII)
+
+
 def branch(node: exp.Expr, show: Print) -> str:
     """A value beside others of its type: DuckDB would read the text of a number as one."""
     text = show(node)
-    number = isinstance(node, exp.Literal) and node.is_string and re.fullmatch(r"\s*[-+]?[\d.]+\s*", str(node.this))
+    number = isinstance(node, exp.Literal) and node.is_string and NUMBER.fullmatch(str(node.this))
     return f"CAST({text} AS VARCHAR)" if number else text
 
 
