@@ -232,6 +232,8 @@ class Statement:
 
     def wait_for_last(self) -> None:
         """After `end`: returns when nothing of the statement is under way any more. Not on the event loop."""
+        if self.gateway.is_inherited:  # in its own process it goes on
+            return
         asyncio.run_coroutine_threadsafe(self._last(), background_loop()).result()
 
     def wait(self, run: Pass) -> None:

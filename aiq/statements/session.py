@@ -259,6 +259,8 @@ class Session(Generic[Result]):
         error = None if well else sys.exception()
         try:
             run.end(well=well)
+            if self.gateway.is_inherited:  # in its own process it is not over
+                return
             self.gateway.statements.end(run.id, error, self._engine.took(run.id))
             if recorded:
                 commit(self.gateway.ledger, soon=True)
