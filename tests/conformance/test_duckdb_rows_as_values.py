@@ -108,3 +108,30 @@ def test_a_table_made_of_a_pivot_over_answers_has_no_rows_to_show(opened: Pair, 
     assert opened.session.sql(f"CREATE OR REPLACE TABLE pivoted AS {pivot}") is None
     assert opened.session.sql(f"COPY ({pivot}) TO '{tmp_path}/pivoted.csv'") is None
     assert len(opened.session.con.sql("FROM pivoted").fetchall()) == 3
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT alias(ai_query('chat', s)) FROM t",
+        "SELECT 'x' || upper(ai_query('chat', s)).alias() AS z FROM t",
+        "SELECT id FROM t WHERE \"alias\"(ai_query('chat', s)) = 'x'",
+        "CREATE TABLE of_aliases AS FROM (SELECT alias(ai_query('chat', s)) FROM t)",
+        "UPDATE t SET s = alias(ai_query('chat', s))",
+    ],
+)
+def test_alias_of_a_call_is_refused_before_any_call(opened: Pair, sql: str) -> None:
+    assert opened.of_session(sql).error.startswith("StatementError: alias() gives")
+    assert not opened.asked
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT alias(ai_query('chat', s)) AS z FROM t LIMIT 1",
+        "SELECT alias(a), alias(t.id) FROM (SELECT id, ai_query('chat', s) AS a FROM t) AS t LIMIT 1",
+    ],
+)
+def test_alias_gives_what_was_written(opened: Pair, sql: str) -> None:
+    wanted, found = opened.of_plain(sql), opened.of_session(sql)
+    assert (found.rows, found.columns, found.error) == (wanted.rows, wanted.columns, "")

@@ -107,13 +107,13 @@ def test_a_lone_surrogate_in_a_table_is_an_error_and_not_a_crash(conf: ConfFolde
     assert broken.num_rows == 1
 
 
-def test_a_file_of_an_unknown_kind_fails_before_any_call(
+def test_a_file_that_is_no_image_and_no_pdf_fails_before_any_call(
     conf: ConfFolder, home: Path, tmp_path: Path, simulator: SimulatorProcess
 ) -> None:
-    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 ...")
+    (tmp_path / "a.docx").write_bytes(b"PK\x03\x04 ...")
     words = "begins with the bytes 50 4b 03 04"
     with aiq.connect(conf=conf.path, home=home) as session, pytest.raises(StatementError, match=words):
-        session.sql(f"SELECT ai_query('chat', 'Read.', files => content) AS r FROM read_blob('{tmp_path}/a.zip')")
+        session.sql(f"SELECT ai_query('chat', 'Read.', files => content) AS r FROM read_blob('{tmp_path}/a.docx')")
     assert simulator.stats()["requests"] == 0
 
 
