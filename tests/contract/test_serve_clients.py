@@ -20,6 +20,8 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import InvalidParameterValue, PermissionDenied, ResourceDoesNotExist, Unauthenticated
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 
+import aiq
+from aiq.errors import RequestFailed
 from aiq.serve.tokens import Tokens
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
@@ -307,6 +309,20 @@ def test_what_was_asked_is_in_the_ledger(
     assert [dict(row["usage_context"]) for row in usage] == [{"project": "p1"}] * 2
     last = orjson.loads(streamed.text.split("data: ")[-2])
     assert last["usage"] == whole.json()["usage"]
+
+
+def test_a_row_of_sql_may_ask_a_remote_server(served: Served, conf: ConfFolder, home: Path) -> None:
+    section = {"databricks_workspace_url": served.url, "databricks_api_token_plaintext": served.token}
+    external = {"name": "chat", "provider": "databricks-model-serving", "task": "llm/v1/chat"}
+    conf.endpoint("team", {"name": "far", "external_model": {**external, "databricks_model_serving_config": section}})
+    wrong = {**external, "name": "locked", "databricks_model_serving_config": section}
+    conf.endpoint("shut", {"name": "far", "external_model": wrong})
+    with aiq.connect(conf=conf.path, home=home) as session:
+        rows = session.sql("SELECT ai_query('team', 'hello ' || i) FROM range(5) t(i)").fetchall()
+        told = session.sql("SELECT sum(output_tokens), bool_and(status = 'ok') FROM system.aiq.calls").fetchall()
+        with pytest.raises(RequestFailed, match="CAN_QUERY"):  # the other server's permissions hold
+            session.sql("SELECT ai_query('shut', 'hello')")
+    assert all(f"hello {at}" in text for at, (text,) in enumerate(rows)) and told[0][1] and told[0][0] > 0
 
 
 class Silent(socketserver.ThreadingTCPServer):
