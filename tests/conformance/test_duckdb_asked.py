@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 THREADS = (1, 2, 8)
 LONG = "AIQ_LONG" in os.environ
-ENOUGH = 2_000
+ENOUGH = 10_000
 """More requests than any case needs: there a statement that asks too much is stopped."""
 
 ROWS = {"products": 20_000, "many": 600_000}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ CREATE TABLE t AS SELECT i AS id, 'b' || (i % 7) AS s, i % 3 AS k FROM range(12)
 CREATE TABLE u AS SELECT i AS id, 'u' || i AS w FROM range(6) AS r(i)
 """
 TABLE = "(SELECT id, s, ai_query('chat', s) AS a, k FROM t) AS x"
+_CALL = re.compile(r"ai_query\([^\n]*?c\W*\)")
 WHOLE_ROWS = [
     "SELECT to_json(x) FROM {x} ORDER BY id LIMIT 2",
     "SELECT x FROM {x} ORDER BY id LIMIT 2",
@@ -135,3 +137,31 @@ def test_alias_of_a_call_is_refused_before_any_call(opened: Pair, sql: str) -> N
 def test_alias_gives_what_was_written(opened: Pair, sql: str) -> None:
     wanted, found = opened.of_plain(sql), opened.of_session(sql)
     assert (found.rows, found.columns, found.error) == (wanted.rows, wanted.columns, "")
+
+
+@pytest.mark.parametrize("form", ["", "(FORMAT json)", "(FORMAT graphviz)", "(FORMAT html)"])
+def test_explain_shows_a_call_as_it_was_written(opened: Pair, form: str) -> None:
+    sql = f"EXPLAIN {form} SELECT 'a, (b''' || ai_query('chat', upper(s) || ', c)') AS x, max(id) FROM t GROUP BY ALL"
+    wanted, found = opened.of_plain(sql), opened.of_session(sql)
+    assert found.error == wanted.error == ""
+    assert set(_CALL.findall(repr(found.rows))) == set(_CALL.findall(repr(wanted.rows)))
+    assert "__aiq" not in repr(found.rows)
+
+
+@pytest.mark.parametrize("verb", ["EXPLAIN", "EXPLAIN ANALYZE"])
+def test_a_plan_keeps_its_boxes(opened: Pair, verb: str) -> None:
+    call = "ai_query('chat', t.s || ai_query('chat', u.w), modelParameters := {'max_tokens': 9})"
+    plan = opened.session.sql(f"{verb} SELECT id, {call} AS a FROM t JOIN u USING (id) WHERE {call} = 'no'")
+    assert plan is not None
+    text = plan.fetchall()[0][1]
+    assert "ai_query('chat', (s || ai_query('chat', w)), modelParameters := " in text
+    assert "__aiq" not in text
+    width = 0
+    for line in map(str.rstrip, text.splitlines()):
+        width = len(line) if line.startswith("╭") else width
+        assert "ai_query" not in line or len(line) == width
+
+
+def test_an_error_of_explain_shows_a_call_as_it_was_written(opened: Pair) -> None:
+    wanted = "Binder Error: Cannot extract field 'x' from expression \"ai_query('chat', s)\""
+    assert wanted in opened.of_session("EXPLAIN SELECT ai_query('chat', s).x FROM t").error

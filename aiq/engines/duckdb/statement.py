@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
@@ -15,6 +16,7 @@ from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.duckdb.prepare import Read
 from aiq.engines.duckdb.prepared import used
 from aiq.engines.duckdb.rewrite.lift import Lifted
+from aiq.engines.duckdb.words import calls_as_written
 from aiq.errors import StatementCancelled
 from aiq.functions.call_site import CallSite
 from aiq.sql.script import split
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from aiq.engines.duckdb.engine import DuckDB
 
 Relation = duckdb.DuckDBPyRelation | None
+_OF_PLAN = ["explain_key", "explain_value"]
 
 
 class DuckDBRun:
@@ -101,7 +104,14 @@ class DuckDBRun:
         relation: Relation = call_seeing(self._read.variables, con.sql, text, params=values)
         if relation is None or not has_rows(con, text, relation.columns, relation):
             return None
-        return relation
+        is_plan = relation.columns == _OF_PLAN and con.extract_statements(text)[0].type.name == "EXPLAIN"
+        return _plan_as_written(con, relation) if is_plan else relation
+
+
+def _plan_as_written(con: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    rows = relation.to_arrow_table()
+    plans = pa.array([calls_as_written(plan) for plan in rows[_OF_PLAN[1]].to_pylist()], pa.string())
+    return con.from_arrow(rows.set_column(1, _OF_PLAN[1], plans))
 
 
 def explained(error: Exception, statement: Statement) -> BaseException:

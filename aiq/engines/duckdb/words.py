@@ -10,10 +10,13 @@ import duckdb
 
 from aiq.engines.duckdb.rewrite import tree
 from aiq.errors import StatementError
-from aiq.functions.signature import NOT_ROWS
+from aiq.functions.signature import FUNCTION, NOT_ROWS, PARAMETERS
 from aiq.sql.databricks.macros import without_macros
 
 _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
+_PLAIN_CALL = re.compile(r"\b__aiq_query(?:_pure)?\(")
+_BEFORE_ENDPOINT = 3
+"""What the function of a connection takes before the arguments of `ai_query`: who asks, and the type of the request."""
 _EXPLAINED = 'statement of type "EXPLAIN"'
 _TABLE_FUNCTION = re.compile(r'Table Function with name "?(?:__aiq_[0-9a-f]{12}|ai_query)"? does not exist')
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
@@ -40,16 +43,40 @@ def in_users_words(text: str, calls: Mapping[int, str]) -> str:
     pieces: list[str] = []
     at = 0
     while (found := _CALL.search(text, at)) is not None:
-        request, end = _first_argument(text, found.end())
+        arguments, end = _arguments(text, found.end())
         written = calls.get(int(found.group(1)), f"ai_query(.., {REQUEST})")
-        pieces += [text[at : found.start()], written.replace(REQUEST, in_users_words(request, calls))]
+        pieces += [text[at : found.start()], written.replace(REQUEST, in_users_words(arguments[0], calls))]
         at = end
     return "".join([*pieces, text[at:]]).replace("$aiq_", "$")
 
 
-def _first_argument(text: str, at: int) -> tuple[str, int]:
-    """What stands up to the next comma of a parenthesis that is open at a place, and where that parenthesis ends."""
-    depth, quote, comma = 1, "", None
+def calls_as_written(text: str) -> str:
+    """A plan or an error with the calls of a connection as they are written; boxes stay as wide as they are.
+
+    `│ __aiq_query(1, 9, 'VARCHAR', 'chat', s, NULL, NULL, NULL, NULL, NULL) │` -> `│ ai_query('chat', s)     ..    │`
+    """
+    at = 0
+    while (found := _PLAIN_CALL.search(text, at)) is not None:
+        arguments, end = _arguments(text, found.end())
+        own = [argument.strip() for argument in arguments[_BEFORE_ENDPOINT:]]
+        at = found.end()
+        if len(own) != len(PARAMETERS):  # of a format that escapes quotes
+            continue
+        options = [f"{name} := {own[i]}" for i, name in enumerate(PARAMETERS) if i > 1 and own[i] != "NULL"]
+        call = f"{FUNCTION}({', '.join([*own[:2], *options])})"
+        rest, line_end = text[end:], text.find("\n", end) - end
+        bar = rest.find("│")
+        if 0 <= bar < line_end:
+            rest = rest[:bar] + " " * (end - found.start() - len(call)) + rest[bar:]
+        text = text[: found.start()] + call + rest
+        at = found.start() + len(FUNCTION)
+    return text
+
+
+def _arguments(text: str, at: int) -> tuple[list[str], int]:
+    """What stands between the commas of a parenthesis that is open at a place, and where that parenthesis ends."""
+    depth, quote = 1, ""
+    found: list[str] = []
     for i in range(at, len(text)):
         letter = text[i]
         if quote:
@@ -61,10 +88,11 @@ def _first_argument(text: str, at: int) -> tuple[str, int]:
         elif letter in ")]}":
             depth -= 1
             if depth == 0:
-                return text[at : i if comma is None else comma], i + 1
-        elif letter == "," and depth == 1 and comma is None:
-            comma = i
-    return text[at:comma], len(text)
+                return [*found, text[at:i]], i + 1
+        elif letter == "," and depth == 1:
+            found.append(text[at:i])
+            at = i + 1
+    return [*found, text[at:]], len(text)
 
 
 def error_in_users_words(
@@ -102,7 +130,7 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
             "parameter of the function it is in, to a function of Databricks' dialect. Call that function one query "
             "further out: SELECT upper(x) FROM (SELECT d AS x), not SELECT x FROM (SELECT upper(d) AS x)"
         )
-    return _like(error, _in_text(message, text))
+    return _like(error, calls_as_written(_in_text(message, text)))
 
 
 def _in_text(message: str, written: str) -> str:
