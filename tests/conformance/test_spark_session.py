@@ -61,6 +61,18 @@ def test_rows_of_chance_are_evaluated_once(t: Engine, request_sql: str, rows: st
     assert t.requests() == len(found)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, {} AS r FROM t WHERE id > 8",
+        "SELECT id FROM t WHERE {} <> '' AND id > 8",
+        "SELECT r FROM (SELECT CASE WHEN id > 8 THEN {} END AS r FROM t) AS d WHERE r IS NOT NULL",
+    ],
+)
+def test_a_request_of_chance_is_evaluated_once(t: Engine, query: str) -> None:
+    assert len(t.sql(query.format("ai_query('chat', p || uuid())"))) == t.requests() == 3
+
+
 def test_a_call_in_a_temporary_view_is_lifted_too(t: Engine) -> None:
     seeded = "ai_query('chat', p, modelParameters => named_struct('seed', 7))"
     t.sql(f"CREATE TEMPORARY VIEW v AS SELECT id, {seeded} AS r FROM t")

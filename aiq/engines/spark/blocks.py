@@ -106,11 +106,32 @@ class Blocks:
             )
             block = Block(made, tuple(catalyst.output(made)))
         calls = [
-            PlanCall(column, site[0], tuple(catalyst.substituted(argument, block.items) for argument in site[1]))
+            PlanCall(column, site[0], tuple(site[1]))
             for column, site in zip(columns, sites, strict=True)
             if site is not None
         ]
+        block, calls = self._with_chance(block, calls)
+        calls = [
+            replace(call, arguments=tuple(catalyst.substituted(argument, block.items) for argument in call.arguments))
+            for call in calls
+        ]
         return replace(block, calls=(*block.calls, *calls), output=tuple(catalyst.output(plan)))
+
+    def _with_chance(self, block: Block, calls: list[PlanCall]) -> tuple[Block, list[PlanCall]]:
+        """`p || uuid()` becomes a column of the rows: evaluated with them, once, and not for its answer again."""
+        catalyst = self._catalyst
+        columns = {
+            catalyst.id(call.column): [catalyst.new_column(argument, "request") for argument in call.arguments]
+            for call in calls
+            if not all(argument.deterministic() for argument in call.arguments)
+        }
+        if not columns:
+            return block, calls
+        core = self._closed(block)
+        core = catalyst.project([*catalyst.output(core), *(c for made in columns.values() for c in made)], core)
+        read = {id: tuple(column.toAttribute() for column in made) for id, made in columns.items()}
+        named = [replace(call, arguments=read.get(catalyst.id(call.column), call.arguments)) for call in calls]
+        return Block(core, tuple(catalyst.output(core))), named
 
     def _project(self, plan: Node, block: Block | None = None) -> Block:
         catalyst = self._catalyst
