@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from aiq.engines.duckdb.spark_values import translated
+from aiq.errors import StatementError
 
 
 @pytest.fixture
@@ -37,10 +38,35 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT stack(2, 1, 'a', 2, 'b') AS (n, s)", [(1, "a"), (2, "b")]),
         ("SELECT a.id FROM t a LEFT ANTI JOIN s ON a.id = s.id", [(2,)]),
         ("SELECT id FROM t WHERE string(d) NOT LIKE '2025%'", [(1,)]),
+        ("SELECT to_json(struct(*)) AS j FROM s ORDER BY id", [('{"id":1,"x":9}',), ('{"id":7,"x":8}',)]),
+        ("SELECT to_json(struct(s.*, 1 AS `n n`)) AS j FROM s WHERE id = 1", [('{"id":1,"x":9,"n n":1}',)]),
+        ("SELECT to_json(collect_list(struct(*))) AS j FROM s WHERE id = 7", [('[{"id":7,"x":8}]',)]),
+        ("SELECT to_json(collect_list(struct(* EXCEPT (x)))) AS j FROM s WHERE id > 7", [("[]",)]),
+        ("SELECT coalesce(x, id) AS v, count(*) AS c FROM t GROUP BY x, id ORDER BY 1", [(3, 1), (5, 1)]),
     ],
 )
 def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str, rows: list[Any]) -> None:
     assert con.execute(translated(con, text)).fetchall() == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id AS v FROM t UNION ALL SELECT length('a') UNION ALL SELECT 'x'",
+        "SELECT CAST(1 AS FLOAT) AS v UNION ALL SELECT 0.5",
+        "SELECT '5' || id + 1 FROM t",
+        "SELECT struct(t.*, s.*) FROM t JOIN s ON t.id = s.id",
+    ],
+)
+def test_what_duckdb_would_read_otherwise_is_refused(con: duckdb.DuckDBPyConnection, text: str) -> None:
+    with pytest.raises(StatementError, match="cannot be translated from Databricks SQL"):
+        translated(con, text)
+
+
+def test_a_table_keeps_not_null(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(translated(con, "CREATE TABLE n (a INT NOT NULL COMMENT 'key', b STRING) USING DELTA"))
+    with pytest.raises(duckdb.ConstraintException):
+        con.execute("INSERT INTO n VALUES (NULL, 'b')")
 
 
 def test_merge_may_name_the_columns_that_it_sets_with_their_table(con: duckdb.DuckDBPyConnection) -> None:

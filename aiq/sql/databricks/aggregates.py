@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import PLACE, Print, filled, message, refused
+from aiq.sql.databricks.words import PLACE, Print, filled, message, name_of, refused
 
 
 def _aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -42,6 +42,8 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
         raise refused(f"{name} with a second argument", "has no exact counterpart on DuckDB; write IGNORE NULLS")
     if distinct and (len(plain) != 1 or name not in ("count", "sum", "avg", "min", "max", "collect_list", "array_agg")):
         raise refused(f"{name}(DISTINCT ..)")
+    if name in ("collect_list", "array_agg") and len(plain) == 1 and _of_star(plain[0]):  # in no lambda of DuckDB's
+        return [f"list({show(arguments[0])})"], f"{SCHEMA}.collected(%)"
     for inner, outer in AGGREGATES[name]:
         places = {found.group(2) for found in PLACE.finditer(inner)} - {"m"}
         if len(places) == len(plain):
@@ -50,6 +52,12 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
                 made = [each.replace("(", "(DISTINCT ", 1) for each in made]
             return made, outer.replace("@", f"{SCHEMA}.").replace("{m}", message(name))
     raise refused(f"{name} with {len(arguments)} arguments")
+
+
+def _of_star(node: exp.Expr) -> bool:
+    """Whether a node is `struct(*)`, or its text: it is never NULL."""
+    node = node.expressions[0] if name_of(node) == "to_json" and node.expressions else node
+    return name_of(node) == "struct" and any(each.is_star for each in node.expressions)
 
 
 def within_group(name: str, arguments: Sequence[exp.Expr], order: exp.Expr, show: Print) -> str:

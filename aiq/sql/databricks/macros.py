@@ -224,6 +224,7 @@ texts(a) AS [#text(a)]
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a
 exploded(a) AS unnest(a)
+collected(a) AS coalesce(a, [])
 """.strip()
 
 

@@ -84,6 +84,16 @@ def _struct(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         values = [each.this if isinstance(each, exp.Alias) else each for each in arguments]
     if not keys or len(keys) != len(values):
         raise refused(f"{name} with {len(arguments)} arguments")
+    if sum(each.is_star for each in values) > 1:
+        raise refused(f"{name} of several *", "has no exact counterpart on DuckDB; name the columns")
+    if any(each.is_star for each in values):
+        fields = [
+            f"*COLUMNS({show(value)})"
+            if value.is_star
+            else f"{exp.to_identifier(key, quoted=True).sql()} := {show(value)}"
+            for key, value in zip(keys, values, strict=True)
+        ]
+        return f"struct_pack({', '.join(fields)})"
     return "{" + ", ".join(f"{quoted(key)}: {show(value)}" for key, value in zip(keys, values, strict=True)) + "}"
 
 

@@ -81,15 +81,21 @@ def _type(kind: str | None, node: exp.Expr, text: str) -> str:
 
 def check_union(tree: exp.SetOperation) -> None:
     """Raises StatementError for a UNION whose sides say a number and a text, or a FLOAT and another number."""
-    left, right = tree.this.unnest(), tree.expression.unnest()
-    while isinstance(left, exp.SetOperation):
-        left = left.this.unnest()
-    if not isinstance(left, exp.Select) or not isinstance(right, exp.Select):
-        return
-    for one, other in zip(left.expressions, right.expressions, strict=False):
-        if one.is_star or other.is_star:
-            return
-        kinds = {kind(one.unalias()), kind(other.unalias())} - {None, "null"}
-        if len(kinds) > 1:
-            shown = f"{one.unalias().sql('databricks')[:30]} and {other.unalias().sql('databricks')[:30]}"
+    found: dict[int, dict[str, exp.Expr]] = {}
+    for select in _sides(tree):
+        items = select.expressions if isinstance(select, exp.Select) else []
+        for i, item in enumerate(items):
+            if item.is_star:
+                break  # what follows has another place
+            value = item.unalias()
+            if (said := kind(value)) not in (None, "null"):
+                found.setdefault(i, {}).setdefault(str(said), value)
+    for values in found.values():
+        if len(values) > 1:
+            shown = " and ".join(each.sql("databricks")[:30] for each in values.values())
             raise refused(f"UNION of {shown}", "mixes types by Spark's rules; CAST one of them")
+
+
+def _sides(tree: exp.Expr) -> list[exp.Expr]:
+    tree = tree.unnest()
+    return [*_sides(tree.this), *_sides(tree.expression)] if isinstance(tree, exp.SetOperation) else [tree]

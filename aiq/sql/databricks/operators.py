@@ -86,6 +86,8 @@ class Operators(Comparisons):
             sides.append(node.expression)
             node = node.this
         parts = [node, *reversed(sides)]
+        if any(isinstance(each, (exp.Add, exp.Sub)) for each in parts[1:]):  # Spark joins first: from left to right
+            raise refusal("|| before + or - without parentheses", "put a + b in parentheses: 'x' || (a + b)")
         texts = [self.sql(each) if all_binary(parts) else self._text(each) for each in parts]
         return (
             " || ".join(texts)

@@ -26,8 +26,8 @@ from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
 from aiq.sql.databricks.words import dated, name_of, refusal
 
-_LEFT_OUT = ("Hints are not supported", "Unsupported property")
-"""What sqlglot leaves out of a statement without changing its rows: hints, and how Databricks is to store a table."""
+_LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
+"""What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
 _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Qualify, exp.Order, exp.Ordered, exp.Limit,
     exp.Offset, exp.Fetch, exp.With, exp.CTE, exp.Subquery, exp.Union, exp.Intersect, exp.Except, exp.Window,
@@ -46,7 +46,7 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
     exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
-    exp.BitwiseRightShift,
+    exp.BitwiseRightShift, exp.ColumnConstraint, exp.NotNullColumnConstraint, exp.CommentColumnConstraint,
 )  # fmt: skip
 _WORDS = {
     "ArrayType": "an array",
