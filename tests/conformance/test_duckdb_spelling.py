@@ -191,7 +191,7 @@ def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, c
 def test_what_has_another_value_on_spark_is_refused_in_the_users_words(engine: Engine, call: str, words: str) -> None:
     engine.sql("CREATE TABLE priced AS SELECT 1.50 AS price")
     with pytest.raises((StatementError, duckdb.BinderException), match=words) as refused:
-        engine.session.sql(f"SELECT ai_query('chat', 'costs ' || {call}) AS a FROM priced", dialect="databricks")
+        engine.session.sql(f"SELECT ai_query('chat', 'costs ' || ({call})) AS a FROM priced", dialect="databricks")
     assert "aiq_spark" not in str(refused.value) and engine.requests() == 0
 
 

@@ -40,6 +40,9 @@ _AGGREGATES = frozenset(
     }
 )
 
+_OF_ANY = {"joined": f"{FUNCTION}text", "text": f"{FUNCTION}text", "item_texts": f"{SCHEMA}.each_text"}
+"""Macros that see types, and what takes a value of any type in their place."""
+
 
 def with_texts_of_aggregates(text: str) -> str:
     """A translated text in which `joined(count(*))` is `text(count(*))` of `values.py`: it has a text for any type."""
@@ -47,12 +50,12 @@ def with_texts_of_aggregates(text: str) -> str:
         return text
     tokens = DuckDB().tokenize(text)
     places = [
-        (tokens[i].start, tokens[i + 2].end + 1)
+        (tokens[i].start, tokens[i + 2].end + 1, _OF_ANY[tokens[i + 2].text])
         for i in range(len(tokens) - 3)
-        if tokens[i].text == SCHEMA and tokens[i + 2].text in ("joined", "text") and _asks_rows(tokens, i + 3)
+        if tokens[i].text == SCHEMA and tokens[i + 2].text in _OF_ANY and _asks_rows(tokens, i + 3)
     ]
-    for start, end in reversed(places):
-        text = f"{text[:start]}{FUNCTION}text{text[end:]}"
+    for start, end, name in reversed(places):
+        text = f"{text[:start]}{name}{text[end:]}"
     return text
 
 

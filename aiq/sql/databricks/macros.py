@@ -217,6 +217,7 @@ substring_index(a, d, n) AS CASE WHEN n IS NULL THEN NULL WHEN d = '' OR n = 0 T
 datediff(a, b) AS CAST(date_diff('day', b, a) AS INTEGER)
 months(a, n) AS CAST(a + to_months(CAST(n AS INTEGER)) AS DATE)
 size(a) AS CAST(len(a) AS INTEGER)
+each_text(a) AS list_transform(a, lambda aiq_e: #text(aiq_e))
 item_texts(a) AS list_transform(a, lambda aiq_e: #text(aiq_e))
 item_texts(a VARCHAR[]) AS a
 item_texts(a INTEGER[]) AS CAST(a AS VARCHAR[])
