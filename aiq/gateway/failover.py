@@ -210,10 +210,11 @@ class Failover:
             most = 0 if last is None else walk.route.retry.most_probes(last)
             if last is None or not most:
                 return
+            failed = health.probes_failed(request.statement_id)
             if health.ask():
                 trace.probe = True
                 return
-            if health.failed_probes >= most:
+            if failed >= most:
                 raise self._not_there(walk, target, last, request, trace)
             if health.is_probed:
                 await health.probe_ended()
@@ -304,6 +305,7 @@ class Failover:
             walk.repair(repair, trace)
         elif step.free:
             walk.free += 1
+            walk.answers = target.health.answers  # the next one is free only if others are answered meanwhile
         else:
             walk.retries += 1
         if trace.next_attempt is not None:

@@ -31,6 +31,7 @@ class Health:
 
     __slots__ = (
         "_clock",
+        "_failed_before",
         "_failures",
         "_pause_s",
         "_probing",
@@ -48,6 +49,7 @@ class Health:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
         self._failures = self._weight = 0
+        self._failed_before: dict[str, int] = {}
         self._pause_s = self._until = 0.0
         self._probing = False
         self._waiting: list[asyncio.Future[None]] = []
@@ -57,8 +59,16 @@ class Health:
 
     @property
     def held(self) -> bool:
-        """Whether it answers nobody: a batch that can ask nobody else waits until a probe is answered."""
-        return self.ejected and self._weight >= HELD_AFTER
+        """Whether it answers nobody: a batch that can ask nobody else waits until a probe is answered.
+
+        What a person must put right (a key, a name, a bill) is not waited for.
+        """
+        passes = self.last_error is not None and self.last_error.kind in _OUTAGE
+        return self.ejected and self._weight >= HELD_AFTER and passes
+
+    def probes_failed(self, statement_id: str) -> int:
+        """How many probes have failed since a statement first asked this, or since the last answer."""
+        return self.failed_probes - self._failed_before.setdefault(statement_id, self.failed_probes)
 
     @property
     def is_probed(self) -> bool:
@@ -92,6 +102,7 @@ class Health:
         self.answers += 1
         if self._failures or self.ejected:
             self._failures, self._weight, self._pause_s, self.failed_probes = 0, 0, 0.0, 0
+            self._failed_before.clear()
             self.ejected = self.announced = False
             self._end_probe()
 
