@@ -168,8 +168,6 @@ class Attempts:
         if error is None:
             assert answer is not None
             target.quota.succeeded()
-            if target.health.held:
-                target.gate.reopen()
             target.health.answered()
             if route.hedged:
                 target.latencies.add(self._clock() - attempt.sent)
@@ -179,7 +177,6 @@ class Attempts:
         error.endpoint, error.entity, error.attempts = route.endpoint.name, target.entity.name, trace.attempt
         if route.guards is not None:
             route.guards.withhold(error)
-        target.health.last_error = error
         target.health.failed(error.kind, probe=attempt.probe, retry_after_s=error.retry_after_s)
         if isinstance(error.usage, Usage):
             self._bill(target, trace, error.usage)

@@ -6,7 +6,6 @@ Knows routes and what policy says of errors; a call itself is made by `attempt`,
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -22,7 +21,6 @@ from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 
 MOST_RETRIES_OF_SUSPECTS = 3
-_log = logging.getLogger("aiq.gateway")
 _OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 """Errors of an answer that arrived whole."""
 
@@ -30,19 +28,7 @@ _OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 class _Walk:
     """Where a request stands among the entities of its route. `asked` is what is sent: the request, or its repair."""
 
-    __slots__ = (
-        "answers",
-        "asked",
-        "fallbacks",
-        "free",
-        "order",
-        "position",
-        "repaired",
-        "request",
-        "retries",
-        "route",
-        "waited_s",
-    )
+    __slots__ = ("asked", "fallbacks", "order", "position", "repaired", "request", "retries", "route")
 
     def __init__(self, route: Route, request: Request, trace: Trace) -> None:
         self.route = route
@@ -50,8 +36,7 @@ class _Walk:
         self.repaired = False
         self.order = route.router.order(request)
         self.position = route.router.first(self.order)
-        self.fallbacks = self.retries = self.free = 0
-        self.answers, self.waited_s = self.target.health.answers, 0.0  # before this request; pauses at the entity
+        self.fallbacks = self.retries = 0
         if self.position:  # the entity that the request was for is ejected
             self.fallbacks = 1
             trace.fallback_from, trace.fallback_reason = self.order[0].name, "ejected"
@@ -66,8 +51,7 @@ class _Walk:
     def move(self, position: int, trace: Trace, reason: str) -> None:
         """Goes on to another entity because of `reason`: an error class, or `paused`."""
         trace.fallback_from, trace.fallback_reason = self.order[self.position].name, reason
-        self.position, self.retries, self.free, self.waited_s = position, 0, 0, 0.0
-        self.answers = self.target.health.answers
+        self.position, self.retries = position, 0
         self.fallbacks += 1
         self.asked, trace.repairing = self.request, False
 
@@ -93,10 +77,7 @@ class Failover:
         """The answer, after as many attempts as policy allows. Raises ProviderError."""
         walk = _Walk(route, request, trace)
         while True:
-            trace.ready = self._clock()
-            if walk.target.health.held:
-                await self._held_back(walk, request, trace)
-            target = walk.target
+            target, trace.ready = walk.target, self._clock()
             slot = target.gate.try_acquire(walk.asked)
             if slot is None:
                 target, slot = await self._slot(walk, request, trace)
@@ -168,84 +149,16 @@ class Failover:
         """The target to ask now, and a slot of its gate that had to be waited for."""
         while True:
             target, following = walk.target, walk.next()
-            patience_s = math.inf
-            if following is not None or request.interactive:
-                patience_s = max(0.0, MAX_HINT_BEFORE_FALLBACK_S - walk.waited_s)
+            patience_s = math.inf if following is None and not request.interactive else MAX_HINT_BEFORE_FALLBACK_S
             if request.deadline_s is not None:
                 patience_s = min(patience_s, request.deadline_s - self._clock())
-            try:
-                slot = await target.gate.acquire(patience_s, walk.asked)
-            except BaseException:
-                self._leave_probe(target, trace)
-                raise
+            slot = await target.gate.acquire(patience_s, walk.asked)
             if slot is not None:
                 return target, slot
-            self._leave_probe(target, trace)
             if following is None:
                 raise self._no_slot(walk, target, request, trace)
             walk.move(following, trace, "paused")
             trace.ready = self._clock()
-
-    async def _held_back(self, walk: _Walk, request: Request, trace: Trace) -> None:
-        """Waits while an entity answers nobody and no other can be asked: for its turn to probe, or for an answer.
-
-        Raises ProviderError where so many probes have failed that nobody waits any more.
-        """
-        if request.interactive or request.deadline_s is not None:
-            return
-        target, following = walk.target, walk.next()
-        health = target.health
-        if following is None and not health.announced:
-            health.announced = True
-            _log.warning(
-                "served entity '%s' of endpoint '%s' answers nobody (the last error: %s). Rows wait; one at a time "
-                "tries it, the next in %.0f s",
-                target.entity.name,
-                walk.route.endpoint.name,
-                health.last_error.reason if health.last_error is not None else "none",
-                health.probe_in_s,
-            )
-        while health.held and following is None:
-            last = health.last_error
-            most = 0 if last is None else walk.route.retry.most_probes(last)
-            if last is None or not most:
-                return
-            failed = health.probes_failed(request.statement_id)
-            if health.ask():
-                trace.probe = True
-                return
-            if failed >= most:
-                raise self._not_there(walk, target, last, request, trace)
-            if health.is_probed:
-                await health.probe_ended()
-            else:
-                await self._sleep(health.probe_in_s)
-            following = walk.next()
-        if health.held and following is not None:
-            walk.move(following, trace, "ejected")
-
-    def _not_there(
-        self, walk: _Walk, target: Target, last: ProviderError, request: Request, trace: Trace
-    ) -> ProviderError:
-        """The error of a request that is not sent (any more) to an entity that answers nobody."""
-        error = ProviderError(
-            f"the served entity answers nobody, and {target.health.failed_probes} requests that tried it again after "
-            f"a pause failed; the last error was: {last.reason.rstrip('.')}. Run the statement again when it is back: "
-            "what was answered is kept",
-            kind=last.kind,
-            status=last.status,
-            endpoint=walk.route.endpoint.name,
-            entity=target.entity.name,
-        )
-        error.attempts = max(1, trace.attempt)
-        self._recorder.refused(walk.route, request, trace, error)
-        return error
-
-    @staticmethod
-    def _leave_probe(target: Target, trace: Trace) -> None:
-        if trace.probe:
-            trace.probe = False
-            target.health.left(probe=True)
 
     def _no_slot(self, walk: _Walk, target: Target, request: Request, trace: Trace) -> ProviderError:
         pause_s = target.gate.wait_s(request)
@@ -273,28 +186,14 @@ class Failover:
         more = following is not None
         repair = None if walk.repaired else attempt.repair
         step = walk.route.retry.decide(
-            error,
-            walk.retries,
-            target.quota,
-            next_entity=more,
-            hurry=request.interactive,
-            repair=repair is not None,
-            answers_others=target.health.answers > walk.answers,
-            free=walk.free,
+            error, walk.retries, target.quota, next_entity=more, hurry=request.interactive, repair=repair is not None
         )
-        pauses = error.kind == "rate_limited" and step.action == "again"
         if step.action == "again" and (
             (more and target.health.ejected and error.kind != "adapted")
-            or (more and pauses and walk.waited_s + step.delay_s > MAX_HINT_BEFORE_FALLBACK_S)
             or (request.deadline_s is not None and self._clock() + step.delay_s > request.deadline_s)
         ):
             step = Step("next" if more and repair is None else "fail")
         final = step.action == "fail"
-        if step.spent:
-            error.reason += (
-                " (not tried again there, because more than about one request in six fails and its quota of retries is "
-                "spent)"
-            )
         self._recorder.attempt(walk.route, request, trace, attempt, "error", final=final)
         if final:
             raise error
@@ -303,15 +202,11 @@ class Failover:
             walk.move(following, trace, error.kind)
         elif repair is not None:
             walk.repair(repair, trace)
-        elif step.free:
-            walk.free += 1
-            walk.answers = target.health.answers  # the next one is free only if others are answered meanwhile
         else:
             walk.retries += 1
         if trace.next_attempt is not None:
             await trace.next_attempt(cost_of_failure(error, [target.price]), walk.asked)
         if step.action == "again":
-            walk.waited_s += step.delay_s if pauses else 0.0
             await self._sleep(step.delay_s)
 
     async def _hedged(

@@ -38,7 +38,6 @@ class Trace:
         "limit_wait_s",
         "limited_by",
         "next_attempt",
-        "probe",
         "ready",
         "repairing",
         "request_id",
@@ -63,7 +62,6 @@ class Trace:
         self.guards: tuple[str, ...] = ()  # the guardrails that acted, with their side
         self.fallback_from: str | None = None
         self.fallback_reason: str | None = None
-        self.probe = False  # whether the next attempt is a probe
         self.repairing = False  # whether the next attempt is to correct an answer of the wrong form
         self.winner: Answer | None = None  # of several attempts at the same time
         self.request_json: str | None = None
@@ -123,8 +121,7 @@ class Attempt:
         self.ready, self.sent = trace.ready, now
         self.token_number = 0  # of the access token that it carries
         self.start_us = time.time_ns() // 1000
-        self.probe = trace.probe or (target.health.ejected and target.health.ask())
-        trace.probe = False
+        self.probe = target.health.ejected and target.health.ask()
         self.answer: Answer | None = None
         self.error: ProviderError | None = None
         self.decoder: StreamDecoder | None = None

@@ -19,12 +19,6 @@ MAX_WAIT_S = 3600.0
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 20.0
 
-MOST_FREE = 2
-"""Attempts that do not count, for each that does: a request that always fails must end though others are answered."""
-_MOST_DOUBLED = 3
-"""Free attempts after which the backoff grows no more."""
-
-_BY_CHANCE: frozenset[ErrorKind] = frozenset({"rate_limited", "overloaded", "network", "bad_answer"})
 _RETRYABLE: frozenset[ErrorKind] = frozenset(
     {"rate_limited", "overloaded", "network", "bad_answer", "timeout", "adapted"}
 )
@@ -34,23 +28,16 @@ _FALL_BACK: frozenset[ErrorKind] = _RETRYABLE | {
 
 
 class Step(NamedTuple):
-    """`again` waits `delay_s` seconds and asks the same entity; `next` asks the next one; `fail` ends the request.
-
-    `free` says that the attempt does not count against the request's retries, `spent` that only the quota forbids one.
-    """
+    """`again` waits `delay_s` seconds and asks the same entity; `next` asks the next one; `fail` ends the request."""
 
     action: Literal["again", "next", "fail"]
     delay_s: float = 0.0
-    free: bool = False
-    spent: bool = False
 
 
 class RetryQuota:
     """Bounds retries so that they cannot amplify an outage: each costs, each success gives back.
 
-    It holds where another entity can be asked or somebody waits in person. A batch that can ask nobody else has time:
-    it slows down, and waits for a probe where nothing is answered (`ejection`). A 429 is free: its pace is set by the
-    provider's hint and the adaptive concurrency, and a batch waits its turn.
+    A 429 is free: its pace is set by the provider's hint and the adaptive concurrency, and a batch waits its turn.
     """
 
     def __init__(self, capacity: int = 500, cost: int = 5, refund: int = 1) -> None:
@@ -88,13 +75,8 @@ class RetryPolicy:
         next_entity: bool,
         hurry: bool = False,
         repair: bool = False,
-        answers_others: bool = False,
-        free: int = 0,
     ) -> Step:
-        """`retries` is how often this entity was already asked again, without `free` attempts that do not count.
-
-        Those are of a batch that can ask nobody else, while the entity `answers_others`: what fails by chance, or
-        because it is not its turn, does not use up a row.
+        """`retries` is how often this entity was already asked again.
 
         `next_entity` is whether another one can be asked instead: one with more context, where that was too small.
         `hurry` is for interactive callers: retries as if there were a next entity, and no long pauses.
@@ -120,17 +102,9 @@ class RetryPolicy:
             return give_up
         if retries >= limit or ((next_entity or hurry) and hint is not None and hint > MAX_HINT_BEFORE_FALLBACK_S):
             return give_up
-        alone = not next_entity and not hurry
-        if error.kind != "rate_limited" and not alone and not quota.spend():
-            return give_up._replace(spent=True)
-        costs_nothing = answers_others and alone and not error.once and error.kind in _BY_CHANCE
-        costs_nothing &= error.kind == "rate_limited" or free < MOST_FREE * self._alone
+        if error.kind != "rate_limited" and not quota.spend():
+            return give_up
         if hint is not None:
-            # All requests that got the same hint would come back in the same instant.
-            return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint), costs_nothing)
-        backoff_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** (retries + min(free, _MOST_DOUBLED)))
-        return Step("again", backoff_s * (0.5 + 0.5 * self._rng.random()), costs_nothing)
-
-    def most_probes(self, error: ProviderError) -> int:
-        """So many probes of an entity that answers nobody may fail before a batch gives up; 0: it is not held up."""
-        return min(2, self._alone) if error.kind == "timeout" else self._alone
+            # Everybody who got the same hint would come back in the same instant.
+            return Step("again", hint + self._rng.random() * min(1.0, 0.1 * hint))
+        return Step("again", min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**retries) * (0.5 + 0.5 * self._rng.random()))
