@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from aiq.config.nearest import nearest
 from aiq.engines.spark.register import registration
@@ -75,7 +76,7 @@ def _read(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> D
             f"{_CATALOG}=org.apache.spark.sql.delta.catalog.DeltaCatalog"
         )
     if not files:
-        return spark.createDataFrame(tables.schema(name).empty_table())
+        return spark.createDataFrame([], from_arrow_schema(tables.schema(name)))
     return spark.read.option("mergeSchema", "true").parquet(*files)
 
 
