@@ -83,10 +83,10 @@ class Spark:
     def prepare(self, written: Written, settings: StatementSettings, observer: Observer | None = None) -> SparkRun:
         """A statement that asks nothing has run by then, if it is a command. Spark's workers tell no observer."""
         catalyst, text = Catalyst(self.spark), without_hints(written.text)
-        if is_empty(text):
-            return SparkRun(self, None, self.result_of(None), "", settings)
         if is_script(text):
             return SparkRun(self, None, self._script(text, written.params, settings), "", settings)
+        if is_empty(text):
+            return SparkRun(self, None, self.result_of(None), "", settings)
         text = self._spelled_out(text, written.params)
         if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
             with self.in_users_words(text):
