@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
-from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
-from tests.prepared import prepared
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -47,10 +47,8 @@ def test_without_files_to_open_a_statement_ends_with_our_error_and_the_next_one_
     conf: ConfFolder, home: Path, simulator: SimulatorProcess
 ) -> None:
     conf.endpoint("chat")
-    child = prepared().start("-c", SCRIPT, conf.path, home, stdout=PIPE)
-    output = child.communicate()[0]
-    assert child.returncode == 0
-    said, rows = json.loads(output.splitlines()[-1])
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(conf.path), str(home)], stdout=subprocess.PIPE, check=True)
+    said, rows = json.loads(done.stdout.splitlines()[-1])
     assert [kind for kind, _ in said] == ["ResourceError"] * 3
     assert all("its limit is 64 (ulimit -n)" in words for _, words in said)
     assert rows == 20
