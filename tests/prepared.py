@@ -202,9 +202,12 @@ def _serve(orders: socket.socket) -> dict[str, Any] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     running: dict[int, socket.socket] = {}
+    waiting = select.poll()  # `select` would take no number above 1,023, and `orders` has the number of its worker
+    for end in (orders, woken):
+        waiting.register(end, select.POLLIN)
     while True:
-        ready = select.select([orders, woken], [], [])[0]
-        if woken in ready:
+        ready = {number for number, _ in waiting.poll()}
+        if woken.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 woken.recv(4096)
             for pid in list(running):
@@ -212,7 +215,7 @@ def _serve(orders: socket.socket) -> dict[str, Any] | None:
                 if ended:
                     with running.pop(pid) as told, contextlib.suppress(OSError):
                         told.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
-        if orders not in ready:
+        if orders.fileno() not in ready:
             continue
         size, descriptors, _, _ = socket.recv_fds(orders, _NUMBER.size, 4)
         if not size:
