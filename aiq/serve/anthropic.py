@@ -12,11 +12,10 @@ from typing import Any
 import orjson
 
 from aiq.errors import ProviderError
-from aiq.request import text_characters
 from aiq.serve.http import event
-from aiq.serve.refusals import Refusal
+from aiq.serve.refusals import Refusal, refuse
 from aiq.serve.responses import new_id
-from aiq.serve.shapes import member, objects, only_choice, refuse, text_of
+from aiq.serve.shapes import estimated_tokens, member, objects, only_choice, text_of
 
 _SAME = ("temperature", "top_p", "stream", "usage_context", "client_request_id", "databricks_options")
 _OWN = ("top_k", "thinking")
@@ -94,9 +93,7 @@ class Anthropic:
 
     def count(self, body: dict[str, Any]) -> dict[str, int]:
         """What `count_tokens` answers: an estimate of four characters a token, tools and their schemas with them."""
-        chat = self.chat({"max_tokens": 1, **body})
-        tools = len(orjson.dumps(chat["tools"])) if "tools" in chat else 0
-        return {"input_tokens": (text_characters(chat) + tools) // 4 + 1}
+        return {"input_tokens": estimated_tokens(self.chat({"max_tokens": 1, **body}))}
 
 
 ANTHROPIC = Anthropic()

@@ -27,7 +27,7 @@ from aiq.serve.gemini import GEMINI, Gemini
 from aiq.serve.http import Exchange, Receive, Scope, Send
 from aiq.serve.identity import Identity, caller_of
 from aiq.serve.paths import Target, shape_of, target_of
-from aiq.serve.refusals import Refusal, refusal_of
+from aiq.serve.refusals import Refusal, refusal_of, unknown_endpoint
 from aiq.serve.replies import Events, reply_of
 from aiq.serve.responses import RESPONSES
 from aiq.serve.shapes import OPENAI, Shape
@@ -100,7 +100,7 @@ class App:
         token = self._identity.token_of(exchange)
         caller = caller_of(token)
         if path == "/api/2.0/preview/scim/v2/Me":
-            _only(exchange, "GET")
+            exchange.only("GET")
             headers = identity.workspace_header(self._gateway.config.settings.workspace_id)
             await exchange.reply_json(200, identity.me(token), headers)
         elif (target := target_of(path)) is not None:
@@ -122,17 +122,17 @@ class App:
         if path == "/oidc/.well-known/oauth-authorization-server":
             return exchange.reply_json(200, identity.authorization_server(exchange))
         if path == "/oidc/v1/token":
-            _only(exchange, "POST")
+            exchange.only("POST")
             return self._identity.access_token(exchange)
         return None
 
     async def _aimed(self, exchange: Exchange, target: Target, caller: Caller) -> None:
         """Asks an endpoint, counts what it would be asked, or lists what there is."""
         if target.verb == "models":
-            _only(exchange, "GET")
+            exchange.only("GET")
             await exchange.reply_json(200, self._models(target, caller))
             return
-        _only(exchange, "POST")
+        exchange.only("POST")
         body = await exchange.json()
         name = target.name or body.get("model")
         if not isinstance(name, str) or not name:
@@ -159,7 +159,7 @@ class App:
         if target.name is not None:
             listed = [model for model in listed if model["id"] == target.name]
             if not listed:
-                raise _unknown(target.name)
+                raise unknown_endpoint(target.name)
             shown = {ANTHROPIC: anthropic.model_body, GEMINI: gemini.model_body}.get(target.shape)
             return shown(listed[0]) if shown else listed[0]
         if target.shape is ANTHROPIC:
@@ -207,12 +207,12 @@ class App:
             await asyncio.to_thread(self._gateway.refresh)  # it may be a minute old
             endpoint = self._gateway.config.endpoints.get(name)
         if endpoint is None:
-            raise _unknown(name)
+            raise unknown_endpoint(name)
         if name not in self._ready or self._ready[name] is not endpoint:
             try:
                 endpoint = await asyncio.to_thread(self._gateway.open_endpoint, name)
             except StatementError:
-                raise _unknown(name) from None
+                raise unknown_endpoint(name) from None
             self._ready[name] = endpoint
         return endpoint
 
@@ -235,15 +235,6 @@ class App:
             await exchange.write(shape.broken(refusal_of(error)))
             raise _Cut from None
         await exchange.write(b"", last=True)
-
-
-def _unknown(name: str) -> Refusal:
-    return Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
-
-
-def _only(exchange: Exchange, method: str) -> None:
-    if exchange.method != method:
-        raise Refusal(405, "BAD_REQUEST", f"{exchange.path[:200]} takes {method}, not {exchange.method}")
 
 
 async def _unless_gone(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:

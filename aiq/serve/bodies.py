@@ -7,14 +7,14 @@ of its clients in docs/serve.md.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from aiq.config.endpoint import Endpoint
 from aiq.functions.model_parameters import Refused, checked_parameters
 from aiq.providers import abilities_of
 from aiq.providers.abilities import Abilities
 from aiq.request import CHAT_TASKS, Caller, Request
-from aiq.serve.refusals import Refusal
+from aiq.serve.refusals import refuse
 
 _CUSTOM = ("dataframe_split", "dataframe_records", "inputs", "instances")
 _CONTENT: dict[str, tuple[str, ...]] = {
@@ -53,7 +53,7 @@ def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str,
     Raises Refusal 400, which names the member that is wrong.
     """
     if task is not None and task != endpoint.task and not (task == "llm/v1/chat" and endpoint.task in CHAT_TASKS):
-        _refuse(f"endpoint '{endpoint.name}' has task {endpoint.task}; this path is for {task}")
+        refuse(f"endpoint '{endpoint.name}' has task {endpoint.task}; this path is for {task}")
     given = {name: value for name, value in body.items() if value is not None}
     given.pop("model", None)
     stream = _boolean(given, "stream")
@@ -63,7 +63,7 @@ def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str,
     content = _content(endpoint, given)
     if endpoint.task == "custom":
         if stream:
-            _refuse("the predictions of a custom model do not come in pieces; leave stream out")
+            refuse("the predictions of a custom model do not come in pieces; leave stream out")
         made = {**given, **content}
     else:
         made = {**content, **_parameters(endpoint, given), **agents_own}
@@ -86,11 +86,11 @@ def _agents_own(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     for name in ("custom_inputs", "context", "databricks_options"):
         options = given.pop(name, None) or {}
         if not isinstance(options, dict):
-            _refuse(f"{name} must be an object")
+            refuse(f"{name} must be an object")
         if options and endpoint.task.startswith("agent/"):
             found[name] = options
         elif options and name != "databricks_options":  # which changes nothing in what is answered
-            _refuse(f"{name} is for agents; endpoint '{endpoint.name}' is a {endpoint.task}")
+            refuse(f"{name} is for agents; endpoint '{endpoint.name}' is a {endpoint.task}")
     return found
 
 
@@ -100,19 +100,17 @@ def _content(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     found = [name for name in (*wanted, *sorted(_ANY - set(wanted))) if name in given]
     if len(found) != 1 or found[0] not in wanted:
         others = ", ".join(found) or "none of them"
-        _refuse(f"endpoint '{endpoint.name}' ({endpoint.task}) takes {_one_of(wanted)}; the request has {others}")
+        refuse(f"endpoint '{endpoint.name}' ({endpoint.task}) takes {_one_of(wanted)}; the request has {others}")
     value = given.pop(found[0])
     if found[0] == "messages":
         _check_messages(value)
     elif found[0] == "prompt":
         if not isinstance(value, str):
-            _refuse("prompt must be a text; send several prompts as several requests")
+            refuse("prompt must be a text; send several prompts as several requests")
     elif found[0] == "input":
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-            _refuse(
-                "input must be a text or a list of texts, not tokens: check_embedding_ctx_length=False in LangChain"
-            )
+            refuse("input must be a text or a list of texts, not tokens: check_embedding_ctx_length=False in LangChain")
     return {found[0]: value}
 
 
@@ -124,7 +122,7 @@ def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a body as the request has them."""
     extra = given.pop("extra_params", {})
     if not isinstance(extra, dict):
-        _refuse("extra_params must be an object")
+        refuse("extra_params must be an object")
     for name, values in _UNNEEDED.items():
         if name in given and (not values or given[name] in values):
             del given[name]
@@ -139,7 +137,7 @@ def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     if "n" in given:
         answers = given.pop("n")
         if isinstance(answers, bool) or not isinstance(answers, int) or not 1 <= answers <= MAX_ANSWERS:
-            _refuse(f"n must be a whole number between 1 and {MAX_ANSWERS}")
+            refuse(f"n must be a whole number between 1 and {MAX_ANSWERS}")
         if answers > 1:
             made["n"] = answers
     if "response_format" in given:
@@ -152,16 +150,16 @@ def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     try:
         return {**made, **checked_parameters(given, task=endpoint.task, providers=providers)}
     except Refused as refused:
-        _refuse(refused.reason)
+        refuse(refused.reason)
 
 
 def _response_format(value: Any) -> dict[str, Any]:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in ("text", "json_object", "json_schema"):
-        _refuse("response_format must be an object of type text, json_object or json_schema")
+        refuse("response_format must be an object of type text, json_object or json_schema")
     schema = value.get("json_schema")
     if kind == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("schema"), dict)):
-        _refuse("response_format of type json_schema needs json_schema: {name, schema}")
+        refuse("response_format of type json_schema needs json_schema: {name, schema}")
     found: dict[str, Any] = value
     return found
 
@@ -169,35 +167,35 @@ def _response_format(value: Any) -> dict[str, Any]:
 def _check_messages(messages: Any) -> None:
     """Raises Refusal for what no provider could be told; what a model makes of the rest is for its provider to say."""
     if not isinstance(messages, list) or not messages:
-        _refuse("messages must be a list with at least one message")
+        refuse("messages must be a list with at least one message")
     for at, message in enumerate(messages):
         place = f"messages[{at}]"
         if not isinstance(message, dict):
-            _refuse(f"{place} must be an object with role and content")
+            refuse(f"{place} must be an object with role and content")
         if str(message.get("role")) not in _ROLES:
-            _refuse(f"{place}.role must be one of {', '.join(sorted(_ROLES))}")
+            refuse(f"{place}.role must be one of {', '.join(sorted(_ROLES))}")
         content = message.get("content")
         if isinstance(content, list):
             for number, part in enumerate(content):
                 _check_part(part, f"{place}.content[{number}]")
         elif content is not None and not isinstance(content, str):
-            _refuse(f"{place}.content must be a text, a list of parts, or null")
+            refuse(f"{place}.content must be a text, a list of parts, or null")
         if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
-            _refuse(f"{place}.tool_call_id must name the call that is answered")
+            refuse(f"{place}.tool_call_id must name the call that is answered")
         calls = message.get("tool_calls")
         if calls is not None and not (isinstance(calls, list) and all(map(_is_tool_call, calls))):
-            _refuse(f"{place}.tool_calls must be a list of {{id, type, function: {{name, arguments}}}}")
+            refuse(f"{place}.tool_calls must be a list of {{id, type, function: {{name, arguments}}}}")
 
 
 def _check_part(part: Any, place: str) -> None:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-        _refuse(f"{place} must be an object with a type")
+        refuse(f"{place} must be an object with a type")
     if part["type"] == "text" and not isinstance(part.get("text"), str):
-        _refuse(f"{place}.text must be a text")
+        refuse(f"{place}.text must be a text")
     if part["type"] == "image_url":
         image = part.get("image_url")
         if not isinstance(image, dict) or not isinstance(image.get("url"), str):
-            _refuse(f"{place}.image_url must be an object with a url")
+            refuse(f"{place}.image_url must be an object with a url")
 
 
 def _is_tool_call(call: Any) -> bool:
@@ -217,7 +215,7 @@ def _check_tools(tools: Any) -> None:
         return named or (isinstance(tool, dict) and isinstance(tool.get("type"), str) and tool["type"] != "function")
 
     if not isinstance(tools, list) or not all(map(is_tool, tools)):
-        _refuse("tools must be a list of {type: function, function: {name, parameters}}")
+        refuse("tools must be a list of {type: function, function: {name, parameters}}")
 
 
 def _usage_context(given: dict[str, Any]) -> dict[str, str] | None:
@@ -225,7 +223,7 @@ def _usage_context(given: dict[str, Any]) -> dict[str, str] | None:
     if context is None:
         return None
     if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
-        _refuse("usage_context must be an object of texts")
+        refuse("usage_context must be an object of texts")
     found: dict[str, str] = context
     return found
 
@@ -233,17 +231,13 @@ def _usage_context(given: dict[str, Any]) -> dict[str, str] | None:
 def _boolean(given: dict[str, Any], name: str) -> bool:
     value = given.pop(name, False)
     if not isinstance(value, bool):
-        _refuse(f"{name} must be true or false")
+        refuse(f"{name} must be true or false")
     return value
 
 
 def _text(given: dict[str, Any], name: str, most: int) -> str | None:
     value = given.pop(name, None)
     if value is not None and not (isinstance(value, str) and len(value) <= most):
-        _refuse(f"{name} must be a text of at most {most} characters")
+        refuse(f"{name} must be a text of at most {most} characters")
     found: str | None = value
     return found
-
-
-def _refuse(message: str) -> NoReturn:
-    raise Refusal(400, "INVALID_PARAMETER_VALUE", message)

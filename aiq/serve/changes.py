@@ -16,7 +16,7 @@ from aiq.config.endpoint import Endpoint
 from aiq.errors import ConfigError
 from aiq.gateway import Gateway
 from aiq.request import Caller
-from aiq.serve.refusals import Refusal
+from aiq.serve.refusals import Refusal, refuse
 
 ADMINS = "admins"
 """The group whose members may manage every endpoint, as in a Databricks workspace."""
@@ -40,7 +40,7 @@ class Changes:
         """Makes an endpoint of the body of a create request."""
         name = body.get("name")
         if not isinstance(name, str) or not name:
-            raise _wrong("name must be the new endpoint's name")
+            refuse("name must be the new endpoint's name")
         if not is_admin(caller, self._owner):
             raise Refusal(
                 403,
@@ -52,9 +52,9 @@ class Changes:
         made = {field: body[field] for field in _MADE if body.get(field) is not None}
         for field, value in body.items():
             if field not in _MADE and value not in (None, False, "", {}, []) and not _is_off(value):
-                raise _wrong(f"{field[:60]} is not supported; leave it out")
+                refuse(f"{field[:60]} is not supported; leave it out")
         if not isinstance(made.get("config"), dict):
-            raise _wrong("config must have served_entities")
+            refuse("config must have served_entities")
         made["config"] = {**_config(made["config"]), "config_version": 1}
         made |= {"creator": caller.user, "creation_timestamp": int(time.time() * 1000)}
         folder, home = self._gateway.config.folder, self._gateway.ledger.home
@@ -82,7 +82,7 @@ class Changes:
         """Replaces the gateway's configuration: what is not given is gone. What only aiq knows (`aiq`) stays."""
         wanted = {name: value for name, value in body.items() if name in (*_GATEWAY, "aiq") and value is not None}
         if unknown := sorted(body.keys() - {*_GATEWAY, "aiq", "name"}):
-            raise _wrong(f"{unknown[0][:60]} is no part of an AI Gateway; known: {', '.join(_GATEWAY)}")
+            refuse(f"{unknown[0][:60]} is no part of an AI Gateway; known: {', '.join(_GATEWAY)}")
 
         def replace(node: dict[str, Any]) -> None:
             own = (node.get("ai_gateway") or {}).get("aiq")
@@ -108,9 +108,9 @@ class Changes:
         """Adds tags, or gives them other values, and takes tags away."""
         added, gone = body.get("add_tags") or [], body.get("delete_tags") or []
         if not isinstance(added, list) or not all(isinstance(each, dict) and "key" in each for each in added):
-            raise _wrong("add_tags must be a list of {key, value}")
+            refuse("add_tags must be a list of {key, value}")
         if not isinstance(gone, list):
-            raise _wrong("delete_tags must be a list of keys")
+            refuse("delete_tags must be a list of keys")
         tags = {key: value for key, value in endpoint.tags if key not in gone}
         tags |= {each["key"]: each.get("value") or "" for each in added}
 
@@ -123,7 +123,7 @@ class Changes:
         """Replaces who may do what, or adds to it."""
         wanted = body.get("access_control_list") or []
         if not isinstance(wanted, list) or not all(map(_is_grant, wanted)):
-            raise _wrong(f"access_control_list must be a list of {{permission_level, one of {', '.join(_PRINCIPALS)}}}")
+            refuse(f"access_control_list must be a list of {{permission_level, one of {', '.join(_PRINCIPALS)}}}")
         granted = {_principal(each): each["permission_level"] for each in wanted}
         if add:
             granted = {
@@ -154,7 +154,7 @@ class Changes:
             raise Refusal(409, "RESOURCE_CONFLICT", str(error)) from None
         except ConfigError as error:
             place = f"{error.field}: " if error.field else ""
-            raise _wrong(f"{place}{error.reason}") from None
+            raise Refusal(400, "INVALID_PARAMETER_VALUE", f"{place}{error.reason}") from None
 
 
 def _config(body: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +205,3 @@ def _is_off(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_is_off(each) for each in value.values())
     return value in (None, False, "") or (isinstance(value, list) and all(_is_off(each) for each in value))
-
-
-def _wrong(message: str) -> Refusal:
-    return Refusal(400, "INVALID_PARAMETER_VALUE", message)

@@ -18,7 +18,7 @@ from aiq.gateway import Gateway
 from aiq.request import CHAT_TASKS, Caller
 from aiq.serve.changes import Changes, is_admin
 from aiq.serve.http import Exchange
-from aiq.serve.refusals import Refusal
+from aiq.serve.refusals import Refusal, unknown_endpoint
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
 PERMISSIONS = "/api/2.0/permissions/serving-endpoints"
@@ -40,14 +40,14 @@ async def control(exchange: Exchange, gateway: Gateway, caller: Caller, owner: s
             made = await Changes(gateway, owner).create(await exchange.json(), caller)
             await exchange.reply_json(200, _shown(exchange, made, caller, owner))
             return
-        _only(exchange, "GET")
+        exchange.only("GET")
         seen = [each for each in endpoints.values() if level_of(each, caller, owner) is not None]
         shown = [_shown(exchange, each, caller, owner) for each in sorted(seen, key=lambda each: each.name)]
         await exchange.reply_json(200, {"endpoints": shown})
         return
     endpoint = endpoints.get(name) or next((each for each in endpoints.values() if each.id == name), None)
     if endpoint is None or level_of(endpoint, caller, owner) is None:
-        raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
+        raise unknown_endpoint(name)
     if exchange.method != "GET":
         if level_of(endpoint, caller, owner) != "CAN_MANAGE":
             raise Refusal(403, "PERMISSION_DENIED", f"User '{caller.user}' does not have CAN_MANAGE on '{name}'.")
@@ -113,11 +113,6 @@ def _read_only(what_to_do: str) -> Refusal:
 
 def _no_path(exchange: Exchange) -> Refusal:
     return Refusal(404, "ENDPOINT_NOT_FOUND", f"there is no {exchange.path[:200]} here; see docs/serve.md")
-
-
-def _only(exchange: Exchange, method: str) -> None:
-    if exchange.method != method:
-        raise Refusal(405, "BAD_REQUEST", f"{exchange.path[:200]} takes {method}, not {exchange.method}")
 
 
 def level_of(endpoint: Endpoint, caller: Caller, owner: str) -> str | None:

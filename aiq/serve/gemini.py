@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from aiq.request import new_request_id, text_characters
+from aiq.request import new_request_id
 from aiq.serve.http import event
-from aiq.serve.refusals import Refusal
-from aiq.serve.shapes import member, objects, only_choice, refuse, text_of
+from aiq.serve.refusals import Refusal, refuse
+from aiq.serve.shapes import estimated_tokens, member, objects, only_choice, text_of
 
 _PARAMETERS = {
     "temperature": "temperature",
@@ -104,9 +104,7 @@ class Gemini:
     def count(self, body: dict[str, Any]) -> dict[str, int]:
         """What `countTokens` answers: an estimate of four characters a token."""
         inner = body.get("generateContentRequest")
-        chat = self.chat(inner if isinstance(inner, dict) else body)
-        tools = len(orjson.dumps(chat["tools"])) if "tools" in chat else 0
-        return {"totalTokens": (text_characters(chat) + tools) // 4 + 1}
+        return {"totalTokens": estimated_tokens(self.chat(inner if isinstance(inner, dict) else body))}
 
 
 GEMINI = Gemini()

@@ -47,6 +47,11 @@ class Exchange:
                 return value.decode("latin-1")
         return None
 
+    def only(self, method: str) -> None:
+        """Raises Refusal 405 for any other method."""
+        if self.method != method:
+            raise Refusal(405, "BAD_REQUEST", f"{self.path[:200]} takes {method}, not {self.method}")
+
     @property
     def base(self) -> str:
         """The URL that this server has for its client."""

@@ -6,6 +6,7 @@ MLflow's client takes the status from the code, and retries codes that it does n
 from __future__ import annotations
 
 import math
+from typing import NoReturn
 
 from aiq.errors import AiqError, ErrorKind, GuardrailBlocked, PolicyError, ProviderError, RequestFailed, StatementError
 
@@ -59,6 +60,16 @@ class Refusal(Exception):
             (b"retry-after-ms", str(math.ceil(seconds * 1000)).encode()),
         ]
         return [*told, (b"x-should-retry", b"false")] if seconds > _PATIENCE_S else told
+
+
+def refuse(message: str) -> NoReturn:
+    """Raises the refusal of a body: 400, with what is wrong in it."""
+    raise Refusal(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def unknown_endpoint(name: str) -> Refusal:
+    """What is said of an endpoint that is not there, or that the caller may not know of."""
+    return Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name[:100]}' does not exist.")
 
 
 def refusal_of(error: Exception) -> Refusal:

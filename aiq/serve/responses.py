@@ -13,8 +13,8 @@ from typing import Any
 
 from aiq.request import AGENTS_OWN, new_request_id
 from aiq.serve.http import event
-from aiq.serve.refusals import Refusal
-from aiq.serve.shapes import member, objects, only_choice, refuse, text_of
+from aiq.serve.refusals import Refusal, refuse
+from aiq.serve.shapes import member, objects, only_choice, text_of
 
 _REFUSED = {
     "previous_response_id": "responses are not kept; send the whole conversation as input",

@@ -6,10 +6,13 @@ A shape knows no gateway: it turns bodies into bodies, and a stream of `chat.com
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
+import orjson
+
+from aiq.request import text_characters
 from aiq.serve.http import event
-from aiq.serve.refusals import Refusal
+from aiq.serve.refusals import Refusal, refuse
 
 
 class Shape(Protocol):
@@ -60,11 +63,6 @@ class OpenAI:
 OPENAI: Shape = OpenAI()
 
 
-def refuse(message: str) -> NoReturn:
-    """Raises the refusal of a body."""
-    raise Refusal(400, "INVALID_PARAMETER_VALUE", message)
-
-
 def member(holder: dict[str, Any], name: str, kind: type, place: str, *, needed: bool = True) -> Any:
     """A member of an object of the body, checked by its type; None where it is absent and not needed."""
     value = holder.get(name)
@@ -95,3 +93,9 @@ def text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     return content if isinstance(content, str) else ""
+
+
+def estimated_tokens(chat: dict[str, Any]) -> int:
+    """Tokens of a chat's input, tools and their schemas with them: four characters each."""
+    tools = len(orjson.dumps(chat["tools"])) if "tools" in chat else 0
+    return (text_characters(chat) + tools) // 4 + 1
