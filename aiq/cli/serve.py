@@ -38,12 +38,14 @@ def serve(
     home: Home = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM file of the certificate.", metavar="FILE")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.", metavar="FILE")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that answer; a core each.", min=1, max=64)] = 1,
     read_only: Annotated[bool, typer.Option("--read-only", help="Endpoints change in their files only.")] = False,
 ) -> None:
     """Serve the endpoints over REST: Databricks' paths and OpenAI's, with the same limits, guardrails and ledger."""
     try:
         from aiq.serve import app as application
         from aiq.serve.server import listening, run
+        from aiq.serve.workers import Workers
     except ImportError:
         raise ConfigError('aiq serve needs uvicorn: pip install "aiq[serve]"') from None
     if (tls_cert is None) != (tls_key is None):
@@ -58,7 +60,12 @@ def serve(
         told = _LINES.format(
             count=len(names), url=url, token=_first_token(served), name=names[0] if names else "<endpoint>"
         )
-        run(served, bound, lambda: print(told, flush=True), cert=tls_cert, key=tls_key)
+        if workers == 1:
+            run(served, bound, lambda: print(told, flush=True), cert=tls_cert, key=tls_key)
+            return
+        options = {"conf": conf, "home": home, "cert": tls_cert, "key": tls_key}
+        told_each = {name: None if value is None else str(value) for name, value in options.items()}
+        Workers(bound, workers, {**told_each, "read_only": read_only}).run(lambda: print(told, flush=True))
 
 
 def _first_token(served: App) -> str:

@@ -28,6 +28,7 @@ from aiq.gateway.statements import Statements
 from aiq.gateway.trace import NextAttempt
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag
+from aiq.ledger.records import Outcome
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Caller, Request, Task
 from aiq.transport import Transport
@@ -95,6 +96,10 @@ class Gateway:
                 f"this session or connection belongs to process {self._pid}, which this process was forked from; its "
                 f"database, HTTP connections and ledger cannot be used after a fork. {ADVICE}"
             )
+
+    def observe(self, observer: Callable[[Outcome], None]) -> None:
+        """Tells `observer` of each outcome from now on, on the event loop: it is quick and raises nothing."""
+        self.pipeline.recorder.observers.append(observer)
 
     @property
     def waiting_for_limits(self) -> int:

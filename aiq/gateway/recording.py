@@ -26,6 +26,8 @@ class Recorder:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._ledger, self._clock = ledger, clock
+        self.observers: list[Callable[[Outcome], None]] = []
+        """Told of each outcome, on the event loop: quick, and without errors."""
         self.statements = Statements(ledger, lambda: time.time_ns() // 1000)
 
     def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> Awaitable[None]:
@@ -213,6 +215,8 @@ class Recorder:
         )
         self.statements.count(outcome)
         self._ledger.record(outcome)
+        for observe in self.observers:
+            observe(outcome)
 
 
 def _route_reason(route: Route, attempt: Attempt) -> str:

@@ -22,10 +22,12 @@ from aiq.request import Caller, new_request_id
 from aiq.serve import anthropic, gemini, identity
 from aiq.serve.anthropic import ANTHROPIC, Anthropic
 from aiq.serve.bodies import Asked, asked_of
+from aiq.serve.changes import ADMINS, is_admin
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
 from aiq.serve.gemini import GEMINI, Gemini
 from aiq.serve.http import Exchange, Receive, Scope, Send
 from aiq.serve.identity import Identity, caller_of
+from aiq.serve.metrics import CONTENT_TYPE, Metrics
 from aiq.serve.paths import Target, shape_of, target_of
 from aiq.serve.refusals import Refusal, refusal_of, unknown_endpoint
 from aiq.serve.replies import Events, reply_of
@@ -52,6 +54,8 @@ class App:
         self.tokens = Tokens(gateway.ledger.home)
         self._identity = Identity(self.tokens)
         self._ready: dict[str, Endpoint] = {}
+        self._metrics = Metrics()
+        gateway.observe(self._metrics.count)
         self.draining = False
         """Whether the server is about to end: `/readyz` then says so."""
 
@@ -73,6 +77,7 @@ class App:
         if scope["type"] != "http":
             return
         exchange = Exchange(scope, receive, send, new_request_id())
+        self._metrics.begun()
         try:
             await self._answer(exchange)
         except _Cut:
@@ -85,6 +90,8 @@ class App:
                 raise _Cut from None
             shape = OPENAI if refused.status == 401 else shape_of(exchange.path)  # who has no token learns nothing
             await exchange.reply_json(refused.status, shape.error(refused), refused.headers)
+        finally:
+            self._metrics.ended()
 
     @staticmethod
     async def _lifespan(receive: Receive, send: Send) -> None:
@@ -103,6 +110,11 @@ class App:
             exchange.only("GET")
             headers = identity.workspace_header(self._gateway.config.settings.workspace_id)
             await exchange.reply_json(200, identity.me(token), headers)
+        elif path == "/metrics":
+            exchange.only("GET")
+            if not is_admin(caller, self.user):
+                raise Refusal(403, "PERMISSION_DENIED", f"/metrics is for {self.user} and the group {ADMINS}")
+            await exchange.reply(200, await asyncio.to_thread(self._metrics.text), [CONTENT_TYPE])
         elif (target := target_of(path)) is not None:
             await self._aimed(exchange, target, caller)
         elif path.startswith((ENDPOINTS, PERMISSIONS)):

@@ -32,8 +32,8 @@ ADA = "ada@example.com"
 class Served:
     """A running server: where it is, and who may ask."""
 
-    def __init__(self, url: str, home: Path) -> None:
-        self.url, self.home = url, home
+    def __init__(self, url: str, home: Path, process: subprocess.Popen[str]) -> None:
+        self.url, self.home, self.process = url, home, process
         self.tokens = Tokens(home)
         self.token = self.tokens.create(ADA, ["people"])
 
@@ -69,7 +69,7 @@ def serving(conf: Path, home: Path, *options: str) -> Iterator[Served]:
         assert process.stdout is not None
         try:
             first = next(line for line in process.stdout if "http://" in line)
-            yield Served(first.split(" on ")[1].split(". Stop")[0], home)
+            yield Served(first.split(" on ")[1].split(". Stop")[0], home, process)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
