@@ -23,7 +23,7 @@ _MEMORY = re.compile(
 
 
 @contextlib.contextmanager
-def told_plainly() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """Raises ResourceError, from what was raised, where that came of a lack of open files or memory."""
     try:
         yield

@@ -27,7 +27,7 @@ POLL_S = 0.05
 """How often it is looked whether another process has its answer."""
 
 
-class _Group:
+class _AnswerGroup:
     """Answers that are stored together."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class SharedStatement(Statement):
         self._store, self._shared_for = store, shared_for
         self._claimed: dict[bytes, Shared] = {}
         self._claiming = threading.Lock()
-        self._group: _Group | None = None
+        self._group: _AnswerGroup | None = None
         self._storing: asyncio.Task[None] | None = None
         self._alone = False
         """True after the store has failed: this process goes on by itself, and may pay again."""
@@ -133,7 +133,7 @@ class SharedStatement(Statement):
         if self._alone or shared is None:
             return
         if self._group is None:
-            self._group = _Group()
+            self._group = _AnswerGroup()
         group = self._group
         entries = group.entries.setdefault(shared, [])
         entries.extend(_entry(slot.key, value) for slot, value in zip(slots, values, strict=True))

@@ -189,12 +189,14 @@ class Statement:
             return known
         with self._lock:
             others = self._answers.find(list(found))
-            taken = {key: value for key, value in found.items() if key not in self._slots and key not in others}
-            for key, value in taken.items():
+            found_elsewhere = {
+                key: value for key, value in found.items() if key not in self._slots and key not in others
+            }
+            for key, value in found_elsewhere.items():
                 self._answers.add(key, value)
-            self.progress.reused += len(taken)
-        self.gateway.record_hits(endpoint, self.caller, self.id, len(taken), asks[0].function)
-        return known | taken
+            self.progress.reused += len(found_elsewhere)
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(found_elsewhere), asks[0].function)
+        return known | found_elsewhere
 
     def answered(self, endpoint: str, keys: Sequence[bytes]) -> int:
         """How many of some distinct requests have an answer already that this statement may reuse. Takes none."""
@@ -332,8 +334,8 @@ class Statement:
     def _pack(self, endpoint: str, task: Task, fresh: list[tuple[Ask, Slot]], fail_fast: bool) -> Works:
         """One request an ask; for embeddings, several asks a request."""
         if task == "llm/v1/embeddings":
-            settings, whole = self.gateway.config.settings, self.gateway.endpoint(endpoint)
-            packs = embeddings_packs(settings, whole, self.caller, self.id, fresh, fail_fast)
+            settings, opened = self.gateway.config.settings, self.gateway.endpoint(endpoint)
+            packs = embeddings_packs(settings, opened, self.caller, self.id, fresh, fail_fast)
             return Works(iter(packs), len(packs))
 
         def single(one: tuple[Ask, Slot]) -> Work:

@@ -45,7 +45,7 @@ def serve(
     try:
         from aiq.serve import app as application
         from aiq.serve.server import listening, run
-        from aiq.serve.workers import Workers
+        from aiq.serve.workers import WorkerProcesses
     except ImportError:
         raise ConfigError('aiq serve needs uvicorn: pip install "aiq[serve]"') from None
     if (tls_cert is None) != (tls_key is None):
@@ -57,15 +57,17 @@ def serve(
         if host not in ("127.0.0.1", "::1", "localhost") and tls_cert is None:
             print(f"{url} is open to other machines, and tokens travel unencrypted: use --tls-cert", file=sys.stderr)
         names = served.endpoints
-        told = _LINES.format(
+        greeting = _LINES.format(
             count=len(names), url=url, token=_first_token(served), name=names[0] if names else "<endpoint>"
         )
         if workers == 1:
-            run(served, bound, lambda: print(told, flush=True), cert=tls_cert, key=tls_key)
+            run(served, bound, lambda: print(greeting, flush=True), cert=tls_cert, key=tls_key)
             return
         options = {"conf": conf, "home": home, "cert": tls_cert, "key": tls_key}
-        told_each = {name: None if value is None else str(value) for name, value in options.items()}
-        Workers(bound, workers, {**told_each, "read_only": read_only}).run(lambda: print(told, flush=True))
+        worker_options = {name: None if value is None else str(value) for name, value in options.items()}
+        WorkerProcesses(bound, workers, {**worker_options, "read_only": read_only}).run(
+            lambda: print(greeting, flush=True)
+        )
 
 
 def _first_token(served: App) -> str:

@@ -37,16 +37,16 @@ def simulate(
     from aiq.simulator.server import run
     from aiq.simulator.vendors import base_urls
 
-    told = Profile.load(profile_file(profile)) if profile is not None else Profile()
+    settings = Profile.load(profile_file(profile)) if profile is not None else Profile()
     if host is not None:
-        told = replace(told, host=host)
+        settings = replace(settings, host=host)
     if seed is not None:
-        told = replace(told, seed=seed)
+        settings = replace(settings, seed=seed)
 
     def say(listening: int) -> None:
-        name = f"[{told.host}]" if ":" in told.host else told.host
+        name = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{name}:{listening}"
-        keys = "the profile's keys" if told.keys is not None else "every key but sk-invalid"
+        keys = "the profile's keys" if settings.keys is not None else "every key but sk-invalid"
         bases = "".join(f"  {whose:<28} {base}\n" for whose, base in base_urls(url))
         print(
             f"A SIMULATOR, not a model, listens on {url} and accepts {keys}. Stop it with Ctrl-C.\n"
@@ -55,4 +55,4 @@ def simulate(
             flush=True,
         )
 
-    run(told, port if port is not None else told.port or 9001, say)
+    run(settings, port if port is not None else settings.port or 9001, say)

@@ -41,15 +41,15 @@ def read_headers(own: dict[str, Node], config: ProviderConfig, store: SecretStor
     if len(members) > _MOST_HEADERS:
         own["headers"].fail(f"takes at most {_MOST_HEADERS} headers")
     keyless = isinstance(config, CustomConfig) and config.bearer is None and config.header is None
-    taken = {config.header[0].lower()} if isinstance(config, CustomConfig) and config.header is not None else set()
+    used = {config.header[0].lower()} if isinstance(config, CustomConfig) and config.header is not None else set()
     found: list[tuple[str, Secret]] = []
     for name, node in members.items():
         lower = name.lower()
         if not HEADER_NAME.fullmatch(name) or lower in OWN_HEADERS:
             node.fail("is not the name of an HTTP header that can be set")
-        if lower in taken or ((lower in _CREDENTIALS or lower.startswith("x-amz-")) and not keyless):
+        if lower in used or ((lower in _CREDENTIALS or lower.startswith("x-amz-")) and not keyless):
             node.fail("belongs to the provider's credential; give it in the provider's section")
-        taken.add(lower)
+        used.add(lower)
         found.append((lower, _value(node, store)))
     return tuple(found)
 

@@ -31,10 +31,10 @@ def load_config(folder: str | os.PathLike[str] | None, home: str | os.PathLike[s
     if not os.path.isdir(path):
         if given is None and not os.path.lexists(path):
             return read_folder(path, SecretStore(home))
-        told = "" if folder is not None or given is None else " ($AIQ_CONF)"
+        origin = "" if folder is not None or given is None else " ($AIQ_CONF)"
         what = "is not a folder" if os.path.lexists(path) else "does not exist"
         raise ConfigError(
-            f"the configuration folder{told} {what}. Create one with: "
+            f"the configuration folder{origin} {what}. Create one with: "
             f"mkdir -p {os.path.join(path, 'endpoints')} and put a file for each endpoint into it, "
             "such as chat.yml",
             file=path,

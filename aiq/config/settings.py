@@ -70,7 +70,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     def seconds(name: str, otherwise: float) -> float:
         return members[name].number("a number of seconds") if name in members else otherwise
 
-    def whole(name: str, otherwise: int, low: int, high: int) -> int:
+    def integer_setting(name: str, otherwise: int, low: int, high: int) -> int:
         return members[name].integer(low, high) if name in members else otherwise
 
     def text(name: str) -> str | None:
@@ -87,7 +87,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     catalogs = members["catalogs"].mapping() if "catalogs" in members else {}
     volumes = members["volumes"].mapping() if "volumes" in members else {}
     settings = Settings(
-        concurrency=whole("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
+        concurrency=integer_setting("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
         transport=cast(
             Literal["pyreqwest", "httpx"],
             transport.choice(("pyreqwest", "httpx")) if transport else default.transport,
@@ -95,15 +95,17 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         connect_timeout_s=seconds("connect_timeout_s", default.connect_timeout_s),
         read_timeout_s=seconds("read_timeout_s", default.read_timeout_s),
         timeout_s=seconds("timeout_s", default.timeout_s),
-        max_response_bytes=whole("max_response_bytes", default.max_response_bytes, 1024, 2**31 - 1),
+        max_response_bytes=integer_setting("max_response_bytes", default.max_response_bytes, 1024, 2**31 - 1),
         proxy=_read_proxy(members["proxy"]) if "proxy" in members else None,
         ca_file=_read_ca_file(members["ca_file"], os.path.dirname(path)) if "ca_file" in members else None,
         plain_http_hosts=_hosts(members["plain_http_hosts"]) if "plain_http_hosts" in members else (),
         credential_hosts=_hosts(members["credential_hosts"]) if "credential_hosts" in members else (),
         fetch_images=members["fetch_images"].boolean() if "fetch_images" in members else default.fetch_images,
-        retries=whole("retries", default.retries, 0, 1000),
-        retries_before_fallback=whole("retries_before_fallback", default.retries_before_fallback, 0, 1000),
-        embedding_batch_rows=whole("embedding_batch_rows", default.embedding_batch_rows, 1, MAX_EMBEDDING_BATCH_ROWS),
+        retries=integer_setting("retries", default.retries, 0, 1000),
+        retries_before_fallback=integer_setting("retries_before_fallback", default.retries_before_fallback, 0, 1000),
+        embedding_batch_rows=integer_setting(
+            "embedding_batch_rows", default.embedding_batch_rows, 1, MAX_EMBEDDING_BATCH_ROWS
+        ),
         account_id=text("account_id"),
         workspace_id=text("workspace_id"),
         user=text("user"),

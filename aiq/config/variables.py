@@ -36,10 +36,10 @@ class Variables:
             return Node(items, file=node.file, line=node.line, field=node.field)
         if not isinstance(value, str) or "${" not in value:
             return node
-        whole = _REFERENCE.fullmatch(value)
-        if whole:
+        reference = _REFERENCE.fullmatch(value)
+        if reference:
             # On its own a reference keeps the type of its value: `traffic_percentage: ${var.share}`.
-            found = self._find(whole[1], node)
+            found = self._find(reference[1], node)
             return Node(found.value, file=node.file, line=node.line, field=node.field, raw=found.raw)
         text, end = "", 0
         for match in _REFERENCE.finditer(value):

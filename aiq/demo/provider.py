@@ -51,7 +51,7 @@ class Place(NamedTuple):
         return self.conf / "endpoints" / "demo.yml"
 
 
-class Provider(NamedTuple):
+class DemoProvider(NamedTuple):
     """Who answers. `url` is where, `rows` how many packages may be asked about (None: all of them)."""
 
     place: Place
@@ -63,7 +63,7 @@ class Provider(NamedTuple):
 
 
 @contextmanager
-def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterator[Provider]:
+def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterator[DemoProvider]:
     """The provider, ready to be asked, with its endpoints `chat` and `embeddings` written under `folder`.
 
     Raises ConfigError for a folder that holds somebody else's things.
@@ -80,7 +80,7 @@ def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterat
         if key:
             os.environ[environment_variable("openai", "api_key")] = key
         _write(place, "Your own endpoint.", _entity_config(base, bool(key)), chat, embedding)
-        yield Provider(place, base or "https://api.openai.com/v1", chat, embedding, None, _affordable_rows(place))
+        yield DemoProvider(place, base or "https://api.openai.com/v1", chat, embedding, None, _affordable_rows(place))
         return
     place = Place(folder / "simulated")
     _start_afresh(place)
@@ -89,7 +89,7 @@ def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterat
         config.append("  openai_api_key_plaintext: simulated")
         note = f"A SIMULATOR answers here, not a model. It ended with the demo: aiq simulate --port {simulator.port}"
         _write(place, note, config, "gpt-4o-mini", "text-embedding-3-small")
-        yield Provider(place, simulator.url, "gpt-4o-mini", "text-embedding-3-small", simulator, None)
+        yield DemoProvider(place, simulator.url, "gpt-4o-mini", "text-embedding-3-small", simulator, None)
 
 
 def _simulator() -> SimulatorProcess:

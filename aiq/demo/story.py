@@ -17,7 +17,7 @@ from rich.text import Text
 
 from aiq.cli.show import console, table
 from aiq.demo import packages
-from aiq.demo.provider import Provider, provider
+from aiq.demo.provider import DemoProvider, provider
 from aiq.engines.connect import connect
 from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import RequestFailed
@@ -86,7 +86,7 @@ def run(folder: Path, rows: int | None = None, simulate: bool = False) -> bool:
     return right
 
 
-def _header(screen: Console, asked: Provider) -> None:
+def _header(screen: Console, asked: DemoProvider) -> None:
     if asked.simulator is not None:
         text = Text.assemble(
             "A ",
@@ -116,7 +116,7 @@ def _input(screen: Console, session: DuckDBSession, rows: int | None) -> None:
     screen.print(table(shown))
 
 
-def _statements(screen: Console, session: DuckDBSession, asked: Provider) -> None:
+def _statements(screen: Console, session: DuckDBSession, asked: DemoProvider) -> None:
     label = " (SIMULATED answers)" if asked.simulator is not None else ""
     _step(screen, "Statement 1", f"a summary of each package{label}")
     _timed(screen, session, _SUMMARY)
@@ -162,7 +162,7 @@ def _calls(session: DuckDBSession) -> tuple[float, float, float]:
     return count, answered, seconds
 
 
-def _bill(screen: Console, session: DuckDBSession, asked: Provider) -> None:
+def _bill(screen: Console, session: DuckDBSession, asked: DemoProvider) -> None:
     if asked.simulator is not None:
         note = "what these calls would have cost at OpenAI's list prices; nothing was paid"
     else:
@@ -176,7 +176,7 @@ def _bill(screen: Console, session: DuckDBSession, asked: Provider) -> None:
         screen.print(table(shown, rows=5 if hidden else 20, title=f"{title}  (sql/{name}.sql)", more=""))
 
 
-def _check(screen: Console, session: DuckDBSession, asked: Provider) -> bool:
+def _check(screen: Console, session: DuckDBSession, asked: DemoProvider) -> bool:
     """Whether the ledger has exactly the calls that the simulator saw, to the token."""
     rows = session.sql(
         "SELECT count(*), coalesce(sum(input_tokens), 0)::BIGINT, coalesce(sum(output_tokens), 0)::BIGINT"
@@ -197,7 +197,7 @@ def _check(screen: Console, session: DuckDBSession, asked: Provider) -> bool:
     return right
 
 
-def _go_on(screen: Console, asked: Provider) -> None:
+def _go_on(screen: Console, asked: DemoProvider) -> None:
     place, aiq = asked.place, _command()
     where = f"--conf {_short(place.conf)} --home {_short(place.home)}"
     lines = []

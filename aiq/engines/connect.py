@@ -15,7 +15,7 @@ from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import StatementError
 from aiq.gateway import Gateway
 from aiq.request import Caller
-from aiq.resources import told_plainly
+from aiq.resources import plain_errors
 from aiq.runtime import open_gateway
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def connect(
 ) -> DuckDBSession: ...
 
 
-@told_plainly()
+@plain_errors()
 def connect(
     target: str | os.PathLike[str] | duckdb.DuckDBPyConnection | SparkSession | None = None,
     *,
@@ -88,7 +88,7 @@ def connect(
     return DuckDBSession(con, gateway, caller, owns_connection=own, dialect=dialect, variables=variables)
 
 
-@told_plainly()
+@plain_errors()
 def register(
     con: duckdb.DuckDBPyConnection | SparkSession,
     *,

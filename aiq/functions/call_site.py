@@ -91,13 +91,13 @@ class CallSite:
             statement.progress.rows += len(request)
         if statement.observer is not None:
             statement.observer.evaluated(self, len(request) - request.null_count, statement.running)
-        column = _whole(request)
+        column = _one_array(request)
         kind = column.type
         if pa.types.is_null(kind):
             return pa.nulls(len(column), self.type)
         collect = None if statement.running is None else statement.running.collect
         if files is not None and not pa.types.is_null(files.type):
-            keys, asks = self._distinct(column, self._with_files(column, _whole(files)))
+            keys, asks = self._distinct(column, self._with_files(column, _one_array(files)))
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             return self._evaluate_texts(statement, column) if collect is None else self._collect(collect, column)
         else:
@@ -363,7 +363,7 @@ def _characters(body: dict[str, Any]) -> int:
     return text_characters(body) or len(orjson.dumps(body))
 
 
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 

@@ -37,8 +37,8 @@ def _wrong_type(name: str, value: Any, expected: str) -> Refused:
 _MAX = 2**63 - 1
 
 
-def _number(low: int, high: int = _MAX, *, whole: bool = False, because: str = "") -> Check:
-    expected = "a whole number" if whole else "a number"
+def _number(low: int, high: int = _MAX, *, integer: bool = False, because: str = "") -> Check:
+    expected = "a whole number" if integer else "a number"
     bounds = f"at least {low}" if high == _MAX else f"between {low} and {high}" if low < high else f"{low}"
 
     def check(name: str, value: Any) -> int | float:
@@ -48,7 +48,7 @@ def _number(low: int, high: int = _MAX, *, whole: bool = False, because: str = "
         if is_decimal_nan or not low <= value <= high:
             reason = f"{_quoted(name)} must be {bounds}, but is {shorten(_json(value), 40)}{because}"
             raise Refused("INVALID_NUMERIC_PARAMETER", reason)
-        if not whole:
+        if not integer:
             return float(value)
         if value != int(value):
             raise _wrong_type(name, value, expected)
@@ -134,21 +134,21 @@ _BOOLEAN, _STRING = _of_class(bool, "a BOOLEAN"), _of_class(str, "a STRING")
 _SAMPLING: dict[str, Check] = {
     "temperature": _number(0, 2),
     "top_p": _number(0, 1),
-    "max_tokens": _number(1, whole=True),
-    "n": _number(1, 1, whole=True, because="; a SQL function returns one answer a row"),
+    "max_tokens": _number(1, integer=True),
+    "n": _number(1, 1, integer=True, because="; a SQL function returns one answer a row"),
     "stop": _stop,
     "presence_penalty": _number(-2, 2),
     "frequency_penalty": _number(-2, 2),
     "logit_bias": _map_of(_number(-100, 100), "a MAP of token ids to numbers"),
-    "seed": _number(-_MAX, whole=True),
+    "seed": _number(-_MAX, integer=True),
     "user": _STRING,
 }
 _KNOWN: dict[str, dict[str, Check]] = {
     "llm/v1/chat": {
         **_SAMPLING,
-        "max_completion_tokens": _number(1, whole=True),
+        "max_completion_tokens": _number(1, integer=True),
         "logprobs": _BOOLEAN,
-        "top_logprobs": _number(0, 20, whole=True),
+        "top_logprobs": _number(0, 20, integer=True),
         "reasoning_effort": _STRING,
         "verbosity": _STRING,
         "service_tier": _STRING,
@@ -162,12 +162,12 @@ _KNOWN: dict[str, dict[str, Check]] = {
     },
     "llm/v1/completions": {
         **_SAMPLING,
-        "logprobs": _number(0, 5, whole=True),
-        "best_of": _number(1, 20, whole=True),
+        "logprobs": _number(0, 5, integer=True),
+        "best_of": _number(1, 20, integer=True),
         "echo": _BOOLEAN,
         "suffix": _STRING,
     },
-    "llm/v1/embeddings": {"dimensions": _number(1, whole=True), "user": _STRING},
+    "llm/v1/embeddings": {"dimensions": _number(1, integer=True), "user": _STRING},
 }
 """Names, types and ranges of OpenAI's API, by task."""
 

@@ -52,7 +52,7 @@ def shorten(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-class _Parser:
+class _TypeParser:
     """A cursor over the tokens of one type text: (kind, text), kind one of name, literal, word, sign.
 
     sqlglot's reader is no substitute: of 152 types in the tests it reads 41 otherwise or not at all in Databricks'
@@ -98,7 +98,7 @@ class _Parser:
             found = self.peek()[1]
             self.fail(f"expected '{sign}' {after}, found {found!r}" if found else f"'{sign}' is missing {after}")
 
-    def whole(self) -> pa.DataType:
+    def parse(self) -> pa.DataType:
         if not self.tokens:
             self.fail("it is empty; write for example STRING")
         is_column_list = self.peek()[0] in ("word", "name") and (
@@ -229,7 +229,7 @@ def parse_type(ddl: str, *, condition: str = UNSUPPORTED_RETURN_TYPE) -> pa.Data
 
     Raises FunctionError with `condition` for anything else, with the type that was probably meant.
     """
-    return _Parser(ddl, condition).whole()
+    return _TypeParser(ddl, condition).parse()
 
 
 def _named_twice(names: Iterable[str]) -> str | None:

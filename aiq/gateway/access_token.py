@@ -68,7 +68,7 @@ class AccessToken:
     async def _renew(self, transport: Transport) -> None:
         asked = self._clock()
         try:
-            valid_s = await (self._granted(transport) if self._source is None else self._found(self._source))
+            valid_s = await (self._requested(transport) if self._source is None else self._found(self._source))
         except ProviderError as error:
             if self._clock() < self._ends - AGAIN_S:
                 self._due = self._clock() + AGAIN_S
@@ -80,7 +80,7 @@ class AccessToken:
         self.number += 1
         self._due = asked + max(valid_s - RENEW_AHEAD_S, valid_s / 2)
 
-    async def _granted(self, transport: Transport) -> float:
+    async def _requested(self, transport: Transport) -> float:
         """Asks a token server, as the adapter says."""
         request = self._adapter.token_request()
         assert request is not None
@@ -93,12 +93,12 @@ class AccessToken:
     async def _found(self, source: Source) -> float:
         """Asks a cloud's SDK, in a thread: it blocks."""
         try:
-            grant = await asyncio.wait_for(asyncio.to_thread(source), TOKEN_TIMEOUT_S)
+            token = await asyncio.wait_for(asyncio.to_thread(source), TOKEN_TIMEOUT_S)
         except TimeoutError:
             words = f"no credentials were found within {TOKEN_TIMEOUT_S:g} s"
             raise ProviderError(words, kind="timeout", status=504) from None
-        self._adapter.take_grant(grant)
-        return grant.valid_s
+        self._adapter.take_cloud_token(token)
+        return token.valid_s
 
     def _renewed(self, task: asyncio.Task[None]) -> None:
         self._renewing = None

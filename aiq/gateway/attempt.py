@@ -16,7 +16,7 @@ from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import MAY_BE_BILLED, Route, Target
 from aiq.gateway.trace import Attempt, Trace
 from aiq.ledger.prices import cost_of
-from aiq.policy.quota import Slot
+from aiq.policy.quota import PlaceInFlight
 from aiq.policy.structured_output import Mismatch, StructuredOutput
 from aiq.providers.base import Chunk, HttpResponse
 from aiq.request import Answer, Request, Usage
@@ -39,7 +39,7 @@ class Attempts:
         self,
         route: Route,
         target: Target,
-        slot: Slot,
+        slot: PlaceInFlight,
         request: Request,
         trace: Trace,
         fallback_from: str | None,
@@ -108,12 +108,12 @@ class Attempts:
             self._learn(attempt, request, head)
             decoder = attempt.decoder = adapter.decoder(request, head)
             while True:
-                whole = decoder.ended or decoder.complete
+                is_complete = decoder.ended or decoder.complete
                 try:
                     piece = await stream.read(max(0.0, min(silent_at, ends) - clock()))
                     chunks = decoder.feed(piece)
                 except (TimeoutError, ProviderError) as failure:
-                    if whole:  # what is missing is not a part of the answer
+                    if is_complete:  # what is missing is not a part of the answer
                         break
                     if isinstance(failure, ProviderError):
                         raise

@@ -15,13 +15,13 @@ from aiq.gateway.attempt import Attempts
 from aiq.gateway.recording import Recorder
 from aiq.gateway.routes import Route, Target, cost_of_failure
 from aiq.gateway.trace import Attempt, Trace
-from aiq.policy.quota import Slot
+from aiq.policy.quota import PlaceInFlight
 from aiq.policy.retry import MAX_HINT_BEFORE_FALLBACK_S, Step
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 
 MOST_RETRIES_OF_SUSPECTS = 3
-_OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
+_OF_ENDED_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 """Errors of an answer that arrived whole."""
 
 
@@ -135,17 +135,17 @@ class Failover:
             answer, error = attempt.answer, attempt.error
             if answer is not None:
                 self._recorder.attempt(route, request, trace, attempt, "ok", final=True)
-                for chunk in held if left or held else [Chunk.whole(answer, request.task)]:
+                for chunk in held if left or held else [Chunk.of(answer, request.task)]:
                     yield chunk
                 yield Chunk.last(answer, request.task)
                 return
             assert error is not None
             if left:
                 self._recorder.attempt(route, request, trace, attempt, "error", final=True)
-                raise error if error.kind in _OF_WHOLE_STREAMS else StreamBroken.after(error)
+                raise error if error.kind in _OF_ENDED_STREAMS else StreamBroken.after(error)
             await self._again(walk, attempt, request, trace)
 
-    async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> tuple[Target, Slot]:
+    async def _slot(self, walk: _Walk, request: Request, trace: Trace) -> tuple[Target, PlaceInFlight]:
         """The target to ask now, and a slot of its gate that had to be waited for."""
         while True:
             target, following = walk.target, walk.next()
@@ -210,7 +210,7 @@ class Failover:
             await self._sleep(step.delay_s)
 
     async def _hedged(
-        self, walk: _Walk, target: Target, slot: Slot, delay_s: float, request: Request, trace: Trace
+        self, walk: _Walk, target: Target, slot: PlaceInFlight, delay_s: float, request: Request, trace: Trace
     ) -> Attempt:
         """One call, and after `delay_s` a second one at the same time: the first answer wins, the other is cancelled.
 

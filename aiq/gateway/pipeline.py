@@ -63,7 +63,7 @@ class Pipeline:
             raise _no_stream(request)
         if route.guards is not None and route.guards.output_active:  # they read a whole answer before it leaves
             answer = await self.answer(request)
-            yield Chunk.whole(answer, request.task)
+            yield Chunk.of(answer, request.task)
             yield Chunk.last(answer, request.task)
             return
         with _Passage(self, request, streaming=True) as passage:

@@ -371,7 +371,7 @@ class Routes:
         adapter.prepare()
         headers = tuple((name, secret.reveal()) for name, secret in entity.headers)
         adapter.hide(*(secret.reveal() for _, secret in entity.headers if secret.source != PLAINTEXT))
-        granted = source is not None or adapter.token_request() is not None
+        has_token = source is not None or adapter.token_request() is not None
         return Target(
             entity,
             adapter,
@@ -380,7 +380,7 @@ class Routes:
             price_of(entity, self.config.settings.prices),
             Health(self._clock),
             Latencies(),
-            AccessToken(adapter, self._clock, source) if granted else None,
+            AccessToken(adapter, self._clock, source) if has_token else None,
             headers,
         )
 

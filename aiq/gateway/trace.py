@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiq.errors import ProviderError
 from aiq.gateway.routes import Target
 from aiq.policy.limits import Grant
-from aiq.policy.quota import Slot
+from aiq.policy.quota import PlaceInFlight
 from aiq.providers.base import StreamDecoder
 from aiq.request import Answer, Request, Usage, new_request_id
 
@@ -108,7 +108,14 @@ class Attempt:
     )
 
     def __init__(
-        self, target: Target, slot: Slot, trace: Trace, fallback_from: str | None, now: float, *, hedge: bool = False
+        self,
+        target: Target,
+        slot: PlaceInFlight,
+        trace: Trace,
+        fallback_from: str | None,
+        now: float,
+        *,
+        hedge: bool = False,
     ) -> None:
         """`now` is monotonic, in seconds; `slot` is a slot of the target's gate."""
         trace.attempt += 1

@@ -153,8 +153,8 @@ def _append(last: dict[str, int], workspace: Workspace, name: str, parts: Sequen
         fresh = []
         for app_id, data in parts:
             version, seq = done[app_id], data.column(SEQ)
-            whole = version is None or pc.min(seq).as_py() > version  # which saves a copy
-            fresh.append((data if whole else data.filter(pc.greater(seq, version))).drop_columns([SEQ]))
+            all_newer = version is None or pc.min(seq).as_py() > version  # which saves a copy
+            fresh.append((data if all_newer else data.filter(pc.greater(seq, version))).drop_columns([SEQ]))
         return fresh[0] if len(fresh) == 1 else pa.concat_tables(fresh)
 
     path = workspace.table(name)

@@ -41,7 +41,7 @@ _MAX_BACKOFF_S = 60.0
 _log = logging.getLogger("aiq.ledger")
 
 
-class _Group:
+class _IntentGroup:
     """Intents that are written together, and how that went."""
 
     __slots__ = ("error", "intents", "written")
@@ -70,7 +70,7 @@ class Ledger:
         self._commit_rows = commit_rows
         self._clock = clock
         self._buffers = threading.Lock()
-        self._group = _Group()
+        self._group = _IntentGroup()
         self._outcomes: list[Outcome] = []
         self._statements: list[StatementRow] = []
         self._scheduled: asyncio.AbstractEventLoop | None = None
@@ -336,7 +336,7 @@ class Ledger:
         """Writes all that is buffered as one group. A failure is the group's; outcomes stay for another try."""
         with self._buffers:
             self._scheduled = None
-            group, self._group = self._group, _Group()
+            group, self._group = self._group, _IntentGroup()
             outcomes, self._outcomes = self._outcomes, []
             statements, self._statements = self._statements, []
             if not group.intents and not outcomes and not statements:

@@ -36,7 +36,7 @@ The balance is NaN for one that left before anything was stated.
 """
 
 
-class Bucket:
+class QuotaBucket:
     """One unit of a quota, in its units and in seconds of a monotonic clock.
 
     An answer tells what was left when its request arrived, about when it left us. So the balance is corrected by the
@@ -45,7 +45,7 @@ class Bucket:
 
     __slots__ = (
         "_at", "_balance", "_before", "_corrected", "_first", "_least_weight", "_limit", "_lowest", "_newest",
-        "_offset", "_ours", "_period_s", "_reserve", "_seen", "_taken", "_weight",
+        "_offset", "_ours", "_period_s", "_reserve", "_seen", "_sent", "_weight",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class Bucket:
         self._limit, self._period_s, self._reserve = stated.limit, PERIOD_S, LEAST_RESERVE
         self._before, self._lowest, self._at = in_flight, stated.remaining, now
         self._balance = self._first = stated.remaining - in_flight
-        self._corrected = self._offset = self._taken = self._newest = 0.0
+        self._corrected = self._offset = self._sent = self._newest = 0.0
         self._ours = self._seen = prior * max(1.0, cost)
         # What a unit that we take is seen to take: more where others use the same key, or the provider counts more.
         self._weight, self._least_weight = 1.0, least_weight
@@ -72,15 +72,15 @@ class Bucket:
     def take(self, units: float) -> Mark:
         """Books units that go now, after `wait_s` has found room."""
         self._balance -= self._weight * units
-        self._taken += units
-        return units, self._balance - self._corrected, self._taken
+        self._sent += units
+        return units, self._balance - self._corrected, self._sent
 
     def learn(self, stated: StatedLimit, mark: Mark, now: float, refused: bool) -> bool:
         """Corrects the balance by an answer. True where its request was refused and this is what it lacked.
 
         `mark` is what `take` gave for that request.
         """
-        cost, reference, taken = mark
+        cost, reference, sent = mark
         lacking = self._lacks(stated, cost * max(1.0, self._weight), refused)
         if reference != reference:  # NaN: it left before anything was stated, and all that is left is for later ones
             self._before = max(0.0, self._before - cost)
@@ -88,15 +88,15 @@ class Bucket:
             if not self._newest:
                 self._correct(self._lowest - self._before - self._first - self._corrected, now)
             return lacking
-        if taken <= self._newest:  # one that left later told more
+        if sent <= self._newest:  # one that left later told more
             return lacking
         offset = stated.remaining - reference
         if not refused and self._newest and stated.remaining < _FULL * stated.limit:
-            ours = taken - self._newest
+            ours = sent - self._newest
             seen = min(max(self._weight * ours + self._offset - offset, 0.0), _MOST_WEIGHT * ours)
             self._seen, self._ours = _MEMORY * self._seen + seen, _MEMORY * self._ours + ours
             self._weight = min(max(self._seen / self._ours, self._least_weight), _MOST_WEIGHT)
-        self._newest, self._offset, self._limit = taken, offset, stated.limit
+        self._newest, self._offset, self._limit = sent, offset, stated.limit
         error = offset - self._corrected
         # More than expected is often one that overtook others on its way: less is believed at once, more by and by.
         self._correct(error if error < 0.0 or refused else _GAIN * error, now)
@@ -138,7 +138,7 @@ class Bucket:
         self._period_s += missing / stated.limit * (period_s - self._period_s)
 
 
-class LateBucket(Bucket):
+class LateBucket(QuotaBucket):
     """A unit that a provider takes when it knows how much it was: output tokens.
 
     What it states has nothing of what is in flight, and never less than 0, though it may be owed some. So what is in
@@ -160,8 +160,8 @@ class LateBucket(Bucket):
         expected = self._expected(units)
         self._balance -= expected
         self._flying += expected
-        self._taken += 1.0
-        return expected, self._balance + self._flying - self._corrected, self._taken
+        self._sent += 1.0
+        return expected, self._balance + self._flying - self._corrected, self._sent
 
     def settle(self, booked: float, used: float | None, now: float) -> None:
         """The request is over: books what it `used`, None for nothing, instead of what was expected."""
@@ -174,11 +174,11 @@ class LateBucket(Bucket):
 
     def learn(self, stated: StatedLimit, mark: Mark, now: float, refused: bool) -> bool:
         """As `Bucket.learn`."""
-        cost, reference, taken = mark
+        cost, reference, sent = mark
         lacking = self._lacks(stated, cost, refused)
-        if not taken > self._newest:
+        if not sent > self._newest:
             return lacking
-        self._newest, self._limit = taken, stated.limit
+        self._newest, self._limit = sent, stated.limit
         error = stated.remaining - reference - self._corrected
         if error < 0.0:
             self._correct(error, now)

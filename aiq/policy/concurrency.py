@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
-from aiq.policy.quota import UNMETERED, Costs, Quota, Slot
+from aiq.policy.quota import UNMETERED, Costs, EntityQuota, PlaceInFlight
 from aiq.policy.retry import MAX_WAIT_S
 from aiq.providers.base import StatedLimits
 from aiq.request import Request
@@ -28,7 +28,7 @@ class _Waiter:
 
     def __init__(self, request: Request | None, patience_s: float) -> None:
         self.request, self.patience_s = request, patience_s
-        self.slot: asyncio.Future[Slot | None] = asyncio.get_running_loop().create_future()
+        self.slot: asyncio.Future[PlaceInFlight | None] = asyncio.get_running_loop().create_future()
 
     def would_go(self, wait_s: float, now: float) -> bool:
         """Whether it asks another entity rather than wait for so long."""
@@ -65,7 +65,7 @@ class Gate:
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
-        self._quota: Quota | None = None
+        self._quota: EntityQuota | None = None
         self._paused_until = 0.0
         self._decreased_at = float("-inf")
         self.in_flight = 0
@@ -75,7 +75,7 @@ class Gate:
         """Slots at this moment; at least 1."""
         return max(1, int(self._limit))
 
-    def try_acquire(self, request: Request | None = None) -> Slot | None:
+    def try_acquire(self, request: Request | None = None) -> PlaceInFlight | None:
         """Takes a slot that is free at this moment. None, and no slot, where that has to be waited for."""
         if self.in_flight >= self.limit or self._waiters or self._pause_s() > 0.0:
             return None
@@ -102,7 +102,7 @@ class Gate:
         ahead = [quota.costs(waiter.request) for waiter in self._waiters]
         return max(pause, quota.wait_s(quota.costs(request), ahead))
 
-    async def acquire(self, patience_s: float = math.inf, request: Request | None = None) -> Slot | None:
+    async def acquire(self, patience_s: float = math.inf, request: Request | None = None) -> PlaceInFlight | None:
         """Waits for a slot, first come first served, for the end of a pause and for quota.
 
         None, and no slot, where the provider makes it wait longer than `patience_s` seconds or the request's deadline.
@@ -128,16 +128,16 @@ class Gate:
                 self._give_back()  # it had been handed over, so it goes to the next one
             raise
 
-    def learn(self, slot: Slot, request: Request, stated: StatedLimits, *, refused: bool) -> bool:
+    def learn(self, slot: PlaceInFlight, request: Request, stated: StatedLimits, *, refused: bool) -> bool:
         """Takes in the rate limits that an answer states. True where the request was refused for want of them."""
         if self._quota is None:
-            self._quota = Quota(self._clock)
+            self._quota = EntityQuota(self._clock)
         lacking = self._quota.learn(slot, request, stated, self.in_flight, refused=refused)
         if self._waiters:
             self._hand_over()
         return lacking
 
-    def settle(self, slot: Slot, output_tokens: int | None) -> None:
+    def settle(self, slot: PlaceInFlight, output_tokens: int | None) -> None:
         """Tells what a request was billed, where that is counted in the end; None where nothing. Before `release`."""
         if self._quota is not None:
             self._quota.settle(slot, output_tokens)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from aiq.policy.buckets import Bucket, LateBucket, Mark
+from aiq.policy.buckets import LateBucket, Mark, QuotaBucket
 from aiq.policy.limits.estimate import CHARACTERS_PER_TOKEN, OUTPUT_TOKENS, allowed_output_tokens
 from aiq.providers.base import StatedLimit, StatedLimits
 from aiq.request import Request, text_characters
@@ -25,17 +25,17 @@ Costs = Sequence[float]
 """What a request takes of each bucket, in the buckets' order."""
 
 
-class Slot(NamedTuple):
+class PlaceInFlight(NamedTuple):
     """A place in flight, with what each bucket that there was then is to be told of it later."""
 
     marks: Sequence[Mark]
 
 
-UNMETERED = Slot(())
+UNMETERED = PlaceInFlight(())
 """Of a served entity whose answers state nothing."""
 
 
-class Quota:
+class EntityQuota:
     """The buckets of one served entity. Used on the event loop only."""
 
     __slots__ = ("_buckets", "_clock", "_first", "_last", "_late", "_measures", "_places")
@@ -43,7 +43,7 @@ class Quota:
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock, self._last = clock, clock()
-        self._buckets: list[Bucket] = []
+        self._buckets: list[QuotaBucket] = []
         self._late: list[tuple[int, LateBucket]] = []
         self._measures: list[Callable[[Request], float]] = []
         self._first: list[float] = []  # what a request like the first costs
@@ -65,18 +65,20 @@ class Quota:
             return 0.0
         return wait_s if ahead else max(0.0, min(wait_s, self._last + LONGEST_WAIT_S - now))
 
-    def take(self, costs: Costs) -> Slot:
+    def take(self, costs: Costs) -> PlaceInFlight:
         """Books a request that goes now, for which `wait_s` has just found room."""
         self._last = self._clock()
-        return Slot([bucket.take(costs[place]) for place, bucket in enumerate(self._buckets)])
+        return PlaceInFlight([bucket.take(costs[place]) for place, bucket in enumerate(self._buckets)])
 
-    def settle(self, slot: Slot, output_tokens: int | None) -> None:
+    def settle(self, slot: PlaceInFlight, output_tokens: int | None) -> None:
         """The request of a slot is over. `output_tokens` is what it was billed, None where not known or nothing."""
         for place, bucket in self._late:
             booked = slot.marks[place][0] if place < len(slot.marks) else self._first[place]
             bucket.settle(booked, output_tokens, self._clock())
 
-    def learn(self, slot: Slot, request: Request, stated: StatedLimits, in_flight: int, *, refused: bool) -> bool:
+    def learn(
+        self, slot: PlaceInFlight, request: Request, stated: StatedLimits, in_flight: int, *, refused: bool
+    ) -> bool:
         """Takes in what an answer states, or a refusal: True where that is for want of quota.
 
         `in_flight` counts the requests that are not answered yet, this one included.
@@ -101,7 +103,7 @@ class Quota:
             self._late.append((len(self._buckets), late))
             self._buckets.append(late)
         else:
-            self._buckets.append(Bucket(limit, in_flight * cost, cost, now, _PRIOR, unit.least_weight))
+            self._buckets.append(QuotaBucket(limit, in_flight * cost, cost, now, _PRIOR, unit.least_weight))
         self._measures.append(unit.measure)
         self._first.append(cost)
         return len(self._buckets) - 1

@@ -162,11 +162,11 @@ def _repair(request: Request, text: str | None, violations: list[str]) -> Reques
     if not text or not text.strip() or not isinstance(messages, list):
         return request
     wrong = "\n".join(f"- {violation}" for violation in violations)
-    told = (
+    instruction = (
         f"This answer is not the JSON that was asked for:\n{wrong}\n"
         "Answer again with the whole corrected JSON only: no explanation, no Markdown."
     )
-    conversation = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": told}]
+    conversation = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": instruction}]
     return request._replace(body={**request.body, "messages": conversation})
 
 

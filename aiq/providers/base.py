@@ -27,7 +27,7 @@ class HttpRequest(NamedTuple):
         return f"HttpRequest({self.url!r}, headers: {names}; {len(self.body)} bytes)"
 
 
-class Grant(NamedTuple):
+class CloudToken(NamedTuple):
     """What the SDK of a cloud gave: a token, with AWS also the key pair that it belongs to. Valid for `valid_s`."""
 
     token: str
@@ -86,7 +86,7 @@ class Chunk(NamedTuple):
     usage: Usage | None = None
 
     @classmethod
-    def whole(cls, answer: Answer, task: Task) -> Chunk:
+    def of(cls, answer: Answer, task: Task) -> Chunk:
         """An answer that came in one piece, with all its choices and tool calls."""
         choices = []
         for choice in orjson.loads(answer.raw).get("choices") or [{}]:
@@ -195,7 +195,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def take_grant(self, grant: Grant) -> None:
+    def take_cloud_token(self, cloud: CloudToken) -> None:
         """Keeps what a cloud's SDK gave, where the entity's configuration names one. `encode` uses the last one."""
         ...
 

@@ -34,7 +34,7 @@ _ERRORS = {
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-class Anthropic:
+class AnthropicShape:
     """The shape of `POST /v1/messages`."""
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Anthropic:
         }
 
     async def events(self, chunks: AsyncIterator[dict[str, Any]], body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        writer = _Writer()
+        writer = _MessagesWriter()
         async for chunk in chunks:
             for made in writer.written(chunk):
                 yield _event(made)
@@ -96,7 +96,7 @@ class Anthropic:
         return {"input_tokens": estimated_tokens(self.chat({"max_tokens": 1, **body}))}
 
 
-ANTHROPIC = Anthropic()
+ANTHROPIC = AnthropicShape()
 
 
 def models_body(models: list[dict[str, Any]]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def _event(made: dict[str, Any]) -> bytes:
     return f"event: {made['type']}\n".encode() + event(made)
 
 
-class _Writer:
+class _MessagesWriter:
     """Writes the events of one streamed message: blocks one after the other, each begun and ended."""
 
     def __init__(self) -> None:

@@ -20,15 +20,15 @@ from aiq.gateway import Gateway
 from aiq.providers.base import Chunk
 from aiq.request import Caller, new_request_id
 from aiq.serve import anthropic, gemini, identity
-from aiq.serve.anthropic import ANTHROPIC, Anthropic
-from aiq.serve.bodies import Asked, asked_of
+from aiq.serve.anthropic import ANTHROPIC, AnthropicShape
+from aiq.serve.bodies import ParsedBody, asked_of
 from aiq.serve.changes import ADMINS, is_admin
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
-from aiq.serve.gemini import GEMINI, Gemini
+from aiq.serve.gemini import GEMINI, GeminiShape
 from aiq.serve.http import Exchange, Receive, Scope, Send
 from aiq.serve.identity import Identity, caller_of
 from aiq.serve.metrics import CONTENT_TYPE, Metrics
-from aiq.serve.paths import Target, shape_of, target_of
+from aiq.serve.paths import PathTarget, shape_of, target_of
 from aiq.serve.refusals import Refusal, refusal_of, unknown_endpoint
 from aiq.serve.replies import Events, reply_of
 from aiq.serve.responses import RESPONSES
@@ -138,7 +138,7 @@ class App:
             return self._identity.access_token(exchange)
         return None
 
-    async def _aimed(self, exchange: Exchange, target: Target, caller: Caller) -> None:
+    async def _aimed(self, exchange: Exchange, target: PathTarget, caller: Caller) -> None:
         """Asks an endpoint, counts what it would be asked, or lists what there is."""
         if target.verb == "models":
             exchange.only("GET")
@@ -154,14 +154,14 @@ class App:
         if target.verb == "count":
             if not endpoint.may_query(caller):
                 raise Refusal(403, "PERMISSION_DENIED", f"{caller.user} has no CAN_QUERY on endpoint '{name}'")
-            assert isinstance(target.shape, Anthropic | Gemini)
+            assert isinstance(target.shape, AnthropicShape | GeminiShape)
             await exchange.reply_json(200, target.shape.count(body))
             return
         if target.task is None and endpoint.task == "agent/v1/responses" and "messages" not in body:
             target = target._replace(shape=RESPONSES)  # an agent's own form
         await self._serve(exchange, endpoint, body, caller, target)
 
-    def _models(self, target: Target, caller: Caller) -> dict[str, Any]:
+    def _models(self, target: PathTarget, caller: Caller) -> dict[str, Any]:
         """The endpoints that a caller may query, or one of them, as a list of models."""
         seen = [endpoint for endpoint in self._gateway.config.endpoints.values() if endpoint.may_query(caller)]
         listed = [
@@ -197,7 +197,7 @@ class App:
             )
 
     async def _serve(
-        self, exchange: Exchange, endpoint: Endpoint, body: dict[str, Any], caller: Caller, target: Target
+        self, exchange: Exchange, endpoint: Endpoint, body: dict[str, Any], caller: Caller, target: PathTarget
     ) -> None:
         """Asks an endpoint, and replies with its answer, whole or as a stream."""
         shape = target.shape
@@ -228,7 +228,7 @@ class App:
             self._ready[name] = endpoint
         return endpoint
 
-    async def _stream(self, exchange: Exchange, asked: Asked, shape: Shape, body: dict[str, Any]) -> None:
+    async def _stream(self, exchange: Exchange, asked: ParsedBody, shape: Shape, body: dict[str, Any]) -> None:
         """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
         events = Events(_stream_on_loop(self._gateway.stream(asked.request)), asked.request)
         await _unless_gone(exchange, events.begin())

@@ -40,14 +40,16 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 MAX_ANSWERS = 128
 
 
-class Asked(NamedTuple):
+class ParsedBody(NamedTuple):
     """What a body asks: the request, and whether its answer is wanted as a stream."""
 
     request: Request
     stream: bool
 
 
-def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str, *, task: str | None = None) -> Asked:
+def asked_of(
+    endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str, *, task: str | None = None
+) -> ParsedBody:
     """Reads a body. `tag` becomes the request's id, `task` is the one that the path is for, None for any.
 
     Raises Refusal 400, which names the member that is wrong.
@@ -77,7 +79,7 @@ def asked_of(endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str,
         interactive=True,
         id=tag,
     )
-    return Asked(request, stream)
+    return ParsedBody(request, stream)
 
 
 def _agents_own(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:

@@ -122,17 +122,17 @@ class Changes:
     async def permissions(self, endpoint: Endpoint, body: dict[str, Any], *, add: bool) -> Endpoint:
         """Replaces who may do what, or adds to it."""
         wanted = body.get("access_control_list") or []
-        if not isinstance(wanted, list) or not all(map(_is_grant, wanted)):
+        if not isinstance(wanted, list) or not all(map(_is_permission, wanted)):
             refuse(f"access_control_list must be a list of {{permission_level, one of {', '.join(_PRINCIPALS)}}}")
-        granted = {_principal(each): each["permission_level"] for each in wanted}
+        levels = {_principal(each): each["permission_level"] for each in wanted}
         if add:
-            granted = {
+            levels = {
                 **{_principal(_shown(each)): each.level for each in endpoint.permissions or ()},
-                **granted,
+                **levels,
             }
 
         def replace(node: dict[str, Any]) -> None:
-            node["permissions"] = [{"level": level, kind: name} for (kind, name), level in granted.items()]
+            node["permissions"] = [{"level": level, kind: name} for (kind, name), level in levels.items()]
 
         return await self._changed(endpoint, replace)
 
@@ -185,7 +185,7 @@ def _version(config: dict[str, Any]) -> int:
     return version if isinstance(version, int) else 1
 
 
-def _is_grant(each: Any) -> bool:
+def _is_permission(each: Any) -> bool:
     return (
         isinstance(each, dict)
         and isinstance(each.get("permission_level"), str)

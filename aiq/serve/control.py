@@ -171,8 +171,8 @@ def _permissions(endpoint: Endpoint) -> dict[str, Any]:
             name = ("group_name", each.group_name)
         elif each.service_principal_name is not None:
             name = ("service_principal_name", each.service_principal_name)
-        granted = [{"permission_level": each.level, "inherited": False}]
-        listed.append({name[0]: name[1], "all_permissions": granted})
+        levels = [{"permission_level": each.level, "inherited": False}]
+        listed.append({name[0]: name[1], "all_permissions": levels})
     if endpoint.permissions is None:
         listed.append(
             {"group_name": "users", "all_permissions": [{"permission_level": "CAN_QUERY", "inherited": True}]}

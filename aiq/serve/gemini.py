@@ -41,7 +41,7 @@ _STATUS = {
 }
 
 
-class Gemini:
+class GeminiShape:
     """The shape of `POST /v1beta/models/<name>:generateContent`. The stream's address says that it is one."""
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Gemini:
         return {"totalTokens": estimated_tokens(self.chat(inner if isinstance(inner, dict) else body))}
 
 
-GEMINI = Gemini()
+GEMINI = GeminiShape()
 
 
 def model_body(model: dict[str, Any]) -> dict[str, Any]:

@@ -58,8 +58,8 @@ class Identity:
             await _oauth_error(exchange, 401, "invalid_client", "no service principal has this id and this secret")
             return
         token = self._tokens.access(found, ACCESS_S)
-        granted = {"access_token": token, "token_type": "Bearer", "expires_in": ACCESS_S, "scope": "all-apis"}
-        await exchange.reply_json(200, granted, [(b"cache-control", b"no-store")])
+        reply = {"access_token": token, "token_type": "Bearer", "expires_in": ACCESS_S, "scope": "all-apis"}
+        await exchange.reply_json(200, reply, [(b"cache-control", b"no-store")])
 
 
 def caller_of(token: Token) -> Caller:

@@ -11,7 +11,7 @@ from aiq.serve.responses import RESPONSES
 from aiq.serve.shapes import OPENAI, Shape
 
 
-class Target(NamedTuple):
+class PathTarget(NamedTuple):
     """What a path is for. `name` is the endpoint that it names, None where the body's `model` does.
 
     `entity` is the served model that it names; `stream` says whether the path itself asks for a stream.
@@ -29,38 +29,38 @@ _OPENAI_BASES = (
     "/serving-endpoints", "/serving-endpoints/v1", "/v1", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1",
     "/ai-gateway/codex/v1", "/cursor/v1", "",
 )  # fmt: skip
-_OPENAI_PATHS: dict[str, Target] = {
-    "/chat/completions": Target("ask", OPENAI, "llm/v1/chat"),
-    "/completions": Target("ask", OPENAI, "llm/v1/completions"),
-    "/embeddings": Target("ask", OPENAI, "llm/v1/embeddings"),
-    "/responses": Target("ask", RESPONSES, "llm/v1/chat"),
-    "/models": Target("models"),
+_OPENAI_PATHS: dict[str, PathTarget] = {
+    "/chat/completions": PathTarget("ask", OPENAI, "llm/v1/chat"),
+    "/completions": PathTarget("ask", OPENAI, "llm/v1/completions"),
+    "/embeddings": PathTarget("ask", OPENAI, "llm/v1/embeddings"),
+    "/responses": PathTarget("ask", RESPONSES, "llm/v1/chat"),
+    "/models": PathTarget("models"),
 }
 _ANTHROPIC_BASES = ("/serving-endpoints/anthropic/v1", "/ai-gateway/anthropic/v1")
-_ANTHROPIC_PATHS: dict[str, Target] = {
-    "/messages": Target("ask", ANTHROPIC, "llm/v1/chat"),
-    "/messages/count_tokens": Target("count", ANTHROPIC, "llm/v1/chat"),
-    "/models": Target("models", ANTHROPIC),
+_ANTHROPIC_PATHS: dict[str, PathTarget] = {
+    "/messages": PathTarget("ask", ANTHROPIC, "llm/v1/chat"),
+    "/messages/count_tokens": PathTarget("count", ANTHROPIC, "llm/v1/chat"),
+    "/models": PathTarget("models", ANTHROPIC),
 }
 _GEMINI_BASES = tuple(
     f"{base}/{version}"
     for base in ("/serving-endpoints/gemini", "/ai-gateway/gemini")
     for version in ("v1beta", "v1", "v1alpha")
 )
-_GEMINI_VERBS: dict[str, Target] = {
-    "generateContent": Target("ask", GEMINI, "llm/v1/chat", stream=False),
-    "streamGenerateContent": Target("ask", GEMINI, "llm/v1/chat", stream=True),
-    "countTokens": Target("count", GEMINI, "llm/v1/chat"),
+_GEMINI_VERBS: dict[str, PathTarget] = {
+    "generateContent": PathTarget("ask", GEMINI, "llm/v1/chat", stream=False),
+    "streamGenerateContent": PathTarget("ask", GEMINI, "llm/v1/chat", stream=True),
+    "countTokens": PathTarget("count", GEMINI, "llm/v1/chat"),
 }
 _PLAIN = {base + path: target for base in _OPENAI_BASES for path, target in _OPENAI_PATHS.items()} | {
     base + path: target for base in _ANTHROPIC_BASES for path, target in _ANTHROPIC_PATHS.items()
 }
 _MODELS = {path: target for path, target in _PLAIN.items() if target.verb == "models"} | {
-    f"{base}/models": Target("models", GEMINI) for base in _GEMINI_BASES
+    f"{base}/models": PathTarget("models", GEMINI) for base in _GEMINI_BASES
 }
 
 
-def target_of(path: str) -> Target | None:
+def target_of(path: str) -> PathTarget | None:
     """What a path is for, None where it asks no endpoint and lists none."""
     if (found := _PLAIN.get(path) or _MODELS.get(path)) is not None:
         return found
@@ -82,12 +82,12 @@ def shape_of(path: str) -> Shape:
     return OPENAI
 
 
-def _invoked(path: str) -> Target | None:
+def _invoked(path: str) -> PathTarget | None:
     parts = path.strip("/").split("/")
     if parts[0] not in ("serving-endpoints", "endpoints") or parts[-1] != "invocations":
         return None
     if len(parts) == 3:
-        return Target("ask", name=parts[1])
+        return PathTarget("ask", name=parts[1])
     if len(parts) == 5 and parts[2] == "served-models":
-        return Target("ask", name=parts[1], entity=parts[3])
+        return PathTarget("ask", name=parts[1], entity=parts[3])
     return None

@@ -55,11 +55,11 @@ class Refusal(Exception):
         if self.retry_after_s is None:
             return [(b"www-authenticate", b'Bearer realm="aiq"')] if self.status == 401 else []
         seconds = max(0.0, self.retry_after_s)
-        told = [
+        details = [
             (b"retry-after", str(math.ceil(seconds)).encode()),
             (b"retry-after-ms", str(math.ceil(seconds * 1000)).encode()),
         ]
-        return [*told, (b"x-should-retry", b"false")] if seconds > _PATIENCE_S else told
+        return [*details, (b"x-should-retry", b"false")] if seconds > _PATIENCE_S else details
 
 
 def refuse(message: str) -> NoReturn:

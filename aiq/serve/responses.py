@@ -84,10 +84,10 @@ class Responses:
         return {**head.response(reason, items, completion.get("usage")), **own}
 
     async def events(self, chunks: AsyncIterator[dict[str, Any]], body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        writer: _Writer | None = None
+        writer: _ResponsesWriter | None = None
         async for chunk in chunks:
             if writer is None:
-                writer = _Writer(_Head(chunk, body))
+                writer = _ResponsesWriter(_Head(chunk, body))
                 for made in writer.begin():
                     yield event(made)
             for made in writer.written(chunk):
@@ -255,7 +255,7 @@ def _call(id: str, call: dict[str, Any], status: str = "completed") -> dict[str,
     }
 
 
-class _Writer:
+class _ResponsesWriter:
     """Writes the events of one streamed response, in the order that OpenAI's helper follows."""
 
     def __init__(self, head: _Head) -> None:

@@ -39,7 +39,7 @@ class Shape(Protocol):
         ...
 
 
-class OpenAI:
+class OpenAIShape:
     """The form of chats, completions and embeddings that OpenAI and Databricks share: nothing to translate."""
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class OpenAI:
         return dict(refused.body)
 
 
-OPENAI: Shape = OpenAI()
+OPENAI: Shape = OpenAIShape()
 
 
 def member(holder: dict[str, Any], name: str, kind: type, place: str, *, needed: bool = True) -> Any:

@@ -27,7 +27,7 @@ _SOONEST_S = 1.0
 """Between the deaths of workers, so that one that cannot live does not take a core."""
 
 
-class Workers:
+class WorkerProcesses:
     """The workers of one socket. In the main thread."""
 
     def __init__(self, bound: socket.socket, count: int, options: dict[str, Any]) -> None:
@@ -100,12 +100,12 @@ def _forget(folder: str, pid: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def main(told: str) -> None:
+def main(options_json: str) -> None:
     """One worker."""
     from aiq.serve import app  # after the parent's folder is in the environment
     from aiq.serve.server import run
 
-    options = json.loads(told)
+    options = json.loads(options_json)
     parent = os.getppid()
 
     def end_with_parent() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Choice, Prompt
+from aiq.simulator.exchange import Choice, Prompt, VendorRequest
 from aiq.simulator.faults import MARKER_TEXT
 from aiq.simulator.schema import conforming, violating
 from aiq.simulator.tokens import cut_to_tokens, reasoning_tokens, text_tokens
@@ -50,7 +50,7 @@ def _image(url: str) -> tuple[str, int]:
     return head.removeprefix("data:"), len(data) * 3 // 4 - data.count("=", -2)
 
 
-def choices(asked: Asked, seed: int, label: bool, *, broken: bool = False) -> list[Choice]:
+def choices(asked: VendorRequest, seed: int, label: bool, *, broken: bool = False) -> list[Choice]:
     """The answers to a chat, `n` of them, or to the prompts of a completion, `n` to each.
 
     `broken`: JSON that was asked to conform to a schema does not quite.
@@ -70,7 +70,7 @@ def choices(asked: Asked, seed: int, label: bool, *, broken: bool = False) -> li
     ]
 
 
-def _answer(asked: Asked, prompt: Prompt, number: int, thoughts: int, label: bool, broken: bool) -> Choice:
+def _answer(asked: VendorRequest, prompt: Prompt, number: int, thoughts: int, label: bool, broken: bool) -> Choice:
     calls = tool_calls(asked, prompt, number, broken) if asked.tools else ()
     if calls:
         tokens = sum(text_tokens(call.name) + text_tokens(call.arguments) for call in calls)
@@ -89,7 +89,7 @@ def _answer(asked: Asked, prompt: Prompt, number: int, thoughts: int, label: boo
     return Choice(text, "stop", tokens, (), thoughts, None, stopped_by)
 
 
-def _say(asked: Asked, prompt: Prompt, number: int, label: bool, broken: bool) -> str:
+def _say(asked: VendorRequest, prompt: Prompt, number: int, label: bool, broken: bool) -> str:
     if asked.schema is not None:
         make = violating if broken else conforming
         return orjson.dumps(make(asked.schema, number)).decode()
@@ -102,10 +102,10 @@ def _say(asked: Asked, prompt: Prompt, number: int, label: bool, broken: bool) -
     if prompt.images:
         kinds = ", ".join(f"{kind}, {size} bytes" if size else f"{kind} image" for kind, size in prompt.images)
         seen = f"Given {len(prompt.images)} image(s) ({kinds}). "
-    opening, told = _OPENINGS[number % len(_OPENINGS)], prompt.last
+    opening, repeated = _OPENINGS[number % len(_OPENINGS)], prompt.last
     if asked.messages and asked.messages[-1]["role"] == "tool":
-        opening, told = "The tool says: ", prompt.texts[-1]
-    return f"{LABEL if label else ''}{seen}{opening}{gist(told)}"
+        opening, repeated = "The tool says: ", prompt.texts[-1]
+    return f"{LABEL if label else ''}{seen}{opening}{gist(repeated)}"
 
 
 def _choose(options: str, text: str, number: int) -> str:

@@ -1,6 +1,6 @@
 """What passes between the wire, the vendors and the simulated model: a call, what it asks, and what is said to it.
 
-`Asked` and `Said` know no vendor. Messages are in OpenAI's shape, because it is the one that all others map to.
+`VendorRequest` and `Said` know no vendor. Messages are in OpenAI's shape, because it is the one that all others map to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Task = Literal["chat", "completions", "embeddings", "scoring", "page"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-class Call(NamedTuple):
+class VendorCall(NamedTuple):
     """One HTTP request as it arrived.
 
     `target` is path and query as they were sent; `headers` has lower-case names, the last value of a repeated one.
@@ -27,7 +27,7 @@ class Call(NamedTuple):
     body: bytes
 
 
-class Route(NamedTuple):
+class VendorRoute(NamedTuple):
     """Where a path leads at a vendor.
 
     `model` and `stream` are set where the path says them. `form` is the vendor's own: which of its wire forms it is.
@@ -39,7 +39,7 @@ class Route(NamedTuple):
     stream: bool | None = None
 
 
-_CHAT = Route("chat")
+_CHAT = VendorRoute("chat")
 
 
 class Prompt(NamedTuple):
@@ -58,7 +58,7 @@ class Tool(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class VendorRequest:
     """A request after the vendor's validation, in words that are nobody's.
 
     Chat has `messages`; embeddings, completions and scoring have `inputs`. `prompt_tokens` is the input that is
@@ -91,7 +91,7 @@ class Asked:
     stream: bool = False
     dimensions: int | None = None
     cacheable: str = ""
-    route: Route = _CHAT
+    route: VendorRoute = _CHAT
     cached_tokens: int = 0
     written_tokens: int = 0
 
@@ -131,7 +131,7 @@ class Counts(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the model says to an `Asked`, with the faults that are in the words already.
+    """What the model says to an `VendorRequest`, with the faults that are in the words already.
 
     `number` counts answers from 1, `created` is in whole seconds since 1970. `choices` is empty for the fault `empty`,
     `counts` None for `no-usage`. `fault` is for the three that only the vendor's stream can commit: `duplicate-usage`,

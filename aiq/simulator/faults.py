@@ -12,7 +12,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 
 MARKER = re.compile(rb"\[\[fault:([^\]]*)\]\]")
 MARKER_TEXT = re.compile(r"\[\[fault:[^\]]*\]\]")
@@ -165,14 +165,14 @@ def of_body(body: bytes) -> Fault | None:
     name = match[1].decode("utf-8", "replace")
     fault = parse(name)
     if fault is None:
-        raise Refusal(400, f"The simulator knows no fault {name!r}.", code="invalid_value")
+        raise VendorError(400, f"The simulator knows no fault {name!r}.", code="invalid_value")
     return fault
 
 
-def refusal(fault: Fault) -> Refusal:
+def refusal(fault: Fault) -> VendorError:
     """The error answer of a fault that is an HTTP status, in OpenAI's words."""
     status, kind, code, message = _STATUS[fault.kind]
-    return Refusal(status, message, kind=kind, code=code)
+    return VendorError(status, message, kind=kind, code=code)
 
 
 def is_hinted(fault: Fault) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 from datetime import UTC, datetime, timedelta
 
-from aiq.simulator.exchange import Asked, Counts
+from aiq.simulator.exchange import Counts, VendorRequest
 from aiq.simulator.profile import Quota
-from aiq.simulator.quota import Bucket, format_reset
+from aiq.simulator.quota import RefillingBucket, format_reset
 from aiq.simulator.refusal import OverQuota, retry_headers
 
 _SHORT_NAMES = {"requests": "RPM", "tokens": "TPM", "input": "ITPM", "output": "OTPM"}
@@ -23,10 +23,10 @@ class TokenBuckets:
     """
 
     def __init__(self, quota: Quota, now_s: float) -> None:
-        self._requests = Bucket(quota.rpm, now_s) if quota.rpm else None
-        self._tokens = Bucket(quota.tpm, now_s) if quota.tpm else None
+        self._requests = RefillingBucket(quota.rpm, now_s) if quota.rpm else None
+        self._tokens = RefillingBucket(quota.tpm, now_s) if quota.tpm else None
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """Headers `x-ratelimit-*`; a refusal has `retry-after` too, unless the request can never fit."""
         demands = [
             (name, bucket, units, bucket.level(now_s))
@@ -52,7 +52,7 @@ class TokenBuckets:
             headers += retry_headers(wait_s)
         raise _over(words, name, bucket.limit, used, units, wait_s, headers)
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Nothing is given back."""
 
 
@@ -65,7 +65,7 @@ def _over(
     )
 
 
-def _x_ratelimit(name: str, bucket: Bucket) -> bytes:
+def _x_ratelimit(name: str, bucket: RefillingBucket) -> bytes:
     reset = format_reset(bucket.wait_s(bucket.limit))
     return (
         f"x-ratelimit-limit-{name}: {bucket.limit}\r\nx-ratelimit-remaining-{name}: {bucket.remaining}\r\n"
@@ -88,7 +88,7 @@ class Slices:
         self._slice_at_s = self._minute_at_s = now_s
         self._in_slice = self._in_minute = self._tokens = 0
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """Headers `x-ratelimit-{limit,remaining}-*`."""
         if now_s - self._slice_at_s >= self._slice_s - 1e-9:
             self._slice_at_s, self._in_slice = now_s, 0
@@ -123,7 +123,7 @@ class Slices:
             headers += retry_headers(wait_s)
         return _over(words, unit, limit, used, asked, wait_s, headers)
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Nothing is given back."""
 
 
@@ -136,9 +136,9 @@ class ThreeBuckets:
 
     def __init__(self, quota: Quota, now_s: float) -> None:
         limits = {"requests": quota.rpm, "input": quota.itpm or quota.tpm, "output": quota.otpm}
-        self._buckets = {name: Bucket(limit, now_s) for name, limit in limits.items() if limit}
+        self._buckets = {name: RefillingBucket(limit, now_s) for name, limit in limits.items() if limit}
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """Headers `anthropic-ratelimit-*` with RFC 3339 resets, and `retry-after` in whole seconds on a refusal."""
         needs = {"requests": 1, "input": asked.prompt_tokens - asked.cached_tokens, "output": 1}
         for bucket in self._buckets.values():
@@ -159,13 +159,13 @@ class ThreeBuckets:
         raise _over(words, name, bucket.limit, bucket.limit - bucket.remaining, needs[name], wait_s, headers)
 
     def _headers(self, epoch_s: float) -> bytes:
-        told = [(name if name == "requests" else f"{name}-tokens", bucket) for name, bucket in self._buckets.items()]
-        tokens = [bucket for name, bucket in told if name != "requests"]
+        shown = [(name if name == "requests" else f"{name}-tokens", bucket) for name, bucket in self._buckets.items()]
+        tokens = [bucket for name, bucket in shown if name != "requests"]
         if tokens:
             # "The most restrictive limit currently in effect."
-            told.append(("tokens", min(tokens, key=lambda bucket: bucket.remaining / bucket.limit)))
+            shown.append(("tokens", min(tokens, key=lambda bucket: bucket.remaining / bucket.limit)))
         lines = ""
-        for name, bucket in told:
+        for name, bucket in shown:
             full = datetime.fromtimestamp(epoch_s, UTC) + timedelta(seconds=bucket.wait_s(bucket.limit))
             # "Rounded to the nearest thousand."
             remaining = bucket.remaining if name == "requests" else (bucket.remaining + 500) // 1000 * 1000
@@ -174,7 +174,7 @@ class ThreeBuckets:
             lines += f"anthropic-ratelimit-{name}-reset: {full:%Y-%m-%dT%H:%M:%SZ}\r\n"
         return lines.encode()
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """The output is taken."""
         if counts is not None and (bucket := self._buckets.get("output")):
             bucket.level(now_s)
@@ -189,10 +189,10 @@ class Reserving:
     """
 
     def __init__(self, quota: Quota, now_s: float) -> None:
-        self._requests = Bucket(quota.rpm, now_s) if quota.rpm else None
-        self._tokens = Bucket(quota.tpm, now_s) if quota.tpm else None
+        self._requests = RefillingBucket(quota.rpm, now_s) if quota.rpm else None
+        self._tokens = RefillingBucket(quota.tpm, now_s) if quota.tpm else None
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """No headers."""
         demands = (("requests", self._requests, 1), ("tokens", self._tokens, asked.reserve))
         for unit, bucket, units in demands:
@@ -208,7 +208,7 @@ class Reserving:
                 bucket.take(units)
         return b""
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Reserved tokens that were not used are given back; all of them when there was no answer."""
         if self._tokens is not None:
             self._tokens.level(now_s)
@@ -230,7 +230,7 @@ class MinuteAndDay:
 
     def __init__(self, quota: Quota, now_s: float) -> None:
         self._buckets = [
-            (unit, Bucket(limit, now_s, period_s))
+            (unit, RefillingBucket(limit, now_s, period_s))
             for unit, limit, period_s in (
                 ("requests", quota.rpm, 60.0),
                 ("input", quota.itpm or quota.tpm, 60.0),
@@ -239,7 +239,7 @@ class MinuteAndDay:
             if limit
         ]
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """No headers."""
         for unit, bucket in self._buckets:
             units = asked.prompt_tokens if unit == "input" else 1
@@ -255,7 +255,7 @@ class MinuteAndDay:
             bucket.take(asked.prompt_tokens if unit == "input" else 1)
         return b""
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Nothing is given back."""
 
 
@@ -279,7 +279,7 @@ class RollingMinute:
         self._open: dict[int, _Entry] = {}
         self._used = {"requests": 0, "tokens": 0, "input": 0, "output": 0}
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """No headers."""
         while self._minute and now_s - self._minute[0].at_s >= 60.0 - 1e-9:
             self._add(self._minute.popleft(), -1)
@@ -314,7 +314,7 @@ class RollingMinute:
         for unit, count in entry.units.items():
             self._used[unit] += sign * count
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """The reserved output becomes what was used, as long as the request is in the window."""
         entry = self._open.pop(id(asked), None)
         if entry is not None and self._minute and entry.at_s >= self._minute[0].at_s:

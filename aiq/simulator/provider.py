@@ -18,22 +18,22 @@ import orjson
 from aiq.errors import ConfigError
 from aiq.simulator import answers, faults
 from aiq.simulator.cache import PromptCache
-from aiq.simulator.exchange import Asked, Call, Choice, Counts, Route, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.faults import Fault
 from aiq.simulator.profile import Profile
 from aiq.simulator.quota import QuotaBook
-from aiq.simulator.records import Attempt, Records
-from aiq.simulator.refusal import OverQuota, Refusal
+from aiq.simulator.records import ReceivedRequest, Records
+from aiq.simulator.refusal import OverQuota, VendorError
 from aiq.simulator.reply import Reply, VendorEvents, deform, split_inside_characters
 from aiq.simulator.tool_calls import draw
 from aiq.simulator.vectors import embed
 from aiq.simulator.vendors import OPENAI, find
 from aiq.simulator.vendors.base import Keys, Vendor
 
-__all__ = ["Call", "Provider", "Reply"]
+__all__ = ["Provider", "Reply", "VendorCall"]
 
 REFUSED = "I'm sorry, but I can't help with that."
-_OVERLOADED = Refusal(503, "The engine is overloaded.", kind="overloaded_error")
+_OVERLOADED = VendorError(503, "The engine is overloaded.", kind="overloaded_error")
 
 
 class Provider:
@@ -64,7 +64,7 @@ class Provider:
         self._tries.clear()
         self._warm.clear()
 
-    def handle(self, call: Call) -> Reply:
+    def handle(self, call: VendorCall) -> Reply:
         """Decide on a request. The caller reports how sending went with `finish`."""
         path, _, query = call.target.partition(b"?")
         if path.startswith(b"/__"):
@@ -77,7 +77,7 @@ class Provider:
         if (idempotency_key := call.headers.get(b"idempotency-key")) is not None:
             attempt.idempotency_key = idempotency_key[:255].decode("latin-1")
         number = next(self._ids)
-        if isinstance(route, Refusal):
+        if isinstance(route, VendorError):
             return self._refused(vendor, route, None, number, attempt)
         try:
             key = vendor.authenticate(call, route, self._keys, self._clock())
@@ -87,12 +87,12 @@ class Provider:
                 attempt.ok = True
             else:
                 reply = self._answer(vendor, call, route, key, number, attempt)
-        except Refusal as refusal:
+        except VendorError as refusal:
             return self._refused(vendor, refusal, route, number, attempt)
         except Exception as error:
             # A mistake of the simulator's own: the client must not hang on it, and somebody must see it.
             traceback.print_exc()
-            failure = Refusal(500, f"The simulator failed: {type(error).__name__}.", kind="server_error")
+            failure = VendorError(500, f"The simulator failed: {type(error).__name__}.", kind="server_error")
             return self._refused(vendor, failure, route, number, attempt)
         reply.attempt = attempt
         return reply
@@ -106,9 +106,11 @@ class Provider:
 
     def unreadable(self, status: int, message: str) -> Reply:
         """The reply to bytes that are no request, whoever they were meant for."""
-        return Reply(status, OPENAI.refused(Refusal(status, message), None, 0)[0])
+        return Reply(status, OPENAI.refused(VendorError(status, message), None, 0)[0])
 
-    def _refused(self, vendor: Vendor, refusal: Refusal, route: Route | None, number: int, attempt: Attempt) -> Reply:
+    def _refused(
+        self, vendor: Vendor, refusal: VendorError, route: VendorRoute | None, number: int, attempt: ReceivedRequest
+    ) -> Reply:
         if isinstance(refusal, OverQuota):
             self.records.over_quota += 1
         body, headers = vendor.refused(refusal, route, number)
@@ -134,20 +136,22 @@ class Provider:
             return Reply(200, orjson.dumps({"faults": len(self._faults)}))
         return Reply(404, b'{"error":"GET /__stats, GET /__attempts, GET /__invoice, POST /__reset or POST /__faults"}')
 
-    def _answer(self, vendor: Vendor, call: Call, route: Route, key: str, number: int, attempt: Attempt) -> Reply:
+    def _answer(
+        self, vendor: Vendor, call: VendorCall, route: VendorRoute, key: str, number: int, attempt: ReceivedRequest
+    ) -> Reply:
         try:
             body = orjson.loads(call.body)
         except orjson.JSONDecodeError:
-            raise Refusal(400, vendor.not_json) from None
+            raise VendorError(400, vendor.not_json) from None
         if not isinstance(body, dict):
-            raise Refusal(400, "The body of your request must be a JSON object.")
+            raise VendorError(400, "The body of your request must be a JSON object.")
         model = route.model or body.get("model") or ""
         attempt.model = model if isinstance(model, str) else ""
         try:
             asked = vendor.read(body, route)
         except (TypeError, LookupError, AttributeError, ValueError) as error:
             # A value of a kind that no check foresaw, such as a list where a name belongs.
-            raise Refusal(400, "The body of your request is malformed.", code="invalid_value") from error
+            raise VendorError(400, "The body of your request is malformed.", code="invalid_value") from error
         attempt.model = asked.model
         scope = ""
         if asked.cacheable:
@@ -164,7 +168,7 @@ class Provider:
                 self._quotas.settle(limits, asked, None)
             raise refusal
         if kind == "no-prefill" and asked.messages and asked.messages[-1]["role"] == "assistant":
-            raise Refusal(400, "This model does not support assistant message prefill.", param="messages")
+            raise VendorError(400, "This model does not support assistant message prefill.", param="messages")
         if scope:
             self._cache.remember(scope, asked.cacheable)
         if asked.task == "embeddings":
@@ -181,7 +185,7 @@ class Provider:
         words = VendorEvents(vendor.broken_event, vendor.stream_error(_OVERLOADED, route))
         return deform(reply, fault, attempt, words, self.profile.huge_bytes)
 
-    def _delay_s(self, reply: Reply, model: str, attempt: Attempt) -> float:
+    def _delay_s(self, reply: Reply, model: str, attempt: ReceivedRequest) -> float:
         """Seconds before the first byte; the pace of a stream is set."""
         latency = self.profile.latency
         delay_s = latency.first_s(draw(self.profile.seed, attempt.body_hash) / 2**64)
@@ -195,7 +199,7 @@ class Provider:
             reply.step_s = token_s * stretch
         return delay_s * stretch
 
-    def _fault_refusal(self, vendor: Vendor, fault: Fault) -> Refusal:
+    def _fault_refusal(self, vendor: Vendor, fault: Fault) -> VendorError:
         refusal = vendor.refusal(fault.kind) or faults.refusal(fault)
         refusal.fault = fault.kind
         if faults.is_hinted(fault):
@@ -204,7 +208,7 @@ class Provider:
         refusal.headers += faults.odd_retry_after(fault, self._clock())
         return refusal
 
-    def _fault(self, body: bytes, model: str, attempt: Attempt) -> Fault | None:
+    def _fault(self, body: bytes, model: str, attempt: ReceivedRequest) -> Fault | None:
         """The fault that strikes now: of a marker, else of the model's name, else of the profile's rates."""
         body_number = int(attempt.body_hash, 16) ^ zlib.crc32(model.encode("utf-8", "replace"))
         tried = self._tries.get(body_number, 0)
@@ -226,7 +230,7 @@ class Provider:
                     return struck
         return None
 
-    def _said(self, vendor: Vendor, asked: Asked, kind: str, number: int, attempt: Attempt) -> Reply:
+    def _said(self, vendor: Vendor, asked: VendorRequest, kind: str, number: int, attempt: ReceivedRequest) -> Reply:
         """The answer to everything but embeddings, with the faults that are in its words."""
         choices: list[Choice] = []
         if kind == "huge":
@@ -243,40 +247,40 @@ class Provider:
         output = reasoning + sum(choice.tokens for choice in choices)
         counts = Counts(asked.prompt_tokens, output, asked.cached_tokens, asked.written_tokens, reasoning)
         attempt.counts = counts
-        told: Counts | None = counts
+        reported: Counts | None = counts
         if kind == "empty":
-            choices, asked.inputs, told = [], [], Counts(0, 0)
+            choices, asked.inputs, reported = [], [], Counts(0, 0)
         elif kind == "no-usage":
-            told = None
+            reported = None
         elif kind == "absurd-usage":
-            told = Counts(-1, -7)
+            reported = Counts(-1, -7)
         elif kind == "huge-usage":
-            told = Counts(10**15, 10**15)
-        said = Said(number, int(self._clock()), choices, told, kind)
+            reported = Counts(10**15, 10**15)
+        said = Said(number, int(self._clock()), choices, reported, kind)
         if not asked.stream:
-            reply = Reply(200, orjson.dumps(vendor.whole(asked, said)))
+            reply = Reply(200, orjson.dumps(vendor.full_body(asked, said)))
         else:
             reply = Reply(200, b"", vendor.stream_type)
             pieces = vendor.stream(asked, said)
             reply.pieces = split_inside_characters(pieces) if self.profile.split_utf8 else pieces
         return reply
 
-    def _embeddings(self, vendor: Vendor, asked: Asked, kind: str, attempt: Attempt) -> Reply:
+    def _embeddings(self, vendor: Vendor, asked: VendorRequest, kind: str, attempt: ReceivedRequest) -> Reply:
         dimensions = asked.dimensions or self.profile.embedding_dimensions
         vectors = [embed(text, dimensions, self.profile.seed) for text in asked.inputs]
         attempt.embedding_inputs = len(vectors)
         counts = Counts(asked.prompt_tokens, 0)
         attempt.counts = counts
-        told: Counts | None = counts
+        reported: Counts | None = counts
         if kind == "empty":
             vectors = []
         elif kind == "no-usage":
-            told = None
+            reported = None
         elif kind == "absurd-usage":
-            told = Counts(-1, 0)
+            reported = Counts(-1, 0)
         elif kind == "huge-usage":
-            told = Counts(10**15, 0)
-        reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, told)))
-        if told is not None:
-            reply.headers = vendor.counted(asked, told)
+            reported = Counts(10**15, 0)
+        reply = Reply(200, orjson.dumps(vendor.embeddings(asked, vectors, reported)))
+        if reported is not None:
+            reply.headers = vendor.counted(asked, reported)
         return reply

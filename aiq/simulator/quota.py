@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from aiq.simulator.exchange import Asked, Counts
+from aiq.simulator.exchange import Counts, VendorRequest
 from aiq.simulator.profile import Quota
 
 
@@ -17,7 +17,7 @@ class Limits(Protocol):
 
     def __init__(self, quota: Quota, now_s: float) -> None: ...
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """Take what the request needs, or refuse and take nothing.
 
         `now_s` never goes back; `epoch_s` is in seconds since 1970, for headers. Returns the header lines of the
@@ -25,12 +25,12 @@ class Limits(Protocol):
         """
         ...
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Correct what was taken, when the answer is over; `counts` None: it was none, and is not billed."""
         ...
 
 
-class Bucket:
+class RefillingBucket:
     """A bucket that holds `limit` units, is full at first, and refills `limit` units every `period_s` seconds.
 
     Its level may be negative: a debt, which the refilling pays first.
@@ -87,11 +87,11 @@ class QuotaBook:
             self._limits[entry] = None if quota is None else kind(quota, self._clock())
         return self._limits[entry]
 
-    def admit(self, limits: Limits | None, asked: Asked) -> bytes:
+    def admit(self, limits: Limits | None, asked: VendorRequest) -> bytes:
         """`Limits.admit`, now."""
         return b"" if limits is None else limits.admit(asked, self._clock(), self._epoch())
 
-    def settle(self, limits: Limits, asked: Asked, counts: Counts | None) -> None:
+    def settle(self, limits: Limits, asked: VendorRequest, counts: Counts | None) -> None:
         """`Limits.settle`, now."""
         limits.settle(asked, counts, self._clock())
 
@@ -101,7 +101,7 @@ def format_reset(seconds: float) -> str:
     ms = -int(-seconds * 1000 // 1)
     if ms < 1000:
         return f"{ms}ms"
-    whole_s, rest_ms = divmod(ms, 1000)
-    minutes, whole_s = divmod(whole_s, 60)
-    text = f"{whole_s}.{rest_ms:03d}".rstrip("0").rstrip(".") + "s"
+    full_s, rest_ms = divmod(ms, 1000)
+    minutes, full_s = divmod(full_s, 60)
+    text = f"{full_s}.{rest_ms:03d}".rstrip("0").rstrip(".") + "s"
     return f"{minutes}m{text}" if minutes else text

@@ -16,7 +16,7 @@ ATTEMPTS_KEPT = 100_000
 NOTHING = Counts(0, 0)
 
 
-class Attempt:
+class ReceivedRequest:
     """One request as it came in and how it ended.
 
     `status` 0: no status line was sent; 499: the client left.
@@ -97,7 +97,7 @@ class Records:
     def reset(self) -> None:
         """Forget everything. Requests in flight stay in `in_flight` and are counted nowhere else."""
         self._epoch += 1
-        self._attempts: deque[Attempt] = deque(maxlen=ATTEMPTS_KEPT)
+        self._attempts: deque[ReceivedRequest] = deque(maxlen=ATTEMPTS_KEPT)
         self.invoice = Invoice(self._prices)
         self._by_model: dict[str, list[int]] = {}
         self._by_status: dict[int, int] = {}
@@ -105,9 +105,9 @@ class Records:
         self.requests = self.ok = self.over_quota = self.embedding_inputs = 0
         self.max_in_flight = self.in_flight
 
-    def begin(self, path: str, body_hash: str, body_bytes: int) -> Attempt:
+    def begin(self, path: str, body_hash: str, body_bytes: int) -> ReceivedRequest:
         """Log a request that has just arrived."""
-        attempt = Attempt(int(self._clock() * 1000), path, body_hash, body_bytes, self._epoch)
+        attempt = ReceivedRequest(int(self._clock() * 1000), path, body_hash, body_bytes, self._epoch)
         self._attempts.append(attempt)
         self.requests += 1
         self._bodies.add(body_hash)
@@ -116,7 +116,7 @@ class Records:
             self.max_in_flight = self.in_flight
         return attempt
 
-    def end(self, attempt: Attempt, status: int) -> None:
+    def end(self, attempt: ReceivedRequest, status: int) -> None:
         """Log how a request ended. Only an answer that was `ok` and sent whole is billed."""
         self.in_flight -= 1
         if attempt.epoch != self._epoch:

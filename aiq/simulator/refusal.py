@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Refusal(Exception):
+class VendorError(Exception):
     """An error answer: HTTP `status` and OpenAI's `message`, `type` (here `kind`), `param` and `code`.
 
     `headers` are extra header lines, each ended by CRLF. `fault` is the name of the fault that made it, empty for a
@@ -36,7 +36,7 @@ class Refusal(Exception):
         self.fault, self.retry_s, self.details = fault, retry_s, details or {}
 
 
-class OverQuota(Refusal):
+class OverQuota(VendorError):
     """A 429 that a quota made. `details`: `unit` (requests, tokens, input, output), `limit`, `used` and `asked`."""
 
 
@@ -45,9 +45,9 @@ def retry_headers(seconds: float) -> bytes:
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-seconds // 1), -(-seconds * 1000 // 1))
 
 
-def wrong_type(param: str, expected: str, value: object) -> Refusal:
+def wrong_type(param: str, expected: str, value: object) -> VendorError:
     """A 400 for a value of the wrong JSON type, in OpenAI's words."""
-    return Refusal(
+    return VendorError(
         400,
         f"Invalid type for '{param}': expected {expected}, but got {json_type(value)} instead.",
         param=param,

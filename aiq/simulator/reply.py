@@ -6,10 +6,10 @@ import gzip
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from aiq.simulator.exchange import Asked
+from aiq.simulator.exchange import VendorRequest
 from aiq.simulator.faults import Fault
 from aiq.simulator.quota import Limits
-from aiq.simulator.records import Attempt
+from aiq.simulator.records import ReceivedRequest
 
 JSON = b"application/json"
 _HTML = b"<!DOCTYPE html><html><head><title>%b</title></head><body><h1>%b</h1></body></html>\n"
@@ -55,9 +55,9 @@ class Reply:
         self.pause_at = -1
         self.ending: Ending = "complete"
         self.pieces: list[bytes] | None = None
-        self.attempt: Attempt | None = None
+        self.attempt: ReceivedRequest | None = None
         self.limits: Limits | None = None
-        self.asked: Asked | None = None
+        self.asked: VendorRequest | None = None
 
 
 def split_inside_characters(events: Sequence[bytes]) -> list[bytes]:
@@ -76,7 +76,7 @@ class VendorEvents(NamedTuple):
     error: bytes
 
 
-def deform(reply: Reply, fault: Fault, attempt: Attempt, events: VendorEvents, huge_bytes: int) -> Reply:
+def deform(reply: Reply, fault: Fault, attempt: ReceivedRequest, events: VendorEvents, huge_bytes: int) -> Reply:
     """Do to a good reply what the fault does. What a client cannot use is not billed."""
     kind = fault.kind
     if kind == "wrong-type":

@@ -209,12 +209,12 @@ def _text(schema: Mapping[str, Any], path: str, draw: int) -> str:
     return text[: int(schema.get("maxLength", len(text)))]
 
 
-def _number(schema: Mapping[str, Any], draw: int, whole: int) -> int | float:
-    step = schema.get("multipleOf") or (1 if whole else None)
+def _number(schema: Mapping[str, Any], draw: int, integer: int) -> int | float:
+    step = schema.get("multipleOf") or (1 if integer else None)
     low, high = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if step is not None:
-        if whole and step != int(step):
+        if integer and step != int(step):
             step = 1
         first = -math.inf if low is None else math.ceil(low / step)
         last = math.inf if high is None else math.floor(high / step)
@@ -226,7 +226,7 @@ def _number(schema: Mapping[str, Any], draw: int, whole: int) -> int | float:
             first = 0 if last >= 0 else last - 100
         last = min(last, first + 100)
         multiple = (int(first) + draw % max(1, int(last) - int(first) + 1)) * step
-        return int(multiple) if whole else multiple
+        return int(multiple) if integer else multiple
     floor = max(low if low is not None else -math.inf, above if above is not None else -math.inf)
     ceiling = min(high if high is not None else math.inf, below if below is not None else math.inf)
     if floor == -math.inf:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Prompt, Tool, ToolCall
+from aiq.simulator.exchange import Prompt, Tool, ToolCall, VendorRequest
 from aiq.simulator.schema import conforming, violating
 
 
@@ -20,7 +20,7 @@ def draw(*parts: object) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
-def tool_calls(asked: Asked, prompt: Prompt, number: int, broken: bool) -> tuple[ToolCall, ...]:
+def tool_calls(asked: VendorRequest, prompt: Prompt, number: int, broken: bool) -> tuple[ToolCall, ...]:
     """The calls of an answer, none where it is a text. `broken`: arguments that do not quite conform."""
     make = violating if broken and asked.schema is None else conforming
     return tuple(
@@ -33,7 +33,7 @@ def tool_calls(asked: Asked, prompt: Prompt, number: int, broken: bool) -> tuple
     )
 
 
-def _called(asked: Asked, prompt: Prompt) -> list[Tool]:
+def _called(asked: VendorRequest, prompt: Prompt) -> list[Tool]:
     if asked.tool_choice == "none":
         return []
     if asked.tool_choice not in ("auto", "required"):

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httptools
 
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.provider import Provider
 from aiq.simulator.reply import Reply
 
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:
         self._provider, self._loop = provider, loop
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[Call | Reply, bool]] = deque()
+        self._waiting: deque[tuple[VendorCall | Reply, bool]] = deque()
         self._reply: Reply | None = None
         self._timer: asyncio.Handle | None = None
         self._keep_alive = True
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        call = Call(self._parser.get_method(), self._url, self._headers, body)
+        call = VendorCall(self._parser.get_method(), self._url, self._headers, body)
         self._waiting.append((call, self._parser.should_keep_alive()))
         if len(self._waiting) >= _MAX_WAITING:
             self._transport.pause_reading()

@@ -20,7 +20,7 @@ def is_script(text: str) -> bool:
     return _SCRIPT.match(text) is not None
 
 
-class Block:
+class CompoundBlock:
     """Where a text stands between BEGIN and END, token by token."""
 
     def __init__(self) -> None:

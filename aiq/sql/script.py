@@ -8,7 +8,7 @@ from sqlglot.errors import SqlglotError
 
 from aiq.errors import StatementError
 from aiq.sql.calls import tokenize
-from aiq.sql.compound import Block
+from aiq.sql.compound import CompoundBlock
 
 
 def split(text: str, dialect: str = "duckdb") -> list[str]:
@@ -21,7 +21,7 @@ def split(text: str, dialect: str = "duckdb") -> list[str]:
     text = clean(text, databricks=dialect == "databricks")
     statements: list[str] = []
     start, inside, quoted = 0, False, False
-    block = Block() if dialect == "databricks" else None
+    block = CompoundBlock() if dialect == "databricks" else None
     for token in _databricks_tokens(text) if dialect == "databricks" else tokenize(text):
         if token.token_type == TokenType.UNKNOWN and token.text == "`":  # which DuckDB's tokens do not take for a quote
             quoted = not quoted

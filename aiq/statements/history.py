@@ -63,7 +63,7 @@ class Taken(NamedTuple):
 NOTHING = Taken(0, 0, 0, 0, 0, 0, 0.0, 0.0)
 
 
-def taken_by(tables: Tables, statement_id: str) -> dict[str | None, Taken]:
+def usage_of(tables: Tables, statement_id: str) -> dict[str | None, Taken]:
     """What the calls of a committed statement took, by endpoint, and under None all of them together.
 
     Every attempt is a call here. The ledger does not know `actual_rows`.

@@ -19,14 +19,14 @@ from aiq.config.reuse import Reuse
 from aiq.errors import StatementError
 from aiq.gateway import Gateway
 from aiq.request import Caller
-from aiq.resources import told_plainly
+from aiq.resources import plain_errors
 from aiq.sql.notebook.notebook import Parameters
 from aiq.sql.question import Question, question
 from aiq.statements.actual import Actuals
 from aiq.statements.commit import commit
 from aiq.statements.engine import Engine, Result, Run, Stream, Written
 from aiq.statements.explain import Explanation, explained, of_endpoints, side_by_side
-from aiq.statements.history import NOTHING, taken_by
+from aiq.statements.history import NOTHING, usage_of
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown
 
 KEPT = Reuse("durable", 10 * 365 * 86400.0)
@@ -44,7 +44,7 @@ class Session(Generic[Result]):
         """Streams of finished statements whose rows are not all with the caller."""
         engine.definitions.runs_by(weakref.WeakMethod(self._run_of_definition))
 
-    @told_plainly()
+    @plain_errors()
     def sql(
         self,
         text: str,
@@ -65,7 +65,7 @@ class Session(Generic[Result]):
         with self._engine.in_users_words(text):
             return self._carried_out(written)
 
-    @told_plainly()
+    @plain_errors()
     def explain(self, text: str, params: Parameters = None, *, dialect: str | None = None) -> Result:
         """What a statement would ask, and what that takes: one row a call, in the order they are asked, and a total.
 
@@ -174,7 +174,7 @@ class Session(Generic[Result]):
     def _stream(
         self, text: str, params: Parameters, dialect: str | None, batch_rows: int
     ) -> Generator[pa.RecordBatch, None, None]:
-        with told_plainly():
+        with plain_errors():
             engine, written = self._engine, self._read(text, params, dialect, None)
             settings = self._settings_of(written)
             stream = engine.prepare_stream(written, settings)
@@ -227,7 +227,7 @@ class Session(Generic[Result]):
         self._engine.exhaust(self._run(written, actuals))
         seconds = time.monotonic() - started
         commit(self.gateway.ledger)  # what was only reused waits otherwise
-        ledger = taken_by(self.gateway.ledger.tables, actuals.statement_id)
+        ledger = usage_of(self.gateway.ledger.tables, actuals.statement_id)
         of_sites = iter(actuals.taken([site for site in explanation.sites if site is not None]))
         taken = [  # where no site is known, the ledger tells, which knows endpoints
             by_endpoint if site is None else next(of_sites)

@@ -23,7 +23,7 @@ from aiq.engines.duckdb.dialect import expression_to_duckdb
 from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import FunctionError, StatementError
 from aiq.simulator.answers import choices
-from aiq.simulator.exchange import Asked
+from aiq.simulator.exchange import VendorRequest
 from aiq.simulator.process import SimulatorProcess
 from aiq.sql import calls
 from tests.conformance.gaps import gap_of
@@ -238,7 +238,7 @@ def session(engine: Engine) -> aiq.Session:
 @cache
 def simulated_answer(prompt: str) -> str:
     """What the simulator says to this prompt on the endpoint `chat`."""
-    asked = Asked(
+    asked = VendorRequest(
         "chat", "gpt-4o-mini", {}, messages=[{"role": "user", "content": prompt}], sampling=(None, None, None)
     )
     return choices(asked, seed=0, label=True)[0].text or ""

@@ -187,12 +187,12 @@ def plain(engine: Engine, spark: SparkSession) -> SparkSession:
 
     def answer(endpoint: str, prompt: str | None) -> str | None:
         from aiq.simulator.answers import choices
-        from aiq.simulator.exchange import Asked
+        from aiq.simulator.exchange import VendorRequest
 
         if prompt is None:
             return None
         messages = [{"role": "user", "content": prompt}]
-        asked = Asked(endpoint, "gpt-4o-mini", {}, messages=messages, sampling=(None, None, None))
+        asked = VendorRequest(endpoint, "gpt-4o-mini", {}, messages=messages, sampling=(None, None, None))
         return choices(asked, seed=0, label=True)[0].text or ""
 
     session = spark.newSession()

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from aiq.errors import LedgerError, ProviderError, ResourceError
-from aiq.resources import advice, lack, told_plainly
+from aiq.resources import advice, lack, plain_errors
 
 
 class PanicException(BaseException):
@@ -26,7 +26,7 @@ class PanicException(BaseException):
     ],
 )
 def test_a_lack_of_files_names_the_limit_and_what_to_do(error: BaseException) -> None:
-    with pytest.raises(ResourceError, match=r"may open no more files: its limit is \d+ \(ulimit -n\)"), told_plainly():
+    with pytest.raises(ResourceError, match=r"may open no more files: its limit is \d+ \(ulimit -n\)"), plain_errors():
         raise error
 
 
@@ -48,7 +48,7 @@ def test_a_lack_of_memory_is_told(error: BaseException) -> None:
 
 
 def test_a_cause_further_down_counts() -> None:
-    with pytest.raises(ResourceError), told_plainly():
+    with pytest.raises(ResourceError), plain_errors():
         try:
             raise OSError(errno.EMFILE, "Too many open files")
         except OSError as error:
@@ -68,7 +68,7 @@ def test_a_cause_further_down_counts() -> None:
     ],
 )
 def test_what_is_something_else_stays_what_it_is(error: Any) -> None:
-    with pytest.raises(type(error)) as caught, told_plainly():
+    with pytest.raises(type(error)) as caught, plain_errors():
         raise error
     assert caught.value is error
 

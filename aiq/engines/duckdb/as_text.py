@@ -40,14 +40,14 @@ def as_text(column: pa.ChunkedArray, sql_type: str = "") -> pa.Array | pa.Chunke
             "request is a TIME WITH TIME ZONE, which DuckDB hands over without its zone. Write CAST(... AS VARCHAR).",
         )
     if sql_type == "BIT" and pa.types.is_binary(kind):
-        return _casts.text(pa.ExtensionArray.from_storage(_BITS, _whole(column)))
+        return _casts.text(pa.ExtensionArray.from_storage(_BITS, _one_array(column)))
     if any(is_kind(kind) for is_kind in _LEFT_ALONE):
         return column
     if pa.types.is_dictionary(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.string())  # an ENUM is a dictionary
     if pa.types.is_decimal128(kind) and kind.scale == 0:
-        return _whole_numbers(_whole(column), signed=sql_type != "UHUGEINT")
-    return _casts.text(_whole(column))
+        return _integers(_one_array(column), signed=sql_type != "UHUGEINT")
+    return _casts.text(_one_array(column))
 
 
 class _Casts:
@@ -91,7 +91,7 @@ class _Casts:
 _casts = _Casts()
 
 
-def _whole_numbers(column: pa.Array, *, signed: bool) -> pa.Array:
+def _integers(column: pa.Array, *, signed: bool) -> pa.Array:
     """HUGEINT and UHUGEINT, which arrive as decimals of 38 digits and may have more."""
     data = memoryview(column.buffers()[1])
     first = column.offset * 16
@@ -103,5 +103,5 @@ def _whole_numbers(column: pa.Array, *, signed: bool) -> pa.Array:
     return pa.array([str(n) if is_known else None for n, is_known in zip(numbers, known, strict=True)], pa.string())
 
 
-def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

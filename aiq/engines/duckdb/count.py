@@ -127,7 +127,7 @@ class StatementCounts:
         how = self._how(plan)
         if how is None:
             return self._expected()
-        self._sure = self._sure and how.whole
+        self._sure = self._sure and how.exact
         first, relaxed = Counter(), Counter()
         looking_up = (
             self._engine.plain.looking_up(con) if prepared.by_name and isinstance(plan, Lifted) else nullcontext()

@@ -98,17 +98,17 @@ class PlainFunction:
         _identities.setdefault(self._database, set()).add((caller.user, caller.groups, id(gateway)))
         self._statements: dict[int | None, tuple[Statement, float]] = {}
         self._lock = threading.Lock()
-        self._whole: Statement | None = None
+        self._current: Statement | None = None
         self._number = 0
 
     @contextmanager
     def within(self, statement: Statement) -> Iterator[None]:
         """While inside, calls of the connection itself belong to `statement`: those of its views and macros."""
-        self._whole = statement
+        self._current = statement
         try:
             yield
         finally:
-            self._whole = None
+            self._current = None
 
     @contextmanager
     def looking_up(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -130,13 +130,13 @@ class PlainFunction:
         if len(columns[0]) == 0:
             return pa.array([], pa.string())
         arguments = dict(zip(PARAMETERS, columns, strict=False))
-        whole = self._whole if transaction is not None else None
-        statement = whole or self._statement(transaction)
+        statement_run = self._current if transaction is not None else None
+        statement = statement_run or self._statement(transaction)
         try:
             return self._answered(statement, arguments, sql_type)
         except AiqError as error:
-            if whole is not None:  # DuckDB passes on only its words
-                whole.cancel(error)
+            if statement_run is not None:  # DuckDB passes on only its words
+                statement_run.cancel(error)
             raise
 
     def _answered(self, statement: Statement, arguments: dict[str, pa.ChunkedArray], sql_type: str) -> pa.Array:

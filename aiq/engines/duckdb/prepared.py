@@ -56,7 +56,7 @@ class Described:
     def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, statement: Statement, *, own: bool) -> None:
         """`own` is whether no transaction of the user's is open."""
         self._con, self._prepared, self._statement = con, prepared, statement
-        self._beside = con if own else con.cursor()
+        self._planning = con if own else con.cursor()
         self._known: dict[str, list[tuple[str, str]]] = {}
 
     def check(self) -> None:
@@ -71,7 +71,7 @@ class Described:
                 self._check_folder(text, found.query)
             return
         columns = self._columns(self._con, text)
-        if self._beside is self._con or self(text) == columns:
+        if self._planning is self._con or self(text) == columns:
             self._known[text] = columns
 
     def _check_folder(self, text: str, query: Span) -> None:
@@ -89,7 +89,7 @@ class Described:
         if query in self._known:
             return self._known[query]
         try:
-            found = self._known[query] = self._columns(self._beside, query)
+            found = self._known[query] = self._columns(self._planning, query)
         except duckdb.Error:
             return None
         return found
@@ -97,7 +97,7 @@ class Described:
     def binds(self, text: str) -> bool:
         """Whether DuckDB understands a statement."""
         try:
-            self._explain(self._beside, text)
+            self._explain(self._planning, text)
         except duckdb.Error:
             return False
         return True

@@ -124,9 +124,9 @@ class DuckDBReading:
                 .removeprefix("SELECT ")
                 .removesuffix(" AS value")
             )
-            with self._con.cursor() as beside:
-                beside.register("one", one)
-                bound = beside.sql(f"SELECT {value} AS value FROM one").to_arrow_table()
+            with self._con.cursor() as duplicate:
+                duplicate.register("one", one)
+                bound = duplicate.sql(f"SELECT {value} AS value FROM one").to_arrow_table()
             self._con.register("aiq_value", bound)
             try:
                 self._con.execute(f'SET VARIABLE "{name}" = (SELECT value FROM aiq_value)')

@@ -55,7 +55,7 @@ class SessionFiles:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Workers:
+class WorkerAnswers:
     """The answers of one statement's sites, from Spark's workers (`lifting.Answering`)."""
 
     def __init__(
@@ -86,13 +86,13 @@ class Workers:
         request, *files = map(to_arrow_type, types)
         self._sites[site].site.check(request, files[0] if files else None)
 
-    def ask(self, site: int, requests: DataFrame, beside: int) -> DataFrame:
+    def ask(self, site: int, requests: DataFrame, siblings: int) -> DataFrame:
         job, kind = self._job(site), result_type(self._sites[site])
         left_usd = self._left_usd()
         if left_usd is not None:  # of tasks whose number is known, each may spend its share
             tasks = job.origin.slots
             requests = requests.repartition(tasks, KEY)
-            job = job._replace(budget_usd=left_usd / tasks / (beside + 1))
+            job = job._replace(budget_usd=left_usd / tasks / (siblings + 1))
 
         def answered(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
             return asked(batches, job)

@@ -164,9 +164,11 @@ class Blocks:
             return self._over(plan, block)
         parts = catalyst.conjuncts(plan.condition())
         cheap = [part for part in parts if not self._is_made_of_answers(part, block)]
-        dear = [catalyst.substituted(part, block.items) for part in parts if self._is_made_of_answers(part, block)]
+        on_answers = [
+            catalyst.substituted(part, block.items) for part in parts if self._is_made_of_answers(part, block)
+        ]
         core = catalyst.filter(catalyst.all(cheap), block.core)
-        return replace(block, core=core, conditions=(*block.conditions, *dear))
+        return replace(block, core=core, conditions=(*block.conditions, *on_answers))
 
     def _join(self, plan: Node) -> Block:
         catalyst = self._catalyst
@@ -175,22 +177,22 @@ class Blocks:
         sides = [self.block(child) for child in catalyst.children(plan)]
         condition = plan.condition().get() if plan.condition().isDefined() else None
         parts = [] if condition is None else catalyst.conjuncts(condition)
-        dear = [part for part in parts if any(self._is_made_of_answers(part, side) for side in sides)]
-        cheap = [part for part in parts if part not in dear]
-        if dear and not (kind == "Inner" and cheap):  # the answers are what the tables are joined by
-            free = tuple(i for i in free if not any(self._is_made_of_answers(part, sides[i]) for part in dear))
-        sides[0] = self._narrowed(kind, sides, cheap, dear)
+        on_answers = [part for part in parts if any(self._is_made_of_answers(part, side) for side in sides)]
+        cheap = [part for part in parts if part not in on_answers]
+        if on_answers and not (kind == "Inner" and cheap):  # the answers are what the tables are joined by
+            free = tuple(i for i in free if not any(self._is_made_of_answers(part, sides[i]) for part in on_answers))
+        sides[0] = self._narrowed(kind, sides, cheap, on_answers)
         for i, side in enumerate(sides):
-            nulls = kind == "LeftOuter" and i == 1 and not dear and self._is_null_of_nulls(side)
+            nulls = kind == "LeftOuter" and i == 1 and not on_answers and self._is_null_of_nulls(side)
             if (side.calls or side.items) and i not in free and not nulls:
                 if _NEEDS_A_MATCH.get(kind) == i:
                     side = self._with_match(side, sides[1 - i], cheap)
                 sides[i] = Block(self._closed(side), side.output)
         meanings = sides[0].items | sides[1].items
-        dear = [part for part in dear if any(self._is_made_of_answers(part, side) for side in sides)]
+        on_answers = [part for part in on_answers if any(self._is_made_of_answers(part, side) for side in sides)]
         made = catalyst.with_children(plan, [side.core for side in sides])
-        if dear:
-            made = catalyst.with_condition(made, catalyst.all([part for part in parts if part not in dear]))
+        if on_answers:
+            made = catalyst.with_condition(made, catalyst.all([part for part in parts if part not in on_answers]))
         return Block(
             made,
             tuple(catalyst.output(plan)),
@@ -198,18 +200,20 @@ class Blocks:
             (
                 *sides[0].conditions,
                 *sides[1].conditions,
-                *(catalyst.substituted(part, meanings) for part in dear),
+                *(catalyst.substituted(part, meanings) for part in on_answers),
             ),
             meanings,
         )
 
-    def _narrowed(self, kind: str, sides: Sequence[Block], cheap: Sequence[Node], dear: Sequence[Node]) -> Block:
+    def _narrowed(self, kind: str, sides: Sequence[Block], cheap: Sequence[Node], on_answers: Sequence[Node]) -> Block:
         """The left side of a join. Where it is joined by answers too, only rows that the rest matches need them."""
         catalyst = self._catalyst
         left, right = sides
         if kind not in ("LeftOuter", "LeftSemi") or not cheap or right.conditions:
             return left
-        if not any(self._is_made_of_answers(part, left) for part in dear) or not is_repeatable(catalyst, right.core):
+        if not any(self._is_made_of_answers(part, left) for part in on_answers) or not is_repeatable(
+            catalyst, right.core
+        ):
             return left
         core, matched = catalyst.with_match(left.core, right.core, catalyst.all(cheap))
         calls = tuple(
@@ -279,7 +283,7 @@ class Blocks:
         if catalyst.kind(below) == "Sort":
             block = self._sorted(below)
         else:
-            block = self._taken_from(below)
+            block = self._block_below(below)
             if block.calls and block.conditions:
                 block = self._settle(block, [], limit=catalyst.rows_of(limits), rest=True)
         core = block.core
@@ -291,7 +295,7 @@ class Blocks:
     def _sorted(self, plan: Node) -> Block:
         """Rows in their order, in which a LIMIT takes them: what answers decide on it is asked for all of them."""
         catalyst = self._catalyst
-        block = self._taken_from(catalyst.children(plan)[0])
+        block = self._block_below(catalyst.children(plan)[0])
         keys = [catalyst.substituted(key, block.items) for key in catalyst.items(plan.order())]
         if block.calls:
             block = self._settle(block, keys, rest=True)
@@ -299,7 +303,7 @@ class Blocks:
         order = tuple(keys) if block.calls or block.items else ()
         return replace(block, core=catalyst.with_children(made, [block.core]), order=order)
 
-    def _taken_from(self, plan: Node) -> Block:
+    def _block_below(self, plan: Node) -> Block:
         """The rows that a LIMIT takes some of: those of a UNION ALL are taken before its parts are asked about."""
         catalyst = self._catalyst
         if catalyst.kind(plan) != "Union" or not catalyst.has_python(plan):

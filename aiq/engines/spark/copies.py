@@ -85,8 +85,8 @@ def _key(spark: SparkSession, created: Create) -> tuple[str, str, str]:
     if len(name) < 3:
         schema = name[0] if len(name) == 2 else spark.catalog.currentDatabase()
         name = (spark.catalog.currentCatalog(), schema, name[-1])
-    whole = ".".join(quoted(part.lower(), DATABRICKS) for part in name)
-    return str(spark.sparkContext.applicationId), created.kind, whole
+    full_name = ".".join(quoted(part.lower(), DATABRICKS) for part in name)
+    return str(spark.sparkContext.applicationId), created.kind, full_name
 
 
 def _drop(spark: SparkSession, key: tuple[str, str, str]) -> None:

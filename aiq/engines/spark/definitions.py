@@ -58,7 +58,7 @@ class SparkDefinitions(KeptDefinitions):
             return False
         family = "function" if made.kind == "FUNCTION" else "relation"
         has = self.has_function if made.kind == "FUNCTION" else self.has_relation
-        return self.definitions.find(family, self.expansion.whole(made.name)) is None and has(made.name)
+        return self.definitions.find(family, self.expansion.qualified(made.name)) is None and has(made.name)
 
     def check(self, query: str, dialect: str) -> None:
         self._look(self.expanded(query, DATABRICKS))

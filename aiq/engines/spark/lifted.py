@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from aiq.engines.spark.answers import SessionFiles, Workers
+from aiq.engines.spark.answers import SessionFiles, WorkerAnswers
 from aiq.engines.spark.blocks import Blocks
 from aiq.engines.spark.calls import Sites, register_calls
 from aiq.engines.spark.catalyst import Catalyst
@@ -28,7 +28,7 @@ from aiq.ledger.prices import price_of
 from aiq.request import Caller, Request
 from aiq.statements.commit import commit
 from aiq.statements.estimate import Counted
-from aiq.statements.history import NOTHING, taken_by
+from aiq.statements.history import NOTHING, usage_of
 from aiq.statements.settings import StatementSettings
 from aiq.statements.sites import Compiled
 
@@ -70,7 +70,7 @@ class LiftedPlan:
         self._catalyst = Catalyst(own)
         self.origin = origin_of(spark, gateway, caller, reuse=settings.reuse)
         self._sites = Sites(prepared.sites, self._catalyst, gateway)
-        self._answering = Workers(
+        self._answering = WorkerAnswers(
             prepared.sites,
             lambda number: self._sites.job(number, statement, self.origin),
             files,
@@ -144,7 +144,7 @@ class LiftedPlan:
         for made in self._prepared.sites.values():
             gateway.most_it_costs(Request(made.site.endpoint.name, made.site.task, {}, caller, self._statement))
         commit(gateway.ledger, soon=True)
-        spent = taken_by(gateway.ledger.tables, self._statement).get(None, NOTHING)
+        spent = usage_of(gateway.ledger.tables, self._statement).get(None, NOTHING)
         return max(0.0, self._limit_usd - (spent.actual_cost_usd or 0.0))
 
     def _typical_cost(self, made: Compiled) -> float:

@@ -47,10 +47,10 @@ class Answering(Protocol):
         """Raises FunctionError for a request, or files, of the wrong type. Makes no call."""
         ...
 
-    def ask(self, site: int, requests: DataFrame, beside: int) -> DataFrame:
+    def ask(self, site: int, requests: DataFrame, siblings: int) -> DataFrame:
         """The answers of distinct requests: columns `key`, `answer`, in storage that outlives the workers.
 
-        So many others are asked `beside` it.
+        So many others are asked `siblings` it.
         """
         ...
 

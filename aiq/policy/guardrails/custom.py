@@ -41,7 +41,7 @@ def read_decision(value: object) -> Decision:
     decision = data.get("decision") if isinstance(data, Mapping) else None
     if decision not in ("proceed", "reject"):
         raise ValueError('the answer has no "decision" of proceed or reject')
-    told = data.get("guardrail_response")
-    shown = told.get("response") if isinstance(told, Mapping) and told.get("include_in_response") is True else None
+    reply = data.get("guardrail_response")
+    shown = reply.get("response") if isinstance(reply, Mapping) and reply.get("include_in_response") is True else None
     message = data.get("reject_message")
     return Decision(decision == "reject", str(message) if message else None, shown)

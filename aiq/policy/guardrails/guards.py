@@ -325,8 +325,8 @@ def _masked(found: _Found, piece: Piece) -> str:
 
 
 def _report(findings: Findings, anonymized: list[Any] | None) -> list[dict[str, Any]] | None:
-    told = any(decision.response is not None for decision in findings.custom.values())
-    return [findings.element(anonymized)] if findings.acted or told else None
+    replies = any(decision.response is not None for decision in findings.custom.values())
+    return [findings.element(anonymized)] if findings.acted or replies else None
 
 
 def _prompt(request: Request) -> str:

@@ -119,7 +119,7 @@ class _Exhausted(Exception):
     """The text has more that looks like a phone number than is worth telling apart."""
 
 
-class _Candidate(NamedTuple):
+class _PhoneCandidate(NamedTuple):
     """A stretch of text that looks like a number, with what in it must be tried region by region.
 
     `closed`: no search that begins in it finds anything that reaches beyond its end.
@@ -139,14 +139,14 @@ class _Search:
         self._text, self._plans, self._dead = text, plans, dead
         self._matcher: Any = PhoneNumberMatcher(text, plans[0].region, leniency=leniency)
         self._strict = leniency >= Leniency.VALID
-        self._candidates: dict[int, _Candidate | None] = {}
+        self._candidates: dict[int, _PhoneCandidate | None] = {}
         self._plausible: dict[tuple[str, str], bool] = {}
         self._known: dict[tuple[object, ...], PhoneNumberMatch | None] = {}
         self._settled: set[tuple[int, int]] = set()
         self._work_left = max(_LEAST_WORK, len(text) * _WORK_A_CHARACTER)
         self.found: set[tuple[int, int]] = set()
 
-    def walk(self, plan: _Plan, candidate: _Candidate | None) -> None:
+    def walk(self, plan: _Plan, candidate: _PhoneCandidate | None) -> None:
         """As `PhoneNumberMatcher` walks through a text, but without its limit on tries, behind which one could hide."""
         while candidate is not None:
             index = candidate.end
@@ -158,7 +158,7 @@ class _Search:
                     break
             candidate = self._next(index)
 
-    def settle(self, begin: int) -> _Candidate | None:
+    def settle(self, begin: int) -> _PhoneCandidate | None:
         """Finds those candidates that are numbers as a whole, and returns the first of the others.
 
         Only for the candidates that every region comes by: a number that one region sees inside an open candidate may
@@ -189,13 +189,13 @@ class _Search:
         if self._work_left < 0:
             raise _Exhausted
 
-    def _next(self, index: int, *, settle: bool = False) -> _Candidate | None:
+    def _next(self, index: int, *, settle: bool = False) -> _PhoneCandidate | None:
         """The next candidate from `index` on that has anything to be tried."""
         if index not in self._candidates:
             self._candidates[index] = self._search(index, settle)
         return self._candidates[index]
 
-    def _search(self, index: int, settle: bool) -> _Candidate | None:
+    def _search(self, index: int, settle: bool) -> _PhoneCandidate | None:
         text = self._text
         while (begin := next_phone_run(text, index)) >= 0:
             # From the last character that no candidate contains, the search finds the same as from the beginning.
@@ -210,18 +210,18 @@ class _Search:
                 continue
             if self._is_glued(start, index) and _INNER_SEPARATOR.search(candidate) is None:
                 continue
-            whole = self._attempt(candidate, start)
-            plain = whole.digits is not None or whole.worldwide
+            stretch = self._attempt(candidate, start)
+            plain = stretch.digits is not None or stretch.worldwide
             # Where all of a closed candidate is a number in any region, those that others see in it are parts of it.
             closed = plain and index == match.end() and len(candidate) <= _UNLIMITED
-            if closed and settle and any(self._parse(whole, plan) is not None for plan in self._plans):
+            if closed and settle and any(self._parse(stretch, plan) is not None for plan in self._plans):
                 self._settled.add((start, index))
                 self.found.add((start, index))
                 continue
-            attempts = [whole, *self._inner(candidate, start)]
+            attempts = [stretch, *self._inner(candidate, start)]
             attempts = [a for a in attempts if any(self._may_be(a, plan) for plan in self._plans)]
             if attempts:
-                return _Candidate(start, index, attempts, closed)
+                return _PhoneCandidate(start, index, attempts, closed)
             if plain and len(candidate) <= _UNLIMITED and len(self._dead) < _MOST_DEAD:
                 self._dead.add(candidate)
         return None

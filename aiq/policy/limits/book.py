@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiq.policy.limits.rules import CONCURRENCY, Scope
-from aiq.policy.limits.window import NEVER, Bucket, InFlight, Window
+from aiq.policy.limits.window import NEVER, InFlight, LimitState, Window
 
 
 class StoreUnavailable(Exception):
@@ -93,7 +93,7 @@ class Book(Protocol):
     poll_us: int
     """Who waits asks again at least this often, because another process may have given something back."""
 
-    def bucket(self, scope: Scope) -> Bucket:
+    def bucket(self, scope: Scope) -> LimitState:
         """The bucket of a scope, the same for every asker, with the scope's limit from now on."""
 
     async def refill(self, lacking: Sequence[Lacking], now_us: int) -> tuple[int, int]:
@@ -117,7 +117,7 @@ class MemoryBook:
     def __init__(self) -> None:
         self._buckets: dict[str, Window | InFlight] = {}
 
-    def bucket(self, scope: Scope) -> Bucket:
+    def bucket(self, scope: Scope) -> LimitState:
         bucket = self._buckets.get(scope.name)
         if bucket is None:
             period_us = round(scope.limit.period_s * 1e6)

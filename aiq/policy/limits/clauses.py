@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiq.policy.limits.book import Lacking
 from aiq.policy.limits.grant import Charge, Grant
 from aiq.policy.limits.rules import COST, INPUT, OUTPUT, TOKENS, Scope
-from aiq.policy.limits.window import Bucket
+from aiq.policy.limits.window import LimitState
 
 
 class Clause(NamedTuple):
@@ -18,7 +18,7 @@ class Clause(NamedTuple):
     """
 
     unit: int
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[LimitState, ...]
     scopes: tuple[Scope, ...]
     most: int
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aiq.policy.limits.window import Bucket
+from aiq.policy.limits.window import LimitState
 
-Charge = tuple[Bucket, Any, int, int]
+Charge = tuple[LimitState, Any, int, int]
 """A bucket, what its `refund` takes, the amount, and its unit."""
 
 

@@ -110,7 +110,7 @@ class Lease:
         self.recent.charge(asked_us, amount)
 
 
-class Places(Lease):
+class ConcurrencyLease(Lease):
     """Places in flight that this process holds. One that gets free is kept for a moment, for who comes next here."""
 
     __slots__ = ("_free",)
@@ -169,7 +169,7 @@ class LeasedBook:
     def bucket(self, scope: Scope) -> Lease:
         lease = self._leases.get(scope.name)
         if lease is None:
-            lease = self._leases[scope.name] = (Places if scope.unit == CONCURRENCY else Lease)(self, scope)
+            lease = self._leases[scope.name] = (ConcurrencyLease if scope.unit == CONCURRENCY else Lease)(self, scope)
         lease.limit = scope.amount
         return lease
 
@@ -261,10 +261,10 @@ class LeasedBook:
         """
         longest_us = 0
         for lease in self._leases.values():
-            taken = NEVER - lease.recent.room(now_us)
-            if lease.period_us and taken:
+            used_units = NEVER - lease.recent.room(now_us)
+            if lease.period_us and used_units:
                 longest_us = max(longest_us, lease.period_us)
-                self.change(lease, 0, taken)
+                self.change(lease, 0, used_units)
             lease.forget()
         pause_us = min(QUIET_US, longest_us)
         self._quiet_until_us = now_us + pause_us

@@ -22,7 +22,7 @@ def grain_us(limit: int, period_us: int) -> int:
     return 0 if limit <= EXACT_LIMIT else period_us // 1000
 
 
-class Bucket(Protocol):
+class LimitState(Protocol):
     """One limit's state. A charge may exceed the room where it must be made all the same (debt)."""
 
     limit: int

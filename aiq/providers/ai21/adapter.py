@@ -199,10 +199,10 @@ def _words(detail: Any) -> str:
     """FastAPI's details: `body.messages.0.role: unexpected value`."""
     if isinstance(detail, str):
         return detail
-    told = []
+    parts = []
     for each in detail if isinstance(detail, list) else ():
         if isinstance(each, dict) and isinstance(each.get("msg"), str):
             place = each.get("loc")
             steps = ".".join(map(str, place)) if isinstance(place, list) else ""
-            told.append(f"{steps}: {each['msg']}" if steps else each["msg"])
-    return "; ".join(told)
+            parts.append(f"{steps}: {each['msg']}" if steps else each["msg"])
+    return "; ".join(parts)

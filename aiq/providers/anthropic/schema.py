@@ -15,7 +15,7 @@ _FORMATS = frozenset(
 )  # fmt: skip
 
 
-class _Subset(SchemaSubset):
+class _AnthropicSubset(SchemaSubset):
     kept = frozenset({"type", "enum", "const", "description", "title", "default", "required"})
     lists: ClassVar[Mapping[str, str]] = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}
 
@@ -43,7 +43,7 @@ class _Subset(SchemaSubset):
             raise BeyondSubset
 
 
-_SUBSET = _Subset()
+_SUBSET = _AnthropicSubset()
 
 
 def native_schema(schema: dict[str, Any]) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ class AnthropicStream(ServerSentEvents[ReadsErrors]):
         self._calls: dict[int, int] = {}  # block -> which call of a tool it is
 
     def _body(self) -> dict[str, Any]:
-        content = [self._whole_block(index) for index in sorted(self._blocks)]
+        content = [self._full_block(index) for index in sorted(self._blocks)]
         return {**self._message, "content": content, "usage": self._usage}
 
     def partial(self) -> Usage | None:
@@ -142,7 +142,7 @@ class AnthropicStream(ServerSentEvents[ReadsErrors]):
         )
         return Chunk(data, text, token)
 
-    def _whole_block(self, index: int) -> dict[str, Any]:
+    def _full_block(self, index: int) -> dict[str, Any]:
         block, text = self._blocks[index], "".join(self._pieces[index])
         kind = block["type"]
         if kind == "tool_use":

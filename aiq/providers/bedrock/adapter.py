@@ -15,7 +15,7 @@ import orjson
 from aiq.config.endpoint import BedrockConfig, ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
-from aiq.providers.base import Grant, HttpRequest, HttpResponse, StatedLimits, StreamDecoder
+from aiq.providers.base import CloudToken, HttpRequest, HttpResponse, StatedLimits, StreamDecoder
 from aiq.providers.bedrock.answer import content_of, finish_reason, usage_of
 from aiq.providers.bedrock.embeddings import OWN as EMBEDDINGS_OWN
 from aiq.providers.bedrock.embeddings import embeddings_body, most_inputs, read_embeddings
@@ -75,8 +75,8 @@ class BedrockAdapter(ExternalAdapter):
         token = config.session_token.reveal() if config.session_token is not None else ""
         self._sign_with(config.access_key_id.reveal(), config.secret_access_key.reveal(), token)
 
-    def take_grant(self, grant: Grant) -> None:
-        self._sign_with(grant.key_id, grant.secret, grant.token)
+    def take_cloud_token(self, cloud: CloudToken) -> None:
+        self._sign_with(cloud.key_id, cloud.secret, cloud.token)
 
     def _sign_with(self, key_id: str, secret: str, token: str) -> None:
         region = self._config.region
@@ -140,7 +140,7 @@ class BedrockAdapter(ExternalAdapter):
             check_end(end, reason, raw=raw, usage=usage)
             if not said.calls:
                 check_said(said.text, end, request.body, reasoned=bool(said.reasoning), raw=raw, usage=usage)
-            whole = completion(
+            logged = completion(
                 id=response.header("x-amzn-requestid"),
                 created=int(self._clock()),
                 model=self._entity.model,
@@ -150,7 +150,7 @@ class BedrockAdapter(ExternalAdapter):
                 tool_calls=said.calls,
                 reasoning=said.reasoning,
             )
-            return Answer(said.text, usage, self._entity.model, finish, self._recorded(orjson.dumps(whole).decode()))
+            return Answer(said.text, usage, self._entity.model, finish, self._recorded(orjson.dumps(logged).decode()))
         except ProviderError as error:
             error.usage, error.body = usage, self._body(response)  # it is billed all the same
             raise

@@ -128,11 +128,11 @@ class CohereAdapter(ExternalAdapter):
             if not calls:
                 check_said(text, end, request.body, reasoned=bool(thoughts), raw=body, usage=usage)
             id, created, model = data.get("id"), int(self._clock()), self._entity.model
-            whole = completion(
+            logged = completion(
                 id=id if isinstance(id, str) else None, created=created, model=model, content=text,
                 finish_reason=finish, usage=usage, tool_calls=calls, reasoning="".join(thoughts),
             )  # fmt: skip
-            return Answer(text, usage, model, finish, self._recorded(orjson.dumps(whole).decode()))
+            return Answer(text, usage, model, finish, self._recorded(orjson.dumps(logged).decode()))
         except (KeyError, TypeError, IndexError, AttributeError, ValueError):
             raise self._unusable("/v2/chat", response, usage) from None
 
@@ -152,8 +152,8 @@ class CohereAdapter(ExternalAdapter):
     def failed(self, reason: str, words: Any, usage: Usage | None) -> ProviderError:
         """What a finish reason that is an error means."""
         kind, status, what = FAILED[reason]
-        told = shorten(self._redact(words)) if isinstance(words, str) and words else f"finish_reason {reason}"
-        return ProviderError(f"{what}: {told}", kind=kind, status=status, usage=usage)
+        reason_given = shorten(self._redact(words)) if isinstance(words, str) and words else f"finish_reason {reason}"
+        return ProviderError(f"{what}: {reason_given}", kind=kind, status=status, usage=usage)
 
     def error(self, response: HttpResponse) -> ProviderError:
         """What a response that is an error means."""

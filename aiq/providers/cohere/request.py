@@ -94,8 +94,8 @@ def _message(message: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     if role in ("system", "developer"):
         return {"role": "system", "content": content if isinstance(content, str) else _parts(content, refuse)}
     if role == "tool":
-        told = content if isinstance(content, str) else _parts(content, refuse)
-        return {"role": role, "tool_call_id": message["tool_call_id"], "content": told}
+        plain = content if isinstance(content, str) else _parts(content, refuse)
+        return {"role": role, "tool_call_id": message["tool_call_id"], "content": plain}
     if role != "assistant":
         refuse(f"has no messages of role '{role}'")
     text = content if isinstance(content, str) else "".join(part["text"] for part in _parts(content or (), refuse))

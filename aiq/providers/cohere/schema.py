@@ -18,7 +18,7 @@ _FORMATS = frozenset({"date-time", "uuid", "date", "time"})
 _NO_PATTERN = re.compile(r"[\^$]|\?[=!]")
 
 
-class _Subset(SchemaSubset):
+class _CohereSubset(SchemaSubset):
     kept = frozenset({"type", "enum", "const", "description", "title", "default", "required", "$ref"})
     lists: ClassVar[Mapping[str, str]] = {"anyOf": "anyOf", "oneOf": "anyOf"}
 
@@ -38,7 +38,7 @@ class _Subset(SchemaSubset):
             raise BeyondSubset
 
 
-_SUBSET = _Subset()
+_SUBSET = _CohereSubset()
 
 
 def native_schema(schema: dict[str, Any]) -> dict[str, Any] | None:

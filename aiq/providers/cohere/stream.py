@@ -96,15 +96,20 @@ class CohereStream(ServerSentEvents[ReadsFailures]):
         if type(index) is not int or not 0 <= index < MAX_CALLS:
             raise ValueError("not the number of a tool call")
         arguments = text_of(part["function"].get("arguments") or "")
-        told: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
+        fragment: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
         if index not in self._calls:
             id, name = text_of(part["id"]), text_of(part["function"]["name"])
             self._calls[index] = {"id": id, "type": "function", "function": {"name": name}}
             self._arguments[index] = []
-            told = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+            fragment = {
+                "index": index,
+                "id": id,
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
         self._arguments[index].append(arguments)
         self._characters += len(arguments) + 1
-        return self._made({"tool_calls": [told]}, token=True)
+        return self._made({"tool_calls": [fragment]}, token=True)
 
     def _last(self, delta: dict[str, Any]) -> Chunk:
         self._end = {name: delta[name] for name in ("finish_reason", "usage", "error") if name in delta}

@@ -8,10 +8,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from aiq.config.endpoint import ServedEntity, VertexConfig
-from aiq.providers.base import Grant, HttpRequest, HttpResponse
+from aiq.providers.base import CloudToken, HttpRequest, HttpResponse
 from aiq.providers.google.service_account import ServiceAccount
 from aiq.providers.wire.external import ExternalAdapter
-from aiq.providers.wire.oauth import granted_token
+from aiq.providers.wire.oauth import token_of
 
 _CONTINENTS = ("us", "eu")
 """Regions that are several, which have hosts of another form."""
@@ -42,14 +42,14 @@ class VertexAccess(ExternalAdapter):
         return self._account.token_request(assertion)
 
     def take_token(self, response: HttpResponse) -> float:
-        token, valid_s = granted_token(response, self._redact)
+        token, valid_s = token_of(response, self._redact)
         self._secrets = (*self._secrets[:1], token)
         self._headers = _headers(token)
         return valid_s
 
-    def take_grant(self, grant: Grant) -> None:
-        self._secrets = (grant.token,)
-        self._headers = _headers(grant.token, grant.project)
+    def take_cloud_token(self, cloud: CloudToken) -> None:
+        self._secrets = (cloud.token,)
+        self._headers = _headers(cloud.token, cloud.project)
 
 
 def vertex_root(config: VertexConfig) -> str:

@@ -88,9 +88,9 @@ def usage_of(body: Any) -> Usage | None:
     if prompt is None or said is None or thoughts is None or tools is None:
         return None
     total = count(counts.get("totalTokenCount")) or 0
-    beside = total - prompt - tools - said - thoughts
-    if beside > 0:  # older versions count thoughts in the total alone
-        thoughts += beside
+    unexplained = total - prompt - tools - said - thoughts
+    if unexplained > 0:  # older versions count thoughts in the total alone
+        thoughts += unexplained
     cached = count(counts.get("cachedContentTokenCount"), prompt) or 0
     audio = min(_of_modality(counts, "promptTokensDetails", "AUDIO"), prompt)
     return Usage(

@@ -27,7 +27,7 @@ _OWN = {
 }
 OWN = frozenset(_OWN)
 """Parameters of embeddings that OpenAI does not have."""
-_BESIDE = {"taskType": "task_type", "title": "title"}
+_PARAMETERS = {"taskType": "task_type", "title": "title"}
 """What a prediction takes next to each text, and how it spells it there."""
 _IGNORED = frozenset({"input", "model", "dimensions", "encoding_format"})
 _NUMBERS = frozenset({int, float})
@@ -42,9 +42,9 @@ def batch(body: dict[str, Any], model: str, refuse: Refuse) -> dict[str, Any]:
 def instances(body: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     """`predict`: what is asked of each text stands next to it, and the rest in `parameters`."""
     settings = _settings(body, refuse)
-    beside = {_BESIDE[name]: value for name, value in settings.items() if name in _BESIDE}
-    wire: dict[str, Any] = {"instances": [{"content": text, **beside} for text in _texts(body, refuse)]}
-    parameters = {name: value for name, value in settings.items() if name not in _BESIDE}
+    outside = {_PARAMETERS[name]: value for name, value in settings.items() if name in _PARAMETERS}
+    wire: dict[str, Any] = {"instances": [{"content": text, **outside} for text in _texts(body, refuse)]}
+    parameters = {name: value for name, value in settings.items() if name not in _PARAMETERS}
     if parameters:
         wire["parameters"] = parameters
     return wire

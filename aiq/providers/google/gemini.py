@@ -126,7 +126,7 @@ class GeminiAdapter(ExternalAdapter, ABC):
         if not first.calls:
             check_said(text, end, request.body, reasoned=bool(first.thoughts), raw=body, usage=usage)
         model = str(data.get("modelVersion") or self.model)
-        whole = {
+        logged = {
             "id": identity,
             "object": "chat.completion",
             "created": self.now(),
@@ -134,7 +134,7 @@ class GeminiAdapter(ExternalAdapter, ABC):
             "choices": choices,
             "usage": usage_body(usage),
         }
-        raw = self._recorded(orjson.dumps(whole).decode())
+        raw = self._recorded(orjson.dumps(logged).decode())
         return Answer(text, usage, model, first_finished, raw)
 
     def _embeddings(self, request: Request, data: dict[str, Any]) -> Answer:
@@ -142,8 +142,8 @@ class GeminiAdapter(ExternalAdapter, ABC):
         vectors, tokens = vectors_of(data, 1 if isinstance(texts, str) else len(texts))
         usage = estimate_usage(request, 0) if tokens is None else Usage(tokens, 0)
         items = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
-        whole = {"object": "list", "data": items, "model": self.model, "usage": usage_body(usage)}
-        return Answer(vectors, usage, self.model, None, orjson.dumps(whole).decode())
+        logged = {"object": "list", "data": items, "model": self.model, "usage": usage_body(usage)}
+        return Answer(vectors, usage, self.model, None, orjson.dumps(logged).decode())
 
     def _streamed(self, request: Request, events: list[Any], response: HttpResponse) -> Answer:
         stream = GeminiStream(self, request, response)

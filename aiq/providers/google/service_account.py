@@ -68,11 +68,11 @@ class ServiceAccount:
             self._fail("is not JSON; it takes the key file of a service account as Google gives it out")
         kind = key.get("type")
         if kind != "service_account":
-            told = f"a credential of type '{kind}'" if kind in _OTHER_TYPES else "no key file of a service account"
+            found = f"a credential of type '{kind}'" if kind in _OTHER_TYPES else "no key file of a service account"
             other = ""
             if kind in _OTHER_TYPES[:2]:
                 other = "; aiq.google_credentials_file of the served entity takes the path of any other"
-            self._fail(f"is {told}; it takes a file in which type is service_account{other}")
+            self._fail(f"is {found}; it takes a file in which type is service_account{other}")
         for name in _FIELDS:
             if not isinstance(key.get(name), str) or not key[name]:
                 self._fail(f"has no {name}; it takes the key file of a service account as Google gives it out")

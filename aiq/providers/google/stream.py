@@ -34,7 +34,7 @@ class ReadsGemini(ReadsErrors, Protocol):
     def now(self) -> int: ...
 
 
-class _Candidate:
+class _StreamedCandidate:
     """The parts of one candidate, as far as they are there."""
 
     __slots__ = ("calls", "first", "reason", "rest", "texts", "thoughts")
@@ -54,7 +54,7 @@ class GeminiStream(ServerSentEvents[ReadsGemini]):
 
     def __init__(self, adapter: ReadsGemini, request: Request, response: HttpResponse) -> None:
         super().__init__(adapter, request, response, EventParser(MAX_EVENT_BYTES))
-        self._candidates: dict[int, _Candidate] = {}
+        self._candidates: dict[int, _StreamedCandidate] = {}
         self._open = request.body.get("n") or 1
         self._envelope: dict[str, Any] = {}
         self._created = adapter.now()
@@ -95,7 +95,7 @@ class GeminiStream(ServerSentEvents[ReadsGemini]):
             index = part.get("index", 0)
             if type(index) is not int or not 0 <= index < MAX_CANDIDATES:
                 raise ValueError("not the number of a candidate")
-            candidate = self._candidates.setdefault(index, _Candidate())
+            candidate = self._candidates.setdefault(index, _StreamedCandidate())
             message = self._add(candidate, part)
             more = bool(message.text or message.thoughts or message.calls)
             reason = self._finish(candidate, part.get("finishReason"), more=more)
@@ -126,7 +126,7 @@ class GeminiStream(ServerSentEvents[ReadsGemini]):
             return None
         return usage_of(self._envelope) or estimate_usage(self._request, self._characters)
 
-    def _add(self, candidate: _Candidate, part: dict[str, Any]) -> Message:
+    def _add(self, candidate: _StreamedCandidate, part: dict[str, Any]) -> Message:
         parts = (part.get("content") or {}).get("parts") or ()
         message = read_parts(parts, self._envelope.get("responseId"), len(candidate.calls))
         if message.text:
@@ -146,7 +146,7 @@ class GeminiStream(ServerSentEvents[ReadsGemini]):
         self._characters += message.characters
         return message
 
-    def _finish(self, candidate: _Candidate, reason: Any, *, more: bool) -> str | None:
+    def _finish(self, candidate: _StreamedCandidate, reason: Any, *, more: bool) -> str | None:
         if more and candidate.reason is not None:  # older models give a reason with each part
             candidate.reason, self.ended = None, False
             self._open += 1
@@ -184,7 +184,7 @@ class GeminiStream(ServerSentEvents[ReadsGemini]):
         return self._adapter.error(self._response._replace(body=end))
 
 
-def _delta(candidate: _Candidate, message: Message) -> dict[str, Any]:
+def _delta(candidate: _StreamedCandidate, message: Message) -> dict[str, Any]:
     delta = message.body()
     if message.calls:
         first = len(candidate.calls) - len(message.calls)

@@ -34,7 +34,7 @@ class ChatAgentStream(ServerSentEvents[ReadsErrors]):
         return self.ended
 
     @property
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return bool(self._messages) and (self.ended or self.complete)
 
     def _body(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class AgentAdapter(ModelServerAdapter):
         if not calls:
             check_said(content, end, request.body, reasoned=bool(thoughts), raw=raw, usage=usage)
         reason = reason if isinstance(reason, str) else "stop"
-        whole = completion(
+        logged = completion(
             id=said[-1].get("id"),
             created=int(self._clock()),
             model=self._model,
@@ -99,7 +99,7 @@ class AgentAdapter(ModelServerAdapter):
             tool_calls=calls,
             reasoning=thoughts,
         )
-        return Answer(content, usage, self._model, reason, self._recorded(orjson.dumps(whole).decode()))
+        return Answer(content, usage, self._model, reason, self._recorded(orjson.dumps(logged).decode()))
 
 
 def _unanswered(data: dict[str, Any]) -> dict[str, Any]:

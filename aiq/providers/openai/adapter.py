@@ -20,7 +20,7 @@ import orjson
 from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
-from aiq.providers.base import Grant, HttpRequest, HttpResponse, StreamDecoder
+from aiq.providers.base import CloudToken, HttpRequest, HttpResponse, StreamDecoder
 from aiq.providers.openai.azure import azure_url, deployment_of, entra_request
 from aiq.providers.openai.stream import OpenAIStream, is_error
 from aiq.providers.wire.content import spoken, without_thoughts
@@ -28,7 +28,7 @@ from aiq.providers.wire.errors import error_from_body, shorten, unusable
 from aiq.providers.wire.external import ExternalAdapter
 from aiq.providers.wire.http import kind_of_status
 from aiq.providers.wire.lenient import read_json
-from aiq.providers.wire.oauth import granted_token
+from aiq.providers.wire.oauth import token_of
 from aiq.providers.wire.streams import WholeBody, is_events, is_stream, read_events
 from aiq.providers.wire.usage import known_or_estimated, stated_usage
 from aiq.providers.wire.waiting import refusal
@@ -119,12 +119,12 @@ class OpenAIAdapter(ExternalAdapter):
         return entra_request(entra, self._client_secret)
 
     def take_token(self, response: HttpResponse) -> float:
-        token, valid_s = granted_token(response, self._redact)
+        token, valid_s = token_of(response, self._redact)
         self._secrets = (self._client_secret, token)
         self._headers = [*(h for h in self._headers if h[0] != "authorization"), ("authorization", f"Bearer {token}")]
         return valid_s
 
-    def take_grant(self, grant: Grant) -> None:
+    def take_cloud_token(self, grant: CloudToken) -> None:
         self._secrets = (grant.token,)
         self._headers = [("content-type", "application/json"), ("authorization", f"Bearer {grant.token}")]
 
@@ -226,9 +226,9 @@ class OpenAIAdapter(ExternalAdapter):
         finish_reason = reason if isinstance(reason, str) else None
         return Answer(text, usage, str(data.get("model") or self._entity.model), finish_reason, raw)
 
-    def _error_of_choice(self, told: Any, data: dict[str, Any], raw: str) -> ProviderError:
+    def _error_of_choice(self, reported: Any, data: dict[str, Any], raw: str) -> ProviderError:
         """A router's error in place of the rest of an answer, or of all of it."""
-        body = orjson.dumps({"error": told})
+        body = orjson.dumps({"error": reported})
         error = self.error(HttpResponse(200, lambda name: None, body))
         error.body, error.usage = raw, stated_usage(data)
         return error
@@ -269,8 +269,8 @@ class OpenAIAdapter(ExternalAdapter):
             if status == 200 and type(code) is int and 400 <= code < 600:
                 status, kind = code, kind_of_status(code)
                 break
-        told = str(error.get("message") or error.get("detail") or "")
-        words = f"{told} {error.get('type') or ''}"
+        reported = str(error.get("message") or error.get("detail") or "")
+        words = f"{reported} {error.get('type') or ''}"
         if kind in _UNCLEAR and status in (*TOO_LONG_STATUSES, 200) and is_too_long(words):
             kind = "context_length"
         if status == 200:  # an error in a 200 is as bad as the status it should have had
@@ -285,7 +285,7 @@ class OpenAIAdapter(ExternalAdapter):
         if status == 400 and error.get("param") == "stream_options":
             self._no_stream_options, kind = True, "adapted"
         unsupported = error.get("code") == "unsupported_parameter" and error.get("param") == "max_tokens"
-        if status == 400 and (unsupported or _USE_OTHER_NAME.search(told)):
+        if status == 400 and (unsupported or _USE_OTHER_NAME.search(reported)):
             # Also where it was learnt a moment ago: many requests were in flight when the first one taught it.
             self._max_completion_tokens = True
             kind = "adapted"

@@ -193,7 +193,7 @@ def responses_answer(
         check_said(content, end, request.body, reasoned=bool(reasoning), raw=raw, usage=usage)
     finish_reason = "tool_calls" if calls and end == "whole" else OPENAI_REASON[end]
     named = str(data.get("model") or model)
-    whole = completion(
+    logged = completion(
         id=data.get("id"),
         created=int(data.get("created_at") or 0),
         model=named,
@@ -203,4 +203,4 @@ def responses_answer(
         tool_calls=calls,
         reasoning="".join(reasoning),
     )
-    return Answer(content, usage, named, finish_reason, recorded(orjson.dumps(whole).decode()))
+    return Answer(content, usage, named, finish_reason, recorded(orjson.dumps(logged).decode()))

@@ -45,7 +45,7 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
         return self.ended
 
     @property
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.complete or (self._items_end and bool(self._items))
 
     def _body(self) -> dict[str, Any]:

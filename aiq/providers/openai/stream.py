@@ -54,7 +54,7 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
         }
 
     @property
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         """A server that gives a reason with each chunk says the end by `[DONE]` alone."""
         if self._open > 0:  # `[DONE]` without a reason: an end, unless something else than chunks came before it
             return self.ended and not self._odd
@@ -132,32 +132,32 @@ class OpenAIStream(ServerSentEvents[ReadsErrors]):
         self._said = self._said or token
         return text, token or (bool(reason) and self._said)  # an end of nothing is no part of an answer
 
-    def _merge(self, whole: dict[str, Any], delta: dict[str, Any]) -> None:
+    def _merge(self, message: dict[str, Any], delta: dict[str, Any]) -> None:
         """Adds a delta: texts grow (as lists of their pieces), what has an index belongs to the one of that index."""
         for name, value in delta.items():
             if value is None or value == "":
                 continue
             if name in ("role", "id", "type", "name", "index"):
-                whole[name] = value
+                message[name] = value
             elif isinstance(value, str):
-                pieces = whole.get(name)
+                pieces = message.get(name)
                 if not isinstance(pieces, list):
-                    pieces = whole[name] = []
+                    pieces = message[name] = []
                 pieces.append(value)
                 self._characters += len(value)
             elif name == "tool_calls":
-                calls = whole.setdefault(name, {})
+                calls = message.setdefault(name, {})
                 for call in value:
                     index = call.get("index", len(calls))
                     if not 0 <= index < MAX_CHOICES:
                         raise ValueError("not the number of a tool call")
                     self._merge(calls.setdefault(index, {}), {k: v for k, v in call.items() if k != "index"})
             elif name in _LISTS and isinstance(value, list):
-                whole[name] = [*whole.get(name, ()), *value]
+                message[name] = [*message.get(name, ()), *value]
             elif isinstance(value, dict):
-                self._merge(whole.setdefault(name, {}), value)
+                self._merge(message.setdefault(name, {}), value)
             else:
-                whole[name] = value
+                message[name] = value
 
 
 def _joined(choice: dict[str, Any]) -> dict[str, Any]:
@@ -187,8 +187,8 @@ def is_error(data: Any) -> bool:
         return False
     if data.get("error") or data.get("object") == "error" or data.get("type") == "error":
         return True
-    told = data.get("error_code") or data.get("detail") or (data.get("message") and data.get("code"))
-    return bool(told) and "choices" not in data and "data" not in data
+    reported = data.get("error_code") or data.get("detail") or (data.get("message") and data.get("code"))
+    return bool(reported) and "choices" not in data and "data" not in data
 
 
 def _with_text(delta: dict[str, Any]) -> dict[str, Any]:

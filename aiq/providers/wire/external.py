@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
-from aiq.providers.base import Grant, HttpRequest, HttpResponse, StatedLimits
+from aiq.providers.base import CloudToken, HttpRequest, HttpResponse, StatedLimits
 from aiq.providers.wire.errors import error_from_body, redacted, without_secrets
 from aiq.providers.wire.http import stated_limits
 from aiq.providers.wire.lenient import read_json
@@ -43,7 +43,7 @@ class ExternalAdapter:
     def take_token(self, response: HttpResponse) -> float:
         raise AssertionError("no token was asked for, as `token_request` says")
 
-    def take_grant(self, grant: Grant) -> None:
+    def take_cloud_token(self, cloud: CloudToken) -> None:
         raise AssertionError("the entity's credential is its own")
 
     def _redact(self, text: str) -> str:

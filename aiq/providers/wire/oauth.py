@@ -16,7 +16,7 @@ from aiq.providers.wire.http import kind_of_status
 from aiq.providers.wire.waiting import retry_after_s
 
 
-def granted_token(response: HttpResponse, redact: Callable[[str], str]) -> tuple[str, float]:
+def token_of(response: HttpResponse, redact: Callable[[str], str]) -> tuple[str, float]:
     """The access token that a response grants, and the seconds it is valid. Raises ProviderError where it grants none.
 
     `redact` takes secrets out of the server's words.

@@ -89,11 +89,11 @@ def say_schema(messages: list[dict[str, Any]], schema: Any) -> None:
 
     For providers that cannot be given one. `messages` are a copy that is made for sending.
     """
-    told = SCHEMA_INSTRUCTION + orjson.dumps(schema).decode()
+    instruction = SCHEMA_INSTRUCTION + orjson.dumps(schema).decode()
     if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
-        messages[0]["content"] = f"{messages[0]['content']}\n\n{told}"
+        messages[0]["content"] = f"{messages[0]['content']}\n\n{instruction}"
     else:
-        messages.insert(0, {"role": "system", "content": told})
+        messages.insert(0, {"role": "system", "content": instruction})
 
 
 def data_url(url: str) -> tuple[str, str] | None:

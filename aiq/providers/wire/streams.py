@@ -36,7 +36,7 @@ A = TypeVar("A", bound=ReadsAnswers)
 E = TypeVar("E", bytes, EventMessage)
 
 
-class Events(Protocol[E]):
+class EventReader(Protocol[E]):
     """Finds events in bytes that arrive in any pieces. Raises ValueError for what it cannot read."""
 
     def feed(self, piece: bytes) -> list[E]: ...
@@ -48,9 +48,9 @@ class EventStream(ABC, Generic[A, E]):
     `ended` and `complete` are those of `StreamDecoder`; an answer of which the stream says neither is not complete.
     """
 
-    def __init__(self, adapter: A, request: Request, response: HttpResponse, events: Events[E]) -> None:
+    def __init__(self, adapter: A, request: Request, response: HttpResponse, events: EventReader[E]) -> None:
         self._adapter, self._request, self._response = adapter, request, response
-        self._events: Events[E] = events
+        self._events: EventReader[E] = events
         self._characters = 0
         """Of the answer so far: texts, thoughts, arguments of tools."""
         self.ended = self.complete = False
@@ -77,7 +77,7 @@ class EventStream(ABC, Generic[A, E]):
 
     def end(self) -> Answer:
         """The whole answer, when the body is over. Raises ProviderError where it broke off or is unusable."""
-        if not self._is_whole:
+        if not self._is_complete:
             begun = "before the answer was finished" if self._characters else "without an answer"
             raise unusable(f"the stream ended {begun}", self._response)
         body = self._body()
@@ -88,7 +88,7 @@ class EventStream(ABC, Generic[A, E]):
         return estimate_usage(self._request, self._characters) if self._characters else None
 
     @property
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.ended or self.complete
 
     def _is_over(self, event: E) -> bool:

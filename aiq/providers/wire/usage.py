@@ -21,10 +21,10 @@ _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens"
 _PLAIN = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
-_MAY_BE_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_MAY_BE_APART = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Anthropic's names. Some providers count these in addition to the prompt's tokens, as Anthropic does, some within."""
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
-_BESIDE_TOKENS = {
+_APART_TOKENS = {
     "num_search_queries": "search queries",
     "num_sources_used": "sources of live search",
     "prompt_audio_seconds": "seconds of audio",
@@ -63,9 +63,14 @@ def stated_usage(body: Any) -> Usage | None:
     if tokens_out is None:
         return None
     more = 0 if total is None else total - tokens_in - tokens_out
-    beside = sum(count(usage.get(name)) or 0 for name in _MAY_BE_BESIDE)
-    if beside and (more == beside or more == beside + reasoning or (total is None and beside > tokens_in)):
-        tokens_in, more = tokens_in + beside, more - beside  # the prompt's count is of what no cache had
+    reported_apart = sum(count(usage.get(name)) or 0 for name in _MAY_BE_APART)
+    if reported_apart and (
+        more == reported_apart or more == reported_apart + reasoning or (total is None and reported_apart > tokens_in)
+    ):
+        tokens_in, more = (
+            tokens_in + reported_apart,
+            more - reported_apart,
+        )  # the prompt's count is of what no cache had
     if more > 0:
         tokens_out += more  # reasoning that is counted in addition to the answer, and billed like it
     elif total is None and reasoning > tokens_out:
@@ -190,10 +195,10 @@ def _written_1h(usage: dict[str, Any], details: dict[str, Any]) -> int:
 
 
 def _surcharge(usage: dict[str, Any]) -> str | None:
-    told = []
+    notes = []
     for place in (usage, _details(usage, "server_tool_use", "server_side_tool_usage_details")):
-        for name, words in _BESIDE_TOKENS.items():
+        for name, words in _APART_TOKENS.items():
             number = place.get(name)
             if isinstance(number, int | float) and number > 0 and not isinstance(number, bool):
-                told.append(f"{number:g} {words}")
-    return ", ".join(told) or None
+                notes.append(f"{number:g} {words}")
+    return ", ".join(notes) or None

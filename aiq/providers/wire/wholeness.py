@@ -83,15 +83,15 @@ def end_of(form: Form, reason: Any) -> End:
 
 def check_end(end: End, reason: Any, *, raw: str, usage: Usage, why: str = "") -> None:
     """Raises ProviderError for an answer that is not complete. `why` are the provider's words, without secrets."""
-    told = f": {why}" if why else ""
+    reason_given = f": {why}" if why else ""
     if end == "filtered":
-        words = f"the provider's content filter removed the answer ({reason}){told}"
+        words = f"the provider's content filter removed the answer ({reason}){reason_given}"
         raise ProviderError(words, kind="content_filter", status=400, body=raw, usage=usage)
     if end == "failed":
-        words = f"the provider broke the answer off ({reason}){told}"
+        words = f"the provider broke the answer off ({reason}){reason_given}"
         raise ProviderError(words, kind="overloaded", status=502, body=raw, usage=usage)
     if end in ("unfinished", "unknown"):
-        words = f"the answer is not known to be whole: its reason to end is {str(reason)[:60]}{told}"
+        words = f"the answer is not known to be whole: its reason to end is {str(reason)[:60]}{reason_given}"
         raise ProviderError(words, kind="bad_answer", status=502, body=raw, usage=usage, once=True)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from aiq.simulator.exchange import Route
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import VendorRoute
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.vendors.agents import Agents
 from aiq.simulator.vendors.ai21 import AI21
 from aiq.simulator.vendors.anthropic import Anthropic
@@ -44,16 +44,16 @@ VENDORS: tuple[Vendor, ...] = (
 
 
 @lru_cache(maxsize=4096)
-def find(method: bytes, path: bytes, query: bytes) -> tuple[Vendor, Route | Refusal]:
+def find(method: bytes, path: bytes, query: bytes) -> tuple[Vendor, VendorRoute | VendorError]:
     """Whose path it is and where it leads, or why nobody can answer it; OpenAI refuses what is nobody's."""
     for vendor in VENDORS:
         try:
             route = vendor.route(method, path, query)
-        except Refusal as refusal:
+        except VendorError as refusal:
             return vendor, refusal
         if route is not None:
             return vendor, route
-    return OPENAI, Refusal(404, f"Invalid URL ({method.decode('latin-1')} {path.decode('latin-1')})")
+    return OPENAI, VendorError(404, f"Invalid URL ({method.decode('latin-1')} {path.decode('latin-1')})")
 
 
 def base_urls(url: str) -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from aiq.simulator.answers import pieces_of
 from aiq.simulator.checks import Check, anything
-from aiq.simulator.exchange import Asked, Choice, Counts, Route, Said
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import Choice, Counts, Said, VendorRequest, VendorRoute
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.tokens import chat_tokens
 from aiq.simulator.vendors import responses, responses_format
 from aiq.simulator.vendors.base import event, only
@@ -41,25 +41,25 @@ class Agents(MLflow):
     bases = (("MLflow agent", "/agents/NAME/invocations"),)
     broken_event = b'data: {"type": "response.output_text.delta", "del\n\n'
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """An agent's path; the body says which kind it is."""
         match = _PATH.fullmatch(path)
         if match is None:
             return None
         only(method, b"POST", path)
-        return Route("chat", match[1].decode("latin-1"), form="agent")
+        return VendorRoute("chat", match[1].decode("latin-1"), form="agent")
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """Input items or messages."""
         if "input" in body:
             return responses.read(body, route.model, route._replace(form="responses"), responses.AGENT)
         check_all(body, _CHAT, "messages")
         messages = body["messages"]
-        asked = Asked("chat", route.model, body, chat_tokens(messages), messages=messages, route=route)
+        asked = VendorRequest("chat", route.model, body, chat_tokens(messages), messages=messages, route=route)
         asked.stream, asked.reserve = bool(body.get("stream")), asked.prompt_tokens
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A response, or messages."""
         if asked.route.form == "responses":
             return {**responses_format.response(asked, said), "custom_outputs": None}
@@ -67,22 +67,22 @@ class Agents(MLflow):
         body["finish_reason"] = said.choices[0].finish_reason if said.choices else None
         return body | ({} if said.counts is None else {"usage": _usage(said.counts)})
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Events without names and numbers; deltas of messages for a ChatAgent. `[DONE]` is the last of both."""
         if asked.route.form != "responses":
             return [*map(event, _deltas(said)), _DONE]
-        whole = responses_format.response(asked, said)
-        told = []
-        for item in whole["output"]:
+        full = responses_format.response(asked, said)
+        events = []
+        for item in full["output"]:
             for part in item.get("content") or ():
                 pieces = pieces_of(part.get("text") or "")
-                told += [event(_delta(item["id"], piece)) for piece in pieces]
-            told.append(event({"type": "response.output_item.done", "item": item}))
+                events += [event(_delta(item["id"], piece)) for piece in pieces]
+            events.append(event({"type": "response.output_item.done", "item": item}))
         for _ in range(2 if said.fault == "two-finish" else 1):
-            told.append(event({"type": "response.completed", "response": whole}))
-        return [*told, _DONE]
+            events.append(event({"type": "response.completed", "response": full}))
+        return [*events, _DONE]
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """The error as both kinds send it."""
         return event({"type": "error", "error": {"message": refusal.message, "code": str(refusal.status)}})
 

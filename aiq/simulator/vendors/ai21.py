@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Call, Choice, Counts, Route, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.limits import Reserving
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.tokens import chat_tokens, text_tokens, tool_tokens
-from aiq.simulator.vendors.base import Base, Keys, bearer, event, only, told_schema
+from aiq.simulator.vendors.base import Base, Keys, bearer, event, instructed_schema, only
 from aiq.simulator.vendors.openai_tools import tools_of
 
 _PATH = b"/studio/v1/chat/completions"
@@ -46,32 +46,32 @@ class AI21(Base):
     not_json = "JSON decode error"
     broken_event = b'data: {"id": "sim", "choices": [{"index": 0, "delta": {"conte\n\n'
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """The one path."""
         if path != _PATH:
             return None
         only(method, b"POST", path)
-        return Route("chat")
+        return VendorRoute("chat")
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """A bearer token."""
         key = bearer(call.headers)
         if not key or not keys.accepts(key):
-            raise Refusal(401, _WORDS["401"][1])
+            raise VendorError(401, _WORDS["401"][1])
         return key
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A chat. Documents count as prompt."""
         for name, value in body.items():
             wrong = _CHECKS[name](value) if name in _CHECKS else "extra fields not permitted"
             if wrong and (value is not None or name in ("model", "messages")):
-                raise Refusal(422, wrong, param=name)
+                raise VendorError(422, wrong, param=name)
         for name in ("model", "messages"):
             if name not in body:
-                raise Refusal(422, "field required", param=name)
+                raise VendorError(422, "field required", param=name)
         messages = body["messages"]
         _check_messages(messages)
-        asked = Asked("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
+        asked = VendorRequest("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
         asked.prompt_tokens += sum(text_tokens(document["content"]) for document in body.get("documents") or ())
         if body.get("tools"):
             asked.tools = tools_of(body["tools"])
@@ -80,19 +80,19 @@ class AI21(Base):
         asked.stop, asked.n = [stop] if isinstance(stop, str) else stop, body.get("n") or 1
         asked.limit, asked.stream = body.get("max_tokens") or 4096, bool(body.get("stream"))
         asked.json = (body.get("response_format") or {}).get("type") == "json_object"
-        asked.schema = told_schema(messages) if asked.json else None
+        asked.schema = instructed_schema(messages) if asked.json else None
         asked.sampling = (body.get("temperature"), body.get("top_p"))
         asked.reserve = asked.prompt_tokens + asked.limit
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def integer(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """Choices and usage, without the model's name."""
         body: dict[str, Any] = {"id": _identity(said), "choices": [_choice(i, c) for i, c in enumerate(said.choices)]}
         if said.counts is not None:
             body["usage"] = _usage(said.counts)
         return {**body, "meta": {"requestDurationMillis": 1}}
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Chunks; the usage is in the last that has choices."""
         pieces = []
         for index, choice in enumerate(said.choices):
@@ -104,11 +104,11 @@ class AI21(Base):
             pieces += [last] * (2 if said.fault == "two-finish" else 1)
         return [*pieces, b"data: [DONE]\n\n"]
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """AI21's words, as far as they are known."""
-        return Refusal(*_WORDS[fault]) if fault in _WORDS else None
+        return VendorError(*_WORDS[fault]) if fault in _WORDS else None
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """`detail`: a text, or for a field that is wrong a list of where and what."""
         if refusal.param is None:
             return orjson.dumps({"detail": refusal.message}), b""
@@ -126,31 +126,31 @@ def _check_messages(messages: Any) -> None:
         place = f"messages.{index}"
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _FIELDS:
-            raise Refusal(422, f"unexpected value; permitted: {', '.join(_FIELDS)}", param=f"{place}.role")
+            raise VendorError(422, f"unexpected value; permitted: {', '.join(_FIELDS)}", param=f"{place}.role")
         for name in message:
             if name not in _FIELDS[role]:
-                raise Refusal(422, "extra fields not permitted", param=f"{place}.{name}")
+                raise VendorError(422, "extra fields not permitted", param=f"{place}.{name}")
         content, calls = message.get("content"), message.get("tool_calls")
         if not isinstance(content, str) and not (content is None and calls):
-            raise Refusal(422, "str type expected", param=f"{place}.content")
+            raise VendorError(422, "str type expected", param=f"{place}.content")
         for call in calls or ():
             function = call.get("function") if isinstance(call, dict) else None
             texts = [call.get("id"), function.get("name"), function.get("arguments")] if function else [None]
             if not all(isinstance(text, str) for text in texts):
-                raise Refusal(422, "field required", param=f"{place}.tool_calls")
+                raise VendorError(422, "field required", param=f"{place}.tool_calls")
             called.add(call["id"])
         if role == "tool" and message.get("tool_call_id") not in called:
-            raise Refusal(422, "tool_call_id does not match a previous tool call", param=f"{place}.tool_call_id")
+            raise VendorError(422, "tool_call_id does not match a previous tool call", param=f"{place}.tool_call_id")
 
 
 def _text(value: Any) -> str:
     return "" if isinstance(value, str) and value else "str type expected"
 
 
-def _number(low: float, high: float, *, whole: bool = False) -> Check:
+def _number(low: float, high: float, *, integer: bool = False) -> Check:
     def check(value: Any) -> str:
-        if type(value) is not int and (whole or type(value) is not float):
-            return "value is not a valid integer" if whole else "value is not a valid float"
+        if type(value) is not int and (integer or type(value) is not float):
+            return "value is not a valid integer" if integer else "value is not a valid float"
         if value < low:
             return f"ensure this value is greater than or equal to {low}"
         return f"ensure this value is less than or equal to {high}" if value > high else ""
@@ -194,11 +194,11 @@ def _documents(value: Any) -> str:
 _CHECKS: dict[str, Check] = {
     "model": _text,
     "messages": lambda value: "" if isinstance(value, list) and value else "ensure this value has at least 1 items",
-    "max_tokens": _number(0, 4096, whole=True),
+    "max_tokens": _number(0, 4096, integer=True),
     "temperature": _number(0, 2),
     "top_p": _number(0, 1),
     "stop": _stop,
-    "n": _number(1, 16, whole=True),
+    "n": _number(1, 16, integer=True),
     "stream": lambda value: "" if isinstance(value, bool) else "value could not be parsed to a boolean",
     "tools": _tools,
     "response_format": _format,

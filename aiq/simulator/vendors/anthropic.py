@@ -10,15 +10,15 @@ from typing import Any
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Call, Route, Said, Tool
+from aiq.simulator.exchange import Said, Tool, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.limits import ThreeBuckets
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.tokens import chat_tokens, tool_tokens
 from aiq.simulator.vendors import anthropic_format
 from aiq.simulator.vendors.anthropic_checks import SAMPLING, check_body, refuse
 from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
 
-_ROUTES = {b"/v1/messages": Route("chat"), b"/v1/messages/count_tokens": Route("page")}
+_ROUTES = {b"/v1/messages": VendorRoute("chat"), b"/v1/messages/count_tokens": VendorRoute("page")}
 _VERSIONS = frozenset({b"2023-01-01", b"2023-06-01", b"2026-10-21"})
 _TYPES = {
     400: "invalid_request_error",
@@ -60,47 +60,47 @@ class Anthropic(Base):
     not_json = "The request body is not valid JSON."
     broken_event = b'event: content_block_delta\ndata: {"type": "content_block_del\n\n'
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """Two paths, of which one asks no model."""
         route = _ROUTES.get(path)
         if route is not None:
             only(method, b"POST", path)
         return route
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """A key in `x-api-key`, or as a bearer token since the version of 2026-10-21, which takes no temperature."""
         key = call.headers.get(b"x-api-key", b"").decode("latin-1") or bearer(call.headers)
         if not key:
-            raise Refusal(401, "x-api-key header is required")
+            raise VendorError(401, "x-api-key header is required")
         if not keys.accepts(key):
-            raise Refusal(401, "invalid x-api-key")
+            raise VendorError(401, "invalid x-api-key")
         version = call.headers.get(b"anthropic-version")
         if version is None:
-            raise Refusal(400, "anthropic-version: header is required")
+            raise VendorError(400, "anthropic-version: header is required")
         if version not in _VERSIONS:
-            raise Refusal(400, f'anthropic-version: "{version.decode("latin-1")}" is not a valid version')
+            raise VendorError(400, f'anthropic-version: "{version.decode("latin-1")}" is not a valid version')
         if len(call.body) > MAX_BODY_BYTES:
-            raise Refusal(413, "Request exceeds the maximum size")
+            raise VendorError(413, "Request exceeds the maximum size")
         if version == b"2026-10-21" and any(b'"%b"' % name.encode() in call.body for name in SAMPLING):
             _check_sampling(call.body)
         return key
 
-    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+    def page(self, call: VendorCall, route: VendorRoute, now_s: float) -> bytes:
         """`count_tokens`."""
         try:
             body = orjson.loads(call.body)
         except orjson.JSONDecodeError:
-            raise Refusal(400, self.not_json) from None
+            raise VendorError(400, self.not_json) from None
         if not isinstance(body, dict):
-            raise Refusal(400, "Input should be an object")
-        asked = self.read({**body, "max_tokens": 1}, Route("chat"))
+            raise VendorError(400, "Input should be an object")
+        asked = self.read({**body, "max_tokens": 1}, VendorRoute("chat"))
         return orjson.dumps({"input_tokens": asked.prompt_tokens})
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A message."""
         check_body(body)
         messages, cacheable = _openai_messages(body)
-        asked = Asked("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
+        asked = VendorRequest("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
         tools = [tool for tool in body.get("tools") or () if "input_schema" in tool]
         choice = body.get("tool_choice") or {"type": "auto"}
         if tools:
@@ -118,22 +118,22 @@ class Anthropic(Base):
         asked.stream, asked.reserve, asked.cacheable = bool(body.get("stream")), asked.prompt_tokens, cacheable
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A `message`."""
         return anthropic_format.message(asked, said)
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Its named events."""
         return list(anthropic_format.stream(asked, said))
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """Anthropic's words."""
         if fault not in _WORDS:
             return None
         status, message, code = _WORDS[fault]
-        return Refusal(status, message, details={"error_code": code} if code else None)
+        return VendorError(status, message, details={"error_code": code} if code else None)
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """`{"type": "error", "error": {"type", "message"}, "request_id"}`, the type by the status."""
         kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
         if refusal.kind == "overloaded_error":
@@ -148,11 +148,11 @@ class Anthropic(Base):
         """`retry-after`, in whole seconds only."""
         return b"retry-after: %d\r\n" % -(-seconds // 1)
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """An event `error`."""
         return event(orjson.loads(self.refused(refusal, None, 0)[0]), "error")
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """Which request it was."""
         return _lines(number)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from aiq.simulator.checks import remembered
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.schema import is_well_typed
 
 SAMPLING = ("temperature", "top_p", "top_k")
@@ -44,7 +44,7 @@ _SCHEMA_KEYS = frozenset({
 
 def refuse(param: str, words: str) -> NoReturn:
     """Raises the 400 that names a parameter."""
-    raise Refusal(400, f"{param}: {words}" if param else words)
+    raise VendorError(400, f"{param}: {words}" if param else words)
 
 
 def check_body(body: Mapping[str, Any]) -> None:
@@ -57,13 +57,13 @@ def check_body(body: Mapping[str, Any]) -> None:
             refuse(name, "Extra inputs are not permitted")
     if not isinstance(body["model"], str) or not body["model"]:
         refuse("model", "Input should be a valid string")
-    _whole(body, "max_tokens", 1)
+    _integer(body, "max_tokens", 1)
     _check_sampling(body)
     thinking = _object(body, "thinking") or {"type": "disabled"}
     if thinking.get("type") not in ("enabled", "disabled", "adaptive", "between_tools"):
         refuse("thinking", "Input tag does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'")
     if thinking["type"] == "enabled":
-        _whole(thinking, "budget_tokens", 1024)
+        _integer(thinking, "budget_tokens", 1024)
         if thinking["budget_tokens"] >= body["max_tokens"]:
             refuse("", "`max_tokens` must be greater than `thinking.budget_tokens`.")
     if thinking["type"] != "disabled" and body.get("temperature", 1) != 1:
@@ -279,7 +279,7 @@ def _check_image(place: str, source: Any) -> None:
         refuse(f"{place}.base64.media_type", f"Input should be {', '.join(map(repr, _IMAGES))}")
 
 
-def _whole(body: Mapping[str, Any], name: str, least: int) -> None:
+def _integer(body: Mapping[str, Any], name: str, least: int) -> None:
     value = body.get(name)
     if type(value) is not int:
         refuse(name, "Input should be a valid integer")

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Choice, Counts, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorRequest
 from aiq.simulator.vendors.base import event
 
 THOUGHTS = "Simulated thoughts: nobody thinks here."
@@ -21,7 +21,7 @@ _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"
 
 def usage(counts: Counts) -> dict[str, Any]:
     """`usage`: the input excludes what was read from the cache and written to it."""
-    told: dict[str, Any] = {
+    used: dict[str, Any] = {
         "input_tokens": counts.input - counts.cached - counts.written,
         "cache_creation_input_tokens": counts.written,
         "cache_read_input_tokens": counts.cached,
@@ -30,11 +30,11 @@ def usage(counts: Counts) -> dict[str, Any]:
         "service_tier": "standard",
     }
     if counts.reasoning:
-        told["output_tokens_details"] = {"thinking_tokens": counts.reasoning}
-    return told
+        used["output_tokens_details"] = {"thinking_tokens": counts.reasoning}
+    return used
 
 
-def message(asked: Asked, said: Said) -> dict[str, Any]:
+def message(asked: VendorRequest, said: Said) -> dict[str, Any]:
     """A `message` object."""
     choice = said.choices[0] if said.choices else Choice("", "stop", 0)
     body = {**_base(asked, said), "content": _content(choice), **_ending(choice)}
@@ -43,7 +43,7 @@ def message(asked: Asked, said: Said) -> dict[str, Any]:
     return body
 
 
-def _base(asked: Asked, said: Said) -> dict[str, Any]:
+def _base(asked: VendorRequest, said: Said) -> dict[str, Any]:
     return {"id": f"msg_sim{said.number:012d}", "type": "message", "role": "assistant", "model": asked.model}
 
 
@@ -71,7 +71,7 @@ def _ending(choice: Choice) -> dict[str, Any]:
     return {"stop_reason": reason, "stop_sequence": choice.stopped_by, "stop_details": details}
 
 
-def stream(asked: Asked, said: Said) -> Iterator[bytes]:
+def stream(asked: VendorRequest, said: Said) -> Iterator[bytes]:
     """The events of a streamed message: `message_stop` is the last."""
     choice = said.choices[0] if said.choices else Choice("", "stop", 0)
     begun: dict[str, Any] = {**_base(asked, said), "content": [], "stop_reason": None, "stop_sequence": None}

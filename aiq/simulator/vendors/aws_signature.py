@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, quote
 
-from aiq.simulator.exchange import Call
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import VendorCall
+from aiq.simulator.refusal import VendorError
 
 MAX_SKEW_S = 300
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -27,8 +27,8 @@ _AUTHORIZATION = re.compile(
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
-def verify(call: Call, service: str, secret_of: Callable[[str], str | None], now_s: float) -> str:
-    """The id of the access key that signed the call. Raises Refusal (403) where none of ours did, or not now."""
+def verify(call: VendorCall, service: str, secret_of: Callable[[str], str | None], now_s: float) -> str:
+    """The id of the access key that signed the call. Raises VendorError (403) where none of ours did, or not now."""
     header = call.headers.get(b"authorization", b"").decode("latin-1")
     if not header:
         raise _refuse("MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -88,7 +88,7 @@ def _check_time(at: str, date: str, now_s: float) -> None:
         raise _mismatch(f"Signature not yet current: {at} is still later than {now} + 5 min.")
 
 
-def _canonical(call: Call, signed: list[str]) -> bytes:
+def _canonical(call: VendorCall, signed: list[str]) -> bytes:
     """The canonical request, from the bytes that arrived."""
     path, _, query = call.target.decode("latin-1").partition("?")
     lines = [call.method.decode("latin-1"), _canonical_path(path), _canonical_query(query)]
@@ -116,9 +116,9 @@ def _canonical_query(query: str) -> str:
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
-def _mismatch(words: str) -> Refusal:
+def _mismatch(words: str) -> VendorError:
     return _refuse("InvalidSignatureException", words)
 
 
-def _refuse(name: str, words: str) -> Refusal:
-    return Refusal(403, words, kind=name)
+def _refuse(name: str, words: str) -> VendorError:
+    return VendorError(403, words, kind=name)

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Call, Counts, Route, Said
+from aiq.simulator.exchange import Counts, Said, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.limits import TokenBuckets
 from aiq.simulator.quota import Limits
-from aiq.simulator.refusal import Refusal, retry_headers
+from aiq.simulator.refusal import VendorError, retry_headers
 
 SECRET = "simulated"
 """The secret of every access key where the profile pins no keys."""
@@ -71,42 +71,42 @@ class Vendor(Protocol):
         """How its quotas are counted and told: one of `aiq.simulator.limits`."""
         ...
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """Where a path leads; None if it is not this vendor's. The same arguments always give the same route.
 
-        Raises Refusal where the path is this vendor's but no request to it can be answered.
+        Raises VendorError where the path is this vendor's but no request to it can be answered.
         """
         ...
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
-        """The key to count by. `now_s` is in seconds since 1970. Raises Refusal for missing or wrong credentials."""
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
+        """The key to count by. `now_s` is in seconds since 1970. Raises VendorError for wrong credentials."""
         ...
 
-    def page(self, call: Call, route: Route, now_s: float) -> bytes:
-        """The JSON of a route that asks no model (`task` page). Raises Refusal."""
+    def page(self, call: VendorCall, route: VendorRoute, now_s: float) -> bytes:
+        """The JSON of a route that asks no model (`task` page). Raises VendorError."""
         ...
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
-        """What a request asks. Raises Refusal, in the vendor's words, for everything the vendor would not accept."""
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
+        """What a request asks. Raises VendorError, in the vendor's words, for what the vendor would not accept."""
         ...
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """The body of an answer to chat, completions or scoring."""
         ...
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """The same answer as pieces of a stream, the last of which is what ends it."""
         ...
 
-    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+    def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """The body of an answer with a vector for each input; without usage where `counts` is None."""
         ...
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """This vendor's own status, kind, code and words for an error fault; None for those of `faults.py`."""
         ...
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """The body of an error and header lines of its own, each ended by CRLF. `route` is None before it is known."""
         ...
 
@@ -114,19 +114,19 @@ class Vendor(Protocol):
         """Header lines that say when to come back after an error fault; empty where only the body says it."""
         ...
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """The piece that tells an error in the middle of a stream."""
         ...
 
-    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+    def stream_error(self, refusal: VendorError, route: VendorRoute) -> bytes:
         """`error_event` of one of several stream formats; a vendor with one has no need of this."""
         ...
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """Header lines of a good answer, each ended by CRLF. `number` is the request's, from 1."""
         ...
 
-    def counted(self, asked: Asked, counts: Counts) -> bytes:
+    def counted(self, asked: VendorRequest, counts: Counts) -> bytes:
         """Header lines that tell the tokens of an embeddings call, where its body does not."""
         ...
 
@@ -142,27 +142,27 @@ class Base:
     stream_type = b"text/event-stream; charset=utf-8"
     broken_event = b'data: {"choices": [{"delta": {"conte\n\n'
 
-    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+    def page(self, call: VendorCall, route: VendorRoute, now_s: float) -> bytes:
         """No pages."""
-        raise Refusal(404, "Not found.")
+        raise VendorError(404, "Not found.")
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """No chat."""
-        raise Refusal(400, f"{asked.model} does not generate text.")
+        raise VendorError(400, f"{asked.model} does not generate text.")
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """No streams."""
-        raise Refusal(400, f"{asked.model} does not stream.")
+        raise VendorError(400, f"{asked.model} does not stream.")
 
-    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+    def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """No embeddings."""
-        raise Refusal(400, f"{asked.model} does not embed.")
+        raise VendorError(400, f"{asked.model} does not embed.")
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """No words of its own."""
         return None
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """OpenAI's error body, which many imitate."""
         return orjson.dumps({"error": openai_error(refusal)}), b""
 
@@ -170,24 +170,24 @@ class Base:
         """`retry-after` and `retry-after-ms`."""
         return retry_headers(seconds)
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """The error body as a server-sent event."""
         return b"data: %b\n\n" % self.refused(refusal, None, 0)[0]
 
-    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+    def stream_error(self, refusal: VendorError, route: VendorRoute) -> bytes:
         """That of the only format."""
         return self.error_event(refusal)
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """None."""
         return b""
 
-    def counted(self, asked: Asked, counts: Counts) -> bytes:
+    def counted(self, asked: VendorRequest, counts: Counts) -> bytes:
         """None."""
         return b""
 
 
-def openai_error(refusal: Refusal) -> dict[str, Any]:
+def openai_error(refusal: VendorError) -> dict[str, Any]:
     """The object `error` of OpenAI and all who imitate it."""
     return {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
 
@@ -201,7 +201,7 @@ def bearer(headers: Mapping[bytes, bytes]) -> str:
 def only(method: bytes, allowed: bytes, path: bytes) -> None:
     """Refuse (405) another method than the allowed one."""
     if method != allowed:
-        raise Refusal(
+        raise VendorError(
             405,
             f"Not allowed to {method.decode('latin-1')} on {path.decode('latin-1')}. (HINT: "
             "Perhaps you meant to use a different HTTP method?)",
@@ -215,7 +215,7 @@ def event(value: Mapping[str, Any], name: str = "") -> bytes:
     return b"%bdata: %b\n\n" % (head, orjson.dumps(value))
 
 
-def told_schema(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def instructed_schema(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The JSON schema that a system message names, which a model keeps to as well as it can."""
     for message in messages:
         _, found, text = (message.get("content") or "").partition("JSON schema")

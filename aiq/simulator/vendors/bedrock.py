@@ -12,9 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Call, Counts, Route, Said, Task, Tool
+from aiq.simulator.exchange import Counts, Said, Task, Tool, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.limits import Reserving
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
 from aiq.simulator.vendors import aws_signature, bedrock_format, event_stream
 from aiq.simulator.vendors.base import Base, Keys, bearer
@@ -79,37 +79,37 @@ class Bedrock(Base):
         event_stream.event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"?"}}')[:-1] + b"\x00"
     )
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """`/model/<id>/...`, whose id is one escaped segment."""
         match = _PATH.fullmatch(path)
         if match is None:
             return None
         if method != b"POST":
-            raise Refusal(405, "The operation takes POST.", kind="UnknownOperationException")
+            raise VendorError(405, "The operation takes POST.", kind="UnknownOperationException")
         model = unquote_to_bytes(match[1]).decode("utf-8", "replace")
         if not _MODEL.fullmatch(model):
             raise invalid("The provided model identifier is invalid.")
         task: Task = "embeddings" if match[2] == b"invoke" else "chat"
-        return Route(task, model, match[2].decode(), match[2] == b"converse-stream")
+        return VendorRoute(task, model, match[2].decode(), match[2] == b"converse-stream")
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """A signature that is computed again, or an API key."""
         key = bearer(call.headers)
         if not key:
             return aws_signature.verify(call, SERVICE, keys.secret_of, now_s)
         if not keys.accepts(key):
-            raise Refusal(
+            raise VendorError(
                 403, "Authentication failed: Please make sure your API Key is valid.", kind="AccessDeniedException"
             )
         return key
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A conversation, or texts to embed."""
         if route.task == "embeddings":
             return _embeddings(body, route)
         check_converse(body, route.model)
         messages = _messages(body)
-        asked = Asked("chat", route.model, body, chat_tokens(messages), messages=messages, route=route)
+        asked = VendorRequest("chat", route.model, body, chat_tokens(messages), messages=messages, route=route)
         config = body.get("toolConfig", {})
         asked.tools = [
             Tool(tool["toolSpec"]["name"], tool["toolSpec"]["inputSchema"]["json"])
@@ -135,31 +135,31 @@ class Bedrock(Base):
         asked.cacheable = _cacheable(body)
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """Converse's answer."""
-        return bedrock_format.whole(said)
+        return bedrock_format.full_body(said)
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Its events."""
         return list(bedrock_format.stream(said))
 
-    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+    def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """Titan's or Cohere's own form."""
         return bedrock_format.embeddings(asked, vectors, counts)
 
-    def counted(self, asked: Asked, counts: Counts) -> bytes:
+    def counted(self, asked: VendorRequest, counts: Counts) -> bytes:
         """The tokens of an InvokeModel."""
         lines = b"x-amzn-bedrock-input-token-count: %d\r\n" % counts.input
         return lines + b"x-amzn-bedrock-output-token-count: %d\r\n" % counts.output
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """Bedrock's exceptions."""
         if fault in _FAULTS:
             status, name, words = _FAULTS[fault]
-            return Refusal(status, words, kind=name)
-        return Refusal(429, _THROTTLED, kind="ThrottlingException") if fault.startswith("429") else None
+            return VendorError(status, words, kind=name)
+        return VendorError(429, _THROTTLED, kind="ThrottlingException") if fault.startswith("429") else None
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """A message, and the exception's name in a header, with the URI that older services put behind it."""
         name = _exception(refusal)
         uri = b":http://internal.amazon.com/coral/com.amazon.bedrock/" if number % 2 else b""
@@ -170,17 +170,17 @@ class Bedrock(Base):
         """Bedrock never says when to come back."""
         return b""
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """An exception of the stream."""
         name = _exception(refusal)
         return event_stream.exception(name[0].lower() + name[1:], orjson.dumps({"message": refusal.message}))
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """The request's id."""
         return b"x-amzn-requestid: sim-%d\r\n" % number
 
 
-def _exception(refusal: Refusal) -> str:
+def _exception(refusal: VendorError) -> str:
     if refusal.kind.endswith("Exception"):
         return refusal.kind
     return _EXCEPTIONS.get(
@@ -237,7 +237,7 @@ def _cacheable(body: Mapping[str, Any]) -> str:
     return cached
 
 
-def _embeddings(body: dict[str, Any], route: Route) -> Asked:
+def _embeddings(body: dict[str, Any], route: VendorRoute) -> VendorRequest:
     if "inputText" in body:
         inputs, form = _titan(body, route.model), "titan"
         dimensions = body.get("dimensions")
@@ -248,7 +248,9 @@ def _embeddings(body: dict[str, Any], route: Route) -> Asked:
         raise invalid("Malformed input request: #: required key [inputText] not found, please reformat your input.")
     tokens = input_tokens(inputs)
     route = route._replace(form=form)
-    return Asked("embeddings", route.model, body, tokens, tokens, inputs=inputs, dimensions=dimensions, route=route)
+    return VendorRequest(
+        "embeddings", route.model, body, tokens, tokens, inputs=inputs, dimensions=dimensions, route=route
+    )
 
 
 def _known(body: Mapping[str, Any], known: set[str]) -> None:
@@ -257,7 +259,7 @@ def _known(body: Mapping[str, Any], known: set[str]) -> None:
             raise _malformed(f"#: extraneous key [{name}] is not permitted")
 
 
-def _malformed(words: str) -> Refusal:
+def _malformed(words: str) -> VendorError:
     return invalid(f"Malformed input request: {words}, please reformat your input and try again.")
 
 

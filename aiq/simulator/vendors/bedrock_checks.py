@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import orjson
 
 from aiq.simulator.checks import Check
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
@@ -30,9 +30,9 @@ _NO_TOOLS = ("titan-text", "meta.llama3-8b", "meta.llama3-70b")
 """Models that call none."""
 
 
-def invalid(words: str) -> Refusal:
+def invalid(words: str) -> VendorError:
     """A 400 in Bedrock's form."""
-    return Refusal(400, words, kind="ValidationException")
+    return VendorError(400, words, kind="ValidationException")
 
 
 def _fails(path: str, value: Any, constraint: str) -> NoReturn:
@@ -41,10 +41,10 @@ def _fails(path: str, value: Any, constraint: str) -> NoReturn:
     )
 
 
-def _number(low: float, high: float | None = None, *, whole: bool = False) -> Check:
+def _number(low: float, high: float | None = None, *, integer: bool = False) -> Check:
     def check(path: str, value: Any) -> None:
-        if type(value) not in ((int,) if whole else (int, float)):
-            raise Refusal(400, f"{path}: NUMBER_VALUE expected", kind="SerializationException")
+        if type(value) not in ((int,) if integer else (int, float)):
+            raise VendorError(400, f"{path}: NUMBER_VALUE expected", kind="SerializationException")
         if value < low:
             _fails(path, value, f"Member must have value greater than or equal to {low}")
         if high is not None and value > high:
@@ -56,7 +56,7 @@ def _number(low: float, high: float | None = None, *, whole: bool = False) -> Ch
 def _text(low: int = 0, pattern: re.Pattern[str] | None = None) -> Check:
     def check(path: str, value: Any) -> None:
         if not isinstance(value, str):
-            raise Refusal(400, f"{path}: STRING_VALUE expected", kind="SerializationException")
+            raise VendorError(400, f"{path}: STRING_VALUE expected", kind="SerializationException")
         if len(value) < low:
             _fails(path, value, f"Member must have length greater than or equal to {low}")
         if pattern is not None and not pattern.fullmatch(value):
@@ -76,7 +76,7 @@ def _one_of(*allowed: str) -> Check:
 def _list_of(check_item: Check, low: int = 0, high: int | None = None) -> Check:
     def check(path: str, value: Any) -> None:
         if not isinstance(value, list):
-            raise Refusal(400, f"{path}: expected a list", kind="SerializationException")
+            raise VendorError(400, f"{path}: expected a list", kind="SerializationException")
         if len(value) < low:
             _fails(path, value, f"Member must have length greater than or equal to {low}")
         if high is not None and len(value) > high:
@@ -89,12 +89,12 @@ def _list_of(check_item: Check, low: int = 0, high: int | None = None) -> Check:
 
 def _map(path: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise Refusal(400, f"{path}: expected a map", kind="SerializationException")
+        raise VendorError(400, f"{path}: expected a map", kind="SerializationException")
 
 
 def _boolean(path: str, value: Any) -> None:
     if not isinstance(value, bool):
-        raise Refusal(400, f"{path}: BOOLEAN_VALUE expected", kind="SerializationException")
+        raise VendorError(400, f"{path}: BOOLEAN_VALUE expected", kind="SerializationException")
 
 
 def _struct(members: Mapping[str, Check], required: Sequence[str] = (), *, union: bool = False) -> Check:
@@ -119,7 +119,7 @@ def _image_bytes(path: str, value: Any) -> None:
     try:
         base64.b64decode(value, validate=True)
     except (binascii.Error, TypeError, ValueError):
-        raise Refusal(400, f"{path}: not base64", kind="SerializationException") from None
+        raise VendorError(400, f"{path}: not base64", kind="SerializationException") from None
 
 
 _CACHE_POINT = _struct({"type": _one_of("default"), "ttl": _one_of("5m", "1h")}, ["type"])
@@ -205,7 +205,7 @@ _BODY = _struct(
         "system": _list_of(_struct({"text": _text(1), "cachePoint": _CACHE_POINT}, union=True)),
         "inferenceConfig": _struct(
             {
-                "maxTokens": _number(1, whole=True),
+                "maxTokens": _number(1, integer=True),
                 "temperature": _number(0, 1),
                 "topP": _number(0, 1),
                 "stopSequences": _list_of(_text(1), 0, 2500),

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Choice, Counts, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorRequest
 from aiq.simulator.vendors.event_stream import event
 
 THOUGHTS = "[simulated] The prompt was considered."
@@ -42,7 +42,7 @@ def _stop_reason(choice: Choice) -> str:
     return "stop_sequence" if choice.stopped_by is not None else _STOP_REASONS[choice.finish_reason]
 
 
-def whole(said: Said) -> dict[str, Any]:
+def full_body(said: Said) -> dict[str, Any]:
     """The answer of Converse."""
     body: dict[str, Any] = {"output": {}, "stopReason": "end_turn", "metrics": _METRICS}
     for choice in said.choices[:1]:
@@ -106,7 +106,7 @@ def _event(name: str, payload: Mapping[str, Any]) -> bytes:
     return event(name, orjson.dumps({**payload, "p": "abcdefghijklmnopqrstuvwxyz"[: 1 + len(payload) % 26]}))
 
 
-def embeddings(asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+def embeddings(asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
     """One vector of Titan's, or Cohere's of all texts."""
     if asked.route.form == "titan":
         body: dict[str, Any] = {"embedding": vectors[0]} if vectors else {}

@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Call, Choice, Counts, Route, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorCall, VendorRequest, VendorRoute
 from aiq.simulator.profile import Quota
-from aiq.simulator.quota import Bucket
-from aiq.simulator.refusal import OverQuota, Refusal
+from aiq.simulator.quota import RefillingBucket
+from aiq.simulator.refusal import OverQuota, VendorError
 from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
-from aiq.simulator.vendors.base import Base, Keys, bearer, event, only, told_schema
+from aiq.simulator.vendors.base import Base, Keys, bearer, event, instructed_schema, only
 from aiq.simulator.vendors.cohere_parameters import check_chat, check_embed
 from aiq.simulator.vendors.openai import text_of
 from aiq.simulator.vendors.openai_tools import tools_of
@@ -28,7 +28,7 @@ OWN_TOKENS = 66
 """What Cohere puts around a prompt: it is counted, and not billed."""
 THOUGHT = "Let me think. "
 
-_ROUTES = {b"/v2/chat": Route("chat"), b"/v2/embed": Route("embeddings")}
+_ROUTES = {b"/v2/chat": VendorRoute("chat"), b"/v2/embed": VendorRoute("embeddings")}
 _TRIAL = (
     "You are using a Trial key, which is limited to {} API calls / {}. You can continue to use the Trial key for free "
     "or upgrade to a Production key with higher rate limits at 'https://dashboard.cohere.com/api-keys'. Contact us on "
@@ -57,9 +57,9 @@ class TrialKey:
     """Calls a minute, which a trial key is told of in headers; each text of an embeddings call is one."""
 
     def __init__(self, quota: Quota, now_s: float) -> None:
-        self._calls = Bucket(quota.rpm, now_s) if quota.rpm else None
+        self._calls = RefillingBucket(quota.rpm, now_s) if quota.rpm else None
 
-    def admit(self, asked: Asked, now_s: float, epoch_s: float) -> bytes:
+    def admit(self, asked: VendorRequest, now_s: float, epoch_s: float) -> bytes:
         """Headers `x-trial-endpoint-call-*`; when to come back is not told."""
         bucket = self._calls
         if bucket is None:
@@ -80,12 +80,12 @@ class TrialKey:
         return self._headers(bucket)
 
     @staticmethod
-    def _headers(bucket: Bucket) -> bytes:
-        told = (bucket.limit, bucket.remaining)
-        lines = b"x-trial-endpoint-call-limit: %d\r\nx-trial-endpoint-call-remaining: %d\r\n" % told
+    def _headers(bucket: RefillingBucket) -> bytes:
+        shown = (bucket.limit, bucket.remaining)
+        lines = b"x-trial-endpoint-call-limit: %d\r\nx-trial-endpoint-call-remaining: %d\r\n" % shown
         return lines + b"x-endpoint-monthly-call-limit: 1000\r\n"
 
-    def settle(self, asked: Asked, counts: Counts | None, now_s: float) -> None:
+    def settle(self, asked: VendorRequest, counts: Counts | None, now_s: float) -> None:
         """Nothing is given back."""
 
 
@@ -98,40 +98,40 @@ class Cohere(Base):
     not_json = "invalid json syntax: invalid character in the body"
     broken_event = b'event: content-delta\ndata: {"type": "content-delta", "delta": {"mess\n\n'
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """The two paths."""
         route = _ROUTES.get(path)
         if route is not None:
             only(method, b"POST", path)
         return route
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """A bearer token."""
         key = bearer(call.headers)
         if not key:
-            raise Refusal(401, "no api key supplied")
+            raise VendorError(401, "no api key supplied")
         if not keys.accepts(key):
-            raise Refusal(401, "invalid api token")
+            raise VendorError(401, "invalid api token")
         return key
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A chat, or texts to embed."""
         if route.task == "embeddings":
             check_embed(body)
             tokens = input_tokens(body["texts"])
-            asked = Asked("embeddings", body["model"], body, tokens, tokens, inputs=body["texts"], route=route)
+            asked = VendorRequest("embeddings", body["model"], body, tokens, tokens, inputs=body["texts"], route=route)
             asked.dimensions = body.get("output_dimension")
             return asked
         check_chat(body)
         messages = body["messages"]
-        asked = Asked("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
+        asked = VendorRequest("chat", body["model"], body, chat_tokens(messages), messages=messages, route=route)
         if body.get("tools"):
             asked.tools, asked.tool_choice = tools_of(body["tools"]), (body.get("tool_choice") or "auto").lower()
             asked.prompt_tokens += tool_tokens(asked.tools)
         wanted = body.get("response_format") or {}
         asked.json = wanted.get("type") == "json_object"
         if asked.json:
-            asked.schema = wanted.get("json_schema", wanted.get("schema")) or told_schema(messages)
+            asked.schema = wanted.get("json_schema", wanted.get("schema")) or instructed_schema(messages)
         asked.limit, asked.stop = body.get("max_tokens"), body.get("stop_sequences") or ()
         asked.sampling = tuple(body.get(name) for name in ("seed", "temperature", "p", "k"))
         thinking = body.get("thinking")
@@ -142,7 +142,7 @@ class Cohere(Base):
             asked.cacheable = text_of(messages)
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A message with its usage; without a message for the fault `empty`."""
         body: dict[str, Any] = {"id": _identity(said)}
         for choice in said.choices[:1]:
@@ -151,7 +151,7 @@ class Cohere(Base):
             body["usage"] = _usage(said.counts)
         return body
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Events with their names, and `[DONE]`."""
         begin = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
         pieces = [_event("message-start", id=_identity(said), delta={"message": begin})]
@@ -163,7 +163,7 @@ class Cohere(Base):
             pieces += [_event("message-end", delta=end)] * (2 if said.fault == "two-finish" else 1)
         return [*pieces, b"data: [DONE]\n\n"]
 
-    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+    def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """Each form that was asked for."""
         forms = asked.body.get("embedding_types") or ["float"]
         body: dict[str, Any] = {
@@ -177,21 +177,21 @@ class Cohere(Base):
             body["meta"]["billed_units"] = {"input_tokens": float(counts.input)}
         return body
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """Cohere's words."""
         if fault.startswith("429") and fault not in _WORDS:
-            return Refusal(429, _TRIAL.format(40, "minute"))
-        return Refusal(*_WORDS[fault]) if fault in _WORDS else None
+            return VendorError(429, _TRIAL.format(40, "minute"))
+        return VendorError(*_WORDS[fault]) if fault in _WORDS else None
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """An id and a message."""
         return orjson.dumps({"id": f"err-sim{number:08d}", "message": refusal.message}), b""
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """The last event, with a reason that is an error."""
         return _event("message-end", delta={"finish_reason": "ERROR", "error": refusal.message})
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """A trace id."""
         return b"x-debug-trace-id: sim%d\r\n" % number
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiq.simulator.checks import Check, anything
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ROLES = ("user", "assistant", "system", "tool")
@@ -31,9 +31,9 @@ FORMS = ("float", "int8", "uint8", "binary", "ubinary", "base64")
 """Of embeddings."""
 
 
-def bad(words: str) -> Refusal:
+def bad(words: str) -> VendorError:
     """A 400, as most are."""
-    return Refusal(400, f"invalid request: {words}")
+    return VendorError(400, f"invalid request: {words}")
 
 
 def check_chat(body: Mapping[str, Any]) -> None:
@@ -73,11 +73,11 @@ def check_embed(body: Mapping[str, Any]) -> None:
 
 def _check(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
     if not isinstance(body.get("model"), str) or not body["model"]:
-        raise Refusal(400, "a model parameter is required for this endpoint.")
+        raise VendorError(400, "a model parameter is required for this endpoint.")
     for name, value in body.items():
         check = checks.get(name)
         if check is None:
-            raise Refusal(422, f"unknown field: parameter '{name}' is not a valid field")
+            raise VendorError(422, f"unknown field: parameter '{name}' is not a valid field")
         if value is not None:
             check(name, value)
 
@@ -94,20 +94,20 @@ def _check_messages(messages: Any) -> None:
         known |= {"tool_call_id"} if role == "tool" else set()
         for name in message:
             if name not in known:
-                raise Refusal(422, f"unknown field: parameter 'messages.{index}.{name}' is not a valid field")
+                raise VendorError(422, f"unknown field: parameter 'messages.{index}.{name}' is not a valid field")
         content = message.get("content")
         if isinstance(content, list):
             _check_parts(index, role, content)
         elif content is not None and not isinstance(content, str):
             raise bad(f"content of the message at index {index} must be a string or a list of content blocks.")
         if not content and not message.get("tool_calls"):
-            raise Refusal(400, "message must not be empty in a turn")
+            raise VendorError(400, "message must not be empty in a turn")
         if role == "tool":
             identity = message.get("tool_call_id")
             if not identity:
-                raise Refusal(400, "tool call id must be provided with tool message")
+                raise VendorError(400, "tool call id must be provided with tool message")
             if identity not in called:
-                raise Refusal(400, "tool call id not found in previous tool calls")
+                raise VendorError(400, "tool call id not found in previous tool calls")
         for call in message.get("tool_calls") or ():
             called.add(_check_call(call))
 
@@ -129,7 +129,7 @@ def _check_parts(index: int, role: str, content: list[Any]) -> None:
 def _check_call(call: Any) -> str:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or call.get("type") != "function":
-        raise Refusal(400, "tool call must be of type function")
+        raise VendorError(400, "tool call must be of type function")
     if not all(isinstance(text, str) for text in (call.get("id"), function.get("name"), function.get("arguments"))):
         raise bad("a tool call needs an id, a name and arguments.")
     identity: str = call["id"]
@@ -141,10 +141,10 @@ def _boolean(name: str, value: Any) -> None:
         raise bad(f"{name} must be a boolean.")
 
 
-def _number(low: float, high: float, *, whole: bool = False) -> Check:
+def _number(low: float, high: float, *, integer: bool = False) -> Check:
     def check(name: str, value: Any) -> None:
-        if type(value) is not int and (whole or type(value) is not float):
-            raise bad(f"{name} must be {'an integer' if whole else 'a number'}.")
+        if type(value) is not int and (integer or type(value) is not float):
+            raise bad(f"{name} must be {'an integer' if integer else 'a number'}.")
         if not low <= value <= high:
             raise bad(f"{name} must be between {low} and {high} inclusive.")
 
@@ -189,7 +189,7 @@ def _tools(name: str, value: Any) -> None:
             raise bad(f"tool '{named}' must have parameters, a JSON schema.")
         for field in function:
             if field not in ("name", "description", "parameters"):
-                raise Refusal(422, f"unknown field: parameter 'tools.function.{field}' is not a valid field")
+                raise VendorError(422, f"unknown field: parameter 'tools.function.{field}' is not a valid field")
 
 
 def _response_format(name: str, value: Any) -> None:
@@ -201,30 +201,30 @@ def _response_format(name: str, value: Any) -> None:
     if value["type"] == "text":
         raise bad("json_schema must not be specified when the type is text.")
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise Refusal(400, "schema must be an object")
+        raise VendorError(400, "schema must be an object")
     _check_schema(schema)
 
 
 def _check_schema(schema: Any) -> None:
     """Objects need a required property, and properties a type. Source: the guide's schema constraints."""
     if not isinstance(schema, dict):
-        raise Refusal(400, "schema must be an object")
+        raise VendorError(400, "schema must be an object")
     for keyword in _UNSUPPORTED & schema.keys():
-        raise Refusal(400, f"the schema keyword '{keyword}' is not supported")
+        raise VendorError(400, f"the schema keyword '{keyword}' is not supported")
     if _NO_PATTERN.search(schema.get("pattern", "")) or schema.get("format", "date") not in _SCHEMA_FORMATS:
-        raise Refusal(400, "this pattern or format is not supported")
+        raise VendorError(400, "this pattern or format is not supported")
     for child in (*schema.get("anyOf", ()), *schema.get("$defs", {}).values()):
         _check_schema(child)
     properties = schema.get("properties", {} if schema.get("type") == "object" else None)
     if isinstance(properties, dict):
         if not _required(schema):
-            raise Refusal(400, "at least one required field must be specified")
+            raise VendorError(400, "at least one required field must be specified")
         for field in schema["required"]:
             if field not in properties:
-                raise Refusal(400, "required field name not found in properties")
+                raise VendorError(400, "required field name not found in properties")
         for title, child in properties.items():
             if isinstance(child, dict) and not child.keys() & {"type", "$ref", "anyOf", "enum", "const"}:
-                raise Refusal(400, f"property {title} must have a type")
+                raise VendorError(400, f"property {title} must have a type")
             _check_schema(child)
     if "items" in schema:
         _check_schema(schema["items"])
@@ -255,18 +255,18 @@ _CHAT: dict[str, Check] = {
     "citation_options": anything,
     "response_format": _response_format,
     "safety_mode": _one_of("CONTEXTUAL", "STRICT", "OFF"),
-    "max_tokens": _number(1, 2**31, whole=True),
+    "max_tokens": _number(1, 2**31, integer=True),
     "stop_sequences": _stop,
     "temperature": _number(0, 1.0),
-    "seed": _number(0, 2**64, whole=True),
+    "seed": _number(0, 2**64, integer=True),
     "frequency_penalty": _number(0, 1),
     "presence_penalty": _number(0, 1),
-    "k": _number(0, 500, whole=True),
+    "k": _number(0, 500, integer=True),
     "p": _number(0.01, 0.99),
     "logprobs": _boolean,
     "tool_choice": _one_of("REQUIRED", "NONE"),
     "thinking": _thinking,
-    "priority": _number(0, 999, whole=True),
+    "priority": _number(0, 999, integer=True),
 }
 _EMBED: dict[str, Check] = {
     "model": anything,
@@ -275,6 +275,6 @@ _EMBED: dict[str, Check] = {
     "embedding_types": _forms,
     "output_dimension": _dimension,
     "truncate": _one_of("NONE", "START", "END"),
-    "max_tokens": _number(1, 2**31, whole=True),
-    "priority": _number(0, 999, whole=True),
+    "max_tokens": _number(1, 2**31, integer=True),
+    "priority": _number(0, 999, integer=True),
 }

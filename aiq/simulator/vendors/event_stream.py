@@ -20,8 +20,8 @@ def message(headers: Mapping[str, str], payload: bytes) -> bytes:
         text = value.encode()
         block += bytes([len(name)]) + name.encode() + struct.pack(">BH", _STRING, len(text)) + text
     prelude = struct.pack(">II", 16 + len(block) + len(payload), len(block))
-    whole = prelude + struct.pack(">I", crc32(prelude)) + block + payload
-    return whole + struct.pack(">I", crc32(whole))
+    framed = prelude + struct.pack(">I", crc32(prelude)) + block + payload
+    return framed + struct.pack(">I", crc32(framed))
 
 
 def event(name: str, payload: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Choice, Counts, Said
+from aiq.simulator.exchange import Choice, Counts, Said, VendorRequest
 from aiq.simulator.tokens import text_tokens
 from aiq.simulator.vendors.gemini_requests import generation_of
 
@@ -22,20 +22,20 @@ _THOUGHT = "The simulator pretends to think about it."
 
 def usage(counts: Counts) -> dict[str, Any]:
     """`usageMetadata`: thoughts are counted apart from the answer, cached tokens within the prompt."""
-    told: dict[str, Any] = {
+    used: dict[str, Any] = {
         "promptTokenCount": counts.input,
         "candidatesTokenCount": counts.output - counts.reasoning,
         "totalTokenCount": counts.input + counts.output,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": counts.input}],
     }
     if counts.cached:
-        told["cachedContentTokenCount"] = counts.cached
+        used["cachedContentTokenCount"] = counts.cached
     if counts.reasoning:
-        told["thoughtsTokenCount"] = counts.reasoning
-    return told
+        used["thoughtsTokenCount"] = counts.reasoning
+    return used
 
 
-def completion(asked: Asked, said: Said) -> dict[str, Any]:
+def completion(asked: VendorRequest, said: Said) -> dict[str, Any]:
     """A `GenerateContentResponse`."""
     body: dict[str, Any] = {}
     if any(choice.finish_reason == "content_filter" for choice in said.choices):
@@ -49,7 +49,7 @@ def completion(asked: Asked, said: Said) -> dict[str, Any]:
     return {**body, **_envelope(asked, said)}
 
 
-def _envelope(asked: Asked, said: Said) -> dict[str, Any]:
+def _envelope(asked: VendorRequest, said: Said) -> dict[str, Any]:
     return {"modelVersion": asked.model, "responseId": f"sim{said.number:012d}"}
 
 
@@ -65,7 +65,7 @@ def _candidate(index: int, parts: list[dict[str, Any]], choice: Choice | None) -
     return candidate
 
 
-def _parts(asked: Asked, choice: Choice, number: int) -> list[dict[str, Any]]:
+def _parts(asked: VendorRequest, choice: Choice, number: int) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     thinking = asked.body.get("generationConfig", {}).get("thinkingConfig", {})
     if choice.reasoning and thinking.get("includeThoughts"):
@@ -84,7 +84,7 @@ def _parts(asked: Asked, choice: Choice, number: int) -> list[dict[str, Any]]:
     return parts
 
 
-def stream(asked: Asked, said: Said) -> list[bytes]:
+def stream(asked: VendorRequest, said: Said) -> list[bytes]:
     """The same as events with a part each; the finish reason comes with the last part."""
     envelope, events = _envelope(asked, said), list[dict[str, Any]]()
     if any(choice.finish_reason == "content_filter" for choice in said.choices):
@@ -123,7 +123,7 @@ def _count(events: list[dict[str, Any]], said: Said) -> None:
         events.append({"usageMetadata": usage(said.counts)})
 
 
-def embeddings(asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+def embeddings(asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
     """`embedding`, `embeddings` or `predictions`, as the method has them."""
     if asked.route.form == "predict":
         found: list[dict[str, Any]] = []

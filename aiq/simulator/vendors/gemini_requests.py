@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Route, Tool
+from aiq.simulator.exchange import Tool, VendorRequest, VendorRoute
 from aiq.simulator.tokens import chat_tokens, input_tokens, tool_tokens
 from aiq.simulator.vendors.gemini_fields import BATCH, EMBED, GENERATE, PREDICT, checked
 from aiq.simulator.vendors.google_errors import invalid
@@ -43,7 +43,7 @@ def generation_of(model: str) -> int:
     return int(found[1]) if found else 2
 
 
-def generate(body: dict[str, Any], route: Route, *, vertex: bool) -> Asked:
+def generate(body: dict[str, Any], route: VendorRoute, *, vertex: bool) -> VendorRequest:
     """`generateContent` and `streamGenerateContent`."""
     wire = checked(body, GENERATE)
     contents = wire.get("contents")
@@ -52,7 +52,7 @@ def generate(body: dict[str, Any], route: Route, *, vertex: bool) -> Asked:
     _check_turns(contents, route.model, vertex)
     config = wire.get("generationConfig", {})
     messages = _messages(wire.get("systemInstruction"), contents)
-    asked = Asked("chat", route.model, wire, chat_tokens(messages), messages=messages, route=route)
+    asked = VendorRequest("chat", route.model, wire, chat_tokens(messages), messages=messages, route=route)
     asked.stream = bool(route.stream)
     _read_tools(asked, wire)
     _read_config(asked, config)
@@ -185,7 +185,7 @@ def _call(call: dict[str, Any], ids: dict[str, list[str]], position: int, number
     return {"id": identity, "type": "function", "function": function}
 
 
-def _read_tools(asked: Asked, wire: dict[str, Any]) -> None:
+def _read_tools(asked: VendorRequest, wire: dict[str, Any]) -> None:
     tools: list[Tool] = []
     for tool in wire.get("tools", ()):
         for declaration in tool.get("functionDeclarations", ()):
@@ -221,7 +221,7 @@ def _lowered(schema: Any) -> Any:
     return [_lowered(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def _read_config(asked: Asked, config: dict[str, Any]) -> None:
+def _read_config(asked: VendorRequest, config: dict[str, Any]) -> None:
     for name, low, high in _RANGES:
         value = config.get(name)
         if value is not None and (value < low or (high is not None and value > high)):
@@ -239,7 +239,7 @@ def _read_config(asked: Asked, config: dict[str, Any]) -> None:
     _read_thinking(asked, config.get("thinkingConfig", {}))
 
 
-def _read_format(asked: Asked, config: dict[str, Any]) -> None:
+def _read_format(asked: VendorRequest, config: dict[str, Any]) -> None:
     kind = config.get("responseMimeType", "text/plain")
     if kind not in ("text/plain", "application/json", "text/x.enum"):
         invalid(f"response_mime_type: allowed mimetypes are text/plain, application/json; got {kind}")
@@ -256,7 +256,7 @@ def _read_format(asked: Asked, config: dict[str, Any]) -> None:
     asked.schema = None if schema is None else _lowered(schema)
 
 
-def _read_thinking(asked: Asked, thinking: dict[str, Any]) -> None:
+def _read_thinking(asked: VendorRequest, thinking: dict[str, Any]) -> None:
     level, budget = thinking.get("thinkingLevel"), thinking.get("thinkingBudget")
     if level is not None and budget is not None:
         invalid("You can only set only one of thinking budget and thinking level.")
@@ -274,7 +274,7 @@ def _read_thinking(asked: Asked, thinking: dict[str, Any]) -> None:
             asked.effort = next(effort for most, effort in _EFFORTS if budget <= most)
 
 
-def embed(body: dict[str, Any], route: Route, *, vertex: bool) -> Asked:
+def embed(body: dict[str, Any], route: VendorRoute, *, vertex: bool) -> VendorRequest:
     """`embedContent`, `batchEmbedContents` and `predict`."""
     if route.form == "predict":
         return _predict(body, route)
@@ -297,7 +297,7 @@ def embed(body: dict[str, Any], route: Route, *, vertex: bool) -> Asked:
     return _embedding(route, body, texts, settings)
 
 
-def _predict(body: dict[str, Any], route: Route) -> Asked:
+def _predict(body: dict[str, Any], route: VendorRoute) -> VendorRequest:
     wire = checked(body, PREDICT)
     instances = wire.get("instances", [])
     if "gemini-embedding" in route.model and "gemini-embedding-001" not in route.model:
@@ -314,13 +314,13 @@ def _predict(body: dict[str, Any], route: Route) -> Asked:
     return _embedding(route, body, texts, {"taskType": instances[0].get("task_type"), **parameters})
 
 
-def _embedding(route: Route, body: dict[str, Any], texts: list[str], settings: dict[str, Any]) -> Asked:
+def _embedding(route: VendorRoute, body: dict[str, Any], texts: list[str], settings: dict[str, Any]) -> VendorRequest:
     task_type, dimensions = settings.get("taskType"), settings.get("outputDimensionality")
     if task_type is not None and task_type not in _TASK_TYPES:
         invalid(f"Invalid value at 'task_type' (type.googleapis.com/TaskType), \"{task_type}\"", "task_type")
     if dimensions is not None and not 1 <= dimensions <= 3072:
         invalid("outputDimensionality must be between 1 and 3072.", "output_dimensionality")
     tokens = input_tokens(texts)
-    asked = Asked("embeddings", route.model, body, tokens, tokens, inputs=list(texts), route=route)
+    asked = VendorRequest("embeddings", route.model, body, tokens, tokens, inputs=list(texts), route=route)
     asked.dimensions = None if dimensions is None else int(dimensions)
     return asked

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from aiq.simulator.refusal import OverQuota, Refusal
+from aiq.simulator.refusal import OverQuota, VendorError
 
 _TYPE = "type.googleapis.com/google.rpc."
 _NAMES = {
@@ -46,10 +46,10 @@ WORDS: dict[str, tuple[int, str]] = {
 
 def invalid(message: str, *fields: str, status: str = "") -> NoReturn:
     """Refuse (400) a request; `fields` are the paths of what is wrong, `status` is Google's name for it."""
-    raise Refusal(400, message, code=status or None, details={"fields": fields})
+    raise VendorError(400, message, code=status or None, details={"fields": fields})
 
 
-def body_of(refusal: Refusal, model: str) -> dict[str, Any]:
+def body_of(refusal: VendorError, model: str) -> dict[str, Any]:
     """The body of an error."""
     name = refusal.code if refusal.code in ("FAILED_PRECONDITION", "OUT_OF_RANGE") else None
     error: dict[str, Any] = {
@@ -63,21 +63,21 @@ def body_of(refusal: Refusal, model: str) -> dict[str, Any]:
     return {"error": error}
 
 
-def _details(refusal: Refusal, model: str) -> list[dict[str, Any]]:
+def _details(refusal: VendorError, model: str) -> list[dict[str, Any]]:
     details: list[dict[str, Any]] = []
-    told = refusal.details
-    if "reason" in told:
-        details.append({"@type": f"{_TYPE}ErrorInfo", "reason": told["reason"], "domain": "googleapis.com"})
-    if told.get("fields"):
-        violations = [{"field": field, "description": refusal.message} for field in told["fields"]]
+    facts = refusal.details
+    if "reason" in facts:
+        details.append({"@type": f"{_TYPE}ErrorInfo", "reason": facts["reason"], "domain": "googleapis.com"})
+    if facts.get("fields"):
+        violations = [{"field": field, "description": refusal.message} for field in facts["fields"]]
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": violations})
     if isinstance(refusal, OverQuota):
-        metric, identity = _QUOTAS[told["unit"]]
+        metric, identity = _QUOTAS[facts["unit"]]
         violation = {
             "quotaMetric": f"generativelanguage.googleapis.com/{metric}",
             "quotaId": identity,
             "quotaDimensions": {"location": "global", "model": model},
-            "quotaValue": str(told["limit"]),
+            "quotaValue": str(facts["limit"]),
         }
         details.append({"@type": f"{_TYPE}QuotaFailure", "violations": [violation]})
     if refusal.retry_s is not None:

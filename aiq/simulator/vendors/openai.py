@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from aiq.simulator import faults
-from aiq.simulator.exchange import Asked, Call, Counts, Route, Said
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import Counts, Said, VendorCall, VendorRequest, VendorRoute
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.tokens import CACHE_FROM_TOKENS, chat_tokens, input_tokens, tool_tokens
 from aiq.simulator.vendors import openai_format, responses, responses_format
 from aiq.simulator.vendors.base import Base, Keys, bearer, event, only
@@ -20,11 +20,11 @@ from aiq.simulator.vendors.openai_parameters import CHAT, COMPLETIONS, EMBEDDING
 from aiq.simulator.vendors.openai_tools import choice_of, tools_of
 
 _ROUTES = {
-    b"/v1/chat/completions": Route("chat"),
-    b"/v1/completions": Route("completions"),
-    b"/v1/embeddings": Route("embeddings"),
-    b"/v1/responses": Route("chat", form="responses"),
-    b"/v1/models": Route("page"),
+    b"/v1/chat/completions": VendorRoute("chat"),
+    b"/v1/completions": VendorRoute("completions"),
+    b"/v1/embeddings": VendorRoute("embeddings"),
+    b"/v1/responses": VendorRoute("chat", form="responses"),
+    b"/v1/models": VendorRoute("page"),
 }
 
 
@@ -39,18 +39,18 @@ class OpenAI(Base):
     )
     azure = False
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """One of the five paths."""
         route = _ROUTES.get(path)
         if route is not None:
             only(method, b"GET" if route.task == "page" else b"POST", path)
         return route
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """A bearer token."""
         key = bearer(call.headers)
         if not key:
-            raise Refusal(
+            raise VendorError(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an "
                 "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
@@ -58,13 +58,13 @@ class OpenAI(Base):
         check_key(key, keys)
         return key
 
-    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+    def page(self, call: VendorCall, route: VendorRoute, now_s: float) -> bytes:
         """The list of models."""
         names = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", *faults.model_names()]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "aiq-simulator"} for name in names]
         return orjson.dumps({"object": "list", "data": data})
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """Chat completions, responses, completions or embeddings."""
         model = route.model or body.get("model") or ""
         if route.form == "responses":
@@ -79,44 +79,44 @@ class OpenAI(Base):
         check_body(body, EMBEDDINGS if route.task == "embeddings" else COMPLETIONS, inputs_of, model)
         inputs = as_inputs(body[inputs_of])
         tokens = input_tokens(inputs)
-        asked = Asked(route.task, model, body, tokens, tokens, inputs=inputs, route=route)
+        asked = VendorRequest(route.task, model, body, tokens, tokens, inputs=inputs, route=route)
         if route.task == "embeddings":
             asked.dimensions = body.get("dimensions")
         else:
             _sampling(asked, body, body.get("max_tokens"))
         return asked
 
-    def whole(self, asked: Asked, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A `chat.completion`, a `response` or a `text_completion`."""
         if asked.route.form == "responses":
             return responses_format.response(asked, said)
         return openai_format.completion(self._envelope(asked, said), said)
 
-    def stream(self, asked: Asked, said: Said) -> list[bytes]:
+    def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Its chunks, with usage where `stream_options` ask for it; or the events of a response."""
         if asked.route.form == "responses":
             return list(responses_format.stream(asked, said))
         include_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
         return list(openai_format.stream(self._envelope(asked, said), said, include_usage))
 
-    def _envelope(self, asked: Asked, said: Said) -> openai_format.Envelope:
+    def _envelope(self, asked: VendorRequest, said: Said) -> openai_format.Envelope:
         is_chat = asked.task == "chat"
         identity = f"{'chatcmpl' if is_chat else 'cmpl'}-sim{said.number:012d}"
         return openai_format.Envelope(identity, said.created, asked.model, is_chat, self.azure)
 
-    def embeddings(self, asked: Asked, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
+    def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """A `list` of floats or base64."""
         return openai_format.embeddings(vectors, asked.model, counts, asked.body.get("encoding_format") == "base64")
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: VendorError) -> bytes:
         """The error object with the status as its code, as servers that speak OpenAI's protocol send it."""
         return event({"error": {"message": refusal.message, "type": refusal.kind, "code": refusal.status}})
 
-    def stream_error(self, refusal: Refusal, route: Route) -> bytes:
+    def stream_error(self, refusal: VendorError, route: VendorRoute) -> bytes:
         """The same as an event of the Responses API."""
         return responses_format.error(refusal) if route.form == "responses" else self.error_event(refusal)
 
-    def headers(self, route: Route, number: int, delay_s: float) -> bytes:
+    def headers(self, route: VendorRoute, number: int, delay_s: float) -> bytes:
         """How long it took."""
         return b"openai-processing-ms: %d\r\n" % (delay_s * 1000)
 
@@ -125,13 +125,13 @@ def check_key(key: str, keys: Keys) -> None:
     """Refuse (401) a wrong key, showing no more of it than its end."""
     if not keys.accepts(key):
         shown = key[-4:] if len(key) > 8 else ""
-        raise Refusal(401, f"Incorrect API key provided: ***{shown}.", code="invalid_api_key")
+        raise VendorError(401, f"Incorrect API key provided: ***{shown}.", code="invalid_api_key")
 
 
-def chat(body: dict[str, Any], model: str, route: Route) -> Asked:
+def chat(body: dict[str, Any], model: str, route: VendorRoute) -> VendorRequest:
     """What a validated body of chat completions asks."""
     messages = body["messages"]
-    asked = Asked("chat", model, body, chat_tokens(messages), messages=messages, route=route)
+    asked = VendorRequest("chat", model, body, chat_tokens(messages), messages=messages, route=route)
     if body.get("tools"):
         asked.tools, asked.tool_choice = tools_of(body["tools"]), choice_of(body.get("tool_choice"))
         asked.parallel = body.get("parallel_tool_calls") is not False
@@ -159,7 +159,7 @@ def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\0".join(texts)
 
 
-def _sampling(asked: Asked, body: dict[str, Any], limit: int | None) -> None:
+def _sampling(asked: VendorRequest, body: dict[str, Any], limit: int | None) -> None:
     stop = body.get("stop") or ()
     asked.n, asked.limit, asked.stop = body.get("n") or 1, limit, [stop] if isinstance(stop, str) else stop
     asked.sampling = (body.get("seed"), body.get("temperature"), body.get("top_p"))

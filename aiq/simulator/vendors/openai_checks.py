@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiq.simulator.checks import Check
-from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.refusal import VendorError, wrong_type
 
 
 def string(param: str, value: Any) -> None:
@@ -45,29 +45,29 @@ def one_of(*allowed: str) -> Check:
     return check
 
 
-def not_among(param: str, value: Any, allowed: Sequence[str]) -> Refusal:
+def not_among(param: str, value: Any, allowed: Sequence[str]) -> VendorError:
     """A 400 for a text that is none of the allowed ones."""
     names = ", ".join(f"'{name}'" for name in allowed)
     return invalid(param, f"Invalid value: '{value}'. Supported values are: {names}.")
 
 
-def invalid(param: str, words: str) -> Refusal:
+def invalid(param: str, words: str) -> VendorError:
     """A 400 for a value of the right type that cannot be."""
-    return Refusal(400, words, param=param, code="invalid_value")
+    return VendorError(400, words, param=param, code="invalid_value")
 
 
-def number(low: float, high: float, *, whole: bool = False) -> Check:
+def number(low: float, high: float, *, integer_only: bool = False) -> Check:
     """A number within bounds."""
-    noun, expected = ("integer", "an integer") if whole else ("decimal", "a decimal number")
+    noun, expected = ("integer", "an integer") if integer_only else ("decimal", "a decimal number")
 
     def check(param: str, value: Any) -> None:
-        if type(value) is not int and (whole or type(value) is not float):
+        if type(value) is not int and (integer_only or type(value) is not float):
             raise wrong_type(param, expected, value)
         if not low <= value <= high:
             side, word, sign, bound = (
                 ("below", "minimum", ">=", low) if value < low else ("above", "maximum", "<=", high)
             )
-            raise Refusal(
+            raise VendorError(
                 400,
                 f"Invalid '{param}': {noun} {side} {word} value. Expected a value {sign} {bound}, "
                 f"but got {value} instead.",
@@ -80,12 +80,12 @@ def number(low: float, high: float, *, whole: bool = False) -> Check:
 
 def integer(low: int, high: int = 2**63 - 1) -> Check:
     """A whole number within bounds."""
-    return number(low, high, whole=True)
+    return number(low, high, integer_only=True)
 
 
-def empty_array(param: str) -> Refusal:
+def empty_array(param: str) -> VendorError:
     """A 400 for an array without elements."""
-    return Refusal(
+    return VendorError(
         400,
         f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
         param=param,
@@ -93,9 +93,9 @@ def empty_array(param: str) -> Refusal:
     )
 
 
-def too_long(param: str, value: Sequence[Any], most: int) -> Refusal:
+def too_long(param: str, value: Sequence[Any], most: int) -> VendorError:
     """A 400 for an array with more than so many elements."""
-    return Refusal(
+    return VendorError(
         400,
         f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
         f"length {len(value)} instead.",
@@ -104,9 +104,9 @@ def too_long(param: str, value: Sequence[Any], most: int) -> Refusal:
     )
 
 
-def missing(param: str) -> Refusal:
+def missing(param: str) -> VendorError:
     """A 400 for a parameter that is not there."""
-    return Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    return VendorError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
 def is_image_data(url: str) -> bool:
@@ -132,6 +132,6 @@ def check_all(body: Mapping[str, Any], checks: Mapping[str, Check], *required: s
     for name, value in body.items():
         check, param = checks.get(name), of + name
         if check is None:
-            raise Refusal(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+            raise VendorError(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
         if value is not None or name in required:
             check(param, value)

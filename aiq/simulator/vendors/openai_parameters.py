@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiq.simulator.checks import Check, anything
-from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.refusal import VendorError, wrong_type
 from aiq.simulator.tokens import input_tokens
 from aiq.simulator.vendors.openai_checks import (
     array,
@@ -45,7 +45,7 @@ def _stop(param: str, value: Any) -> None:
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
         raise wrong_type(param, "a string or an array of strings", value)
     if len(stops) > 4:
-        raise Refusal(
+        raise VendorError(
             400,
             f"Invalid '{param}': array too long. Expected at most 4.",
             param=param,
@@ -91,7 +91,7 @@ def _part(param: str, part: Any) -> None:
         url = part["image_url"].get("url")
         string(f"{param}.image_url.url", url)
         if not url.startswith(("https://", "http://")) and not is_image_data(url):
-            raise Refusal(
+            raise VendorError(
                 400,
                 "Invalid image data: expected an http(s) URL or a base64-encoded data URL "
                 "(e.g. 'data:image/jpeg;base64,<base64>').",
@@ -192,14 +192,14 @@ def _input(param: str, value: Any) -> None:
         tokens = input_tokens([item])
         total += tokens
         if tokens > MAX_INPUT_TOKENS:
-            raise Refusal(
+            raise VendorError(
                 400,
                 f"Invalid '{name}': maximum context length is {MAX_INPUT_TOKENS} tokens, got {tokens}.",
                 param=name,
                 code="context_length_exceeded",
             )
     if total > MAX_REQUEST_TOKENS:
-        raise Refusal(
+        raise VendorError(
             400,
             f"Invalid '{param}': maximum request size is {MAX_REQUEST_TOKENS} tokens per request, got {total}.",
             param=param,
@@ -222,10 +222,10 @@ def check_body(body: Mapping[str, Any], checks: Mapping[str, Check], required: s
     `checks` is CHAT, COMPLETIONS or EMBEDDINGS; `model` comes from the body, or from the path on Azure.
     """
     if not model:
-        raise Refusal(400, "you must provide a model parameter")
+        raise VendorError(400, "you must provide a model parameter")
     check_all(body, checks, required)
     if "max_tokens" in body and checks is CHAT and model.startswith(_REASONING_MODELS):
-        raise Refusal(
+        raise VendorError(
             400,
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
             "'max_completion_tokens' instead.",
@@ -233,7 +233,7 @@ def check_body(body: Mapping[str, Any], checks: Mapping[str, Check], required: s
             code="unsupported_parameter",
         )
     if body.get("stream_options") is not None and not body.get("stream"):
-        raise Refusal(
+        raise VendorError(
             400,
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
@@ -243,7 +243,7 @@ def check_body(body: Mapping[str, Any], checks: Mapping[str, Check], required: s
         raise invalid("tool_choice", words)
     response_format = body.get("response_format")
     if response_format and response_format["type"] == "json_object" and not _says_json(body["messages"]):
-        raise Refusal(
+        raise VendorError(
             400,
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
             param="messages",

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from aiq.simulator.checks import Check, anything, remembered
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.schema import is_well_typed
 from aiq.simulator.vendors.openai_checks import boolean, check_all, invalid, missing, object_
 
@@ -83,8 +83,8 @@ def check_schema(schema: Any, title: str, path: tuple[str, ...], strict: bool) -
         check_schema(child, title, (*path, "$defs", name), strict)
 
 
-def _bad_schema(title: str, path: tuple[str, ...], reason: str) -> Refusal:
-    return Refusal(
+def _bad_schema(title: str, path: tuple[str, ...], reason: str) -> VendorError:
+    return VendorError(
         400,
         f"Invalid schema for response_format '{title}': In context={path!r}, {reason}",
         param="response_format",

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiq.simulator.checks import remembered
 from aiq.simulator.exchange import Tool
-from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.refusal import VendorError, wrong_type
 from aiq.simulator.vendors.openai_checks import empty_array, invalid, missing, not_among, object_, string, too_long
 from aiq.simulator.vendors.openai_schema import check_schema
 
@@ -52,9 +52,9 @@ def check_function(param: str, function: Any) -> None:
     object_(f"{param}.parameters", schema)
     try:
         check_schema(schema, name, (), bool(function.get("strict")))
-    except Refusal as refusal:
+    except VendorError as refusal:
         words = refusal.message.replace("response_format", "function", 1)
-        raise Refusal(400, words, param=f"{param}.parameters", code="invalid_function_parameters") from None
+        raise VendorError(400, words, param=f"{param}.parameters", code="invalid_function_parameters") from None
 
 
 def check_tool_choice(param: str, value: Any) -> None:
@@ -74,7 +74,7 @@ def check_tool_messages(param: str, messages: Sequence[Mapping[str, Any]]) -> No
         if role == "tool":
             call_id = message.get("tool_call_id")
             if not isinstance(call_id, str) or call_id not in waiting:
-                raise Refusal(
+                raise VendorError(
                     400,
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
                     "'tool_calls'.",
@@ -91,7 +91,7 @@ def check_tool_messages(param: str, messages: Sequence[Mapping[str, Any]]) -> No
 
 
 def _unanswered(param: str, index: int, waiting: set[str]) -> None:
-    raise Refusal(
+    raise VendorError(
         400,
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
         f"The following tool_call_ids did not have response messages: {', '.join(sorted(waiting))}",

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiq.simulator.checks import Check, anything
-from aiq.simulator.exchange import Asked, Route, Tool
-from aiq.simulator.refusal import Refusal, wrong_type
+from aiq.simulator.exchange import Tool, VendorRequest, VendorRoute
+from aiq.simulator.refusal import VendorError, wrong_type
 from aiq.simulator.tokens import chat_tokens, tool_tokens
 from aiq.simulator.vendors.openai_checks import (
     array,
@@ -39,17 +39,17 @@ def _text(param: str, value: Any) -> None:
     object_(param, value)
     for name in value:
         if name not in ("format", "verbosity"):
-            raise Refusal(400, f"Unknown parameter: '{param}.{name}'.", param=f"{param}.{name}")
+            raise VendorError(400, f"Unknown parameter: '{param}.{name}'.", param=f"{param}.{name}")
     form = value.get("format")
     if form is not None:
         object_(f"{param}.format", form)
         nested = {"type": form.get("type"), "json_schema": {k: v for k, v in form.items() if k != "type"}}
         try:
             check_response_format(f"{param}.format", nested)
-        except Refusal as refusal:
+        except VendorError as refusal:
             words = refusal.message.replace(".json_schema", "").replace("response_format", f"{param}.format")
             where = (refusal.param or "").replace(".json_schema", "").replace("response_format", f"{param}.format")
-            raise Refusal(400, words, param=where, code=refusal.code) from None
+            raise VendorError(400, words, param=where, code=refusal.code) from None
     if value.get("verbosity") is not None:
         one_of("low", "medium", "high")(f"{param}.verbosity", value["verbosity"])
 
@@ -82,7 +82,7 @@ def _tool_choice(param: str, value: Any) -> None:
 
 
 def _not_kept(param: str, value: Any) -> None:
-    raise Refusal(
+    raise VendorError(
         400, f"Previous response with id '{value}' not found.", param=param, code="previous_response_not_found"
     )
 
@@ -90,7 +90,7 @@ def _not_kept(param: str, value: Any) -> None:
 def _not_in_background(param: str, value: Any) -> None:
     boolean(param, value)
     if value:
-        raise Refusal(400, "The simulator answers at once: 'background' must be false.", param=param)
+        raise VendorError(400, "The simulator answers at once: 'background' must be false.", param=param)
 
 
 def _input(param: str, value: Any) -> None:
@@ -139,13 +139,15 @@ AGENT: dict[str, Check] = RESPONSES | {
 """What MLflow's ResponsesAgent takes besides."""
 
 
-def read(body: dict[str, Any], model: str, route: Route, checks: Mapping[str, Check] = RESPONSES) -> Asked:
-    """What a request asks. Raises Refusal for what the vendor would not accept."""
+def read(
+    body: dict[str, Any], model: str, route: VendorRoute, checks: Mapping[str, Check] = RESPONSES
+) -> VendorRequest:
+    """What a request asks. Raises VendorError for what the vendor would not accept."""
     if not model:
         raise missing("model")
     check_all(body, checks, "input")
     messages = _messages(body)
-    asked = Asked("chat", model, body, chat_tokens(messages), messages=messages, route=route)
+    asked = VendorRequest("chat", model, body, chat_tokens(messages), messages=messages, route=route)
     asked.tools = [Tool(tool["name"], tool.get("parameters") or {}) for tool in body.get("tools") or ()]
     asked.prompt_tokens += tool_tokens(asked.tools)
     choice = body.get("tool_choice") or "auto"
@@ -155,7 +157,7 @@ def read(body: dict[str, Any], model: str, route: Route, checks: Mapping[str, Ch
     asked.schema = form.get("schema") if form.get("type") == "json_schema" else None
     asked.json = form.get("type") == "json_object"
     if asked.json and not any("json" in str(message.get("content")).lower() for message in messages):
-        raise Refusal(
+        raise VendorError(
             400,
             "Response input messages must contain the word 'json' in some form to use 'text.format' of type "
             "'json_object'.",
@@ -232,7 +234,7 @@ def _part(param: str, part: Any) -> dict[str, Any]:
     url = part.get("image_url")
     string(f"{param}.image_url", url)
     if not url.startswith(("https://", "http://")) and not is_image_data(url):
-        raise Refusal(
+        raise VendorError(
             400,
             "Invalid 'image_url'. Expected a valid URL or base64-encoded data URL.",
             param=f"{param}.image_url",
@@ -247,7 +249,9 @@ def _check_calls(messages: Sequence[Mapping[str, Any]]) -> None:
     answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
     for call_id in answered:
         if call_id not in called:
-            raise Refusal(400, f"No tool call found for function call output with call_id {call_id}.", param="input")
+            raise VendorError(
+                400, f"No tool call found for function call output with call_id {call_id}.", param="input"
+            )
     for call_id in called:
         if call_id not in answered:
-            raise Refusal(400, f"No tool output found for function call {call_id}.", param="input")
+            raise VendorError(400, f"No tool output found for function call {call_id}.", param="input")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from aiq.simulator.answers import pieces_of
-from aiq.simulator.exchange import Asked, Choice, Counts, Said
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import Choice, Counts, Said, VendorRequest
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.vendors.base import event
 
 _ECHOED: dict[str, Any] = {
@@ -40,7 +40,7 @@ def usage(counts: Counts) -> dict[str, Any]:
     }
 
 
-def response(asked: Asked, said: Said) -> dict[str, Any]:
+def response(asked: VendorRequest, said: Said) -> dict[str, Any]:
     """A `response` object that is over."""
     body = _envelope(asked, said)
     cut = any(choice.finish_reason == "length" for choice in said.choices)
@@ -51,7 +51,7 @@ def response(asked: Asked, said: Said) -> dict[str, Any]:
     return body
 
 
-def _envelope(asked: Asked, said: Said) -> dict[str, Any]:
+def _envelope(asked: VendorRequest, said: Said) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": f"resp_sim{said.number:012d}",
         "object": "response",
@@ -100,56 +100,56 @@ def _items(said: Said, choice: Choice) -> Iterator[dict[str, Any]]:
     }
 
 
-def stream(asked: Asked, said: Said) -> Iterator[bytes]:
+def stream(asked: VendorRequest, said: Said) -> Iterator[bytes]:
     """The events of a streamed response; `response.completed` or `response.incomplete` is the last."""
     numbers = itertools.count()
 
-    def told(kind: str, **fields: Any) -> bytes:
+    def numbered(kind: str, **fields: Any) -> bytes:
         return event({"type": kind, "sequence_number": next(numbers), **fields}, kind)
 
-    begun, whole = _envelope(asked, said), response(asked, said)
+    begun, final = _envelope(asked, said), response(asked, said)
     if said.fault in ("middle-usage", "duplicate-usage"):
-        begun["usage"] = whole["usage"]
+        begun["usage"] = final["usage"]
     if said.fault == "middle-usage":
-        whole["usage"] = None
-    yield told("response.created", response=begun)
-    yield told("response.in_progress", response=begun)
-    for index, item in enumerate(whole["output"]):
-        yield from _item(told, index, item)
+        final["usage"] = None
+    yield numbered("response.created", response=begun)
+    yield numbered("response.in_progress", response=begun)
+    for index, item in enumerate(final["output"]):
+        yield from _item(numbered, index, item)
     for _ in range(2 if said.fault == "two-finish" else 1):
-        yield told(f"response.{whole['status']}", response=whole)
+        yield numbered(f"response.{final['status']}", response=final)
 
 
-def _item(told: Any, index: int, item: dict[str, Any]) -> Iterator[bytes]:
+def _item(numbered: Any, index: int, item: dict[str, Any]) -> Iterator[bytes]:
     where = {"item_id": item["id"], "output_index": index}
     if item["type"] == "function_call":
-        yield told(
+        yield numbered(
             "response.output_item.added",
             output_index=index,
             item={**item, "status": "in_progress", "arguments": ""},
         )
         for piece in pieces_of(item["arguments"]):
-            yield told("response.function_call_arguments.delta", **where, delta=piece)
-        yield told("response.function_call_arguments.done", **where, arguments=item["arguments"])
+            yield numbered("response.function_call_arguments.delta", **where, delta=piece)
+        yield numbered("response.function_call_arguments.done", **where, arguments=item["arguments"])
     elif item["type"] == "message":
         begun = {**item, "status": "in_progress", "content": []}
-        yield told("response.output_item.added", output_index=index, item=begun)
+        yield numbered("response.output_item.added", output_index=index, item=begun)
         for content_index, part in enumerate(item["content"]):
             name = "refusal" if part["type"] == "refusal" else "text"
             kind = "response.refusal" if name == "refusal" else "response.output_text"
             more: dict[str, Any] = {} if name == "refusal" else {"logprobs": []}
             at = {**where, "content_index": content_index}
-            yield told("response.content_part.added", **at, part={**part, name: ""})
+            yield numbered("response.content_part.added", **at, part={**part, name: ""})
             for piece in pieces_of(part[name]):
-                yield told(f"{kind}.delta", **at, delta=piece, **more)
-            yield told(f"{kind}.done", **at, **{name: part[name]}, **more)
-            yield told("response.content_part.done", **at, part=part)
+                yield numbered(f"{kind}.delta", **at, delta=piece, **more)
+            yield numbered(f"{kind}.done", **at, **{name: part[name]}, **more)
+            yield numbered("response.content_part.done", **at, part=part)
     else:
-        yield told("response.output_item.added", output_index=index, item=item)
-    yield told("response.output_item.done", output_index=index, item=item)
+        yield numbered("response.output_item.added", output_index=index, item=item)
+    yield numbered("response.output_item.done", output_index=index, item=item)
 
 
-def error(refusal: Refusal) -> bytes:
+def error(refusal: VendorError) -> bytes:
     """The event that tells an error in the middle of a stream."""
     fields = {"code": refusal.code or refusal.kind, "message": refusal.message, "param": refusal.param}
     return event({"type": "error", "sequence_number": 0, **fields}, "error")

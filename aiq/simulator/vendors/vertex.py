@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from aiq.simulator.exchange import Call, Route
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import VendorCall, VendorRoute
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.vendors import oauth
 from aiq.simulator.vendors.base import Keys, bearer, only
 from aiq.simulator.vendors.gemini import Gemini
@@ -40,22 +40,22 @@ class Vertex(Gemini):
     def __init__(self) -> None:
         self._private_key: Any = None
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """A method of a model or of an endpoint in a project; the token server; the key file."""
         if path == KEY_FILE:
             only(method, b"GET", path)
-            return Route("page", form="key")
+            return VendorRoute("page", form="key")
         if path == TOKEN:
             only(method, b"POST", path)
-            return Route("page", form="token")
+            return VendorRoute("page", form="token")
         found = _PATH.fullmatch(path)
         if found is None:
             return None
         if found[4] == b"predict":
-            return Route("embeddings", found[3].decode("latin-1"), "predict", False)
+            return VendorRoute("embeddings", found[3].decode("latin-1"), "predict", False)
         return self.method(method, found[3], found[4], query)
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """An access token that was granted here and is not over. Counted is by project, as Google does."""
         if route.form == "key":
             return ""
@@ -63,7 +63,7 @@ class Vertex(Gemini):
             return self._account(call, keys, now_s)
         return check_token(call, now_s)
 
-    def page(self, call: Call, route: Route, now_s: float) -> bytes:
+    def page(self, call: VendorCall, route: VendorRoute, now_s: float) -> bytes:
         """A token, or the key file."""
         if route.form == "token":
             account = _claims(oauth.form(call.body).get("assertion", ""))["iss"]
@@ -82,35 +82,35 @@ class Vertex(Gemini):
         }
         return orjson.dumps(key, option=orjson.OPT_INDENT_2)
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """The token server's own form, or google.rpc.Status."""
         if route is not None and route.form == "token":
             return orjson.dumps({"error": refusal.kind, "error_description": refusal.message}), b""
         return super().refused(refusal, route, number)
 
-    def _account(self, call: Call, keys: Keys, now_s: float) -> str:
+    def _account(self, call: VendorCall, keys: Keys, now_s: float) -> str:
         """Who signed an assertion that asks for a token."""
         fields = oauth.form(call.body)
         if fields.get("grant_type") != _GRANT:
-            raise Refusal(400, "Invalid grant_type", kind="unsupported_grant_type")
+            raise VendorError(400, "Invalid grant_type", kind="unsupported_grant_type")
         assertion = fields.get("assertion", "")
         claims = _claims(assertion)
         self._verify(assertion)
         account = claims["iss"]
         if not keys.accepts(account):
-            raise Refusal(400, "Invalid grant: account not found", kind="invalid_grant")
+            raise VendorError(400, "Invalid grant: account not found", kind="invalid_grant")
         issued, ends = claims.get("iat"), claims.get("exp")
         if type(issued) is not int or type(ends) is not int or not issued - 300 <= now_s < ends <= issued + 3600:
-            raise Refusal(
+            raise VendorError(
                 400,
                 "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your "
                 "iat and exp values in the JWT claim.",
                 kind="invalid_grant",
             )
         if claims.get("aud") not in (_token_uri(call), _GOOGLES):
-            raise Refusal(400, "Invalid JWT: Failed audience check.", kind="invalid_grant")
+            raise VendorError(400, "Invalid JWT: Failed audience check.", kind="invalid_grant")
         if _SCOPE not in str(claims.get("scope", "")).split():
-            raise Refusal(400, "Invalid OAuth scope or ID token audience provided.", kind="invalid_scope")
+            raise VendorError(400, "Invalid OAuth scope or ID token audience provided.", kind="invalid_scope")
         return str(account)
 
     def _verify(self, assertion: str) -> None:
@@ -122,7 +122,7 @@ class Vertex(Gemini):
         try:
             self._key().public_key().verify(_decoded(signature), signed.encode(), PKCS1v15(), SHA256())
         except (InvalidSignature, ValueError):
-            raise Refusal(400, "Invalid JWT Signature.", kind="invalid_grant") from None
+            raise VendorError(400, "Invalid JWT Signature.", kind="invalid_grant") from None
 
     def _key(self) -> Any:
         if self._private_key is None:
@@ -132,18 +132,18 @@ class Vertex(Gemini):
         return self._private_key
 
 
-def check_token(call: Call, now_s: float) -> str:
-    """The project of a call with an access token that was granted here and is not over. Raises Refusal (401)."""
+def check_token(call: VendorCall, now_s: float) -> str:
+    """The project of a call with an access token that was granted here and is not over. Raises VendorError (401)."""
     token = bearer(call.headers)
     if not token:
-        raise Refusal(
+        raise VendorError(
             401,
             "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or "
             "other valid authentication credential.",
             details={"reason": "CREDENTIALS_MISSING"},
         )
     if not oauth.is_token(token) or not oauth.is_valid(Vertex.name, token, now_s):
-        raise Refusal(
+        raise VendorError(
             401,
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
             "valid authentication credential.",
@@ -152,7 +152,7 @@ def check_token(call: Call, now_s: float) -> str:
     return call.target.split(b"/")[3].decode("latin-1")
 
 
-def _token_uri(call: Call) -> str:
+def _token_uri(call: VendorCall) -> str:
     """The token server's address, as whoever calls knows this machine."""
     return f"http://{call.headers.get(b'host', b'').decode('latin-1')}{TOKEN.decode()}"
 
@@ -165,7 +165,7 @@ def _claims(assertion: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         readable = False
     if not readable:
-        raise Refusal(400, "Bad Request: the assertion is no JWT signed with RS256.", kind="invalid_grant")
+        raise VendorError(400, "Bad Request: the assertion is no JWT signed with RS256.", kind="invalid_grant")
     found: dict[str, Any] = claims
     return found
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from aiq.simulator.exchange import Asked, Call, Route
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import VendorCall, VendorRequest, VendorRoute
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.vendors.anthropic import Anthropic
 from aiq.simulator.vendors.base import Base, Keys, only
 from aiq.simulator.vendors.google_errors import WORDS, body_of
@@ -39,18 +39,18 @@ class _BehindGoogle(Base):
     listed = False
     """Whether an error stands in a list, as some of Google's servers have it."""
 
-    def authenticate(self, call: Call, route: Route, keys: Keys, now_s: float) -> str:
+    def authenticate(self, call: VendorCall, route: VendorRoute, keys: Keys, now_s: float) -> str:
         """An access token of Google's."""
         return check_token(call, now_s)
 
-    def refusal(self, fault: str) -> Refusal | None:
+    def refusal(self, fault: str) -> VendorError | None:
         """Google's words for what it refuses itself."""
         if fault not in _GOOGLES:
             return super().refusal(fault)
         status, words = WORDS[fault]
-        return Refusal(status, words)
+        return VendorError(status, words)
 
-    def refused(self, refusal: Refusal, route: Route | None, number: int) -> tuple[bytes, bytes]:
+    def refused(self, refusal: VendorError, route: VendorRoute | None, number: int) -> tuple[bytes, bytes]:
         """Google's form where it is Google that refuses."""
         if refusal.status not in _GOOGLES_STATUSES:
             return super().refused(refusal, route, number)
@@ -64,18 +64,18 @@ class VertexClaude(_BehindGoogle, Anthropic):
     name = "vertex-claude"
     bases = (("Claude on Vertex AI", "/v1"),)
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """The model and whether it streams stand in the path."""
         return _raw(method, path, b"anthropic")
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A message, whose version stands in its body and whose model does not."""
         if body.get("anthropic_version") not in _CLAUDE_VERSIONS:
-            raise Refusal(400, f"anthropic_version: Input should be '{_CLAUDE_VERSIONS[0]}'")
+            raise VendorError(400, f"anthropic_version: Input should be '{_CLAUDE_VERSIONS[0]}'")
         if "model" in body:
-            raise Refusal(400, "model: Extra inputs are not permitted")
+            raise VendorError(400, "model: Extra inputs are not permitted")
         if bool(body.get("stream")) != bool(route.stream):
-            raise Refusal(400, "stream: does not match the method of the request")
+            raise VendorError(400, "stream: does not match the method of the request")
         message = {name: value for name, value in body.items() if name != "anthropic_version"}
         return super().read({**message, "model": route.model}, route)
 
@@ -86,19 +86,19 @@ class VertexMistral(_BehindGoogle, OpenAI):
     name = "vertex-mistral"
     bases = (("Mistral on Vertex AI", "/v1"),)
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """The model and whether it streams stand in the path."""
         return _raw(method, path, b"mistralai")
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A chat, in Mistral's names."""
         unknown = sorted(set(body) - _MISTRALS)
         if unknown:
-            raise Refusal(422, f"Extra inputs are not permitted: {', '.join(unknown)}")
+            raise VendorError(422, f"Extra inputs are not permitted: {', '.join(unknown)}")
         if body.get("model") != route.model.partition("@")[0]:
-            raise Refusal(400, "model: must be that of the path")
+            raise VendorError(400, "model: must be that of the path")
         if bool(body.get("stream")) != bool(route.stream):
-            raise Refusal(400, "stream: does not match the method of the request")
+            raise VendorError(400, "stream: does not match the method of the request")
         known = {name: value for name, value in body.items() if name not in ("random_seed", "safe_prompt")}
         if body.get("stream"):
             known["stream_options"] = {"include_usage": True}
@@ -112,23 +112,23 @@ class VertexOpenAI(_BehindGoogle, OpenAI):
     bases = (("Open models on Vertex AI", "/v1"),)
     listed = True
 
-    def route(self, method: bytes, path: bytes, query: bytes) -> Route | None:
+    def route(self, method: bytes, path: bytes, query: bytes) -> VendorRoute | None:
         """One path for all models of a region."""
         if _OPENAI.fullmatch(path) is None:
             return None
         only(method, b"POST", path)
-        return Route("chat")
+        return VendorRoute("chat")
 
-    def read(self, body: dict[str, Any], route: Route) -> Asked:
+    def read(self, body: dict[str, Any], route: VendorRoute) -> VendorRequest:
         """A chat of a model that is named with its maker."""
         if "/" not in str(body.get("model")):
-            raise Refusal(400, "The model must be of the form PUBLISHER/MODEL.")
+            raise VendorError(400, "The model must be of the form PUBLISHER/MODEL.")
         return super().read(body, route)
 
 
-def _raw(method: bytes, path: bytes, maker: bytes) -> Route | None:
+def _raw(method: bytes, path: bytes, maker: bytes) -> VendorRoute | None:
     found = _RAW.fullmatch(path)
     if found is None or found[1] != maker:
         return None
     only(method, b"POST", path)
-    return Route("chat", found[2].decode("latin-1").replace("%40", "@"), stream=found[3] == b"streamRawPredict")
+    return VendorRoute("chat", found[2].decode("latin-1").replace("%40", "@"), stream=found[3] == b"streamRawPredict")

@@ -47,7 +47,7 @@ def _operator(node: exp.Expr, show: Print) -> Typed | None:
     )
 
 
-def _number(node: exp.Expr, other: exp.Expr, side: Typed, beside: Typed) -> Typed:
+def _number(node: exp.Expr, other: exp.Expr, side: Typed, opposite: Typed) -> Typed:
     """A side of an operator. The text of a number is a BIGINT beside a whole number, else a DOUBLE."""
     value = node.unnest()
     if not (isinstance(value, exp.Literal) and value.is_string) or other.find(exp.Anonymous, exp.Subquery) is not None:
@@ -56,7 +56,7 @@ def _number(node: exp.Expr, other: exp.Expr, side: Typed, beside: Typed) -> Type
         return side
     macro = "text_double" if "." in value.name else "text_number"
     said = message("the operator of a number and a text")
-    made = f"{SCHEMA}.{macro}({quoted(value.name.strip())}, {beside.value}, {said})"
+    made = f"{SCHEMA}.{macro}({quoted(value.name.strip())}, {opposite.value}, {said})"
     return Typed(made, f"typeof({made})")
 
 
@@ -112,10 +112,10 @@ def _branches(node: exp.Expr) -> list[exp.Expr]:
 
 def decimal_literal(text: str) -> tuple[int, int] | None:
     """Precision and scale of a number like 0.05 in Spark: DECIMAL(2,2). None for one with an exponent."""
-    whole, point, fraction = text.partition(".")
-    if not point or not (whole + fraction).isdigit():
+    integer, point, fraction = text.partition(".")
+    if not point or not (integer + fraction).isdigit():
         return None
-    count = len((whole + fraction).lstrip("0"))
+    count = len((integer + fraction).lstrip("0"))
     return max(count, len(fraction), 1), len(fraction)
 
 

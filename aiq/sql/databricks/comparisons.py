@@ -17,7 +17,7 @@ from aiq.sql.databricks.one_type import kind
 from aiq.sql.databricks.words import makes_nested, message, quoted, refused
 
 _NUMBER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[dDfF]?)\s*", re.ASCII)
-_WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
+_INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 
 
 class Comparisons(DuckDBGenerator):
@@ -50,7 +50,7 @@ class Comparisons(DuckDBGenerator):
         left, right = expression.this, expression.expression
         if sign in ("<", "<=", ">", ">=") and (makes_nested(left) or makes_nested(right)):
             raise refused(f"the operator {sign} of arrays or structs", "places NULL otherwise on DuckDB")
-        shown, other = self._beside(left, [right]), self._beside(right, [left])
+        shown, other = self._in_comparison(left, [right]), self._in_comparison(right, [left])
         return f"{self._like_column(left, right) or shown} {sign} {self._like_column(right, left) or other}"
 
     def _like_column(self, node: exp.Expr, column: exp.Expr) -> str | None:
@@ -65,15 +65,15 @@ class Comparisons(DuckDBGenerator):
             return None
         shown = super().column_sql(column)
         if value.is_string and _NUMBER.fullmatch(value.name):
-            whole = "true" if _WHOLE.fullmatch(value.name) else "false"
+            is_integer = "true" if _INTEGER.fullmatch(value.name) else "false"
             said = message(f"comparing an integer with the text {quoted(value.name)}")
-            return self._macro("like_text", self.sql(value), f"typeof({shown})", whole, said)
+            return self._macro("like_text", self.sql(value), f"typeof({shown})", is_integer, said)
         if not value.is_string and "." in value.name:
             number = self.sql(value)
             return self._macro("like_number", number, f"typeof({number})", f"typeof({shown})")
         return None
 
-    def _beside(self, node: exp.Expr, others: list[exp.Expr]) -> str:
+    def _in_comparison(self, node: exp.Expr, others: list[exp.Expr]) -> str:
         """A value that is compared with others."""
         text = self.sql(node)
         if not isinstance(node, (exp.Column, exp.Boolean)):
@@ -98,7 +98,7 @@ class Comparisons(DuckDBGenerator):
         return self._macro("flag", text, message("a number as a condition")) if condition else text
 
     def between_sql(self, expression: exp.Between) -> str:
-        this = self._beside(expression.this, [expression.args["low"], expression.args["high"]])
+        this = self._in_comparison(expression.this, [expression.args["low"], expression.args["high"]])
         low, high = (
             self._like_column(expression.args[each], expression.this) or self.sql(expression, each)
             for each in ("low", "high")
@@ -108,7 +108,7 @@ class Comparisons(DuckDBGenerator):
     def in_sql(self, expression: exp.In) -> str:
         if expression.expressions and not isinstance(expression.parent, exp.Pivot):
             made = [self._like_column(each, expression.this) for each in expression.expressions]
-            shown = self._beside(expression.this, expression.expressions)
+            shown = self._in_comparison(expression.this, expression.expressions)
             for each, text in zip(list(expression.expressions), made, strict=True):
                 if text is not None:
                     each.replace(exp.Var(this=text))

@@ -93,12 +93,12 @@ def result_type(sign: str, left: str, right: str) -> str:
     names = ["DOUBLE" if name == "FLOAT" else name for name in names]
     if any(name not in (*_INTEGERS, "DOUBLE") and digits(name) is None for name in names):
         return ""
-    whole = all(name in _INTEGERS for name in names)
+    integers = all(name in _INTEGERS for name in names)
     if sign == "div":
         return "" if "DOUBLE" in names or None in (digits(left), digits(right)) else "BIGINT"
-    if "DOUBLE" in names or (whole and sign == "/"):
+    if "DOUBLE" in names or (integers and sign == "/"):
         return "DOUBLE"
-    if whole:
+    if integers:
         widest = max(names, key=list(_INTEGERS).index)
         return "BIGINT" if widest == "HUGEINT" else widest
     one, two = digits(left), digits(right)
@@ -140,7 +140,7 @@ def way(sign: str, left: str, right: str, result: str) -> str:
     return "double" if result in ("DOUBLE", "FLOAT") else "integer"
 
 
-def beside_text(kind: str) -> str:
+def compared_with_text(kind: str) -> str:
     """The type that the text of a number gets in a comparison with a value of a type."""
     if kind in (*_INTEGERS, *_UNSIGNED):
         return "BIGINT"
@@ -149,7 +149,7 @@ def beside_text(kind: str) -> str:
     return kind if kind in ("BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE") else "VARCHAR"
 
 
-def beside_number(kind: str, other: str) -> str:
+def compared_with_number(kind: str, other: str) -> str:
     """The type that a literal gets in a comparison with a value of another type."""
     return "DOUBLE" if other == "FLOAT" else kind
 
@@ -194,11 +194,11 @@ def rounded_type(kind: str, places: str) -> str:
     if not kind.startswith("DECIMAL") or not places:
         return "INTEGER"  # not what is computed
     precision, scale = digits(kind) or (_DIGITS, 0)
-    whole = precision - scale + 1
+    integers = precision - scale + 1
     if int(places) < 0:
-        return named(min(max(whole, 1 - int(places)), _DIGITS), 0)
+        return named(min(max(integers, 1 - int(places)), _DIGITS), 0)
     kept = min(scale, int(places))
-    return named(min(whole + kept, _DIGITS), kept)
+    return named(min(integers + kept, _DIGITS), kept)
 
 
 def numeric(kind: str) -> str:
@@ -217,7 +217,7 @@ def rounded_integer(kind: str) -> str:
     return "INTEGER" if name == "INTEGER" else "BIGINT"
 
 
-def whole_type(kind: str) -> str:
+def integer_type(kind: str) -> str:
     """The type of ceil and floor of a decimal."""
     if not kind.startswith("DECIMAL"):
         return "INTEGER"  # not what is computed

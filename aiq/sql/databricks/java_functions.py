@@ -93,10 +93,10 @@ def log10(value: float) -> float | None:
     power += (high >> 20) - 1023
     below = 1 if power < 0 else 0
     value = with_high(value, (high & 0xFFFFF) | ((0x3FF - below) << 20))
-    whole = float(power + below)
+    number = float(power + below)
     logarithm = log(value)
     assert logarithm is not None
-    return (whole * _LOG_2_REST + _ONE_BY_LN10 * logarithm) + whole * _LOG_2
+    return (number * _LOG_2_REST + _ONE_BY_LN10 * logarithm) + number * _LOG_2
 
 
 def log1p(value: float) -> float | None:
@@ -114,18 +114,18 @@ def log1p(value: float) -> float | None:
         if high > 0 or high <= 0xBFD2BEC3 - 2**32:
             power, part, top = 0, value, 1
     if power:
-        whole = 1.0 + value if high < 0x43400000 else value
-        power = (high_bits(whole) >> 20) - 1023
+        number = 1.0 + value if high < 0x43400000 else value
+        power = (high_bits(number) >> 20) - 1023
         if high < 0x43400000:
-            rest = (1.0 - (whole - value) if power > 0 else value - (whole - 1.0)) / whole
-        top = high_bits(whole) & 0xFFFFF
+            rest = (1.0 - (number - value) if power > 0 else value - (number - 1.0)) / number
+        top = high_bits(number) & 0xFFFFF
         if top < 0x6A09E:
-            whole = with_high(whole, top | 0x3FF00000)
+            number = with_high(number, top | 0x3FF00000)
         else:
             power += 1
-            whole = with_high(whole, top | 0x3FE00000)
+            number = with_high(number, top | 0x3FE00000)
             top = (0x100000 - top) >> 2
-        part = whole - 1.0
+        part = number - 1.0
     half = 0.5 * part * part
     if top == 0:
         if part == 0:

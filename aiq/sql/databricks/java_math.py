@@ -56,9 +56,9 @@ def log(value: float) -> float | None:
     top = (bits >> 32) & 0xFFFFF
     power += bits >> 52
     half = (top + 0x95F64) & 0x100000
-    whole = ((top | (half ^ 0x3FF00000)) << 32) | (bits & 0xFFFFFFFF)
+    joined = ((top | (half ^ 0x3FF00000)) << 32) | (bits & 0xFFFFFFFF)
     power += half >> 20
-    part = float(struct.unpack(">d", struct.pack(">Q", whole))[0]) - 1.0
+    part = float(struct.unpack(">d", struct.pack(">Q", joined))[0]) - 1.0
     high, low = power * _HIGH, power * _LOW
     if (0xFFFFF & (2 + top)) < 3:
         if part == 0:

@@ -119,15 +119,15 @@ def _two_to(high: float, low: float) -> float:
         return math.inf
     if z < -1075 or (z == -1075 and low <= z - high):
         return 0.0
-    whole = 0
+    integer = 0
     if high_bits(abs(z)) > 0x3FE00000:
         top = high_bits(z)
         moved = top + (0x100000 >> (((top & 0x7FFFFFFF) >> 20) - 0x3FF + 1))
         k = ((moved & 0x7FFFFFFF) >> 20) - 0x3FF
         high -= with_high(0.0, moved & ~(0xFFFFF >> k))
-        whole = ((moved & 0xFFFFF) | 0x100000) >> (20 - k)
+        integer = ((moved & 0xFFFFF) | 0x100000) >> (20 - k)
         if top < 0:
-            whole = -whole
+            integer = -integer
     t = cut(low + high)
     u = t * float.fromhex("0x1.62e43p-1")
     v = (low - (t - high)) * float.fromhex("0x1.62e42fefa39efp-1") + t * float.fromhex("-0x1.05c610ca86c39p-29")
@@ -136,4 +136,4 @@ def _two_to(high: float, low: float) -> float:
     square = z * z
     near = z - square * series(square, _POW_EXP)
     rest = (z * near) / (near - 2.0) - (w + z * w)
-    return scaled(1.0 - (rest - z), whole)
+    return scaled(1.0 - (rest - z), integer)

@@ -8,14 +8,14 @@ from typing import Any
 _ANY = "STRING"
 
 
-class _Number(str):
+class NumberText(str):
     """A number of a JSON text, as it stands there."""
 
 
 def schema_of(text: str) -> str | None:
     """`{"a":[1,2.5]}` is `STRUCT<a: ARRAY<DOUBLE>>`; None for a text that is no JSON, or whose names need quoting."""
     try:
-        value = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
+        value = json.loads(text, parse_int=NumberText, parse_float=NumberText, parse_constant=_refuse)
         return _named(_of(value))
     except (ValueError, RecursionError):
         return None
@@ -31,7 +31,7 @@ def _of(value: Any) -> Any:
         return None
     if isinstance(value, bool):
         return "BOOLEAN"
-    if isinstance(value, _Number):
+    if isinstance(value, NumberText):
         if not value.lstrip("-").isdigit():
             return "DOUBLE"
         if -(2**63) <= int(value) < 2**63:

@@ -13,14 +13,11 @@ import pyarrow as pa
 
 from aiq.errors import FunctionError, StatementError
 from aiq.functions.types import duckdb_type, parse_type
+from aiq.sql.databricks.json_schemas import NumberText
 from aiq.sql.databricks.number_text import double_text
 
 _BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 _NUMBERS_AS_TEXT = ("NaN", "Infinity", "-Infinity", "+INF", "INF", "-INF")
-
-
-class _Number(str):
-    """A number of a JSON text, as it stands there."""
 
 
 class _Doubled(dict[str, Any]):
@@ -71,7 +68,7 @@ def _type(schema: str) -> pa.DataType:
 def _fitted(text: str, kind: pa.DataType) -> str | None:
     try:
         decoder = json.JSONDecoder(
-            object_pairs_hook=_object, parse_float=_Number, parse_int=_Number, parse_constant=_Number
+            object_pairs_hook=_object, parse_float=NumberText, parse_int=NumberText, parse_constant=NumberText
         )
         value, _ = decoder.raw_decode(text.lstrip())
     except (ValueError, RecursionError):
@@ -103,22 +100,22 @@ def _fit(value: Any, kind: pa.DataType, *, top: bool = False) -> Any:
         if isinstance(value, _Doubled):
             raise StatementError("from_json: a key comes twice in a JSON object that is read as a MAP")
         return {key: _fit(each, kind.item_type) for key, each in value.items()}
-    if pa.types.is_date(kind) and isinstance(value, str) and not isinstance(value, _Number):
+    if pa.types.is_date(kind) and isinstance(value, str) and not isinstance(value, NumberText):
         return _date(value)
     if pa.types.is_decimal(kind) and isinstance(value, str):
-        return _decimal(value if isinstance(value, _Number) else value.replace(",", ""), kind)
+        return _decimal(value if isinstance(value, NumberText) else value.replace(",", ""), kind)
     if pa.types.is_string(kind):
-        return _compact(value) if isinstance(value, _Number) or not isinstance(value, str) else str(value)
+        return _compact(value) if isinstance(value, NumberText) or not isinstance(value, str) else str(value)
     if pa.types.is_boolean(kind) and isinstance(value, bool):
         return value
-    if pa.types.is_float64(kind) and isinstance(value, _Number):
+    if pa.types.is_float64(kind) and isinstance(value, NumberText):
         return float(value)
     if pa.types.is_float64(kind) and value in _NUMBERS_AS_TEXT:
         return float(value)
     bits = _BITS.get(str(kind))
     if (
         bits
-        and isinstance(value, _Number)
+        and isinstance(value, NumberText)
         and value.lstrip("-").isdigit()
         and -(2 ** (bits - 1)) <= int(value) < 2 ** (bits - 1)
     ):
@@ -162,7 +159,7 @@ def _or_null(value: Any, kind: pa.DataType) -> Any:
 
 
 def _compact(value: Any) -> str:
-    if isinstance(value, _Number):  # Spark reads it before it writes it: 1.50 becomes 1.5
+    if isinstance(value, NumberText):  # Spark reads it before it writes it: 1.50 becomes 1.5
         return str(value) if value.lstrip("-").isdigit() or value in _NUMBERS_AS_TEXT else double_text(float(value))
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_compact(v)}" for k, v in value.items()) + "}"
@@ -218,7 +215,7 @@ def variant(text: str) -> str:
         raise ValueError(f"parse_json: {word} is no JSON")
 
     return _compact(
-        json.loads(text, object_pairs_hook=one, parse_float=_Number, parse_int=_Number, parse_constant=refuse)
+        json.loads(text, object_pairs_hook=one, parse_float=NumberText, parse_int=NumberText, parse_constant=refuse)
     )
 
 

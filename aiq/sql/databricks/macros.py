@@ -108,8 +108,8 @@ type_name(a, m) AS struct_extract({{'TINYINT': 'tinyint', 'SMALLINT': 'smallint'
 as_type(a, t) AS {_as("a", "t")}
 allowed(a, t, m) AS struct_extract({{'x': a}}, CASE WHEN t = '' THEN m || '' ELSE 'x' END)
 plus(a, b, x, y, t, m) AS {_operator("+")}
-like_text(v, k, w, m) AS @as_type(struct_extract({{'x': v}}, CASE WHEN k IN {_INTEGERS} AND NOT w THEN m || '' ELSE 'x' END), #beside_text(k || ''))
-like_number(v, t, k) AS @as_type(v, #beside_number(t || '', k || ''))
+like_text(v, k, w, m) AS @as_type(struct_extract({{'x': v}}, CASE WHEN k IN {_INTEGERS} AND NOT w THEN m || '' ELSE 'x' END), #compared_with_text(k || ''))
+like_number(v, t, k) AS @as_type(v, #compared_with_number(t || '', k || ''))
 texts_only(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN ('VARCHAR[]', '"NULL"') THEN 'x' ELSE m || '' END)
 compared(a) AS CAST(coalesce(CAST(a AS VARCHAR), '[COMPARATOR_RETURNS_NULL] The comparison of array_sort gives NULL. Use coalesce around it.') AS INTEGER)
 less(a, b, x, y, t, m) AS {_operator("-")}
@@ -128,8 +128,8 @@ modulo(a, b, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) IN {_NUMBERS} 
 pmodulo(a, b, m) AS CASE WHEN @modulo(a, b, m) < 0 THEN (a % b + b) % b ELSE a % b END
 not_zero(b, a) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_ZERO} || left(CAST(b AS VARCHAR), 0) AS INTEGER) ELSE nullif(b, 0) END
 no_rest_of_zero(b, a) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_NO_REST} || left(CAST(b AS VARCHAR), 0) AS INTEGER) ELSE nullif(b, 0) END
-up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(ceil(a) AS BIGINT), 'decimal': @as_type(ceil(a), #whole_type(k || ''))}}, #numeric(k || ''))
-down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #whole_type(k || ''))}}, #numeric(k || ''))
+up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(ceil(a) AS BIGINT), 'decimal': @as_type(ceil(a), #integer_type(k || ''))}}, #numeric(k || ''))
+down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #integer_type(k || ''))}}, #numeric(k || ''))
 rounded(a, k, m) AS struct_extract({{'same': @allowed(a, #numeric(k || ''), m), 'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, #numeric(k || ''))
 rounded_to(a, n, k, m) AS struct_extract({{'same': @as_type(@rounded_integer(@allowed(a, #rounded_integer(k || ''), m), n), #rounded_integer(k || '')), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || '')), 'tens': @as_type(list_transform([a], lambda aiq_x: CASE WHEN aiq_x IS NOT NULL THEN round(aiq_x, CAST(n AS INTEGER)) END)[1], #rounded_type(k || '', n || ''))}}, CASE WHEN #numeric(k || '') = 'decimal' AND n < 0 THEN 'tens' ELSE #numeric(k || '') END)
 rounded_double(a, n) AS list_transform([a], lambda aiq_x: CASE WHEN isfinite(aiq_x) AND abs(aiq_x) < 1e15 THEN CAST(round(CAST(CAST(aiq_x AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE aiq_x END)[1]

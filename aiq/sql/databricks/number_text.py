@@ -44,13 +44,13 @@ def _digits(value: float, bits: int, lowest: int) -> tuple[str, int]:
     """
     mantissa, exponent = math.frexp(value)
     power = exponent - 1
-    whole = int(mantissa * 2**_BITS_OF_DOUBLE)  # 53 bits, the first is set
+    integer = int(mantissa * 2**_BITS_OF_DOUBLE)  # 53 bits, the first is set
     significant = min(bits, power - lowest + 1)
-    tail = (whole & -whole).bit_length() - 1
+    tail = (integer & -integer).bit_length() - 1
     fraction_bits = _BITS_OF_DOUBLE - tail
     tiny = max(0, fraction_bits - power - 1)
     if tiny == 0 and power <= 62:
-        return _whole_digits(int(value), power - significant - 1)
+        return _integer_digits(int(value), power - significant - 1)
     estimate = (mantissa * 2 - 1.5) * 0.289529654 + 0.176091259 + power * 0.301029995663981
     decimal = math.floor(estimate)
     five, two = max(0, -decimal), max(0, -decimal) + tiny + power
@@ -62,7 +62,7 @@ def _digits(value: float, bits: int, lowest: int) -> tuple[str, int]:
     number_bits = fraction_bits + two + lift + _five_bits(five)
     scale_bits = scale_two + lift + 1 + _five_bits(scale_five + 1)
     width = next((each for each in (32, 64) if number_bits < each and scale_bits < each), 0)
-    number = (whole >> tail) * 5**five << (two + lift)
+    number = (integer >> tail) * 5**five << (two + lift)
     scale = 5**scale_five << (scale_two + lift)
     margin = 5**five << (margin_two + lift)
     digits: list[int] = []
@@ -105,7 +105,7 @@ def _ends(number: int, margin: int, tens: int, width: int) -> tuple[bool, bool]:
     return number < margin, _wrapped(number + margin, width) > tens
 
 
-def _whole_digits(number: int, beyond: int) -> tuple[str, int]:
+def _integer_digits(number: int, beyond: int) -> tuple[str, int]:
     dropped = int(beyond * 0.30102999566) if beyond > 1 else 0
     made, rest = divmod(number, 10**dropped)
     text = str(made + (dropped > 0 and 2 * rest >= 10**dropped))

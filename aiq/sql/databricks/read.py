@@ -27,7 +27,7 @@ class _Dialect(Databricks):
         RAW_STRINGS: ClassVar[list[str | tuple[str, str]]] = []
 
 
-class _Parser(DatabricksParser):
+class _QueryParser(DatabricksParser):
     """A call is an Anonymous node, except for calls with words of their own between their parentheses."""
 
     ARRAY_CONSTRUCTORS: ClassVar[dict[str, type[exp.Func]]] = {}  # `array(1)[0]` is an element, not an array
@@ -61,7 +61,7 @@ def trees(text: str) -> list[exp.Expr | None]:
     for token, following in pairwise(found):
         if token.text.upper() in _CONSTRUCTORS and following.token_type == TokenType.L_PAREN:
             token.token_type = TokenType.VAR  # a call, not a type: sqlglot loses the elements of `array(1)[0]`
-    made = list(_Parser(dialect=dialect).parse(found, text))
+    made = list(_QueryParser(dialect=dialect).parse(found, text))
     waiting = [
         each for tree in made if tree is not None for each in tree.find_all(exp.Placeholder) if PLACE in each.meta
     ]

@@ -212,7 +212,7 @@ class _Generator(Rows):
 
     def case_sql(self, expression: exp.Case) -> str:
         cases = [each.this for each in expression.args["ifs"]]
-        value = f" {self._beside(expression.this, cases)}" if expression.this else ""
+        value = f" {self._in_comparison(expression.this, cases)}" if expression.this else ""
         branches = [each.args["true"] for each in expression.args["ifs"]]
         default = expression.args.get("default")
         made = alike([*branches, *([] if default is None else [default])], "CASE", self.sql)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlglot import Token
 
 from aiq.sql import calls
-from aiq.sql.notebook.names import whole_columns
+from aiq.sql.notebook.names import column_spans
 
 _RESULT = ("result", "response")
 _ERROR = ("error", "errorstatus", "error_message", "errormessage")
@@ -28,7 +28,7 @@ def with_field_names(text: str, *, error_field: str, dialect: str) -> str:
     if "failonerror" not in text.lower():
         return text
     tokens = calls.tokenize(text, dialect)
-    columns = set(whole_columns(tokens))
+    columns = set(column_spans(tokens))
     replaced: list[tuple[int, int, str]] = []
     for i in _fields(text, tokens):
         field = tokens[i + 1]

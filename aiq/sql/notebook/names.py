@@ -109,14 +109,14 @@ def with_catalogs(text: str, catalogs: Mapping[str, str | None], databases: Data
             moved[tuple(part.lower() for part in parts)] = new
     if not replaced:
         return text
-    taken = {start for start, _, _ in replaced}
+    replaced_at = {start for start, _, _ in replaced}
     for name in _dotted(tokens):  # a column by the full name of its table
         for count in (3, 2):
             prefix = tuple(part.lower() for part in name.parts[:count])
-            if len(name.parts) > count and prefix in moved and tokens[name.first].start not in taken:
+            if len(name.parts) > count and prefix in moved and tokens[name.first].start not in replaced_at:
                 end = tokens[name.first + 2 * (count - 1)].end + 1
                 replaced.append((tokens[name.first].start, end, spelled(moved[prefix])))
-                taken.add(tokens[name.first].start)
+                replaced_at.add(tokens[name.first].start)
     return calls.replace(text, replaced)
 
 
@@ -179,7 +179,7 @@ def with_identifiers(text: str, value: Callable[[str], Any]) -> str:
     return calls.replace(text, replaced)
 
 
-def whole_columns(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+def column_spans(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
     """The first token of each column of a SELECT, and the token behind its last one."""
     starts: list[int | None] = [None]
     for i, token in enumerate(tokens):

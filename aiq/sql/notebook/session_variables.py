@@ -14,7 +14,7 @@ from sqlglot import Token
 
 from aiq.errors import StatementError
 from aiq.sql import calls
-from aiq.sql.notebook.names import closing, whole_columns
+from aiq.sql.notebook.names import closing, column_spans
 
 
 class Variable(NamedTuple):
@@ -66,7 +66,7 @@ def with_values(text: str, declared: dict[str, Variable], is_column: Callable[[s
     tokens = calls.tokenize(text, "databricks")
     aliases = _aliases(tokens)
     replaced: list[tuple[int, int, str]] = []
-    columns = set(whole_columns(tokens))
+    columns = set(column_spans(tokens))
     for i, token in enumerate(tokens):
         kind = token.token_type.name
         name = token.text.lower()

@@ -144,7 +144,7 @@ class Commands:
             )
 
     def _definition(self, created: Create, text: str, dialect: str) -> Definition:
-        place = ("", "", created.name[-1]) if created.temporary else self._host.expansion.whole(created.name)
+        place = ("", "", created.name[-1]) if created.temporary else self._host.expansion.qualified(created.name)
         return Definition(created.kind, *place, text.strip(), dialect, False, self._host.owner, 0.0, created.temporary)
 
     def _drop(self, drop: Drop) -> Done | None:

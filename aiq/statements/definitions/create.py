@@ -61,9 +61,9 @@ class _Cursor:
     def take(self, *said: str) -> bool:
         """Goes past these words, if they are next."""
         there = self.words[self.at : self.at + len(said)]
-        taken = len(there) == len(said) and all(word.says(one) for word, one in zip(there, said, strict=True))
-        self.at += len(said) if taken else 0
-        return taken
+        matches = len(there) == len(said) and all(word.says(one) for word, one in zip(there, said, strict=True))
+        self.at += len(said) if matches else 0
+        return matches
 
     def next(self, *said: str) -> bool:
         """Whether one of these is next."""

@@ -93,13 +93,13 @@ class Expansion:
         for start, end, new in sorted(made, key=lambda one: (one[0], one[1])):
             pieces += [text[position:start], new]
             position = end
-        whole = "".join([*pieces, text[position:]])
-        if len(whole) > MAX_CHARACTERS:
+        expanded = "".join([*pieces, text[position:]])
+        if len(expanded) > MAX_CHARACTERS:
             raise StatementError(
-                f"with its functions and views spelled out the statement has {len(whole):,} characters; at most "
+                f"with its functions and views spelled out the statement has {len(expanded):,} characters; at most "
                 f"{MAX_CHARACTERS:,} are possible. Use a function's parameters less often, or fewer functions in others"
             )
-        return whole
+        return expanded
 
     def _meant(self, reference: Reference, within: tuple[Definition, ...], hidden: frozenset[str]) -> Definition | None:
         """The definition that a name means; None for a name that is the engine's."""
@@ -109,8 +109,8 @@ class Expansion:
             return None
         if len(name) == 1 and reference.is_call and self._around.is_built_in(name[0]):
             return None
-        whole = folded(*self.whole(name))
-        found = next((one for one in within if one.family == family and one.place == whole), None)
+        place = folded(*self.qualified(name))
+        found = next((one for one in within if one.family == family and one.place == place), None)
         if found is not None and found.kind in ("MATERIALIZED VIEW", "STREAMING TABLE"):
             raise StatementError(f"the definition of {found} reads itself; define it anew without that")
         found = found or self.find(family, name, within[-1] if within else None)
@@ -139,7 +139,7 @@ class Expansion:
             return found
         places = [] if inside is None or inside.temporary else [(inside.catalog, inside.schema)]
         for place in [*places, self._around.place()]:
-            found = self._definitions.find(family, self.whole(name, place))
+            found = self._definitions.find(family, self.qualified(name, place))
             if found is not None:
                 return found
         if len(name) != 2:
@@ -147,7 +147,7 @@ class Expansion:
         same = [one for one in self._definitions.all(family) if one.place[1:] == folded("", *name)[1:]]
         return same[0] if len(same) == 1 else None
 
-    def whole(self, name: tuple[str, ...], place: Place | None = None) -> tuple[str, str, str]:
+    def qualified(self, name: tuple[str, ...], place: Place | None = None) -> tuple[str, str, str]:
         """A name with the catalog and schema that it has here; '' where they are the engine's own."""
         catalog, schema = place or self._around.place()
         if len(name) == 3:
@@ -223,8 +223,8 @@ def _check_hidden(definition: Definition, spelled: str, dialect: str, hidden: fr
     if not hidden:
         return
     inside = references(spelled, words(spelled, dialect))
-    taken = {ref.name[0].lower() for ref in inside.references if not ref.is_call and len(ref.name) == 1}
-    if both := sorted((taken - inside.hidden) & hidden):
+    used = {ref.name[0].lower() for ref in inside.references if not ref.is_call and len(ref.name) == 1}
+    if both := sorted((used - inside.hidden) & hidden):
         raise StatementError(
             f"the statement has a WITH query called {both[0]}, and {definition} reads a table of that name; give the "
             "WITH query another name"

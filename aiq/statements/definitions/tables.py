@@ -161,8 +161,8 @@ def _stream(created: Create, dialect: str) -> _Stream:
         end = outside = found[behind - 1].end
     source = body[inside:end].strip()
     source = without_stream(source, words(source, dialect))
-    whole = f"SELECT * FROM {source}{body[outside:]}"
-    (first, *_) = references(whole, words(whole, dialect)).references or (Reference((), 0, 0, False),)
+    everything = f"SELECT * FROM {source}{body[outside:]}"
+    (first, *_) = references(everything, words(everything, dialect)).references or (Reference((), 0, 0, False),)
     if not first.name:
         raise StatementError(f"the streaming table {name}: STREAM takes the name of a table, not '{source}'")
     alias = "" if first.aliased else f" AS {quoted(first.name[-1], dialect)}"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from aiq.config.cloud import missing_extra
 from aiq.config.endpoint import BedrockConfig, OpenAIConfig, ServedEntity, VertexConfig
 from aiq.errors import SecretError
-from aiq.providers.base import Grant
+from aiq.providers.base import CloudToken
 from aiq.providers.openai.azure import scope_of
 
-Source = Callable[[], Grant]
+Source = Callable[[], CloudToken]
 """Gives a credential, in any thread but the event loop's. Raises ProviderError."""
 
 

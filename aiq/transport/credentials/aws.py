@@ -28,7 +28,7 @@ from botocore.exceptions import (
 from aiq.config.cloud import AwsCredentials
 from aiq.config.endpoint import BedrockConfig
 from aiq.errors import ErrorKind, ProviderError
-from aiq.providers.base import Grant
+from aiq.providers.base import CloudToken
 from aiq.providers.wire.errors import shorten
 from aiq.providers.wire.http import kind_of_status
 
@@ -47,7 +47,7 @@ class AwsSource:
     def __init__(self, config: BedrockConfig, credentials: AwsCredentials) -> None:
         self._config, self._credentials = config, credentials
 
-    def __call__(self) -> Grant:
+    def __call__(self) -> CloudToken:
         try:
             if self._credentials.source == "web_identity":
                 return self._exchanged()
@@ -65,13 +65,13 @@ class AwsSource:
         except BotoCoreError as error:
             _fail(shorten(str(error)))
 
-    def _found(self, session: Any) -> Grant:
+    def _found(self, session: Any) -> CloudToken:
         """The keys that are there, before a role is assumed."""
         config, wanted = self._config, self._credentials
         if wanted.source == "keys":
             assert config.access_key_id is not None and config.secret_access_key is not None
             token = "" if config.session_token is None else config.session_token.reveal()
-            return Grant(token, _REREAD_S, config.access_key_id.reveal(), config.secret_access_key.reveal())
+            return CloudToken(token, _REREAD_S, config.access_key_id.reveal(), config.secret_access_key.reveal())
         if wanted.source in _METHODS:
             provider = session.get_component("credential_provider").get_provider(_METHODS[wanted.source])
             found = provider.load()
@@ -84,9 +84,9 @@ class AwsSource:
         keys, left_s = found.get_frozen_credentials(), _REREAD_S
         if isinstance(found, RefreshableCredentials):
             left_s = next((float(left) for left in _LEFT_S if not found.refresh_needed(left)), 5.0)
-        return Grant(keys.token or "", left_s, keys.access_key, keys.secret_key)
+        return CloudToken(keys.token or "", left_s, keys.access_key, keys.secret_key)
 
-    def _assumed(self, session: Any, found: Grant) -> Grant:
+    def _assumed(self, session: Any, found: CloudToken) -> CloudToken:
         client = self._sts(
             session,
             aws_access_key_id=found.key_id,
@@ -94,9 +94,9 @@ class AwsSource:
             aws_session_token=found.token or None,
         )
         more = {} if self._credentials.external_id is None else {"ExternalId": self._credentials.external_id}
-        return _granted(client.assume_role(**self._role(), **more))
+        return _token_of(client.assume_role(**self._role(), **more))
 
-    def _exchanged(self) -> Grant:
+    def _exchanged(self) -> CloudToken:
         path = self._credentials.web_identity_token_file or ""
         try:
             with open(path, encoding="utf-8") as file:
@@ -104,7 +104,7 @@ class AwsSource:
         except (OSError, UnicodeDecodeError) as error:
             _fail(f"the token file {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}")
         client = self._sts(botocore.session.Session(), signature_version=UNSIGNED)
-        return _granted(client.assume_role_with_web_identity(**self._role(), WebIdentityToken=token))
+        return _token_of(client.assume_role_with_web_identity(**self._role(), WebIdentityToken=token))
 
     def _role(self) -> dict[str, str]:
         assert self._credentials.role_arn is not None
@@ -130,10 +130,10 @@ _NOTHING = {
 }
 
 
-def _granted(answer: dict[str, Any]) -> Grant:
+def _token_of(answer: dict[str, Any]) -> CloudToken:
     keys = answer["Credentials"]
     now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return Grant(
+    return CloudToken(
         keys["SessionToken"], _seconds_left(keys["Expiration"], now), keys["AccessKeyId"], keys["SecretAccessKey"]
     )
 
@@ -168,11 +168,11 @@ def _seconds_left(ends: datetime, date: str | None) -> float:
 
 def _refused(error: ClientError) -> NoReturn:
     """What STS says, which names the role and who asked, and no secret."""
-    told = error.response.get("Error", {})
+    details = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 502)
-    throttled = "Throttl" in str(told.get("Code"))
+    throttled = "Throttl" in str(details.get("Code"))
     kind: ErrorKind = "rate_limited" if throttled else "auth" if 400 <= status < 500 else kind_of_status(status)
-    words = shorten(f"{told.get('Code')}: {told.get('Message')}")
+    words = shorten(f"{details.get('Code')}: {details.get('Message')}")
     raise ProviderError(f"no AWS credentials: {words}", kind=kind, status=status) from None
 
 

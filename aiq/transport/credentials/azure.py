@@ -19,7 +19,7 @@ from azure.identity import (
 
 from aiq.config.cloud import AzureCredentials
 from aiq.errors import ProviderError
-from aiq.providers.base import Grant
+from aiq.providers.base import CloudToken
 from aiq.providers.wire.errors import shorten
 
 _SHORTEST_S = 5.0
@@ -32,7 +32,7 @@ class AzureSource:
     def __init__(self, credentials: AzureCredentials, scope: str) -> None:
         self._credentials, self._scope = credentials, scope
 
-    def __call__(self) -> Grant:
+    def __call__(self) -> CloudToken:
         try:
             # Anew each time: a credential keeps its token to the end, and one that is refused must not come back.
             with self._credential() as credential:
@@ -51,7 +51,7 @@ class AzureSource:
             ) from None
         except (ValueError, OSError) as error:
             _fail(shorten(str(error)))
-        return Grant(token.token, max(_SHORTEST_S, token.expires_on - time.time()))
+        return CloudToken(token.token, max(_SHORTEST_S, token.expires_on - time.time()))
 
     def _credential(self) -> Credential:
         asked = self._credentials

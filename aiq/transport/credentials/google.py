@@ -18,7 +18,7 @@ from google.oauth2 import service_account
 
 from aiq.config.cloud import GoogleCredentials
 from aiq.errors import ProviderError
-from aiq.providers.base import Grant
+from aiq.providers.base import CloudToken
 from aiq.providers.google.service_account import SCOPE
 from aiq.providers.wire.errors import shorten
 
@@ -32,7 +32,7 @@ class GoogleSource:
         self._credentials = credentials
         self._found: Any = None
 
-    def __call__(self) -> Grant:
+    def __call__(self) -> CloudToken:
         found, self._found = self._found, None
         try:
             if found is None:
@@ -52,7 +52,7 @@ class GoogleSource:
         ends = found.expiry  # in UTC, without saying so
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
         left_s = 3600.0 if ends is None else max(_SHORTEST_S, (ends - now).total_seconds())
-        return Grant(found.token, left_s, project=getattr(found, "quota_project_id", None) or "")
+        return CloudToken(found.token, left_s, project=getattr(found, "quota_project_id", None) or "")
 
     def _look(self) -> Any:
         if self._credentials.source == "metadata":

@@ -10,7 +10,7 @@ import pytest
 
 from aiq.errors import ProviderError
 from aiq.gateway.access_token import AccessToken
-from aiq.providers.base import Grant, HttpRequest, HttpResponse
+from aiq.providers.base import CloudToken, HttpRequest, HttpResponse
 
 
 class Granting:
@@ -114,12 +114,12 @@ def test_a_clouds_sdk_is_asked_once_for_all_who_wait_and_not_on_the_event_loop(t
     taken, threads = [], []
 
     class Adapter(Granting):
-        def take_grant(self, grant):
+        def take_cloud_token(self, grant):
             taken.append(grant.token)
 
     def source():
         threads.append(threading.get_ident())
-        return Grant(f"token-{len(threads)}", 1200.0)
+        return CloudToken(f"token-{len(threads)}", 1200.0)
 
     adapter = Adapter()
     token = AccessToken(adapter, time.clock, source)
@@ -137,7 +137,7 @@ def test_a_clouds_sdk_is_asked_once_for_all_who_wait_and_not_on_the_event_loop(t
 
 
 def test_a_grant_does_not_show_what_is_secret():
-    assert "hidden" not in repr(Grant("hidden-token", 5.0, "hidden-id", "hidden-secret"))
+    assert "hidden" not in repr(CloudToken("hidden-token", 5.0, "hidden-id", "hidden-secret"))
 
 
 def test_a_renewal_that_fails_leaves_the_token_that_is_still_good(time):

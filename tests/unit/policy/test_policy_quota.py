@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiq.policy.concurrency import Gate
-from aiq.policy.quota import LONGEST_WAIT_S, UNMETERED, Slot
+from aiq.policy.quota import LONGEST_WAIT_S, UNMETERED, PlaceInFlight
 from aiq.providers.base import StatedLimit, StatedLimits
 from aiq.providers.wire.http import reset_s, stated_limits
 from aiq.request import Request
@@ -271,7 +271,7 @@ def test_a_wait_longer_than_the_patience_gives_no_slot(make: Any) -> None:
     time = make.time()
     gate = used_up(make, time, limit=6.0)  # one in 10 s
 
-    async def work() -> tuple[Slot | None, float]:
+    async def work() -> tuple[PlaceInFlight | None, float]:
         return await gate.acquire(5.0), time.now
 
     assert time.run(work()) == (None, 1000.0)
@@ -281,7 +281,7 @@ def test_those_who_wait_before_count_for_the_patience(make: Any) -> None:
     time = make.time()
     gate = used_up(make, time)
 
-    async def work() -> Slot | None:
+    async def work() -> PlaceInFlight | None:
         before = [asyncio.create_task(gate.acquire()) for _ in range(60)]
         await time.settle()
         late = await gate.acquire(5.0)
@@ -296,7 +296,7 @@ def test_whoever_would_miss_a_deadline_is_sent_away_when_it_shows(make: Any) -> 
     time = make.time()
     gate = Gate(1, time.clock, time.sleep)
 
-    async def work() -> tuple[Slot | None, float]:
+    async def work() -> tuple[PlaceInFlight | None, float]:
         slot = gate.try_acquire()
         assert slot is not None
         waiting = asyncio.create_task(gate.acquire(30.0, make.request(deadline_s=1003.0)))

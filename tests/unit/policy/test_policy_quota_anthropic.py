@@ -16,7 +16,7 @@ import pytest
 from aiq.config.endpoint import KeyConfig, Secret
 from aiq.policy.concurrency import Gate
 from aiq.providers import adapter_for
-from aiq.simulator.exchange import Asked, Counts
+from aiq.simulator.exchange import Counts, VendorRequest
 from aiq.simulator.limits import ThreeBuckets
 from aiq.simulator.profile import Quota
 from aiq.simulator.refusal import OverQuota
@@ -57,7 +57,7 @@ class Claude:
             slot = await gate.acquire(request=request)
             assert slot is not None
             sent, error, counts = time.now, None, None
-            asked = Asked("chat", "claude", {}, tokens, cached_tokens=int(cached * tokens))
+            asked = VendorRequest("chat", "claude", {}, tokens, cached_tokens=int(cached * tokens))
             try:
                 await time.sleep(rng.uniform(0.005, 0.03))
                 try:

@@ -13,8 +13,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from aiq.simulator.exchange import Call
-from aiq.simulator.refusal import Refusal
+from aiq.simulator.exchange import VendorCall
+from aiq.simulator.refusal import VendorError
 from aiq.simulator.vendors.aws_signature import verify
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -28,12 +28,12 @@ def secret_of(key_id: str) -> str | None:
 
 def published(
     signature: str, *, method: bytes = b"POST", target: bytes = b"/", body: bytes = b"", **headers: str
-) -> Call:
+) -> VendorCall:
     lines = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z"}
     lines |= {name.replace("_", "-"): value for name, value in headers.items()}
     signed = ";".join(sorted(lines))
     lines["authorization"] = f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders={signed}, Signature={signature}"
-    return Call(method, target, {name.encode(): value.encode() for name, value in lines.items()}, body)
+    return VendorCall(method, target, {name.encode(): value.encode() for name, value in lines.items()}, body)
 
 
 VANILLA = "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
@@ -55,11 +55,11 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_published_examples_are_accepted(example: Call) -> None:
+def test_published_examples_are_accepted(example: VendorCall) -> None:
     assert verify(example, "service", secret_of, AT) == "AKIDEXAMPLE"
 
 
-def botocore_call(rng: random.Random, now_s: float) -> Call:
+def botocore_call(rng: random.Random, now_s: float) -> VendorCall:
     letters = "abcXYZ019-._~:/%+=@ $&,;!*'()äß漢🎉"
 
     def word(longest: int) -> str:
@@ -78,7 +78,7 @@ def botocore_call(rng: random.Random, now_s: float) -> Call:
     parts = urlsplit(url)
     sent = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    return Call(method.encode(), target.encode(), {b"host": parts.netloc.encode(), **sent}, body)
+    return VendorCall(method.encode(), target.encode(), {b"host": parts.netloc.encode(), **sent}, body)
 
 
 def test_what_botocore_signs_is_accepted_and_any_change_is_not() -> None:
@@ -87,19 +87,19 @@ def test_what_botocore_signs_is_accepted_and_any_change_is_not() -> None:
         now_s = rng.uniform(1.5e9, 2e9)
         call = botocore_call(rng, now_s)
         assert verify(call, "bedrock", secret_of, now_s + rng.uniform(-299, 299)) == "AKIDEXAMPLE"
-        with pytest.raises(Refusal):
+        with pytest.raises(VendorError):
             verify(call._replace(body=call.body + b" "), "bedrock", secret_of, now_s)
-        with pytest.raises(Refusal):
+        with pytest.raises(VendorError):
             verify(call._replace(target=call.target + b"x"), "bedrock", secret_of, now_s)
 
 
-def refused(call: Call, *, service: str = "service", now_s: float = AT) -> tuple[int, str]:
-    with pytest.raises(Refusal) as caught:
+def refused(call: VendorCall, *, service: str = "service", now_s: float = AT) -> tuple[int, str]:
+    with pytest.raises(VendorError) as caught:
         verify(call, service, secret_of, now_s)
     return caught.value.status, caught.value.kind
 
 
-def with_authorization(value: str) -> Call:
+def with_authorization(value: str) -> VendorCall:
     call = published(VANILLA)
     return call._replace(headers={**call.headers, b"authorization": value.encode()})
 

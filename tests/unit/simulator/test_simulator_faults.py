@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from aiq.simulator import faults
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import Profile
 from aiq.simulator.provider import Provider
 from aiq.simulator.reply import Reply
@@ -21,7 +21,7 @@ NOW_S = 1_700_000_000.0
 def _send(model: str, **more: Any) -> tuple[Reply, Provider]:
     provider = Provider(Profile(huge_bytes=5000), clock=lambda: NOW_S)
     body = {"model": model, "messages": [{"role": "user", "content": "Say hello to the world."}], **more}
-    call = Call(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, orjson.dumps(body))
+    call = VendorCall(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, orjson.dumps(body))
     reply = provider.handle(call)
     provider.finish(reply, reply.status)
     return reply, provider

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import Profile, Quota
 from aiq.simulator.provider import Provider
 from aiq.simulator.vendors.gemini_fields import GENERATE, checked
@@ -31,7 +31,7 @@ def provider() -> Provider:
 def send(provider: Provider, path: str, body: Any, method: bytes = b"POST", **headers: str) -> tuple[int, Any]:
     sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    reply = provider.handle(Call(method, path.encode(), {b"host": b"sim.test", **sent}, data))
+    reply = provider.handle(VendorCall(method, path.encode(), {b"host": b"sim.test", **sent}, data))
     provider.finish(reply, reply.status)
     if reply.pieces is not None:
         return reply.status, b"".join(reply.pieces)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import Profile, TokenPrice
 from aiq.simulator.provider import Provider
 from aiq.simulator.reply import Reply
@@ -22,7 +22,7 @@ def _provider(price: TokenPrice = PRICE) -> Provider:
 def _send(provider: Provider, prompt: str, model: str = "gpt-4o", key: str = "sk-first-1111", **headers: str) -> Reply:
     body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]})
     sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    call = Call(b"POST", b"/v1/chat/completions", {b"authorization": f"Bearer {key}".encode(), **sent}, body)
+    call = VendorCall(b"POST", b"/v1/chat/completions", {b"authorization": f"Bearer {key}".encode(), **sent}, body)
     reply = provider.handle(call)
     provider.finish(reply, reply.status)
     return reply
@@ -81,7 +81,7 @@ def test_a_long_prompt_is_billed_at_its_own_price() -> None:
 def test_the_invoice_is_served() -> None:
     provider = _provider()
     _send(provider, "Hi")
-    reply = provider.handle(Call(b"GET", b"/__invoice", {}, b""))
+    reply = provider.handle(VendorCall(b"GET", b"/__invoice", {}, b""))
     assert orjson.loads(reply.body)["lines"][0]["model"] == "gpt-4o"
 
 

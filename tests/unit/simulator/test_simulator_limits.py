@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiq.simulator.exchange import Asked, Counts
+from aiq.simulator.exchange import Counts, VendorRequest
 from aiq.simulator.limits import MinuteAndDay, Reserving, RollingMinute, Slices, ThreeBuckets, burndown
 from aiq.simulator.profile import Quota
 from aiq.simulator.quota import Limits
@@ -13,17 +13,17 @@ from aiq.simulator.refusal import OverQuota
 EPOCH_S = 1_700_000_000.0
 
 
-def _asked(prompt: int = 10, reserve: int | None = None, cached: int = 0, model: str = "m") -> Asked:
+def _asked(prompt: int = 10, reserve: int | None = None, cached: int = 0, model: str = "m") -> VendorRequest:
     reserved = prompt if reserve is None else reserve
-    return Asked("chat", model, {}, prompt_tokens=prompt, reserve=reserved, cached_tokens=cached)
+    return VendorRequest("chat", model, {}, prompt_tokens=prompt, reserve=reserved, cached_tokens=cached)
 
 
-def _admit(limits: Limits, asked: Asked, now_s: float = 0.0) -> dict[str, str]:
+def _admit(limits: Limits, asked: VendorRequest, now_s: float = 0.0) -> dict[str, str]:
     lines = limits.admit(asked, now_s, EPOCH_S + now_s).decode()
     return dict(line.split(": ", 1) for line in lines.splitlines())
 
 
-def _refused(limits: Limits, asked: Asked, now_s: float = 0.0) -> OverQuota:
+def _refused(limits: Limits, asked: VendorRequest, now_s: float = 0.0) -> OverQuota:
     with pytest.raises(OverQuota) as caught:
         limits.admit(asked, now_s, EPOCH_S + now_s)
     return caught.value

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiq.errors import ConfigError
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import FaultRate, Latency, Profile, Quota, TokenPrice, profile_file
 from aiq.simulator.provider import Provider
 
@@ -103,7 +103,9 @@ def test_the_profile_of_a_bad_day_is_found_by_its_name_and_mostly_answers() -> N
     )
     for row in range(1000):
         body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Row %d"}]}' % row
-        reply = provider.handle(Call(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, body))
+        reply = provider.handle(
+            VendorCall(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, body)
+        )
         provider.finish(reply, reply.status)
     kinds = {entry["fault"] for entry in provider.records.attempts()}
     assert 850 < provider.records.stats()["ok"] < 980

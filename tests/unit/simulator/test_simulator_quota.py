@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiq.simulator.exchange import Asked
+from aiq.simulator.exchange import VendorRequest
 from aiq.simulator.limits import TokenBuckets
 from aiq.simulator.profile import Quota
 from aiq.simulator.quota import QuotaBook, format_reset
@@ -33,7 +33,7 @@ class Book(QuotaBook):
 
     def ask(self, key: str, model: str, tokens: int) -> bytes:
         """Admit a request that reserves so many tokens."""
-        return self.admit(self.of(TokenBuckets, key, model), Asked("chat", model, {}, reserve=tokens))
+        return self.admit(self.of(TokenBuckets, key, model), VendorRequest("chat", model, {}, reserve=tokens))
 
 
 def _refusal(book: Book, key: str = "k", model: str = "m", tokens: int = 0) -> OverQuota:

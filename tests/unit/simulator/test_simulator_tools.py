@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiq.simulator.cache import PromptCache
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import Profile
 from aiq.simulator.provider import Provider
 from aiq.simulator.tokens import chat_tokens, reasoning_tokens, text_tokens
@@ -31,7 +31,7 @@ def _user(text: str) -> list[dict[str, Any]]:
 
 def _ask(provider: Provider | None = None, **body: Any) -> Any:
     data = orjson.dumps({"model": "gpt-4o-mini", **body})
-    call = Call(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, data)
+    call = VendorCall(b"POST", b"/v1/chat/completions", {b"authorization": b"Bearer sk-12345678"}, data)
     provider = provider or Provider(Profile())
     reply = provider.handle(call)
     provider.finish(reply, reply.status)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiq.simulator import faults
-from aiq.simulator.exchange import Call
+from aiq.simulator.exchange import VendorCall
 from aiq.simulator.profile import FaultRate, Profile
 from aiq.simulator.provider import Provider
 from aiq.simulator.reply import Reply
@@ -247,7 +247,7 @@ def _send(path: str, body: Any, provider: Provider | None = None) -> Reply:
     if "/projects/" in path:
         token = oauth.grant("vertex", "ann", time.time())["access_token"]
         headers = {**HEADERS, b"authorization": f"Bearer {token}".encode()}
-    reply = provider.handle(Call(b"POST", path.encode(), headers, data))
+    reply = provider.handle(VendorCall(b"POST", path.encode(), headers, data))
     provider.finish(reply, reply.status)
     return reply
 

@@ -31,6 +31,7 @@ from aiq.engines.duckdb.rewrite.tree import (
     conjunction,
     copied,
     expression,
+    integer_of,
     is_null,
     joins_of,
     name_of,
@@ -40,7 +41,6 @@ from aiq.engines.duckdb.rewrite.tree import (
     operator,
     places,
     unaliased,
-    whole_number,
     with_children,
 )
 
@@ -49,7 +49,7 @@ class CountingQuery(NamedTuple):
     """`query` evaluates the calls that need no other's answer; `relaxed`, all calls of `reached` wherever they may be.
 
     `relaxed` is None where it would show nothing new. The requests of `nested` calls hold stand-ins for answers. Both
-    queries change nothing. `whole` is whether they see all that the statement itself would.
+    queries change nothing. `exact` is whether they see all that the statement itself would.
     """
 
     query: str
@@ -57,7 +57,7 @@ class CountingQuery(NamedTuple):
     relaxed: str | None = None
     reached: frozenset[int] = frozenset()
     nested: frozenset[int] = frozenset()
-    whole: bool = True
+    exact: bool = True
 
 
 def counting(text: str) -> CountingQuery | None:
@@ -67,21 +67,21 @@ def counting(text: str) -> CountingQuery | None:
     if query is None or printed is None:
         return None
     node, order = query.node, stages(query.node)
-    whole = not any(each["type"] == "RECURSIVE_CTE_NODE" and has_call(each) for each in nodes(node))
+    exact = not any(each["type"] == "RECURSIVE_CTE_NODE" and has_call(each) for each in nodes(node))
     answers = _Answers(node)
     numbers = numbers_in(node)
     if len(numbers) < 2 or answers.group(node):
-        return CountingQuery(printed, order, whole=whole)
+        return CountingQuery(printed, order, exact=exact)
     relaxed = _Relaxed(answers).query(query)
     relaxed_text = relaxed.text()
     if relaxed_text is None:
-        return CountingQuery(printed, order, whole=whole)
+        return CountingQuery(printed, order, exact=exact)
     calls = [each for each in nodes(node) if is_call(each)]
     inner = {number_of(call) for call in calls if _has_inner(call)}
     unknown = {number_of(call) for call in calls if answers.decide_columns(call)}
     reached = frozenset(numbers_in(relaxed.node)) - unknown
     return CountingQuery(
-        printed, order, None if relaxed_text == printed else relaxed_text, reached, frozenset(inner), whole=whole
+        printed, order, None if relaxed_text == printed else relaxed_text, reached, frozenset(inner), exact=exact
     )
 
 
@@ -125,7 +125,7 @@ class _Answers:
         """Whether rows are grouped by answers; a number or ALL in GROUP BY counts as such."""
         for select in selects(root):
             keys = select["group_expressions"]
-            by_number = any(whole_number(key) is not None for key in keys)
+            by_number = any(integer_of(key) is not None for key in keys)
             if select["aggregate_handling"] != "STANDARD_HANDLING" or by_number or self.decide(keys):
                 return True
         return False

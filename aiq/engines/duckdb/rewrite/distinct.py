@@ -53,7 +53,7 @@ def over_distinct(text: str) -> str | None:
         if numbered is None:
             return None
     for place in reversed(found):
-        place.replace({**_taken_apart(place.node), "alias": place.node["alias"]})
+        place.replace({**_parts_of(place.node), "alias": place.node["alias"]})
     made: Node = root["query"]
     if numbered is not None:
         made["select_list"] = [aliased(numbered, _ROW), *made["select_list"]]
@@ -63,7 +63,7 @@ def over_distinct(text: str) -> str | None:
     return query.with_node(made).text()
 
 
-def _taken_apart(call: Node) -> Node:
+def _parts_of(call: Node) -> Node:
     requests = requests_of(call)
     names = [f"r{number}" for number in range(len(requests))]
     items = [aliased(unaliased(request), name) for request, name in zip(requests, names, strict=True)]

@@ -20,7 +20,7 @@ from aiq.engines.duckdb.rewrite.rules.guard_merge import guard_merge, merged_val
 from aiq.engines.duckdb.rewrite.split import Columns, Describe, Split, described, split
 from aiq.engines.duckdb.rewrite.split_union import split_union
 from aiq.engines.duckdb.rewrite.stages import Stages, of_clause, one_after_the_other, stages
-from aiq.engines.duckdb.rewrite.tree import Node, Query, copied, modifier, nodes, selected, whole_number
+from aiq.engines.duckdb.rewrite.tree import Node, Query, copied, integer_of, modifier, nodes, selected
 from aiq.engines.duckdb.rewrite.unstable import unstable_request
 from aiq.sql import calls
 
@@ -35,7 +35,7 @@ _OF_UNSTABLE = "its requests are made of {}, which may give another value each t
 _EXACT_TYPES = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|DECIMAL|BOOLEAN|BIGNUM)", re.IGNORECASE)
 
 
-class Rows(NamedTuple):
+class MaterializedQuery(NamedTuple):
     """A query that is evaluated before the statement's own, once, into a temporary table called `table`.
 
     The rest is as of `Lifted`.
@@ -67,7 +67,7 @@ class Lifted(NamedTuple):
     query: str
     stages: Stages
     span: Span | None = None
-    rows: Rows | None = None
+    rows: MaterializedQuery | None = None
     single: str = ""
     limit: int | None = None
     filters: int = 0
@@ -243,7 +243,7 @@ def _apart(plain: Lifted, made: Split, columns: Columns, how: LiftOptions) -> Li
     if unstable or (below and how.once):
         return None
     limit, filters = _waves(made.rows.node)
-    first = Rows(rows, name, below, limit, filters)
+    first = MaterializedQuery(rows, name, below, limit, filters)
     return plain._replace(query=query, single=single, rows=first, stages=stages(made.items), changed=True)
 
 
@@ -373,7 +373,7 @@ def _waves(select: Node) -> tuple[int | None, int]:
     limit = modifier(select, "LIMIT") if select["type"] == "SELECT_NODE" else None
     if limit is None or len(select["modifiers"]) > 1 or limit["limit_type"] != "ROW_COUNT":
         return none
-    rows, skipped = whole_number(limit["limit"]), whole_number(limit["offset"])
+    rows, skipped = integer_of(limit["limit"]), integer_of(limit["offset"])
     if rows is None or (limit["offset"] is not None and skipped is None):
         return none
     others = [select[name] for name in ("group_expressions", "having", "qualify", "group_sets")]

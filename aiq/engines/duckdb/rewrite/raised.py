@@ -105,8 +105,8 @@ def _raise_out_of(query: Query, select: Node, leaf: Leaf, describe: Describe, vo
     alone = inner_query(query.with_node(select), inner)
     if inner["type"] != "SELECT_NODE" or not has_call(alone.node):
         return False
-    if (beside := of_outer(inner, volatile)) is not None:
-        return _read_beside(query, select, leaf, beside, describe)
+    if (siblings := of_outer(inner, volatile)) is not None:
+        return _read_siblings(query, select, leaf, siblings, describe)
     _raise(alone, alone.node, describe, volatile)
     columns = described(alone, describe) if has_call(alone.node["select_list"]) else None
     made = None if columns is None else split(alone, columns, describe, volatile)
@@ -194,7 +194,7 @@ def _read_rows(
     return True
 
 
-def _read_beside(query: Query, select: Node, leaf: Leaf, columns: dict[str, Node], describe: Describe) -> bool:
+def _read_siblings(query: Query, select: Node, leaf: Leaf, columns: dict[str, Node], describe: Describe) -> bool:
     """Puts the expressions of a query without a FROM wherever they are read: `l.a` -> `ai(t.x)`."""
     source = leaf.place.node
     inner = source["subquery"]["node"]
@@ -243,7 +243,7 @@ def _read_above(
     if used & over.keys() or _hides(select, source, items, over.keys()):
         return False
     called = list(map(name_of_item, items))
-    if bare_names(_beside_items(select)) & {name for name in called if called.count(name) > 1}:
+    if bare_names(_sibling_items(select)) & {name for name in called if called.count(name) > 1}:
         return False  # which item such a name means depends on whether it is an alias
     if _sought(select, over.keys()) and (joins or joined):
         return False
@@ -284,7 +284,7 @@ def _row_of(select: Node, place: NodePlace, alias: str, lowered: list[str], name
     None where it is read so that nothing can stand for it, or all columns are read outside of the SELECT list.
     """
     source, own = place.node, alias.lower()
-    if any(node["type"] == "STAR" for node in nodes(_beside_items(select), into_queries=False)):
+    if any(node["type"] == "STAR" for node in nodes(_sibling_items(select), into_queries=False)):
         return None
     found = [
         each
@@ -302,7 +302,7 @@ def _row_of(select: Node, place: NodePlace, alias: str, lowered: list[str], name
     return {own: row}
 
 
-def _beside_items(select: Node) -> list[Any]:
+def _sibling_items(select: Node) -> list[Any]:
     """What may read columns beside the SELECT list."""
     clauses = ("where_clause", "group_expressions", "having", "qualify", "modifiers")
     return [*(select[name] for name in clauses), *(join["condition"] for join in joins_of(select["from_table"]))]

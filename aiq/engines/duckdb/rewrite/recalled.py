@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aiq.engines.duckdb.rewrite.distinct import over_distinct
-from aiq.engines.duckdb.rewrite.lift import Rows
+from aiq.engines.duckdb.rewrite.lift import MaterializedQuery
 from aiq.engines.duckdb.rewrite.parts import parts
 
 
@@ -23,7 +23,7 @@ class Recalling(NamedTuple):
     made: tuple[str, ...] | None = None
     stages: int = 1
     in_stages: bool = False
-    rows: Rows | None = None
+    rows: MaterializedQuery | None = None
 
 
 def recalling(text: str) -> Recalling | None:

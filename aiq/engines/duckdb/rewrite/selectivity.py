@@ -95,5 +95,5 @@ def _equality(comparison: Node) -> float:
 
 
 def _branch(condition: Node, then: Node, otherwise: float) -> float:
-    taken = selectivity(condition)
-    return taken * selectivity(then) + (1.0 - taken) * otherwise
+    fraction = selectivity(condition)
+    return fraction * selectivity(then) + (1.0 - fraction) * otherwise

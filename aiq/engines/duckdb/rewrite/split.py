@@ -21,6 +21,7 @@ from aiq.engines.duckdb.rewrite.tree import (
     column,
     copied,
     expression,
+    integer_of,
     modifier,
     name_of,
     name_of_item,
@@ -32,7 +33,6 @@ from aiq.engines.duckdb.rewrite.tree import (
     subquery_table,
     table,
     unaliased,
-    whole_number,
     with_children,
 )
 
@@ -218,7 +218,7 @@ def _sort_by_calls(select: Node, starts: list[int]) -> None:
     order, items = modifier(select, "ORDER"), select["select_list"]
     named = {item["alias"].lower() for item in items if item["alias"] and item["alias"].lower() != _own_name(item)}
     for key in order["orders"] if order is not None else []:
-        name, number = bare_name(key["expression"]), whole_number(key["expression"])
+        name, number = bare_name(key["expression"]), integer_of(key["expression"])
         meant = [
             item
             for item, start in zip(items, starts, strict=True)
@@ -246,7 +246,7 @@ def _decides_nothing(query: Query, asking: list[Node], positions: list[int], apa
     if set(numbers_in(asking)) <= set(numbers_in(keys)):  # what is asked is what decides
         return False
     named = {item["alias"].lower() for item in asking if item["alias"]}
-    if any(whole_number(key) in positions for key in [*keys, *groups]):
+    if any(integer_of(key) in positions for key in [*keys, *groups]):
         return False
     if any(named & bare_names(key) for key in keys):
         return False

@@ -27,11 +27,11 @@ from aiq.engines.duckdb.rewrite.tree import (
     column,
     copied,
     expression,
+    integer_of,
     modifier,
     nodes,
     select,
     subquery_table,
-    whole_number,
 )
 
 
@@ -106,7 +106,7 @@ def _sorts_by_others(node: Node, columns: Columns, asking: set[int]) -> bool:
     """Whether the order of a union is by columns that no call makes."""
     order = modifier(node, "ORDER")
     for key in order["orders"] if order is not None else []:
-        number = whole_number(key["expression"])
+        number = integer_of(key["expression"])
         if number is not None and number - 1 in asking:
             return False
         names = {columns[at][0].lower() for at in asking}

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiq.engines.duckdb.rewrite.function_kinds import is_aggregate
 from aiq.engines.duckdb.rewrite.numbered import has_call, is_call, number_of, numbers_in, requests_of
-from aiq.engines.duckdb.rewrite.tree import Node, bare_names, name_of, nodes, whole_number
+from aiq.engines.duckdb.rewrite.tree import Node, bare_names, integer_of, name_of, nodes
 
 Stages = list[set[int]]
 
@@ -75,7 +75,7 @@ def _items_read(select: Node, name: str, named: dict[int, str]) -> set[int]:
     found = {at for at, own in named.items() if own in used}
     if name == "group_expressions":
         items = select["select_list"]
-        numbers = {whole_number(key) for key in select[name]}
+        numbers = {integer_of(key) for key in select[name]}
         by_all = select["aggregate_handling"] != "STANDARD_HANDLING"
         for at, item in enumerate(items):
             if at + 1 in numbers or (by_all and not any(map(is_aggregate, nodes(item)))):

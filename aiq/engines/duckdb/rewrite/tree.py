@@ -353,7 +353,7 @@ def modifier(query: Node, kind: str) -> Node | None:
     return next((found for found in query["modifiers"] if found["type"].startswith(kind)), None)
 
 
-def whole_number(node: Node | None) -> int | None:
+def integer_of(node: Node | None) -> int | None:
     """The number that an expression is as it stands, such as a position in ORDER BY; None where it is none."""
     literal = (node or {}).get("literal") or {}
     return int(literal["text"]) if literal.get("kind") == "INTEGER" and literal["text"].isdigit() else None

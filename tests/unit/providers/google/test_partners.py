@@ -12,7 +12,7 @@ from anthropic import AnthropicVertex
 from aiq.config.endpoint import VertexConfig
 from aiq.errors import ProviderError, UnsupportedConfigError
 from aiq.providers import Adapter, abilities_of, adapter_for
-from aiq.providers.base import Grant
+from aiq.providers.base import CloudToken
 
 HELLO = [{"role": "user", "content": "Hi"}]
 ROOT = "/v1/projects/p/locations/europe-west1"
@@ -22,7 +22,7 @@ def opened(make: Any, model: str, region: str = "europe-west1", task: str = "llm
     config = VertexConfig("p", region)
     entity = make.entity(provider="google-cloud-vertex-ai", config=config, model=model, task=task)
     adapter = adapter_for(entity, lambda: 1.7e9)
-    adapter.take_grant(Grant("ya29.hidden", 3600.0, project="payer"))
+    adapter.take_cloud_token(CloudToken("ya29.hidden", 3600.0, project="payer"))
     return adapter
 
 

@@ -41,8 +41,8 @@ def _guarded(text: str, parts: Parts) -> list[tuple[Span, str]]:
         own = "TRUE" if when.condition is None else f"({when.condition.of(text)})"
         for value in when.values:
             if _CALL.search(value.of(text)) and not (when.rows == "target" and _CALL.search(source)):
-                taken = "".join(f" WHEN {one} THEN NULL" for one in earlier[when.rows])
-                inner = f"CASE{taken} WHEN {own} THEN ({value.of(text)}) END"
+                claimed = "".join(f" WHEN {one} THEN NULL" for one in earlier[when.rows])
+                inner = f"CASE{claimed} WHEN {own} THEN ({value.of(text)}) END"
                 found.append((value, f"CASE WHEN {joined[when.rows]} THEN {inner} END"))
         earlier[when.rows].append(own)
     return found

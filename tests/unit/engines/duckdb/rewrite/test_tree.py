@@ -310,8 +310,8 @@ def test_modifiers_are_found_by_kind() -> None:
     ("text", "number"), [("3", 3), ("0", 0), ("-3", None), ("3.0", None), ("'3'", None), ("a", None)]
 )
 def test_a_number_that_stands_as_it_is_is_known(text: str, number: int | None) -> None:
-    assert tree.whole_number(expression(text)) == number
-    assert tree.whole_number(None) is None
+    assert tree.integer_of(expression(text)) == number
+    assert tree.integer_of(None) is None
 
 
 @pytest.mark.parametrize(
