@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 Check = Callable[[str, Any], None]
-"""Takes a parameter's name and its value, and raises Refusal."""
+"""Takes a parameter's name and its value, and raises VendorError."""
 _PASSED = 1024
 
 

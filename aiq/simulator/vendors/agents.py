@@ -59,7 +59,7 @@ class Agents(MLflow):
         asked.stream, asked.reserve = bool(body.get("stream")), asked.prompt_tokens
         return asked
 
-    def full(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A response, or messages."""
         if asked.route.form == "responses":
             return {**responses_format.response(asked, said), "custom_outputs": None}

@@ -85,7 +85,7 @@ class AI21(Base):
         asked.reserve = asked.prompt_tokens + asked.limit
         return asked
 
-    def integer(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
+    def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """Choices and usage, without the model's name."""
         body: dict[str, Any] = {"id": _identity(said), "choices": [_choice(i, c) for i, c in enumerate(said.choices)]}
         if said.counts is not None:

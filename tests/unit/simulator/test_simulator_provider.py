@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from aiq.simulator.profile import FaultRate, Latency, Profile, Quota, TokenPrice
-from aiq.simulator.provider import Call, Provider, Reply
+from aiq.simulator.provider import Provider, Reply, VendorCall
 from aiq.simulator.tokens import chat_tokens, text_tokens
 
 CHAT = "/v1/chat/completions"
@@ -25,7 +25,7 @@ def _provider(**profile: Any) -> Provider:
 def _send(provider: Provider, path: str, body: Any, key: str = "sk-test-key-1234", method: str = "POST") -> Reply:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     headers = {b"authorization": f"Bearer {key}".encode()} if key else {}
-    reply = provider.handle(Call(method.encode(), path.encode(), headers, data))
+    reply = provider.handle(VendorCall(method.encode(), path.encode(), headers, data))
     provider.finish(reply, 0 if reply.ending in ("silent", "reset") else reply.status)
     return reply
 
@@ -357,7 +357,7 @@ def test_the_shape_faults_answer_what_their_names_say() -> None:
 
 def test_azure_says_content_filter_its_own_way() -> None:
     path = "/openai/deployments/sim-content-filter/chat/completions?api-version=2024-10-21"
-    reply = Provider(Profile()).handle(Call(b"POST", path.encode(), {b"api-key": b"key"}, orjson.dumps(_chat())))
+    reply = Provider(Profile()).handle(VendorCall(b"POST", path.encode(), {b"api-key": b"key"}, orjson.dumps(_chat())))
     error = orjson.loads(reply.body)["error"]
     assert (error["code"], error["innererror"]["code"]) == ("content_filter", "ResponsibleAIPolicyViolation")
 
@@ -397,7 +397,7 @@ def test_a_model_is_cold_at_first() -> None:
 
 def test_a_crowd_slows_everybody_down() -> None:
     provider = _provider(latency=Latency(fixed_ms=100, per_token_ms=10, slow_above=2))
-    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat(stream=True)))
+    call = VendorCall(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat(stream=True)))
     replies = [provider.handle(call) for _ in range(4)]
     assert [reply.delay_s for reply in replies] == pytest.approx([0.1, 0.1, 0.15, 0.2])
     assert [reply.step_s for reply in replies] == pytest.approx([0.01, 0.01, 0.015, 0.02])
@@ -426,14 +426,14 @@ def test_only_what_was_answered_is_billed() -> None:
 
 def test_an_answer_nobody_waited_for_is_not_billed() -> None:
     provider = _provider()
-    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
+    call = VendorCall(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
     provider.finish(provider.handle(call), 499)
     assert provider.records.stats()["prompt_tokens"] == 0
 
 
 def test_requests_in_flight_are_counted_until_they_end() -> None:
     provider = _provider()
-    call = Call(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
+    call = VendorCall(b"POST", CHAT.encode(), {b"authorization": b"Bearer sk-x"}, orjson.dumps(_chat()))
     replies = [provider.handle(call) for _ in range(3)]
     for reply in replies[:2]:
         provider.finish(reply, 200)
