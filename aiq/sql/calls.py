@@ -215,6 +215,8 @@ def _call(text: str, tokens: Sequence[Token], i: int) -> Call:
             if arguments or (last + 1 < len(tokens) and tokens[last + 1].token_type == types.comma):
                 raise StatementError(f"{FUNCTION} has an empty argument; remove a comma")
             return
+        if not arguments and first < last and tokens[first].text.upper() in ("DISTINCT", "ALL"):
+            raise StatementError(f"{FUNCTION} is a function of one row; it takes no {tokens[first].text.upper()}")
         name, begin = None, first
         if first + 1 <= last and tokens[first + 1].token_type in types.arrows:
             name, begin = tokens[first].text, first + 2

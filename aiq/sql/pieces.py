@@ -11,7 +11,10 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["code", "text", "name", "comment"]
 
-_COMMENT = r"(?P<comment>--[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z))"
+TAG = r"(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)"
+"""What stands between the dollars of DuckDB's `$tag$text$tag$`: any character beyond ASCII is a letter there."""
+
+_COMMENT = r"(?P<comment>--[^\n\r]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z))"
 _DATABRICKS = re.compile(
     _COMMENT
     + r"|(?P<raw>(?<![\w])[rR](?:'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)))"
@@ -21,7 +24,9 @@ _DATABRICKS = re.compile(
 )
 _DUCKDB = re.compile(
     _COMMENT
-    + r"|(?P<raw>(?<![\w])[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))"
+    + r"|(?P<raw>(?<![\w])[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|\$"
+    + TAG
+    + r"\$.*?(?:\$(?P=tag)\$|\Z))"
     + r"|(?P<text>'(?:[^']|'')*(?:'|\Z))"
     + r"|(?P<name>\"(?:[^\"]|\"\")*(?:\"|\Z))",
     re.DOTALL,

@@ -11,16 +11,17 @@ from typing import NamedTuple
 
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
+from aiq.sql.pieces import TAG
 
 DATABRICKS, DUCKDB = "databricks", "duckdb"
 
-_COMMENT = r"(?P<comment>--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)"
-_WORD = r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\w*)|(?P<word>\w[\w$]*)"
+_COMMENT = r"(?P<comment>--[^\n\r]*|/\*(?:[^*]|\*(?!/))*\*/)"
+_WORD = r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\w*)|(?P<word>(?:\w|[^\x00-\x7f\s])(?:[\w$]|[^\x00-\x7f\s])*)"
 _SIGN = r"(?P<sign>=>|->>|->|::|:=|\|\||[^\s])"
 _TEXTS = {
     DATABRICKS: r"(?P<text>[rR]'[^']*'|[rR]\"[^\"]*\"|[xX]?'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
     r"|(?P<name>`(?:[^`]|``)*`)",
-    DUCKDB: r"(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$)"
+    DUCKDB: r"(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$" + TAG + r"\$.*?\$(?P=tag)\$)"
     r"|(?P<name>\"(?:[^\"]|\"\")*\")",
 }
 _LEXERS = {name: re.compile(rf"\s*(?:{_COMMENT}|{texts}|{_WORD}|{_SIGN})", re.DOTALL) for name, texts in _TEXTS.items()}

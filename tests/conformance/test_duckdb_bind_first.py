@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from tests.conformance.side_by_side import Pair, open_pair
+from tests.conformance.side_by_side import Pair, answer_to, literal, open_pair
 
 if TYPE_CHECKING:
     from tests.conftest import ConfFolder
@@ -216,6 +216,45 @@ def test_a_column_that_is_not_there_is_refused_whatever_a_conflict_does(pair: Pa
     assert OURS.findall(found) == [] and pair.asked == []
     assert not pair.of_session(f"{insert} INTO keyed (id, answer) SELECT id, {CALL} FROM t{conflict}").error
     assert len(pair.asked) == 5
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PIVOT t ON body IN ('a', {call}) USING count(*)",
+        "SELECT * FROM (PIVOT t ON body IN ({call}) USING count(*))",
+        "CREATE TABLE pivoted AS SELECT * FROM t PIVOT (count(*) FOR body IN ({call}) GROUP BY id)",
+        "SELECT * FROM read_csv({call})",
+        "SELECT count(*) FROM t, glob({call} || '*')",
+        "SELECT * FROM query('SELECT ' || {call})",
+    ],
+)
+def test_a_call_where_duckdb_reads_a_value_before_any_row_is_refused(pair: Pair, sql: str) -> None:
+    error = pair.of_session(sql.format(call="ai_query('chat', 'which?')")).error
+    assert "before it looks at a row" in error and "SET VARIABLE answer" in error
+    assert pair.asked == []
+    pair.of_session("SET VARIABLE answer = ai_query('chat', 'which?')")
+    pair.plain.execute(f"SET VARIABLE answer = {literal(answer_to('which?'))}")
+    instead = "PIVOT t ON body IN (getvariable('answer')) USING count(*)"
+    assert pair.of_session(instead) == pair.of_plain(instead)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t (id) VALUES (DATE {call})",
+        "DELETE FROM t WHERE id {call}",
+        "SELECT {call} OVER () FROM t",
+        "SELECT ai_query('chat', body ORDER BY body) FROM t",
+        "SELECT {call} FILTER (WHERE true) FROM t",
+        "SELECT ai_query(DISTINCT 'chat', body) FROM t",
+    ],
+)
+def test_an_error_about_the_function_names_it_as_it_was_written(pair: Pair, sql: str) -> None:
+    text = sql.format(call="ai_query('chat', body)")
+    assert pair.error_of_plain(text)
+    error = pair.of_session(text).error
+    assert "ai_query" in error and OURS.findall(error) == [] and pair.asked == []
 
 
 def _kind(error: str) -> str:

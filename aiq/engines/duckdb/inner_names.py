@@ -8,17 +8,13 @@ import re
 from collections.abc import Mapping
 
 from aiq.engines.duckdb.rewrite import tree
-from aiq.engines.duckdb.rewrite.lift import as_query
 from aiq.engines.duckdb.rewrite.numbered import has_call
 from aiq.engines.duckdb.rewrite.parts import Span, parts
 from aiq.engines.duckdb.rewrite.split import may_be_wide
-from aiq.engines.duckdb.rewrite.tree import Node, NodePlace, name_of, nodes, places
+from aiq.engines.duckdb.rewrite.tree import Node, NodePlace, places
 from aiq.engines.duckdb.words import in_users_words
-from aiq.errors import StatementError
 
 _WORDS = re.compile(r"\b(select|from|describe|desc|summarize|show|pivot|unpivot)\b", re.IGNORECASE)
-
-_ALIAS = re.compile(r"\balias\b", re.IGNORECASE)
 
 
 def may_be_read(text: str) -> bool:
@@ -53,20 +49,6 @@ def with_names(text: str, calls: Mapping[int, str]) -> str | None:
         item["alias"] = name
     printed = query.text()
     return None if printed is None else text[: span.start] + printed + text[span.end :]
-
-
-def check_alias(text: str) -> None:
-    """Raises StatementError where `alias()` would give a name of our own: that of an AI call in its argument."""
-    made = parts(text) if _ALIAS.search(text) else None
-    if made is None:
-        return
-    query = as_query(text, made) if made.target is not None else tree.read(made.query.of(text)) if made.query else None
-    for node in nodes(query.node if query is not None else []):
-        if node.get("class") == "FUNCTION" and name_of(node) == "alias" and has_call(node) and not node["alias"]:
-            raise StatementError(
-                "alias() gives an expression as DuckDB has it, and DuckDB has AI calls in another form than you wrote "
-                "them; write the text itself in place of alias(..)"
-            )
 
 
 def _around(place: NodePlace) -> Node | None:

@@ -17,8 +17,9 @@ from aiq.config.nearest import nearest
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.dialect import expression_to_duckdb
 from aiq.engines.duckdb.frames import read_once, reads_pipe, variables_of_caller
-from aiq.engines.duckdb.inner_names import check_alias, may_be_read, with_names
+from aiq.engines.duckdb.inner_names import may_be_read, with_names
 from aiq.engines.duckdb.prepared import Described, Prepared, error_as_written, quoted
+from aiq.engines.duckdb.refused_places import check_places
 from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.lift import Lifted, LiftOptions, NotLifted, lift, reason_not_to
 from aiq.engines.duckdb.rewrite.numbered import PREFIX, TYPE
@@ -233,7 +234,7 @@ class Preparation:
             return f"{compiled} AS {quoted(name_of_call(call.text))}" if named and call.is_column else compiled
 
         text = calls.rewrite_calls(read.text, compile_call)
-        check_alias(text)
+        check_places(text)
         if not named and may_be_read(text):
             of_query = with_names(text, written)
             named = of_query is None

@@ -17,6 +17,7 @@ _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
 _PLAIN_CALL = re.compile(r"\b__aiq_query(?:_pure)?\(")
 _BEFORE_ENDPOINT = 3
 """What the function of a connection takes before the arguments of `ai_query`: who asks, and the type of the request."""
+_NAME = re.compile(r"\b(?:__aiq_[0-9a-f]{12}|__aiq_query(?:_pure)?)\b(?!\()")
 _EXPLAINED = 'statement of type "EXPLAIN"'
 _TABLE_FUNCTION = re.compile(r'Table Function with name "?(?:__aiq_[0-9a-f]{12}|ai_query)"? does not exist')
 _PLACE = re.compile(r"\n\nLINE (\d+): (.*\n[ ]*\^+)")
@@ -47,7 +48,7 @@ def in_users_words(text: str, calls: Mapping[int, str]) -> str:
         written = calls.get(int(found.group(1)), f"ai_query(.., {REQUEST})")
         pieces += [text[at : found.start()], written.replace(REQUEST, in_users_words(arguments[0], calls))]
         at = end
-    return "".join([*pieces, text[at:]]).replace("$aiq_", "$")
+    return _NAME.sub(FUNCTION, "".join([*pieces, text[at:]])).replace("$aiq_", "$")
 
 
 def calls_as_written(text: str) -> str:
@@ -70,7 +71,7 @@ def calls_as_written(text: str) -> str:
             rest = rest[:bar] + " " * (end - found.start() - len(call)) + rest[bar:]
         text = text[: found.start()] + call + rest
         at = found.start() + len(FUNCTION)
-    return text
+    return _NAME.sub(FUNCTION, text)
 
 
 def _arguments(text: str, at: int) -> tuple[list[str], int]:

@@ -8,6 +8,7 @@ from aiq.errors import StatementError
 from aiq.sql.notebook.variables import with_variables
 from aiq.sql.script import split
 from aiq.sql.text import clean
+from aiq.sql.words import words
 
 CLEANED = {
     "\ufeffSELECT\u00a01": "SELECT 1",
@@ -26,6 +27,17 @@ CLEANED = {
 def test_a_text_is_cleaned_outside_of_its_quotes(text: str, cleaned: str | None) -> None:
     expected = text.replace(",\u00a0 1", ",  1") if cleaned is None else cleaned
     assert clean(text, databricks=True) == expected
+
+
+@pytest.mark.parametrize("tag", ["", "a1", "_", "\u00e9", "\U0001f986", "\u3000"])
+def test_a_text_between_dollars_stays_whatever_its_tag(tag: str) -> None:
+    quoted = f"${tag}$it's \u3000 -- \r here${tag}$"
+    assert clean(f"SELECT {quoted},\u00a01", databricks=False) == f"SELECT {quoted}, 1"
+    assert [word.kind for word in words(f"SELECT {quoted}, 1", "duckdb")] == ["word", "text", "sign", "number"]
+
+
+def test_a_return_ends_a_comment() -> None:
+    assert clean("SELECT 1 -- it's\r, '\u3000'", databricks=False) == "SELECT 1 -- it's\n, '\u3000'"
 
 
 def test_each_cell_of_a_notebook_is_a_statement_with_or_without_a_semicolon() -> None:
