@@ -203,6 +203,12 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     "group by all": Case(
         "SELECT cat, ai_query('chat', 'n ' || count(*)) AS answer FROM {p} GROUP BY ALL ORDER BY cat LIMIT 3"
     ),
+    "groups by number, limit": Case(
+        "SELECT 'cat ' || cat, ai_query('chat', 'cat ' || cat) AS answer FROM {p} GROUP BY 1 ORDER BY 1 LIMIT 2"
+    ),
+    "groups by a name of the list, limit": Case(
+        "SELECT ai_query('chat', 'cat ' || cat) AS answer, 'cat ' || cat AS c FROM {p} GROUP BY c ORDER BY c LIMIT 2"
+    ),
     "having": Case("SELECT cat FROM {p} GROUP BY cat HAVING ai_query('chat', 'n ' || count(*)) <> 'no'", 20),
     "having over avg": Case(
         "SELECT cat, count(*) FROM {p} GROUP BY cat HAVING ai_query('chat', cat || ': ' || avg(v)) <> '-'", 20

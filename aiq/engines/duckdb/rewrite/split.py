@@ -115,13 +115,13 @@ def split(query: Query, columns: Columns, describe: Describe, volatile: frozense
     widths = _widths(query, columns, describe)
     if widths is None or not any(map(has_call, items)):
         return None
+    starts = [sum(widths[:i]) + 1 for i in range(len(items))]
     try:
         items = node["select_list"] = _with_own_names(query, items, describe)
-        apart = _Apart(node["group_expressions"], len(columns), volatile)
+        apart = _Apart(_groups(query, starts, describe), len(columns), volatile)
         above = [apart.item(item) if has_call(item) else None for item in items]
     except _NotApart:
         return None
-    starts = [sum(widths[:i]) + 1 for i in range(len(items))]
     _sort_by_calls(node, starts)
     asking = [i for i, item in enumerate(above) if item is not None]
     if not asking or not _decides_nothing(
@@ -211,6 +211,21 @@ def _with_own_names(query: Query, items: list[Node], describe: Describe) -> list
         if not more:
             break
     return holder["items"]
+
+
+def _groups(query: Query, starts: list[int], describe: Describe) -> list[Node]:
+    """What GROUP BY groups by: the items that it names or numbers in the place of their names and numbers."""
+    groups, items = query.node["group_expressions"], query.node["select_list"]
+    named = {item["alias"].lower(): item for item in items if item["alias"]}
+    if any(bare_name(group) in named for group in groups):
+        own = _columns_of_tables(query, describe)
+        named = {name: item for name, item in named.items() if name not in own}
+    numbered = dict(zip(starts, items, strict=True))
+    meant = [named.get(bare_name(group) or "") or numbered.get(integer_of(group) or 0) for group in groups]
+    return [
+        group if item is None or has_call(item) or may_be_wide(item) else item
+        for group, item in zip(groups, meant, strict=True)
+    ]
 
 
 def _sort_by_calls(select: Node, starts: list[int]) -> None:
