@@ -59,6 +59,8 @@ class Request(NamedTuple):
     """The SQL function that asks; None for a request over REST."""
     suspect: bool = False
     """A part of a pack of texts that failed as a whole: one of them may be what the provider fails at."""
+    entity: str | None = None
+    """The served entity that alone may answer; None for those that the traffic and the fallbacks choose."""
 
 
 class Usage(NamedTuple):

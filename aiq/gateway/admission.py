@@ -36,6 +36,8 @@ class Admission:
         try:
             if not of_guard and not route.endpoint.may_query(request.caller):
                 raise _forbidden(route.endpoint, request.caller)
+            if request.entity is not None and request.entity not in route.targets:
+                raise _no_entity(route.endpoint, request.entity)
             if route.limiter.limited:
                 grant = route.limiter.try_acquire(request)
                 if grant is None:
@@ -89,6 +91,16 @@ class Admission:
             route.limiter.settle(trace.grant, None, None)
         else:
             route.limiter.settle(trace.grant, trace.billed, trace.billed_usd, keep=trace.unknown)
+
+
+def _no_entity(endpoint: Endpoint, entity: str) -> PolicyError:
+    known = ", ".join(f"'{each.name}'" for each in endpoint.entities)
+    return PolicyError(
+        f"Endpoint '{endpoint.name}' has no served entity '{entity[:100]}'. It has {known}.",
+        endpoint=endpoint.name,
+        status=404,
+        error_code="RESOURCE_DOES_NOT_EXIST",
+    )
 
 
 def _forbidden(endpoint: Endpoint, caller: Caller) -> PolicyError:

@@ -187,6 +187,6 @@ class Gateway:
     async def _ask_guard(self, guarded: Request, name: str, task: Task, body: dict[str, Any]) -> Answer:
         """Asks the endpoint of a guard in the name of the caller who is guarded, who needs no permission for that."""
         request = guarded._replace(
-            endpoint=name, task=task, body=body, key=b"", rows=0, client_request_id=None, id=None
+            endpoint=name, task=task, body=body, key=b"", rows=0, client_request_id=None, id=None, entity=None
         )
         return await self.pipeline.answer(request, of_guard=True)

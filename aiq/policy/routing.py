@@ -37,9 +37,15 @@ class Router:
         self._orders = [self._order(i, endpoint.fallback) for i in range(len(self._entities))]
         self._sole = self._orders[shares.index(100)] if 100 in shares else None
         self._sticky = endpoint.failover.sticky
+        self._pinned = {entity.name: (entity,) for entity in self._entities}
 
     def order(self, request: Request) -> Sequence[ServedEntity]:
-        """The entity that the request is for and, with fallbacks enabled, all others as they come after it."""
+        """The entity that the request is for and, with fallbacks enabled, all others as they come after it.
+
+        One that the request names is asked alone, whatever its share of the traffic.
+        """
+        if request.entity is not None:
+            return self._pinned[request.entity]
         if self._sole is not None:
             return self._sole
         return self._orders[bisect_right(self._bounds, self._draw(request) * 100)]

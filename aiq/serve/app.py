@@ -149,8 +149,7 @@ class App:
         name = target.name or body.get("model")
         if not isinstance(name, str) or not name:
             raise Refusal(400, "INVALID_PARAMETER_VALUE", "model must be the name of an endpoint")
-        self._check_entity(name, target.entity)
-        endpoint = await self._opened(name, caller)
+        endpoint = await self._opened(name)
         if target.verb == "count":
             if not endpoint.may_query(caller):
                 raise Refusal(403, "PERMISSION_DENIED", f"{caller.user} has no CAN_QUERY on endpoint '{name}'")
@@ -180,22 +179,6 @@ class App:
             return {"models": [gemini.model_body(model) for model in listed]}
         return {"object": "list", "data": listed}
 
-    def _check_entity(self, name: str, entity: str | None) -> None:
-        """Raises Refusal where a served model is named that is not the only one of its endpoint."""
-        endpoint = self._gateway.config.endpoints.get(name)
-        if entity is None or endpoint is None:
-            return
-        names = [each.name for each in endpoint.entities]
-        if entity not in names:
-            raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"endpoint '{name}' has no served model '{entity[:100]}'")
-        if len(names) > 1:
-            raise Refusal(
-                501,
-                "NOT_IMPLEMENTED",
-                f"endpoint '{name}' has several served models, and its traffic_config chooses among them; query "
-                f"/serving-endpoints/{name}/invocations",
-            )
-
     async def _serve(
         self, exchange: Exchange, endpoint: Endpoint, body: dict[str, Any], caller: Caller, target: PathTarget
     ) -> None:
@@ -204,7 +187,7 @@ class App:
         chat = shape.chat(body)
         if target.stream is not None:
             chat = {**chat, "stream": target.stream}
-        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task)
+        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task, entity=target.entity)
         if asked.stream:
             await self._stream(exchange, asked, shape, body)
             return
@@ -212,8 +195,8 @@ class App:
         served = [(b"served-model-name", answer.entity.encode("latin-1", "replace"))]
         await exchange.reply_json(200, shape.reply(reply_of(answer, asked.request), body), served)
 
-    async def _opened(self, name: str, caller: Caller) -> Endpoint:
-        """An endpoint that is ready to be asked. Raises Refusal 404 and 403."""
+    async def _opened(self, name: str) -> Endpoint:
+        """An endpoint that is ready to be asked. Raises Refusal 404."""
         endpoint = self._gateway.config.endpoints.get(name)
         if endpoint is None:
             await asyncio.to_thread(self._gateway.refresh)  # it may be a minute old

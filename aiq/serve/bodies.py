@@ -48,9 +48,17 @@ class ParsedBody(NamedTuple):
 
 
 def asked_of(
-    endpoint: Endpoint, body: dict[str, Any], caller: Caller, tag: str, *, task: str | None = None
+    endpoint: Endpoint,
+    body: dict[str, Any],
+    caller: Caller,
+    tag: str,
+    *,
+    task: str | None = None,
+    entity: str | None = None,
 ) -> ParsedBody:
     """Reads a body. `tag` becomes the request's id, `task` is the one that the path is for, None for any.
+
+    `entity` is the served entity that alone is asked, None for those that the traffic chooses.
 
     Raises Refusal 400, which names the member that is wrong.
     """
@@ -68,7 +76,7 @@ def asked_of(
             refuse("the predictions of a custom model do not come in pieces; leave stream out")
         made = {**given, **content}
     else:
-        made = {**content, **_parameters(endpoint, given), **agents_own}
+        made = {**content, **_parameters(endpoint, given, entity), **agents_own}
     request = Request(
         endpoint.name,
         endpoint.task,
@@ -78,6 +86,7 @@ def asked_of(
         client_request_id=client_request_id,
         interactive=True,
         id=tag,
+        entity=entity,
     )
     return ParsedBody(request, stream)
 
@@ -120,8 +129,8 @@ def _one_of(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else "one of " + ", ".join(names)
 
 
-def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a body as the request has them."""
+def _parameters(endpoint: Endpoint, given: dict[str, Any], entity: str | None) -> dict[str, Any]:
+    """The parameters of a body as the request has them: those that all can honour who may be asked."""
     extra = given.pop("extra_params", {})
     if not isinstance(extra, dict):
         refuse("extra_params must be an object")
@@ -129,7 +138,8 @@ def _parameters(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
         if name in given and (not values or given[name] in values):
             del given[name]
     given = {name: value for name, value in given.items() if value not in ([], {})}
-    providers: dict[str, Abilities] = {entity.provider: abilities_of(entity) for entity in endpoint.entities}
+    named = [each for each in endpoint.entities if each.name == entity]
+    providers: dict[str, Abilities] = {each.provider: abilities_of(each) for each in named or endpoint.entities}
     for name in _WISHES:
         if name in given and not all(
             able.honours(endpoint.task, name) or able.has_own(name) for able in providers.values()

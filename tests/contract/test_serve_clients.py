@@ -94,6 +94,13 @@ def served(
     conf.endpoint("slow", gateway={"rate_limits": [limit]})
     keywords = {"input": {"invalid_keywords": ["swordfish"]}}
     conf.endpoint("guarded", gateway={"guardrails": keywords})
+    pair = [conf.entity("first", "gpt-4o-mini"), conf.entity("second", "gpt-4o")]
+    conf.endpoint(
+        "pair",
+        *pair,
+        traffic={"first": 100, "second": 0},
+        gateway={"guardrails": keywords, "fallback_config": {"enabled": True}},
+    )
     with serving(conf.path, folder / "home") as running:
         yield running
 
@@ -309,6 +316,28 @@ def test_what_was_asked_is_in_the_ledger(
     assert [dict(row["usage_context"]) for row in usage] == [{"project": "p1"}] * 2
     last = orjson.loads(streamed.text.split("data: ")[-2])
     assert last["usage"] == whole.json()["usage"]
+
+
+def test_one_served_model_is_asked_by_its_path(served: Served) -> None:
+    with served.http() as http:
+
+        def ask(path: str, said: str = "hello", **more: Any) -> httpx.Response:
+            body = {"messages": [{"role": "user", "content": said}], **more}
+            return http.post(f"/serving-endpoints/{path}/invocations", json=body)
+
+        assert ask("pair").headers["served-model-name"] == "first"
+        for name, model in (("first", "gpt-4o-mini"), ("second", "gpt-4o")):
+            reply = ask(f"pair/served-models/{name}")
+            assert (reply.headers["served-model-name"], reply.json()["model"]) == (name, model)
+        streamed = ask("pair/served-models/second", stream=True).text
+        assert orjson.loads(streamed.split("data: ")[1])["model"] == "gpt-4o"
+        failed = ask("pair/served-models/second", "[[fault:401]]")
+        assert failed.status_code == 500 and "second" in failed.json()["message"]  # and the first was not asked
+        assert "input_guardrail" in ask("pair/served-models/second", "swordfish").json()["message"]
+        unknown = ask("pair/served-models/third")
+        assert (unknown.status_code, unknown.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+        assert ask("locked/served-models/main").status_code == 403
+        assert ask("locked/served-models/third").status_code == 403
 
 
 def test_a_row_of_sql_may_ask_a_remote_server(served: Served, conf: ConfFolder, home: Path) -> None:

@@ -180,6 +180,30 @@ def test_what_does_not_pass_by_itself_costs_one_call_and_not_one_a_row(
     assert Counter(hosts(built)) == {"a": 1, "b": 50}
 
 
+def test_a_request_for_one_entity_gets_its_answer_or_its_error(make: Any, time: Any, gateway: Open, calls: Any) -> None:
+    built = gateway(by_host(a=make.chat_answer(), b=make.failure(401)), limits=[RateLimit(2, period_s=60)])
+
+    async def work() -> None:
+        await built.answer(make.request(entity="a"))
+        with pytest.raises(ProviderError):
+            await built.answer(make.request(entity="b"))  # `a` would have answered
+        with pytest.raises(PolicyError, match="'a', 'b'") as unknown:
+            await built.answer(make.request(entity="c"))
+        assert unknown.value.status == 404
+        with pytest.raises(PolicyError) as limited:
+            await built.answer(make.request(entity="a", interactive=True))
+        assert limited.value.status == 429
+
+    time.run(work())
+    assert hosts(built) == ["a", "b"]
+    assert [(row["served_entity_name"], row["status"], row["status_code"]) for row in calls()] == [
+        ("a", "ok", 200),
+        ("b", "error", 401),
+        (None, "refused", 404),
+        (None, "refused", 429),
+    ]
+
+
 def test_a_row_that_passes_an_ejected_entity_over_says_so(make: Any, time: Any, gateway: Open, calls: Any) -> None:
     built = gateway(by_host(a=make.failure(401), b=make.chat_answer()))
 

@@ -48,6 +48,13 @@ def test_ten_thousand_draws_follow_the_percentages(make: Any) -> None:
     assert found["c"] == pytest.approx(500, abs=100)
 
 
+def test_an_entity_that_is_named_is_asked_alone(make: Any) -> None:
+    for sticky in ("none", "user"):
+        routes = router(make, {"a": 100, "b": 0, "c": 0}, sticky=sticky, healths={"b": ejected()})
+        assert asked(routes, make.request(entity="b")) == "b"
+        assert asked(routes, make.request()) == "a c"  # nothing stays of it
+
+
 def test_ten_thousand_sticky_users_follow_the_percentages(make: Any) -> None:
     sticky = router(make, {"a": 70, "b": 25, "c": 5}, fallback=False, sticky="user")
     found = Counter(asked(sticky, make.request(f"user-{i}")) for i in range(10_000))
