@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -43,6 +44,12 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT to_json(collect_list(struct(*))) AS j FROM s WHERE id = 7", [('[{"id":7,"x":8}]',)]),
         ("SELECT to_json(collect_list(struct(* EXCEPT (x)))) AS j FROM s WHERE id > 7", [("[]",)]),
         ("SELECT coalesce(x, id) AS v, count(*) AS c FROM t GROUP BY x, id ORDER BY 1", [(3, 1), (5, 1)]),
+        ("SELECT id FROM t UNION ALL SELECT x + 0.5D FROM s ORDER BY 1", [(1.0,), (2.0,), (8.5,), (9.5,)]),
+        ("SELECT d FROM t UNION SELECT NULL ORDER BY 1", [(None,), (date(2024, 1, 31),)]),
+        ("SELECT a FROM t UNION ALL SELECT array(1L) ORDER BY 1 LIMIT 2", [([],), ([1],)]),
+        ("VALUES (2, 'b'), (1, 'a') ORDER BY col1 LIMIT 1", [(1, "a")]),
+        ("WITH c AS (VALUES (1), (2)) SELECT sum(col1) FROM c", [(3,)]),
+        ("SELECT 1 AS n UNION ALL VALUES (2) ORDER BY n", [(1,), (2,)]),
     ],
 )
 def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str, rows: list[Any]) -> None:
@@ -56,6 +63,20 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
         "SELECT CAST(1 AS FLOAT) AS v UNION ALL SELECT 0.5",
         "SELECT '5' || id + 1 FROM t",
         "SELECT struct(t.*, s.*) FROM t JOIN s ON t.id = s.id",
+        "SELECT id FROM t UNION ALL SELECT string(id) FROM t",
+        "WITH c AS (SELECT id AS v FROM t EXCEPT SELECT float(x) FROM t) SELECT * FROM c",
+        "SELECT count(*) FROM t UNION SELECT max(CAST(x AS DECIMAL(10,2))) FROM s",
+        "SELECT id FROM t WHERE id IN (SELECT id FROM t INTERSECT SELECT 'n' || id FROM s)",
+        "SELECT d FROM t UNION ALL SELECT id = 1 FROM s",
+        "SELECT ai_query('m', 'p') AS v FROM t UNION ALL SELECT id FROM s",
+        "SELECT string(id) FROM t UNION ALL SELECT ai_query('m', 'p', returnType => 'INT') FROM s",
+        "SELECT named_struct('a', id) FROM t UNION ALL SELECT named_struct('b', id) FROM s",
+        "INSERT INTO t (x) SELECT id FROM s UNION ALL SELECT string(x) FROM s",
+        "MERGE INTO t USING (SELECT id FROM s UNION SELECT string(x) FROM s) q ON t.id = q.id WHEN MATCHED THEN DELETE",
+        "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
+        "SELECT * FROM VALUES (1), ('a') AS v(a)",
+        "SELECT * FROM VALUES (TRUE), (2) AS v(a)",
+        "SELECT * FROM VALUES (1), (CAST(2 AS FLOAT)) AS v(a)",
     ],
 )
 def test_what_duckdb_would_read_otherwise_is_refused(con: duckdb.DuckDBPyConnection, text: str) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 import duckdb
 
 from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb.set_types import check_set_operations
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.statements import to_duckdb
 
@@ -38,6 +39,7 @@ def translated(con: duckdb.DuckDBPyConnection, text: str) -> str:
     made = to_duckdb(text, OwnFunctions(con))
     if needs_values(made):
         provide(con)
+    check_set_operations(con, made)
     return made
 
 

@@ -14,9 +14,26 @@ from aiq.sql.databricks.casts import CASTS, cast
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.templates import SAME, TEMPLATES
-from aiq.sql.databricks.words import PLACE, Print, dated, filled, makes_nested, message, refused, typed
+from aiq.sql.databricks.words import (
+    PLACE,
+    Print,
+    asks_rows,
+    dated,
+    filled,
+    makes_nested,
+    message,
+    refused,
+    text_of_concat,
+    typed,
+)
 
 _OF_ONE_TYPE = frozenset({"coalesce", "nvl", "ifnull", "nullif", "greatest", "least"})
+_OF_ITEMS = {
+    "array_append": "made", "array_prepend": "made", "array_insert": "made", "array_position": "made",
+    "array_remove": "kept",
+    "array_union": "alike", "array_intersect": "alike", "array_except": "alike", "arrays_overlap": "alike",
+}  # fmt: skip
+"""Functions of an array and a value or another array, and the macro that refuses types that Spark treats otherwise."""
 _OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
@@ -41,6 +58,14 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if name == "array_contains" and sort_of(arguments[-1]) == "string" and isinstance(arguments[0], exp.Column):
         values = f"{SCHEMA}.texts_only({show(arguments[0])}, {message(name + ' of other values than texts')})"
         return call(name, [exp.Var(this=values), *arguments[1:]], show)
+    if name in _OF_ITEMS and len(arguments) >= 2 and not any(map(asks_rows, arguments)):
+        at = 2 if name == "array_insert" else 1
+        array, value, said = show(arguments[0]), typed(arguments[at], show), message(f"{name} of different types")
+        checked = f"{SCHEMA}.{_OF_ITEMS[name]}({array}, typeof({array}), typeof({value}), {said})"
+        arguments = [exp.Var(this=checked), *arguments[1:]]
+    if name == "array_join" and not asks_rows(arguments[0]):
+        flat = f"{SCHEMA}.no_nested({show(arguments[0])}, {message('array_join of such values')})"
+        arguments = [exp.Var(this=flat), *arguments[1:]]
     if name in ("greatest", "least") and any(sort_of(each) == "string" for each in arguments):
         return f"{name}({', '.join(typed(each, show) for each in arguments)})"
     if name in ("greatest", "least") and any(makes_nested(each) for each in arguments):
@@ -59,6 +84,7 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         return special(name, arguments, show)
     if name in CASTS and len(arguments) == 1:
         value = dated(arguments[0], "TIMESTAMPTZ", show) if name == "timestamp" else typed(arguments[0], show)
+        value = text_of_concat(arguments[0], value) if name == "string" else value
         return cast(value, exp.DataType.build(CASTS[name], dialect="databricks"))
     if name in TEMPLATES:
         templates = TEMPLATES[name]

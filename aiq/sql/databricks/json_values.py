@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import decimal
 import json
@@ -252,6 +253,8 @@ def _text(value: Any, kind: pa.DataType) -> str:
         return _quoted(printer(kind)(value))
     if pa.types.is_timestamp(kind) and value.year >= 1000:
         return _quoted(_stamp(value))
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _quoted(base64.b64encode(value).decode())
     raise StatementError(f"to_json of {kind} has no exact counterpart on DuckDB; write a CAST to STRING")
 
 

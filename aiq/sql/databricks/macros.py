@@ -71,7 +71,16 @@ joined(a DATE) AS CAST(a AS VARCHAR)
 joined(a VARCHAR[]) AS a
 joined(a INTEGER[]) AS a
 joined(a BLOB) AS a
-not_binary(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) = 'BLOB' THEN m || '' ELSE 'x' END)
+piece(a, m) AS struct_extract({{'text': #text(a), 'list': a}}, CASE WHEN typeof(a) = 'BLOB' OR regexp_matches(typeof(a), '^(STRUCT|MAP)\(.*\)$') THEN m || '' WHEN ends_with(typeof(a), ']') THEN 'list' ELSE 'text' END)
+piece(a VARCHAR, m) AS CAST(a AS VARCHAR)
+piece(a BIGINT, m) AS CAST(a AS VARCHAR)
+piece(a BOOLEAN, m) AS CAST(a AS VARCHAR)
+piece(a DATE, m) AS CAST(a AS VARCHAR)
+piece(a VARCHAR[], m) AS a
+piece(a INTEGER[], m) AS a
+piece(a BLOB, m) AS {_NO}
+word(a, k) AS a
+word(a VARCHAR, k) AS CASE lower(trim(a)) WHEN 'today' THEN CAST(CAST(now() AS DATE) AS VARCHAR) WHEN 'tomorrow' THEN CAST(CAST(now() AS DATE) + 1 AS VARCHAR) WHEN 'yesterday' THEN CAST(CAST(now() AS DATE) - 1 AS VARCHAR) WHEN 'epoch' THEN CASE k WHEN 'TIMESTAMPTZ' THEN '1970-01-01 00:00:00+00' ELSE '1970-01-01' END WHEN 'now' THEN CASE k WHEN 'DATE' THEN CAST(CAST(now() AS DATE) AS VARCHAR) WHEN 'TIMESTAMP' THEN CAST(CAST(now() AS TIMESTAMP) AS VARCHAR) ELSE strftime(timezone('UTC', now()), '%Y-%m-%d %H:%M:%S.%f+00') END ELSE a END
 timestamp(a TIMESTAMPTZ) AS a
 timestamp(a DATE) AS CAST(a AS TIMESTAMPTZ)
 timestamp(a TIMESTAMP) AS @earlier(CAST(a AS TIMESTAMPTZ))
@@ -221,7 +230,11 @@ each_text(a) AS list_transform(a, lambda aiq_e: #text(aiq_e))
 item_texts(a) AS list_transform(a, lambda aiq_e: #text(aiq_e))
 item_texts(a VARCHAR[]) AS a
 item_texts(a INTEGER[]) AS CAST(a AS VARCHAR[])
-texts(a) AS [#text(a)]
+texts(a) AS #texts(a)
+kept(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #kept_item(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
+made(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #made_item(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
+alike(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #same_items(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
+no_nested(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '\[\]\[\]|STRUCT\(|MAP\(') THEN m || '' ELSE 'x' END)
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a
 exploded(a) AS unnest(a)

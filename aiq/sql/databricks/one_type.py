@@ -83,17 +83,34 @@ def check_union(tree: exp.SetOperation) -> None:
     """Raises StatementError for a UNION whose sides say a number and a text, or a FLOAT and another number."""
     found: dict[int, dict[str, exp.Expr]] = {}
     for select in _sides(tree):
-        items = select.expressions if isinstance(select, exp.Select) else []
-        for i, item in enumerate(items):
-            if item.is_star:
-                break  # what follows has another place
-            value = item.unalias()
-            if (said := kind(value)) not in (None, "null"):
-                found.setdefault(i, {}).setdefault(str(said), value)
+        _note(found, select.expressions if isinstance(select, exp.Select) else [])
+    _check("UNION", found)
+
+
+def check_values(tree: exp.Values) -> None:
+    """Raises StatementError for VALUES whose rows say different types in one column."""
+    found: dict[int, dict[str, exp.Expr]] = {}
+    for row in tree.expressions:
+        _note(found, row.expressions if isinstance(row, exp.Tuple) else [row])
+    _check("VALUES", found)
+
+
+def _note(found: dict[int, dict[str, exp.Expr]], items: Sequence[exp.Expr]) -> None:
+    """Notes what kinds of values the places of a row say."""
+    for i, item in enumerate(items):
+        if item.is_star:
+            break  # what follows has another place
+        value = item.unalias()
+        said = "boolean" if isinstance(value.unnest(), exp.Boolean) else kind(value)
+        if said not in (None, "null"):
+            found.setdefault(i, {}).setdefault(str(said), value)
+
+
+def _check(word: str, found: dict[int, dict[str, exp.Expr]]) -> None:
     for values in found.values():
         if len(values) > 1:
             shown = " and ".join(each.sql("databricks")[:30] for each in values.values())
-            raise refused(f"UNION of {shown}", "mixes types by Spark's rules; CAST one of them")
+            raise refused(f"{word} of {shown}", "mixes types by Spark's rules; CAST one of them")
 
 
 def _sides(tree: exp.Expr) -> list[exp.Expr]:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF012 -- long lines of advice, and class attributes as sqlglot wants them
+# ruff: noqa: RUF012 -- long lines of advice, and class attributes as sqlglot wants them
 """What makes rows in DuckDB's words: LATERAL VIEW, VALUES, INSERT, MERGE."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from aiq.sql.databricks.nested_calls import generated, generated_names
+from aiq.sql.databricks.one_type import check_values
 from aiq.sql.databricks.operators import Operators
 from aiq.sql.databricks.words import name_of, refusal
 
@@ -60,14 +61,22 @@ class Rows(Operators):
         raise refusal("TABLESAMPLE picks other rows on DuckDB", "use LIMIT")
 
     def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
-        alias = expression.args.get("alias")
-        if alias is None and not isinstance(expression.parent, exp.Insert):
-            count = (
-                len(expression.expressions[0].expressions) if isinstance(expression.expressions[0], exp.Tuple) else 1
-            )
-            expression.set("alias", exp.TableAlias(this=exp.to_identifier("aiq_values"),
-                                                   columns=[exp.to_identifier(f"col{i + 1}") for i in range(count)]))  # fmt: skip
-        return super().values_sql(expression, values_as_table)
+        check_values(expression)
+        alias, parent = expression.args.get("alias"), expression.parent
+        if isinstance(parent, exp.Insert):
+            return super().values_sql(expression, values_as_table)
+        if alias is None or not alias.columns:  # Spark's names
+            first = expression.expressions[0]
+            names = [
+                exp.to_identifier(f"col{i}")
+                for i in range(1, 1 + len(first.expressions if isinstance(first, exp.Tuple) else [first]))
+            ]
+            name = alias.this if alias is not None and alias.this else exp.to_identifier("aiq_values")
+            expression.set("alias", exp.TableAlias(this=name, columns=names))
+        if isinstance(parent, (exp.From, exp.Join, exp.Merge)):
+            return super().values_sql(expression, values_as_table)
+        behind = [self.sql(made) for key in ("order", "limit", "offset") if (made := expression.args.pop(key, None))]
+        return f"SELECT * FROM {super().values_sql(expression, values_as_table)}{''.join(behind)}"
 
     def insert_sql(self, expression: exp.Insert) -> str:
         if expression.args.get("overwrite"):

@@ -14,6 +14,7 @@ from aiq.sql.databricks.regex_values import groups, python_pattern, replacement
 from aiq.sql.databricks.words import (
     Print,
     all_binary,
+    asks_rows,
     filled,
     literal,
     makes_array,
@@ -33,14 +34,21 @@ def _concat(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 def _concat_ws(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    separator, *rest = map(show, arguments)
-    lists = ", ".join(
-        f"list_transform({text}, lambda aiq_e: {FUNCTION}text(aiq_e))"
-        if makes_array(node)
-        else f"{SCHEMA}.texts({text})"
-        for node, text in zip(arguments[1:], rest, strict=True)
-    )
+    separator = show(arguments[0])
+    lists = ", ".join(_listed(name, each, show) for each in arguments[1:])
     return f"CASE WHEN {separator} IS NOT NULL THEN array_to_string(list_filter(flatten([{lists}]), lambda aiq_e: aiq_e IS NOT NULL), {separator}) END"
+
+
+def _listed(name: str, node: exp.Expr, show: Print) -> str:
+    """A value of concat_ws as a list of texts."""
+    text = show(node)
+    if makes_array(node):
+        return f"list_transform({text}, lambda aiq_e: {FUNCTION}text(aiq_e))"
+    if asks_rows(node):
+        return f"{FUNCTION}texts({text})"
+    if isinstance(node, exp.Literal):
+        return f"{SCHEMA}.texts({text})"
+    return f"{SCHEMA}.texts({SCHEMA}.no_nested({text}, {message(name + ' of such a value')}))"
 
 
 def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

@@ -24,7 +24,7 @@ from aiq.sql.databricks.one_type import alike, check_union
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import dated, name_of, refusal
+from aiq.sql.databricks.words import dated, name_of, refusal, text_of_concat
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
 """What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
@@ -157,6 +157,8 @@ class _Generator(Rows):
             shown = dated(value, MOMENTS[kind.this], self.sql)
         elif isinstance(value, exp.Literal) and value.is_string:
             shown = f"CAST({shown} AS VARCHAR)"
+        elif kind.this == exp.DType.TEXT:
+            shown = text_of_concat(value, shown)
         return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
 
     def trycast_sql(self, expression: exp.TryCast) -> str:

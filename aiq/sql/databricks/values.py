@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
+from aiq.sql.databricks import common_types, java_functions, java_math, moment_texts
 from aiq.sql.databricks import decimal_types as types
 from aiq.sql.databricks import decimal_values as decimals
-from aiq.sql.databricks import java_functions, java_math, moment_texts
 from aiq.sql.databricks import regex_values as regex
 from aiq.sql.databricks import text_values as texts
 from aiq.sql.databricks.json_values import first_json, from_json, to_json, variant
@@ -83,6 +83,22 @@ def text(*columns: pa.ChunkedArray) -> pa.Array:
     return pa.array([None if each is None else print_one(each) for each in column.to_pylist()], pa.string())
 
 
+def each_text(*columns: pa.ChunkedArray) -> pa.Array:
+    """The texts of the values of a list, or of the one value of another column; an empty list for no list."""
+    (column,) = columns
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return pa.array([[each] for each in text(column).to_pylist()], pa.list_(pa.string()))
+    print_one = printer(kind.value_type)
+    return pa.array(
+        [
+            None if row is None else [None if each is None else print_one(each) for each in row]
+            for row in column.to_pylist()
+        ],
+        pa.list_(pa.string()),
+    )
+
+
 def _one(column: Any) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
@@ -115,6 +131,7 @@ def _bucket(value: float, low: float, high: float, count: int) -> int | None:
 _TEXT, _INT, _LONG = pa.string(), pa.int32(), pa.int64()
 FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "text": (text, "VARCHAR"),
+    "texts": (each_text, "VARCHAR[]"),
     "from_json": (from_json, "VARCHAR"),
     "to_json": (to_json, "VARCHAR"),
     "upper": (_rows(str.upper, _TEXT), "VARCHAR"),
@@ -159,6 +176,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "integer_type": (types.over_types(types.integer_type), "VARCHAR"),
     "compared_with_text": (types.over_types(types.compared_with_text), "VARCHAR"),
     "compared_with_number": (types.over_types(types.compared_with_number), "VARCHAR"),
+    "kept_item": (types.over_types(common_types.kept_item), "VARCHAR"),
+    "made_item": (types.over_types(common_types.made_item), "VARCHAR"),
+    "same_items": (types.over_types(common_types.same_items), "VARCHAR"),
     "way": (types.over_types(types.way), "VARCHAR"),
     "quotient": (decimals.over_decimals(decimals.quotient, 39), "VARCHAR"),
     "try_quotient": (decimals.over_decimals(decimals.quotient, 39, may_fail=True), "VARCHAR"),
@@ -169,6 +189,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "shift_int": (_rows(partial(_shift, 32), _INT), "INTEGER"),
     "shift_bigint": (_rows(partial(_shift, 64), _LONG), "BIGINT"),
     "width_bucket": (_rows(_bucket, _LONG), "BIGINT"),
-    "crc32": (_rows(lambda value: zlib.crc32(value.encode()), pa.int64()), "BIGINT"),
+    "crc32": (
+        _rows(lambda value: zlib.crc32(value.encode() if isinstance(value, str) else value), pa.int64()),
+        "BIGINT",
+    ),
 }
 """By name: the function, and DuckDB's word for the type of its result."""

@@ -11,6 +11,7 @@ from sqlglot import exp
 from aiq.errors import StatementError
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.moment_texts import named_moment
+from aiq.sql.databricks.templates import AGGREGATES
 
 Print = Callable[[exp.Expr], str]
 
@@ -61,6 +62,35 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
 
     made = PLACE.sub(value, template.replace("@", f"{SCHEMA}.").replace("#", FUNCTION))
     return made
+
+
+def asks_rows(node: exp.Expr) -> bool:
+    """Whether an aggregate, a window or a subquery is in an expression: DuckDB knows its type after it is bound."""
+    return any(
+        isinstance(each, (exp.Window, exp.Query)) or name_of(each) in AGGREGATES
+        for each in node.walk()
+        if each is not None
+    )
+
+
+def _is_concat(node: exp.Expr) -> bool:
+    return name_of(node) == "concat" or isinstance(node, exp.DPipe)
+
+
+def text_of_concat(node: exp.Expr, shown: str) -> str:
+    """`CAST(concat(a, b) AS STRING)` where another concat may read it: of arrays, Spark joins their texts there or not, as
+    its optimizer comes to it, so they are refused.
+    """
+    value = node.unnest()
+    if not _is_concat(value) or asks_rows(value):
+        return shown
+    above = value.parent
+    while above is not None and not isinstance(above, exp.Query) and not _is_concat(above):
+        above = above.parent
+    inner = isinstance(above, exp.Query) and above.find_ancestor(exp.Query, exp.CTE) is not None
+    if above is None or (isinstance(above, exp.Query) and not inner):
+        return shown
+    return f"{SCHEMA}.flat({shown}, {message('the text of joined arrays within another concat')})"
 
 
 def makes_array(node: exp.Expr) -> bool:
@@ -117,11 +147,24 @@ def constant_text(node: exp.Expr) -> str | None:
 def dated(node: exp.Expr, kind: str, show: Print) -> str:
     """An argument that becomes a DATE, TIMESTAMPTZ or TIMESTAMP; `'today'` and its like are resolved."""
     text = constant_text(node)
+    if text is None and _computes_a_text(node):
+        return f"{SCHEMA}.word({typed(node, show)}, {quoted(kind)})"
     return (text is not None and named_moment(text, kind)) or typed(node, show)
 
 
+def _computes_a_text(node: exp.Expr) -> bool:
+    """Whether an expression computes a text of constants, which Spark reads as it reads `'today'`."""
+    other = (exp.Column, exp.Identifier, exp.Query, exp.Placeholder, exp.Parameter, exp.Window)
+    value = node.unnest()
+    return (
+        not isinstance(value, (exp.Cast, exp.Literal))
+        and any(isinstance(each, exp.Literal) and each.is_string for each in node.walk())
+        and not any(isinstance(each, other) or name_of(each).startswith("ai_") for each in node.walk())
+    )
+
+
 _BINARY = frozenset({"encode", "unhex", "unbase64", "to_binary"})
-_OF_BYTES = frozenset({"md5", "sha", "sha1", "sha2"})
+_OF_BYTES = frozenset({"md5", "sha", "sha1", "sha2", "crc32"})
 
 
 def piece(node: exp.Expr, show: Print) -> str:
@@ -129,11 +172,11 @@ def piece(node: exp.Expr, show: Print) -> str:
     if name_of(node) in _BINARY:
         raise refusal("a BINARY beside a text", "write decode(.., 'UTF-8')")
     text = show(node)
-    if isinstance(node, exp.Literal) and node.is_string:
+    if (isinstance(node, exp.Literal) and node.is_string) or makes_array(node):
         return text
-    if isinstance(node, exp.Column):
-        text = f"{SCHEMA}.not_binary({text}, {message('a BINARY beside a text')})"
-    return f"{SCHEMA}.joined({text})"
+    if asks_rows(node):
+        return f"{SCHEMA}.joined({text})"
+    return f"{SCHEMA}.piece({text}, {message('a BINARY, MAP or STRUCT as a piece of a text')})"
 
 
 def all_binary(nodes: Sequence[exp.Expr]) -> bool:
