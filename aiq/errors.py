@@ -99,6 +99,10 @@ class RequestFailed(AiqError):
     """One request has no answer. `status` is the HTTP status a REST caller would see."""
 
     condition = "REMOTE_FUNCTION_HTTP_FAILED_ERROR"
+    request = ""
+    """The start of what it asked, on one line."""
+    advice = ""
+    """Where it ended a statement: which row's request it was, and what to do. Shown to who ran it, in no table."""
 
     def __init__(self, message: str, *, endpoint: str, status: int) -> None:
         self.endpoint, self.status, self.reason = endpoint, status, message
@@ -116,7 +120,7 @@ class RequestFailed(AiqError):
         return f"endpoint '{self.endpoint}'"
 
     def __str__(self) -> str:
-        return self.sql_message()
+        return f"{self.sql_message()}\n{self.advice}" if self.advice else self.sql_message()
 
 
 ErrorKind = Literal[

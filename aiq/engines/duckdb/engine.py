@@ -78,7 +78,9 @@ class DuckDB:
             else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
         )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd, first_alone=True)
-        return Statement(self.gateway, self.caller, kept=kept, budget=budget)
+        statement = Statement(self.gateway, self.caller, kept=kept, budget=budget)
+        statement.quiet = settings.quiet
+        return statement
 
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         return Written(*self._reading.read(text, params, dialect, self.gateway.config.settings, variables))
