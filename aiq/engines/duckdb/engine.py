@@ -29,7 +29,7 @@ from aiq.engines.duckdb.run import Runner
 from aiq.engines.duckdb.statement import DuckDBRun
 from aiq.engines.duckdb.stream import DuckDBStream, finished_batches, opened
 from aiq.engines.duckdb.words import error_of_statement
-from aiq.errors import AiqError, LedgerError, StatementCancelled
+from aiq.errors import AiqError, LedgerError, StatementCancelled, plain_in_notebooks
 from aiq.gateway import Gateway
 from aiq.gateway.statements import Totals
 from aiq.request import Caller
@@ -132,7 +132,7 @@ class DuckDB:
         try:
             yield
         except duckdb.Error as error:
-            raise error_of_statement(error, text) from None
+            raise plain_in_notebooks(error_of_statement(error, text)) from None
 
     def took(self, statement_id: str) -> Totals | None:
         return None
