@@ -22,7 +22,7 @@ Messages tell a person what to do next and never contain a secret.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 SQLSTATE = {
     "AI_FUNCTION_HTTP_PARSE_CAST_ERROR": "2203G",
@@ -52,8 +52,26 @@ SQLSTATE = {
 """SQLSTATE by error condition. Source: Databricks error conditions; the routine ones are Spark's own."""
 
 
+E = TypeVar("E", bound=BaseException)
+
+
+def plain_in_notebooks(error: E) -> E:
+    """An engine's error over a person's statement, of which IPython shows the message alone."""
+    lines = _plain(error)  # not the error itself, which would keep its frames alive
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    return error
+
+
+def _plain(error: BaseException) -> list[str]:
+    return f"{type(error).__name__}: {error}".splitlines()
+
+
 class AiqError(Exception):
     """Base class of all errors that aiq raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the message, not the source of aiq that led to it."""
+        return _plain(self)
 
 
 class ConfigError(AiqError):
@@ -99,6 +117,10 @@ class RequestFailed(AiqError):
     """One request has no answer. `status` is the HTTP status a REST caller would see."""
 
     condition = "REMOTE_FUNCTION_HTTP_FAILED_ERROR"
+    request = ""
+    """The start of what it asked, on one line."""
+    advice = ""
+    """Where it ended a statement: which row's request it was, and what to do. Shown to who ran it, in no table."""
 
     def __init__(self, message: str, *, endpoint: str, status: int) -> None:
         self.endpoint, self.status, self.reason = endpoint, status, message
@@ -116,7 +138,7 @@ class RequestFailed(AiqError):
         return f"endpoint '{self.endpoint}'"
 
     def __str__(self) -> str:
-        return self.sql_message()
+        return f"{self.sql_message()}\n{self.advice}" if self.advice else self.sql_message()
 
 
 ErrorKind = Literal[

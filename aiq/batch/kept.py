@@ -76,6 +76,10 @@ class KeptAnswers:
         """Whether there may be answers of earlier statements that ended well."""
         return bool(self._session) or self._store.has_durable
 
+    def keeps(self, endpoint: str) -> bool:
+        """Whether the answers of an endpoint are there for the next statement, where this one does not end well."""
+        return not self._broken and self._reuse(endpoint).mode != "off"
+
     def find(self, statement_id: str | None, endpoint: str, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
         """The values of those keys that are answered already. `statement_id` None: only to know, not to use them."""
         reuse = self._reuse(endpoint)

@@ -88,6 +88,9 @@ class SharedStatement(Statement):
             keys = [key for key, claimed_for in rest.items() if claimed_for == shared]
             self._guarded(partial(self._store.release, shared, keys))
 
+    def _keeps(self, endpoint: str) -> bool:
+        return not self._alone and self._shared_for(endpoint) is not None
+
     def _divide(self, endpoint: str, shared: Shared, asks: Sequence[Ask]) -> set[bytes]:
         """The keys that another process asks for. What is answered already is this statement's from here on."""
         keys: Sequence[bytes] = [ask.key for ask in asks]

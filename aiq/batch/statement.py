@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from aiq.batch.advice import advice, beginning
 from aiq.batch.answers import Answers
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
@@ -57,6 +58,8 @@ class Statement:
         self.progress = Progress()
         self.error: BaseException | None = None
         self.observer: Observer | None = None
+        self.quiet: bool | None = None
+        """Whether nobody is to see its progress; None: where nobody is there."""
         self._slots: dict[bytes, Slot] = {}
         """What is asked and not answered yet."""
         # Reentrant: Ctrl-C cancels from a signal handler, in the middle of whatever the main thread does here.
@@ -75,6 +78,10 @@ class Statement:
     def endpoints(self) -> list[str]:
         """The endpoints it has asked so far."""
         return list(self._queues)
+
+    def unanswered(self) -> dict[str, int]:
+        """Requests that wait or are in flight, by endpoint, as far as they are known. Any thread."""
+        return {name: len(queue) + self._working.get(name, 0) for name, queue in list(self._queues.items())}
 
     @property
     def stopped(self) -> bool:
@@ -306,6 +313,8 @@ class Statement:
 
     def cancel(self, error: BaseException | None = None) -> None:
         """Stops everything in flight. Threads in `ask` raise `error`, or StatementCancelled. Any thread may call."""
+        if isinstance(error, RequestFailed):
+            error.advice = advice(error, is_kept=self._keeps(error.endpoint))
         with self._lock:
             if self._cancelled:
                 return
@@ -318,6 +327,10 @@ class Statement:
             wave.event.set()
 
     fail = cancel
+
+    def _keeps(self, endpoint: str) -> bool:
+        """Whether the answers of an endpoint are there for the next statement, where this one does not end well."""
+        return self._kept is not None and self._kept.keeps(endpoint)
 
     @staticmethod
     def _wait(wave: Wave) -> None:
@@ -389,6 +402,7 @@ class Statement:
                 # one to fail alone should end the statement before all packs are halved.
                 queue.add_first(Works(iter(halves(work)), 2))
                 return
+            error.request = beginning(request.body)
             if not fail_fast:  # it becomes a value, which must not hold all that its request was made of
                 error.__traceback__ = error.__context__ = error.__cause__ = None
                 await self._save_failure(request.endpoint, slots, error)

@@ -1,7 +1,7 @@
 """The command line `aiq`: one file a group of commands. Knows what to print and the exit codes, nothing of the work.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C. Everything heavy is imported by the command
-that needs it, so that `aiq --help` is quick.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C, 143 with SIGTERM. Everything heavy is imported by
+the command that needs it, so that `aiq --help` is quick.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TextIO
 
 from aiq.cli.app import app
 from aiq.cli.printable import printable
+from aiq.cli.stopping import exit_code
 from aiq.errors import AiqError, StatementCancelled
 
 
@@ -24,9 +25,9 @@ def main() -> int:
     try:
         app()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        return exit_code(end.code) if isinstance(end.code, int) else 0 if end.code is None else 1
     except (KeyboardInterrupt, StatementCancelled) as stop:
-        return _failed(str(stop) or "stopped; answers already paid for are in the ledger", 130)
+        return _failed(str(stop) or "stopped; answers already paid for are in the ledger", exit_code(130))
     except AiqError as error:
         return _failed(str(error), 1)
     except Exception as error:

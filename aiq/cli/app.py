@@ -10,6 +10,7 @@ from aiq import __version__
 from aiq.cli.demo import demo
 from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
+from aiq.cli.init import init
 from aiq.cli.serve import serve
 from aiq.cli.simulate import simulate
 from aiq.cli.sql import sql
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init)
 app.command()(sql)
 app.command()(demo)
 app.add_typer(endpoints, name="endpoints")

@@ -28,7 +28,7 @@ def list_endpoints(conf: Conf = None, home: Home = None) -> None:
 
     config = load_config(conf, home_folder(home))
     if not config.endpoints:
-        print(f"no endpoint in {os.path.join(config.folder, 'endpoints')}; `aiq simulate` shows a file to start with")
+        print(f"no endpoint in {os.path.join(config.folder, 'endpoints')}; `aiq init` writes files to start with")
         return
     from aiq.cli.show import console, empty_grid
 

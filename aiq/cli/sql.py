@@ -57,6 +57,9 @@ def sql(
         list[str] | None,
         typer.Option(help="The value of ${name}, {{ name }} or :name; may be repeated.", metavar="NAME=VALUE"),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show neither progress nor what a statement took.")
+    ] = False,
 ) -> None:
     """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
 
@@ -70,6 +73,7 @@ def sql(
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
     script = _read(text, file)
     variables = _variables(var or [])
+    from aiq.cli.stopping import stop_on_sigterm
     from aiq.engines.connect import connect
     from aiq.sql.script import split
 
@@ -80,6 +84,8 @@ def sql(
     with connect(
         db, conf=conf, home=home, user=user, groups=groups, dialect=dialect.value, variables=variables
     ) as session:
+        stop_on_sigterm()
+        session.settings = session.settings._replace(quiet=quiet or not session.gateway.config.settings.progress)
         results = (rows for rows in map(session.sql, statements) if rows is not None)
         if kind is Format.table and out is None:
             for rows in results:

@@ -34,9 +34,8 @@ def load_config(folder: str | os.PathLike[str] | None, home: str | os.PathLike[s
         origin = "" if folder is not None or given is None else " ($AIQ_CONF)"
         what = "is not a folder" if os.path.lexists(path) else "does not exist"
         raise ConfigError(
-            f"the configuration folder{origin} {what}. Create one with: "
-            f"mkdir -p {os.path.join(path, 'endpoints')} and put a file for each endpoint into it, "
-            "such as chat.yml",
+            f"the configuration folder{origin} {what}. `aiq init` makes a folder conf with endpoints to start with; or "
+            f"mkdir -p {os.path.join(path, 'endpoints')} and put a file for each endpoint into it, such as chat.yml",
             file=path,
         )
     return read_folder(path, SecretStore(home))

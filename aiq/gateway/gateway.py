@@ -29,6 +29,7 @@ from aiq.gateway.trace import NextAttempt
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag
 from aiq.ledger.records import Outcome
+from aiq.policy.waits import Wait
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Caller, Request, Task
 from aiq.transport import Transport
@@ -122,6 +123,22 @@ class Gateway:
     def calls_per_minute(self, name: str, caller: Caller) -> int | None:
         """The lowest rate limit of an opened endpoint that holds for a caller; None where there is none."""
         return self.routes[name].limiter.calls_per_minute(caller)
+
+    def waits(self, name: str) -> list[Wait]:
+        """What requests to an opened endpoint wait for: its rate limits, and what its providers let through."""
+        route = self.routes[name]
+        found = [route.limiter.waits()]
+        for target in route.targets.values():
+            requests, next_s = target.gate.held_up
+            if requests:
+                found.append(Wait(requests, f"what {target.entity.provider} lets through to '{name}'", next_s))
+        return [wait for wait in found if wait is not None]
+
+    def seconds_for(self, name: str, caller: Caller, requests: int, tokens: float, cost_usd: float) -> float:
+        """Seconds that requests of a caller to an opened endpoint take by its rate limits, at so many tokens and US
+        dollars each.
+        """
+        return self.routes[name].limiter.seconds_for(caller, requests, tokens, cost_usd)
 
     def most_it_costs(self, request: Request) -> float:
         """US dollars that one attempt of a request can cost at the most. Raises BudgetExceeded: see `Routes`."""

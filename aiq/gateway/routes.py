@@ -176,7 +176,7 @@ class Routes:
         """Raises StatementError, with the nearest name, for an endpoint that is not configured."""
         found = self.config.endpoints.get(name)
         if found is None:
-            known = ", ".join(sorted(self.config.endpoints)) or "none"
+            known = ", ".join(sorted(self.config.endpoints)) or "none. `aiq init` writes files to start with"
             raise StatementError(
                 f"Endpoint with name '{name}' does not exist.{nearest(name, self.config.endpoints)} "
                 f"Configured in {self.config.folder}/endpoints: {known}."

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
-from aiq.errors import StatementCancelled
+from aiq.errors import RequestFailed, StatementCancelled
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import Outcome, StatementRow
 from aiq.request import Caller
@@ -33,13 +33,24 @@ class Totals(NamedTuple):
     cost_usd: float | None = None
 
 
+class Ended(NamedTuple):
+    """A statement that has ended: its row, the endpoints that it asked, and the longest wait for a rate limit."""
+
+    row: StatementRow
+    endpoints: frozenset[str]
+    waited_s: float = 0.0
+    limit: str | None = None
+
+
 class _Running:
     """A statement that has started, and what its requests took so far."""
 
-    __slots__ = ("cost_usd", "failed", "requests", "reused", "row", "tokens")
+    __slots__ = ("cost_usd", "endpoints", "failed", "limit", "requests", "reused", "row", "tokens", "waited_ms")
 
     def __init__(self, row: StatementRow) -> None:
         self.row = row
+        self.endpoints: set[str] = set()
+        self.waited_ms, self.limit = 0.0, ""
         self.requests = self.reused = self.failed = self.tokens = 0
         self.cost_usd: float | None = 0.0
 
@@ -72,27 +83,27 @@ class Statements:
             self._running[statement_id] = _Running(row)
         self._ledger.note_statement(row)
 
-    def end(self, statement_id: str, error: BaseException | None, totals: Totals | None = None) -> None:
-        """A statement has ended, with `error` or, None, with its result. Does nothing for one that did not start.
+    def end(self, statement_id: str, error: BaseException | None, totals: Totals | None = None) -> Ended | None:
+        """A statement has ended, with `error` or, None, with its result. None for one that did not start.
 
         `totals` are given where other processes have sent its requests; else they are those that were counted here.
         """
         with self._lock:
             running = self._running.pop(statement_id, None)
             if running is None:
-                return
+                return None
             self._ended[statement_id] = running.row.statement_hash
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
         status = "ok" if error is None else "cancelled" if isinstance(error, _STOPPED) else "error"
-        self._ledger.note_statement(
-            running.row._replace(
-                end_us=self._wall_us(),
-                status=status,
-                error_message=str(error) or None if error is not None else None,
-                **(totals or running.totals())._asdict(),
-            )
+        row = running.row._replace(
+            end_us=self._wall_us(),
+            status=status,
+            error_message=_words(error),
+            **(totals or running.totals())._asdict(),
         )
+        self._ledger.note_statement(row)
+        return Ended(row, frozenset(running.endpoints), running.waited_ms / 1000, running.limit or None)
 
     def started(self, statement_id: str) -> datetime:
         """When a running statement has started. Raises KeyError for one that is not running."""
@@ -109,6 +120,9 @@ class Statements:
         if running is None:
             return
         with self._lock:
+            running.endpoints.add(outcome.endpoint)
+            if outcome.limit_wait_ms > running.waited_ms:
+                running.waited_ms, running.limit = outcome.limit_wait_ms, outcome.limited_by or ""
             if outcome.final:
                 running.requests += outcome.rows * times
                 if outcome.cache_hit:
@@ -122,3 +136,10 @@ class Statements:
                 running.cost_usd = None
             elif running.cost_usd is not None:
                 running.cost_usd += outcome.cost_usd
+
+
+def _words(error: BaseException | None) -> str | None:
+    """What the ledger keeps of an error: not the start of a row's request, which may hold data."""
+    if isinstance(error, RequestFailed):
+        return error.sql_message()
+    return str(error) or None if error is not None else None

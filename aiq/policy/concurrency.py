@@ -94,6 +94,13 @@ class Gate:
         """Seconds until the end of a pause that the provider asked for; 0 without one."""
         return self._pause_s()
 
+    @property
+    def held_up(self) -> tuple[int, float]:
+        """How many requests its provider makes wait, and the seconds until the next may go. Any thread."""
+        if self._timer is None:
+            return 0, 0.0
+        return len(self._waiters), max(0.0, self._wakes_at - self._clock())
+
     def wait_s(self, request: Request | None = None) -> float:
         """Seconds that the provider makes a request wait that comes now: a pause, and its quota."""
         pause, quota = self._pause_s(), self._quota

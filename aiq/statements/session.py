@@ -15,9 +15,11 @@ from typing import Any, Generic, Self
 
 import pyarrow as pa
 
+from aiq.batch.kept import reuse_of
 from aiq.config.reuse import Reuse
 from aiq.errors import StatementError
 from aiq.gateway import Gateway
+from aiq.gateway.statements import Ended
 from aiq.request import Caller
 from aiq.resources import plain_errors
 from aiq.sql.notebook.notebook import Parameters
@@ -27,6 +29,8 @@ from aiq.statements.commit import commit
 from aiq.statements.engine import Engine, Result, Run, Stream, Written
 from aiq.statements.explain import Explanation, explained, of_endpoints, side_by_side
 from aiq.statements.history import NOTHING, usage_of
+from aiq.statements.reader import show, speaks
+from aiq.statements.receipt import Receipt, receipt_of
 from aiq.statements.settings import StatementSettings, hints, set_statement, shown
 
 KEPT = Reuse("durable", 10 * 365 * 86400.0)
@@ -39,6 +43,8 @@ class Session(Generic[Result]):
     def __init__(self, engine: Engine[Result], gateway: Gateway, caller: Caller) -> None:
         self.gateway, self.caller = gateway, caller
         self.settings = StatementSettings()
+        self.last: Receipt | None = None
+        """What the last statement with AI calls took."""
         self._engine = engine
         self._handing_over = 0
         """Streams of finished statements whose rows are not all with the caller."""
@@ -159,7 +165,7 @@ class Session(Generic[Result]):
             well = True
             return result
         finally:
-            self._end(run, well=well, recorded=run.has_asked)
+            self._end(run, settings, well=well, recorded=run.has_asked)
 
     def _run_of_definition(self, text: str, dialect: str, keep: bool) -> None:
         """Runs what a definition takes; with `keep` its answers serve later statements that ask for that."""
@@ -194,7 +200,7 @@ class Session(Generic[Result]):
                 yield from stream.batches(batch_rows)
                 well = True
             finally:
-                self._end(stream, well=well, recorded=True)
+                self._end(stream, settings, well=well, recorded=True)
 
     def _explanation(self, written: Written) -> Explanation:
         if set_statement(written.text) is not None:
@@ -250,8 +256,8 @@ class Session(Generic[Result]):
         if not self._handing_over:
             self._engine.finish_earlier()
 
-    def _end(self, run: Run[Any] | Stream, *, well: bool, recorded: bool) -> None:
-        """Ends a statement, and brings its rows to the ledger's tables.
+    def _end(self, run: Run[Any] | Stream, settings: StatementSettings, *, well: bool, recorded: bool) -> None:
+        """Ends a statement, brings its rows to the ledger's tables, and says what it took.
 
         Called in a `finally`: of a statement that did not end well, the error is on its way. Its answers stay on the
         disk until its result has surely reached the caller: `_finish_earlier`.
@@ -261,12 +267,24 @@ class Session(Generic[Result]):
             run.end(well=well)
             if self.gateway.is_inherited:  # in its own process it is not over
                 return
-            self.gateway.statements.end(run.id, error, self._engine.took(run.id))
+            ended = self.gateway.statements.end(run.id, error, self._engine.took(run.id))
             if recorded:
                 commit(self.gateway.ledger, soon=True)
+            if ended is not None:
+                self._receipt(ended, settings)
         except BaseException:  # Ctrl-C: the caller gets no result
             run.end(well=False)
             raise
+
+    def _receipt(self, ended: Ended, settings: StatementSettings) -> None:
+        """Keeps the receipt of a statement, and shows it to who is there."""
+        try:
+            modes = {reuse_of(self.gateway, self.caller, name, asked=settings.reuse).mode for name in ended.endpoints}
+        except StatementError:  # an endpoint is not configured any more
+            modes = {"off"}
+        self.last = receipt_of(ended, self.gateway.answers is not None and "off" not in modes)
+        if speaks(self.gateway.config.settings, settings.quiet) and (self.last.requests or self.last.status != "ok"):
+            show(str(self.last))
 
 
 def _close_unfinished(rows: weakref.ref[Generator[pa.RecordBatch, None, None]]) -> None:

@@ -24,15 +24,20 @@ _QUOTED_OR_COMMENT = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*(\+)?(.*?)\*/", re.DOTALL
 )
 _HINT = re.compile(r"\s*(\w+)\s*\(\s*([^()]*?)\s*\)\s*,?")
-_NAMES = ("aiq_reuse", "aiq_max_cost_usd")
+_NAMES = ("aiq_reuse", "aiq_max_cost_usd", "aiq_quiet")
+_TRUE_OR_FALSE = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 
 class StatementSettings(NamedTuple):
-    """What holds for a statement. `reuse` None: what the endpoint says, else the statement alone."""
+    """What holds for a statement. `reuse` None: what the endpoint says, else the statement alone.
+
+    `quiet`: whether progress and receipt are left out; None: where no person is there to read them.
+    """
 
     reuse: Reuse | None = None
     max_cost_usd: float | None = None
+    quiet: bool | None = None
 
     def with_values(self, values: Mapping[str, str | None]) -> StatementSettings:
         """With some settings changed; None takes one back. Raises StatementError for a wrong name or value."""
@@ -44,6 +49,8 @@ class StatementSettings(NamedTuple):
                 )
             if name == "aiq_reuse":
                 made = made._replace(reuse=None if text is None else parse_reuse(text))
+            elif name == "aiq_quiet":
+                made = made._replace(quiet=None if text is None else _true_or_false(name, text))
             else:
                 made = made._replace(max_cost_usd=None if text is None else _dollars(text))
         return made
@@ -88,9 +95,11 @@ def shown(text: str, settings: StatementSettings) -> pa.Table | None:
     if wanted not in ("aiq_settings", *_NAMES):
         return None
     cost = None if settings.max_cost_usd is None else f"{settings.max_cost_usd:g}"
+    quiet = None if settings.quiet is None else str(settings.quiet).lower()
     rows = [
         {"name": "aiq_reuse", "value": _reuse(settings.reuse), "otherwise": "as the endpoint says, else statement"},
         {"name": "aiq_max_cost_usd", "value": cost, "otherwise": "no limit"},
+        {"name": "aiq_quiet", "value": quiet, "otherwise": "receipts on terminals and in notebooks"},
     ]
     return pa.Table.from_pylist(
         [row for row in rows if wanted in ("aiq_settings", row["name"])],
@@ -144,6 +153,13 @@ def _reuse(reuse: Reuse | None) -> str | None:
         return None if reuse is None else reuse.mode
     size, unit = next(((size, unit) for size, unit in _UNITS if reuse.ttl_s % size == 0), (1.0, "seconds"))
     return f"{reuse.mode} {reuse.ttl_s / size:g} {unit}"
+
+
+def _true_or_false(name: str, text: str) -> bool:
+    value = _TRUE_OR_FALSE.get(text.lower())
+    if value is None:
+        raise StatementError(f"{name} is true or false, not '{text}'")
+    return value
 
 
 def _dollars(text: str) -> float:

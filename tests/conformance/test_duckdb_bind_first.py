@@ -57,6 +57,7 @@ STATEMENTS = {
     "column of a derived table": f"SELECT x.body FROM (SELECT id, {CALL} AS a FROM t) AS x",
     "column over a derived table": f"SELECT a, nope FROM (SELECT id, {CALL} AS a FROM t) AS x",
     "column of a cte": f"WITH c AS (SELECT id, {CALL} AS a FROM t) SELECT nope FROM c",
+    "a filter after a call": f"SELECT {CALL} FILTER (WHERE id > 3) FROM t",
     "column in limit": f"SELECT {CALL} FROM t LIMIT nope",
     "column in exclude": f"SELECT * EXCLUDE (nope), {CALL} FROM t",
     "column in replace": f"SELECT * REPLACE (1 AS nope), {CALL} FROM t",

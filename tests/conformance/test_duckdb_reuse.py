@@ -122,9 +122,14 @@ def test_settings_of_duckdb_go_to_duckdb(connect: Connect) -> None:
 def test_the_settings_are_shown(connect: Connect) -> None:
     session = connect()
     session.sql("SET aiq_reuse = 'durable 7 days'")
+    session.sql("SET aiq_quiet = on")
     found = session.sql("SHOW aiq_settings;")
     assert found is not None
-    assert [row[:2] for row in found.fetchall()] == [("aiq_reuse", "durable 7 days"), ("aiq_max_cost_usd", None)]
+    assert [row[:2] for row in found.fetchall()] == [
+        ("aiq_reuse", "durable 7 days"),
+        ("aiq_max_cost_usd", None),
+        ("aiq_quiet", "true"),
+    ]
 
 
 @pytest.mark.parametrize("value", ["off", "session", "durable 36 hours", "durable 90 minutes", "durable 1.5 seconds"])

@@ -29,7 +29,7 @@ from aiq.engines.duckdb.run import Runner
 from aiq.engines.duckdb.statement import DuckDBRun
 from aiq.engines.duckdb.stream import DuckDBStream, finished_batches, opened
 from aiq.engines.duckdb.words import error_of_statement
-from aiq.errors import AiqError, LedgerError, StatementCancelled
+from aiq.errors import AiqError, LedgerError, StatementCancelled, plain_in_notebooks
 from aiq.gateway import Gateway
 from aiq.gateway.statements import Totals
 from aiq.request import Caller
@@ -78,7 +78,9 @@ class DuckDB:
             else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
         )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd, first_alone=True)
-        return Statement(self.gateway, self.caller, kept=kept, budget=budget)
+        statement = Statement(self.gateway, self.caller, kept=kept, budget=budget)
+        statement.quiet = settings.quiet
+        return statement
 
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         return Written(*self._reading.read(text, params, dialect, self.gateway.config.settings, variables))
@@ -130,7 +132,7 @@ class DuckDB:
         try:
             yield
         except duckdb.Error as error:
-            raise error_of_statement(error, text) from None
+            raise plain_in_notebooks(error_of_statement(error, text)) from None
 
     def took(self, statement_id: str) -> Totals | None:
         return None

@@ -18,6 +18,8 @@ import duckdb
 
 from aiq.batch.statement import Statement
 
+stopping_signals: set[int] = {signal.SIGINT}
+"""Those that stop a statement at once. A program whose handler of another one raises KeyboardInterrupt adds it."""
 _running: dict[int, list[Statement]] = {}
 _lock = threading.Lock()
 _interrupt = duckdb.DuckDBPyConnection.interrupt
@@ -72,7 +74,7 @@ def stopped_by_ctrl_c(statement: Statement) -> Iterator[None]:
             if before != -1:
                 with suppress(OSError):
                     os.write(before, signals)
-            if signal.SIGINT in signals:
+            if not stopping_signals.isdisjoint(signals):
                 pressed.set()
                 statement.cancel()
 

@@ -15,6 +15,7 @@ from aiq.sql.databricks.macros import without_macros
 
 _CALL = re.compile(r'(?:"__aiq_[0-9a-f]{12}"|__aiq_[0-9a-f]{12})\((\d+), ')
 _PLAIN_CALL = re.compile(r"\b__aiq_query(?:_pure)?\(")
+_BARE_NAME = re.compile(r'\b__aiq_(?:query(?:_pure)?|[0-9a-f]{12})\b(?!"?\()')
 _BEFORE_ENDPOINT = 3
 """What the function of a connection takes before the arguments of `ai_query`: who asks, and the type of the request."""
 _NAME = re.compile(r"\b(?:__aiq_[0-9a-f]{12}|__aiq_query(?:_pure)?)\b(?!\()")
@@ -107,7 +108,7 @@ def error_in_users_words(
 
     The place in the text is kept where it is one in the text as written.
     """
-    message = without_macros(str(error))
+    message = _BARE_NAME.sub(FUNCTION, without_macros(str(error)))
     if _EXPLAINED in message:  # a read-only database names what it refuses
         message = message.replace(_EXPLAINED, f'statement of type "{tree.kind_of(written)}"')
     said = in_users_words(_PLACE.sub("", message), calls)
@@ -125,6 +126,7 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
     message = str(error)
     if _TABLE_FUNCTION.search(message):
         return StatementError(NOT_ROWS)
+    message = _BARE_NAME.sub(FUNCTION, message)
     if message == "unordered_map::at":  # DuckDB 2.0 loses such a column where it chooses between overloads of a macro
         return StatementError(
             "DuckDB cannot plan this statement: a query inside of a query gives a column of an outer one, or a "

@@ -27,7 +27,7 @@ from aiq.engines.spark.reading import SparkReading
 from aiq.engines.spark.register import classic_context, register
 from aiq.engines.spark.statement import finish, finish_held, settle
 from aiq.engines.spark.tables import with_ledger_tables
-from aiq.errors import LedgerError, StatementError
+from aiq.errors import LedgerError, StatementError, plain_in_notebooks
 from aiq.gateway import Gateway
 from aiq.gateway.statements import Totals
 from aiq.request import Caller
@@ -138,7 +138,7 @@ class Spark:
             with words_found():
                 yield
         except PySparkException as error:
-            raise explained(error, {}) from None
+            raise plain_in_notebooks(explained(error, {})) from None
 
     def took(self, statement_id: str) -> Totals | None:
         """From the ledger's tables, to which the workers' rows are brought for that."""

@@ -19,6 +19,7 @@ from aiq.policy.limits.grant import Grant
 from aiq.policy.limits.rules import CALLS, CONCURRENCY, COST, INPUT, NANO, OUTPUT, TOKENS, Rules, Scope
 from aiq.policy.limits.waiting import Turn, WaitingRoom
 from aiq.policy.limits.window import NEVER
+from aiq.policy.waits import Wait
 from aiq.request import Caller, Request, Usage, text_characters
 
 _MAX_PLANS = 10_000
@@ -132,6 +133,22 @@ class RateLimiter:
             if clause.unit == CALLS and clause.scopes[0].limit.period_s == 60
         ]
         return min(found, default=None)
+
+    def waits(self) -> Wait | None:
+        """What requests wait for here; None where none does. Any thread."""
+        return self._room.waits()
+
+    def seconds_for(self, caller: Caller, requests: int, tokens: float, cost_usd: float) -> float:
+        """Seconds that so many requests of a caller take by its limits, at so many tokens and US dollars each."""
+        each = {CALLS: 1.0, TOKENS: tokens, COST: cost_usd * NANO}
+        return max(
+            (
+                requests * each.get(clause.unit, 0.0) / clause.most * clause.scopes[0].limit.period_s
+                for clause in self._plan(caller).clauses
+                if clause.most
+            ),
+            default=0.0,
+        )
 
     def _close(self, grant: Grant) -> None:
         if grant.charges and len(self._room):

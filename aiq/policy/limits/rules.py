@@ -15,6 +15,7 @@ from aiq.request import Caller
 
 UNITS = ("calls", "tokens", "input_tokens", "output_tokens", "concurrency", "cost_usd")
 CALLS, TOKENS, INPUT, OUTPUT, CONCURRENCY, COST = range(len(UNITS))
+UNIT_WORDS = ("calls", "tokens", "input tokens", "output tokens")
 NANO = 10**9
 """Dollars are counted in billionths."""
 _PERIODS = {60: "minute", 3600: "hour", 86400: "day"}
@@ -44,6 +45,22 @@ class Scope(NamedTuple):
     def title(self) -> str:
         """Its name in the ledger."""
         return f"{self._measure()} rate limit{self.whose()}"
+
+    def plainly(self) -> str:
+        """As a person says it: `20 calls/minute of user ann@example.com`."""
+        limit = self.limit
+        if limit.unit == "concurrency":
+            rate = f"{limit.amount:g} requests at once"
+        else:
+            amount = (
+                f"${limit.amount:g}" if limit.unit == "cost_usd" else f"{limit.amount:,.0f} {UNIT_WORDS[self.unit]}"
+            )
+            rate = f"{amount}/{_PERIODS.get(limit.period_s, f'{limit.period_s:g} s')}"
+        whose = self.name.rpartition("|")[2].replace("%7C", "|").replace("%25", "%")
+        kind = {"user": "user", "user_group": "group", "service_principal": "service principal"}.get(limit.key)
+        if kind is not None:
+            return f"{rate} of {kind} {whose}"
+        return rate if limit.key == "endpoint" else f"{rate} of {limit.tag} {whose or '(none)'}"
 
     def _measure(self) -> str:
         name = _NAMES[self.unit]

@@ -19,6 +19,7 @@ from aiq.policy.limits.fairness import FairQueue
 from aiq.policy.limits.grant import Grant
 from aiq.policy.limits.rules import CALLS, Scope
 from aiq.policy.limits.window import NEVER
+from aiq.policy.waits import Wait
 
 MAX_WAITING = 100_000
 STORE_AWAY_US = 1_000_000
@@ -57,9 +58,21 @@ class WaitingRoom:
         self._away: StoreUnavailable | None = None
         self._full: Scope | None = None  # the last limit that a request had to wait for, and when that was
         self._full_us = -1
+        self._next: tuple[int, Scope] | None = None  # when the next one may go, and the limit that it waits for
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def waits(self) -> Wait | None:
+        """What those who wait here wait for; None where none does. Any thread."""
+        requests, following, full = len(self._queue), self._next, self._full
+        if not requests:
+            return None
+        if self._away is not None:
+            return Wait(requests, f"the store of the rate limits of '{self._endpoint}', which does not answer")
+        if following is not None:
+            return Wait(requests, following[1].plainly(), (following[0] - self._now_us()) / 1e6)
+        return Wait(requests, full.plainly() if full is not None else f"the rate limits of '{self._endpoint}'")
 
     async def wait(self, user: str, turn: Turn, cost: int, *, refuse: bool) -> Grant:
         """The grant of a turn, when it has come. `cost` is what it counts for among users.
@@ -232,6 +245,8 @@ class WaitingRoom:
             if self._book.poll_us < NEVER:
                 turn.retry_us = now_us + own_us
             wait_us = min(wait_us, own_us)
+        due = [(turn.until_us, turn.limit) for turn, _ in blocked if turn.limit is not None and not turn.done.done()]
+        self._next = min(due, key=lambda each: each[0], default=None)
         return wait_us
 
     def _wait_for_store(self, turn: Turn, error: StoreUnavailable) -> int:

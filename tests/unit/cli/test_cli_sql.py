@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from aiq.ledger.records import CALLS_TABLE
+from aiq.ledger.tables import Tables
 from aiq.simulator.process import SimulatorProcess
-from aiq.simulator.profile import Latency, Profile
+from aiq.simulator.profile import FaultRate, Latency, Profile
 from tests.processes import PATIENCE_S
 
 Run = Callable[..., CompletedProcess[str]]
@@ -209,7 +212,10 @@ def test_a_closed_pipe_is_quiet(folder: Path, environment: dict[str, str]) -> No
     assert said == b""
 
 
-def test_ctrl_c_stops_a_statement_with_130(folder: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_statement_and_its_requests_end_as_cancelled(
+    folder: Path, environment: dict[str, str], number: signal.Signals, code: int
+) -> None:
     with SimulatorProcess.start(Profile(latency=Latency(fixed_ms=60_000))) as slow:
         file = folder / "conf" / "endpoints" / "sim.yml"
         text = file.read_text()
@@ -218,9 +224,41 @@ def test_ctrl_c_stops_a_statement_with_130(folder: Path, environment: dict[str, 
         child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment)
         while child.poll() is None and not slow.stats()["in_flight"]:
             pass  # it asks the simulator, which is what it waits for
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         said = child.communicate(timeout=PATIENCE_S)[1]
-    assert (child.returncode, "Traceback" in said) == (130, False), said
+    assert (child.returncode, "Traceback" in said) == (code, False), said
+    assert said.startswith("stopped: 1 request (0 reused, 0 failed)"), said
+    assert [row["status"] for row in Tables(folder / ".aiq").to_arrow(CALLS_TABLE).to_pylist()] == ["cancelled"]
+
+
+def test_a_receipt_ends_every_statement_with_calls(run: Run) -> None:
+    statement = "SELECT ai_query('chat', 'Hello ' || i) AS a FROM range(3) AS r(i)"
+    done = run("sql", f"SET aiq_reuse = 'session'; {statement}; {statement}; SELECT 1 AS a", "--format", "json")
+    first, second = done.stderr.splitlines()
+    assert re.fullmatch(r"3 requests \(0 reused, 0 failed\), \d+ tokens, \$0\.0\d+, \d+\.\d s", first), done.stderr
+    assert re.fullmatch(r"3 requests \(3 reused, 0 failed\), 0 tokens, \$0, \d+\.\d s", second)
+
+
+@pytest.mark.parametrize("quiet", [("--quiet",), ("-q",)])
+def test_quiet_shows_no_receipt(run: Run, quiet: tuple[str]) -> None:
+    assert run("sql", "SELECT ai_query('chat', 'Hello')", *quiet).stderr == ""
+    assert run("sql", "SET aiq_quiet = true; SELECT ai_query('chat', 'Hello')").stderr == ""
+
+
+def test_a_row_that_ends_a_statement_is_named_and_the_others_are_kept(run: Run, simulator: SimulatorProcess) -> None:
+    statement = "SELECT ai_query('chat', 'Tell me about ' || i) AS a FROM range(40) AS r(i)"
+    simulator.reset()
+    try:
+        simulator.set_faults(FaultRate("content-filter", 1.0, after=10))
+        failed = run("sql", statement)
+    finally:
+        simulator.reset()
+    receipt, error, advice = failed.stderr.splitlines()
+    assert receipt.startswith("failed: ") and error.startswith("aiq: [REMOTE_FUNCTION_HTTP_FAILED_ERROR]")
+    assert re.search(r"The row's request begins: 'Tell me about \d+'\. With failOnError => false ", advice)
+    assert "pays only for the rest" in advice
+    kept = re.search(r"\((\d+) reused", run("sql", statement).stderr)
+    assert kept is not None and int(kept.group(1)) >= 10
 
 
 def test_an_output_that_cannot_be_written_is_found_before_anything_is_asked(

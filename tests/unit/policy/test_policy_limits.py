@@ -13,6 +13,7 @@ from aiq.config.endpoint import RateLimit
 from aiq.errors import PolicyError
 from aiq.policy.limits import RateLimiter
 from aiq.policy.limits.book import MemoryBook
+from aiq.policy.limits.rules import Rules
 from aiq.request import Caller, Usage
 
 MINUTE_S = 60.0
@@ -469,3 +470,51 @@ def test_who_does_not_fit_into_the_queue_is_told_so(make: Any, monkeypatch: pyte
 
     errors = [end for end in time.run(work()) if isinstance(end, PolicyError)]
     assert len(errors) == 1 and "wait for the rate limits" in errors[0].reason
+
+
+def test_those_who_wait_say_for_what_and_when_the_next_one_goes(make: Any) -> None:
+    time = make.time()
+    limits = limiter(make, time, RateLimit(2, "user"))
+    said: list[str] = []
+
+    async def look() -> None:
+        await time.sleep(17.0)
+        said.append(str(limits.waits()))
+        await time.sleep(50.0)
+        said.append(str(limits.waits()))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(look(), *(limits.acquire(make.request("ann")) for _ in range(5)))
+
+    assert limits.waits() is None
+    time.run(all_of_them())
+    assert said == [
+        "3 wait for 2 calls/minute of user ann, next in 43 s",
+        "1 waits for 2 calls/minute of user ann, next in 53 s",
+    ]
+    assert limits.waits() is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (RateLimit(20), "20 calls/minute"),
+        (RateLimit(1000, "user", "ann|b%", "tokens"), "1,000 tokens/minute of user ann|b%"),
+        (RateLimit(3, "user_group", "analysts", "calls", 3600), "3 calls/hour of group analysts"),
+        (RateLimit(2.5, "usage_context", None, "cost_usd", 86400, "team"), "$2.5/day of team red"),
+        (RateLimit(4, unit="concurrency", period_s=0), "4 requests at once"),
+    ],
+)
+def test_a_limit_has_words_that_a_person_uses(make: Any, limit: RateLimit, words: str) -> None:
+    caller = Caller("ann|b%", ("analysts",), {"team": "red"})
+    ((scope,),) = Rules(make.endpoint(aiq_rate_limits=(limit,))).scopes(caller)
+    assert scope.plainly() == words
+
+
+def test_how_long_requests_take_is_known_from_the_limits(make: Any) -> None:
+    limits = limiter(make, make.time(), RateLimit(20), RateLimit(600, unit="tokens"), RateLimit(1, unit="cost_usd"))
+    ann = Caller("ann")
+    assert limits.seconds_for(ann, 40, 1.0, 0.0) == pytest.approx(120.0)
+    assert limits.seconds_for(ann, 40, 60.0, 0.0) == pytest.approx(240.0)
+    assert limits.seconds_for(ann, 40, 1.0, 0.25) == pytest.approx(600.0)
+    assert limiter(make, make.time(), RateLimit(4, unit="concurrency", period_s=0)).seconds_for(ann, 9, 1.0, 0.0) == 0.0

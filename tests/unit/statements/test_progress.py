@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aiq.batch.slots import Progress
-from aiq.statements.progress import line, shown_progress
+from aiq.policy.waits import Wait
+from aiq.statements.progress import line, show_lines, shown_progress
 
 
-def statement(waiting_for_limits: int = 0, **counters: Any) -> Any:
+def statement(waits: Sequence[Wait] = (), seconds_each: float = 0.0, **counters: Any) -> Any:
     progress = Progress()
-    config = SimpleNamespace(settings=SimpleNamespace(progress=True))
     progress.started = 100.0
     for name, value in counters.items():
         setattr(progress, name, value)
+    gateway = SimpleNamespace(
+        config=SimpleNamespace(settings=SimpleNamespace(progress=True)),
+        waits=lambda name: list(waits),
+        seconds_for=lambda name, caller, requests, tokens, cost_usd: requests * seconds_each,
+    )
+    asked = progress.asked - progress.answered - progress.failed
     return SimpleNamespace(
-        progress=progress, gateway=SimpleNamespace(waiting_for_limits=waiting_for_limits, config=config)
+        progress=progress,
+        gateway=gateway,
+        caller=None,
+        endpoints=["chat"],
+        quiet=None,
+        unanswered=lambda: {"chat": asked},
     )
 
 
@@ -36,8 +48,25 @@ def test_what_is_not_known_is_left_out() -> None:
     )
 
 
-def test_waiting_for_limits_is_said() -> None:
-    assert "7 waiting for limits" in line(statement(7, rows=10, asked=10), 10, 101.0)
+def test_the_line_says_what_is_waited_for_and_the_time_left_counts_it() -> None:
+    wait = Wait(5, "20 calls/minute of user ann@example.com", 43.2)
+    waiting = statement([wait], 3.0, rows=45, asked=45, answered=40)
+    for now in (110.0, 1000.0):  # it does not climb while nothing moves
+        assert line(waiting, 45, now).endswith(
+            "5 wait for 20 calls/minute of user ann@example.com, next in 43 s · about 55 s left"
+        )
+
+
+def test_without_a_terminal_there_is_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    waited: list[float] = []
+
+    def wait(interval_s: float) -> bool:
+        waited.append(interval_s)
+        return len(waited) == 3
+
+    show_lines(statement(rows=10, asked=10, answered=5), 10, wait)
+    lines = capsys.readouterr().err.splitlines()
+    assert (waited, len(lines)) == ([30.0] * 3, 2) and lines[0].startswith("5 rows of 10 · ")
 
 
 def test_before_the_first_answer_there_is_no_forecast() -> None:
