@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 
+from aiq.config.connections import CustomConfig, ProviderConfig, Secret
 from aiq.config.document import Node
-from aiq.config.endpoint import CustomConfig, ProviderConfig, Secret
 from aiq.config.external_fields import read_path
 from aiq.config.secrets import PLAINTEXT, SecretStore, read_reference, unsafe_characters
 from aiq.config.tls import TlsConfig

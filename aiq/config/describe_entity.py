@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from aiq.config.cloud import AwsCredentials
-from aiq.config.endpoint import (
+from aiq.config.connections import (
     AZURE_AUTHORITY,
     BedrockConfig,
     CustomConfig,
@@ -16,9 +16,9 @@ from aiq.config.endpoint import (
     OpenAIConfig,
     ProviderConfig,
     Secret,
-    ServedEntity,
     VertexConfig,
 )
+from aiq.config.endpoint import ServedEntity
 from aiq.config.external_models import KEYS, section_of
 
 

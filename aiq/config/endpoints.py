@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from aiq.config.connections import ModelServerConfig, Secret
 from aiq.config.document import Node, read_documents
-from aiq.config.endpoint import Endpoint, Guardrails, ModelServerConfig, Secret, ServedEntity
+from aiq.config.endpoint import Endpoint, Guardrails, ServedEntity
 from aiq.config.gateway_policy import GatewayPolicy, read_gateway, read_permissions, read_rate_limits
 from aiq.config.nearest import nearest
 from aiq.config.secrets import SecretStore

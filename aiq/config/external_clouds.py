@@ -9,8 +9,8 @@ import re
 from typing import Literal, cast
 
 from aiq.config.cloud import AwsCredentials, AwsSource, AzureCredentials, GoogleCredentials
+from aiq.config.connections import BedrockConfig, VertexConfig
 from aiq.config.document import Node
-from aiq.config.endpoint import BedrockConfig, VertexConfig
 from aiq.config.external_fields import Members, read_api_base, read_key, read_path, read_region, read_url, url_name
 from aiq.config.secrets import SecretStore, read_secret
 

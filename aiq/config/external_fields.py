@@ -9,8 +9,8 @@ import os
 import re
 from urllib.parse import urlsplit
 
+from aiq.config.connections import Secret
 from aiq.config.document import Node
-from aiq.config.endpoint import Secret
 from aiq.config.secrets import SecretStore, read_secret
 
 Members = dict[str, Node]

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
 from aiq.config.connection_fields import HEADER_NAME, OWN_HEADERS
-from aiq.config.document import Node
-from aiq.config.endpoint import (
+from aiq.config.connections import (
     CustomConfig,
     DatabricksConfig,
     EntraConfig,
     KeyConfig,
     ModelServerConfig,
     OpenAIConfig,
-    Provider,
     ProviderConfig,
 )
+from aiq.config.document import Node
+from aiq.config.endpoint import Provider
 from aiq.config.external_clouds import (
     BEDROCK_OWN,
     OPENAI_OWN,

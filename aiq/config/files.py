@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from aiq.config.endpoint import Config, Secret
+from aiq.config.connections import Secret
+from aiq.config.endpoint import Config
 from aiq.config.load import endpoint_files
 from aiq.config.secrets import PLAINTEXT
 from aiq.errors import ConfigError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiq.config.endpoint import OpenAIConfig, ServedEntity
+from aiq.config.connections import OpenAIConfig
+from aiq.config.endpoint import ServedEntity
 
 _PUBLISHERS = {
     "openai": "openai",

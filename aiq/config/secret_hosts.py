@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from aiq.config.cloud import AwsCredentials, AzureCredentials, GoogleCredentials
-from aiq.config.endpoint import EntraConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import EntraConfig, Secret
+from aiq.config.endpoint import ServedEntity, Settings
 from aiq.errors import SecretError
 
 _OFFICIAL = {

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Mapping
 from secrets import token_hex
 
+from aiq.config.connections import Secret
 from aiq.config.document import Node
-from aiq.config.endpoint import Secret
 from aiq.errors import SecretError
 
 _REFERENCE = re.compile(r"\{\{\s*secrets/([^/{}]+)/([^/{}\s]+)\s*\}\}")

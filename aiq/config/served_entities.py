@@ -10,8 +10,9 @@ import uuid
 from typing import NamedTuple
 
 from aiq.config.connection_fields import CONNECTION_FIELDS, Headers, read_headers, read_tls
+from aiq.config.connections import ModelServerConfig, ProviderConfig
 from aiq.config.document import Node
-from aiq.config.endpoint import ModelServerConfig, Provider, ProviderConfig, ServedEntity
+from aiq.config.endpoint import Provider, ServedEntity
 from aiq.config.external_models import OWN_FIELDS, read_external_model
 from aiq.config.nearest import nearest
 from aiq.config.secrets import SecretStore

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
+from aiq.config.connections import ModelServerConfig, Secret
 from aiq.config.document import Node, read_documents
-from aiq.config.endpoint import EndpointSettings, ModelServerConfig, Price, Secret, Settings
+from aiq.config.endpoint import EndpointSettings, Price, Settings
 from aiq.config.external_models import read_model_server
 from aiq.config.nearest import nearest
 from aiq.config.reuse import Reuse, parse_reuse

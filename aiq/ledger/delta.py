@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from aiq.config.endpoint import Secret, Settings
+from aiq.config.connections import Secret
+from aiq.config.endpoint import Settings
 from aiq.errors import LedgerError
 from aiq.forked import note_use
 from aiq.ledger.private import make_folders

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from aiq.config.endpoint import OpenAIConfig, Provider, ServedEntity
+from aiq.config.connections import OpenAIConfig
+from aiq.config.endpoint import Provider, ServedEntity
 from aiq.errors import UnsupportedConfigError
 from aiq.providers.abilities import Abilities
 from aiq.providers.ai21.adapter import AI21Adapter

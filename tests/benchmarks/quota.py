@@ -20,7 +20,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from aiq.config.endpoint import Config, Endpoint, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.errors import RequestFailed
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

@@ -14,7 +14,8 @@ from ai21 import AI21Client
 from ai21.models.chat import AssistantMessage, ChatMessage, SystemMessage, ToolMessage, UserMessage
 
 import aiq
-from aiq.config.endpoint import KeyConfig, Secret, ServedEntity
+from aiq.config.connections import KeyConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess

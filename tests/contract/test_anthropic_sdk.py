@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 import aiq
-from aiq.config.endpoint import KeyConfig, Secret, ServedEntity
+from aiq.config.connections import KeyConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.process import SimulatorProcess

@@ -184,7 +184,8 @@ def test_a_machines_own_credentials_go_to_their_cloud(
 @pytest.fixture
 def make_entity() -> Callable[[str], Any]:
     from aiq.config.cloud import AzureCredentials
-    from aiq.config.endpoint import OpenAIConfig, ServedEntity
+    from aiq.config.connections import OpenAIConfig
+    from aiq.config.endpoint import ServedEntity
 
     def made(address: str) -> Any:
         config = OpenAIConfig(api_type="azuread", api_base=address, credentials=AzureCredentials("managed_identity"))

@@ -15,7 +15,8 @@ import pytest
 from openai import AzureOpenAI
 
 import aiq
-from aiq.config.endpoint import Config, Endpoint, EntraConfig, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import EntraConfig, OpenAIConfig, Secret
+from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.request import Caller, Request

@@ -16,7 +16,8 @@ from botocore.config import Config
 
 import aiq
 from aiq.batch.loop import submit
-from aiq.config.endpoint import BedrockConfig, Secret, ServedEntity
+from aiq.config.connections import BedrockConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import RequestFailed
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request

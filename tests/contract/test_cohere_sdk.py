@@ -13,7 +13,8 @@ import pytest
 from cohere.core.api_error import ApiError
 
 import aiq
-from aiq.config.endpoint import KeyConfig, Secret, ServedEntity
+from aiq.config.connections import KeyConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.providers import adapter_for
 from aiq.request import Caller, Request, Task
 from aiq.simulator.process import SimulatorProcess

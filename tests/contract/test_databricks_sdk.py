@@ -13,7 +13,8 @@ from databricks.sdk.errors import PermissionDenied, TooManyRequests
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 
 import aiq
-from aiq.config.endpoint import DatabricksConfig, Secret, ServedEntity
+from aiq.config.connections import DatabricksConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.gateway.access_token import AccessToken
 from aiq.providers import adapter_for

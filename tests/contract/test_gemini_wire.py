@@ -13,7 +13,8 @@ from google import genai
 from google.genai import types
 from google.oauth2 import credentials
 
-from aiq.config.endpoint import KeyConfig, Secret, ServedEntity, VertexConfig
+from aiq.config.connections import KeyConfig, Secret, VertexConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.providers import Adapter, adapter_for
 from aiq.request import Caller, Request
 from aiq.simulator.vendors.gemini_fields import BATCH, EMBED, GENERATE, PREDICT, checked

@@ -12,7 +12,8 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
-from aiq.config.endpoint import ModelServerConfig, OpenAIConfig, Secret, ServedEntity
+from aiq.config.connections import ModelServerConfig, OpenAIConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 from aiq.providers.base import HttpResponse

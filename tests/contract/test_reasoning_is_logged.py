@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 import aiq
-from aiq.config.endpoint import CustomConfig, ServedEntity
+from aiq.config.connections import CustomConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.providers import adapter_for
 from aiq.providers.base import HttpResponse
 from aiq.request import Caller, Request

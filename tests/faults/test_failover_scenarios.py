@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from aiq.config.endpoint import Config, Endpoint, FailoverConfig, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import Config, Endpoint, FailoverConfig, ServedEntity, Settings
 from aiq.errors import ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import Config, Endpoint, OpenAIConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.errors import ProviderError
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aiq.config.endpoint import Config, Endpoint, KeyConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import KeyConfig, Secret
+from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger
 from aiq.request import Caller, Request

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from aiq.config.endpoint import (
+from aiq.config.connections import (
     BedrockConfig,
     CustomConfig,
     DatabricksConfig,
@@ -25,13 +25,11 @@ from aiq.config.endpoint import (
     KeyConfig,
     ModelServerConfig,
     OpenAIConfig,
-    Provider,
     ProviderConfig,
     Secret,
-    ServedEntity,
-    Settings,
     VertexConfig,
 )
+from aiq.config.endpoint import Provider, ServedEntity, Settings
 from aiq.errors import ProviderError
 from aiq.providers import Adapter, adapter_for
 from aiq.providers.base import HttpResponse

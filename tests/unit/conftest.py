@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
-from aiq.config.endpoint import Endpoint, OpenAIConfig, RateLimit, Secret, ServedEntity
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import Endpoint, RateLimit, ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.request import Caller, Request, Task

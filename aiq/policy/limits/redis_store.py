@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from aiq.config.endpoint import Secret
+from aiq.config.connections import Secret
 from aiq.errors import ConfigError
 from aiq.policy.limits.book import Change, Leased, StoreUnavailable, Want
 from aiq.policy.limits.window import NEVER

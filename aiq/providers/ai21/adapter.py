@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import Chunk, HttpRequest, HttpResponse, StreamDecoder

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import orjson
 
-from aiq.config.endpoint import BedrockConfig, ServedEntity
+from aiq.config.connections import BedrockConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import CloudToken, HttpRequest, HttpResponse, StatedLimits, StreamDecoder

@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from aiq.config.endpoint import KeyConfig, ServedEntity
+from aiq.config.connections import KeyConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse, StatedLimit, StatedLimits, StreamDecoder

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from aiq.config.endpoint import DatabricksConfig, Secret
+from aiq.config.connections import DatabricksConfig, Secret
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse

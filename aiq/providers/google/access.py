@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from aiq.config.endpoint import ServedEntity, VertexConfig
+from aiq.config.connections import VertexConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.providers.base import CloudToken, HttpRequest, HttpResponse
 from aiq.providers.google.service_account import ServiceAccount
 from aiq.providers.wire.external import ExternalAdapter

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from aiq.config.endpoint import KeyConfig, ServedEntity
+from aiq.config.connections import KeyConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.providers.abilities import Abilities
 from aiq.providers.google import embeddings as gemini_embeddings
 from aiq.providers.google import request as gemini_request

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import orjson
 
-from aiq.config.endpoint import Secret, ServedEntity, VertexConfig
+from aiq.config.connections import Secret, VertexConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError, UnsupportedConfigError
 from aiq.providers.abilities import Abilities
 from aiq.providers.anthropic.adapter import AnthropicAdapter

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import orjson
 
-from aiq.config.endpoint import ModelServerConfig, ServedEntity
+from aiq.config.connections import ModelServerConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import HttpRequest, HttpResponse, StreamDecoder

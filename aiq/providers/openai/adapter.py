@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from aiq.config.endpoint import CustomConfig, OpenAIConfig, Secret, ServedEntity
+from aiq.config.connections import CustomConfig, OpenAIConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.abilities import Abilities
 from aiq.providers.base import CloudToken, HttpRequest, HttpResponse, StreamDecoder

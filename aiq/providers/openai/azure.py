@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode, urlsplit
 
-from aiq.config.endpoint import EntraConfig, OpenAIConfig, ServedEntity
+from aiq.config.connections import EntraConfig, OpenAIConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.providers.base import HttpRequest
 
 V1 = "/openai/v1"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiq.config.cloud import missing_extra
-from aiq.config.endpoint import BedrockConfig, OpenAIConfig, ServedEntity, VertexConfig
+from aiq.config.connections import BedrockConfig, OpenAIConfig, VertexConfig
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import SecretError
 from aiq.providers.base import CloudToken
 from aiq.providers.openai.azure import scope_of

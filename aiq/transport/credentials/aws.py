@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 
 from aiq.config.cloud import AwsCredentials
-from aiq.config.endpoint import BedrockConfig
+from aiq.config.connections import BedrockConfig
 from aiq.errors import ErrorKind, ProviderError
 from aiq.providers.base import CloudToken
 from aiq.providers.wire.errors import shorten

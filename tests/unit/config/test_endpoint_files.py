@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from aiq.config.endpoint import CustomConfig, ModelServerConfig, OpenAIConfig, Permission
+from aiq.config.connections import CustomConfig, ModelServerConfig, OpenAIConfig
+from aiq.config.endpoint import Permission
 from aiq.errors import ConfigError, UnsupportedConfigError
 from aiq.request import Caller
 

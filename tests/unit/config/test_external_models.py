@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from aiq.config.connections import BedrockConfig, DatabricksConfig, EntraConfig, KeyConfig, OpenAIConfig, VertexConfig
 from aiq.config.describe import describe_endpoint
-from aiq.config.endpoint import BedrockConfig, DatabricksConfig, EntraConfig, KeyConfig, OpenAIConfig, VertexConfig
 from aiq.errors import ConfigError, SecretError, UnsupportedConfigError
 
 FILE = "endpoints/chat.yml"

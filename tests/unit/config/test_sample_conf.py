@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aiq.config.endpoint import CustomConfig, RateLimit, Settings
+from aiq.config.connections import CustomConfig
+from aiq.config.endpoint import RateLimit, Settings
 from aiq.config.load import load_config
 
 CONF = Path(__file__).parents[3] / "conf"

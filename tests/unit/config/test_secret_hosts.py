@@ -7,16 +7,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import (
-    CustomConfig,
-    EntraConfig,
-    OpenAIConfig,
-    Provider,
-    ProviderConfig,
-    Secret,
-    ServedEntity,
-    Settings,
-)
+from aiq.config.connections import CustomConfig, EntraConfig, OpenAIConfig, ProviderConfig, Secret
+from aiq.config.endpoint import Provider, ServedEntity, Settings
 from aiq.config.load import load_config
 from aiq.config.secret_hosts import check_hosts, is_loopback, warnings_of
 from aiq.config.secrets import SecretStore

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from aiq.config.connections import Secret
 from aiq.config.describe import describe_endpoint
-from aiq.config.endpoint import Secret
 from aiq.config.load import load_config
 from aiq.config.secrets import PLAINTEXT, SecretStore, environment_variable
 from aiq.errors import ConfigError, SecretError

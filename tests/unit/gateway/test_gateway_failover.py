@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import Config, FailoverConfig, ModelServerConfig, RateLimit, Settings
+from aiq.config.connections import ModelServerConfig
+from aiq.config.endpoint import Config, FailoverConfig, RateLimit, Settings
 from aiq.errors import PolicyError, ProviderError, StreamBroken
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

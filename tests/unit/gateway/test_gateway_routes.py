@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import Config, OpenAIConfig, Secret, Settings
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import Config, Settings
 from aiq.errors import SecretError
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

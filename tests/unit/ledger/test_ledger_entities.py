@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import CustomConfig, Endpoint, ModelServerConfig, OpenAIConfig, ServedEntity
+from aiq.config.connections import CustomConfig, ModelServerConfig, OpenAIConfig
+from aiq.config.endpoint import Endpoint, ServedEntity
 from aiq.ledger import entities
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.records import SERVED_ENTITIES_TABLE

@@ -9,7 +9,8 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
 
-from aiq.config.endpoint import OpenAIConfig, Price
+from aiq.config.connections import OpenAIConfig
+from aiq.config.endpoint import Price
 from aiq.ledger.prices import price_of
 from aiq.request import Usage
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import Secret, Settings
+from aiq.config.connections import Secret
+from aiq.config.endpoint import Settings
 from aiq.errors import LedgerError
 from aiq.ledger.delta import Location, Remote, located, root_of
 from aiq.ledger.ledger import Ledger

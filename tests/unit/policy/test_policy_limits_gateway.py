@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import Config, CustomConfig, Price, RateLimit, Settings
+from aiq.config.connections import CustomConfig
+from aiq.config.endpoint import Config, Price, RateLimit, Settings
 from aiq.errors import ConfigError, PolicyError, RequestFailed
 from aiq.gateway import Gateway
 from aiq.ledger.ledger import Ledger

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import RateLimit, Secret, Settings
+from aiq.config.connections import Secret
+from aiq.config.endpoint import RateLimit, Settings
 from aiq.errors import PolicyError
 from aiq.policy.limits import RateLimiter, open_book
 from aiq.policy.limits.book import Change, Leased, LimitStore, MemoryBook, StoreUnavailable, Want

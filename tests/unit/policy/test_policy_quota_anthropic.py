@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.policy.concurrency import Gate
 from aiq.providers import adapter_for
 from aiq.simulator.exchange import Counts, VendorRequest

@@ -7,7 +7,8 @@ import traceback
 
 import pytest
 
-from aiq.config.endpoint import KeyConfig, OpenAIConfig, ProviderConfig, Secret, ServedEntity, Settings
+from aiq.config.connections import KeyConfig, OpenAIConfig, ProviderConfig, Secret
+from aiq.config.endpoint import ServedEntity, Settings
 from aiq.config.secrets import SecretStore
 from aiq.errors import ProviderError, SecretError
 from aiq.providers import adapter_for

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import KeyConfig, Secret, ServedEntity
+from aiq.config.connections import KeyConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers import abilities_of, adapter_for
 from aiq.request import Usage

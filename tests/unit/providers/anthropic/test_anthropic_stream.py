@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 from aiq.providers.anthropic.stream import MAX_EVENT_BYTES

@@ -11,7 +11,7 @@ from botocore.validate import ParamValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import BedrockConfig, Secret
+from aiq.config.connections import BedrockConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import abilities_of, adapter_for, inputs_per_call
 from aiq.providers.base import HttpRequest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import BedrockConfig, Secret
+from aiq.config.connections import BedrockConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 from aiq.providers.base import Chunk

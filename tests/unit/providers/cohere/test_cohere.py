@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.ledger.prices import price_of
 from aiq.policy.context import context_window

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import DatabricksConfig, Secret
+from aiq.config.connections import DatabricksConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 

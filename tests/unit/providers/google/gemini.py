@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import Adapter, adapter_for
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import KeyConfig, Secret
+from aiq.config.connections import KeyConfig, Secret
 from aiq.errors import ProviderError
 from aiq.functions.model_parameters import FunctionError, check_model_parameters
 from aiq.providers import abilities_of

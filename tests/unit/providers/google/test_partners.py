@@ -9,7 +9,7 @@ import orjson
 import pytest
 from anthropic import AnthropicVertex
 
-from aiq.config.endpoint import VertexConfig
+from aiq.config.connections import VertexConfig
 from aiq.errors import ProviderError, UnsupportedConfigError
 from aiq.providers import Adapter, abilities_of, adapter_for
 from aiq.providers.base import CloudToken

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import Secret, VertexConfig
+from aiq.config.connections import Secret, VertexConfig
 from aiq.errors import ProviderError, SecretError
 from aiq.providers import Adapter, abilities_of, adapter_for
 from aiq.request import Usage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import ModelServerConfig, Secret
+from aiq.config.connections import ModelServerConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import Adapter, adapter_for
 from aiq.providers.wire.estimates import estimate_tokens

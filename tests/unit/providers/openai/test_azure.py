@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from aiq.config.endpoint import EntraConfig, OpenAIConfig, Secret
+from aiq.config.connections import EntraConfig, OpenAIConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from aiq.config.endpoint import EntraConfig, OpenAIConfig, Secret
+from aiq.config.connections import EntraConfig, OpenAIConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import CustomConfig, ModelServerConfig, OpenAIConfig, Secret
+from aiq.config.connections import CustomConfig, ModelServerConfig, OpenAIConfig, Secret
 from aiq.errors import ProviderError
 from aiq.providers import Adapter, adapter_for
 from aiq.request import Answer, Usage

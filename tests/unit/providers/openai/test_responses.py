@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiq.config.endpoint import ModelServerConfig, OpenAIConfig, Secret
+from aiq.config.connections import ModelServerConfig, OpenAIConfig, Secret
 from aiq.errors import ProviderError
 from aiq.policy.guardrails.texts import answer_text
 from aiq.providers import adapter_for

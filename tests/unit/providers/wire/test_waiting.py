@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aiq.config.endpoint import OpenAIConfig, Secret, ServedEntity
+from aiq.config.connections import OpenAIConfig, Secret
+from aiq.config.endpoint import ServedEntity
 from aiq.errors import ProviderError
 from aiq.providers import adapter_for
 from aiq.providers.base import HttpResponse
