@@ -76,6 +76,23 @@ FORMS = [
     pytest.param(
         f"PIVOT (SELECT grp, {YES} AS r FROM items) ON r IN ('yes', 'no') USING count(*) GROUP BY grp", 24, id="pivot"
     ),
+    pytest.param(
+        f"SELECT x.id, y.g FROM items x JOIN (SELECT id, {GOOD} AS g FROM items) y USING (id) "
+        f"WHERE {YES.replace('ask', 'x.ask')} = 'yes'",
+        32,
+        id="answers-beside-a-filter-of-a-join",
+    ),
+    pytest.param(
+        f"WITH y AS (SELECT id, {GOOD} AS g FROM items) SELECT x.id, g FROM items x LEFT JOIN y ON x.id = y.id "
+        f"WHERE {YES.replace('ask', 'x.ask')} = 'yes'",
+        32,
+        id="answers-of-a-cte-beside-a-filter-of-a-join",
+    ),
+    pytest.param(
+        f"SELECT x.id, y.g FROM ({ALL}) x, (SELECT id, {GOOD} AS g FROM items) y WHERE x.id = y.id AND x.r = 'yes'",
+        32,
+        id="answers-of-two-derived-tables-of-which-one-decides",
+    ),
     pytest.param(f"SELECT id FROM items ANTI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes'", 24, id="anti-join"),
     pytest.param(
         f"SELECT id FROM items SEMI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes' WHERE id < 6", 24, id="semi-join"

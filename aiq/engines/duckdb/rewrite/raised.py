@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from aiq.engines.duckdb.rewrite.leaves import Leaf, leaves, of_outer
-from aiq.engines.duckdb.rewrite.numbered import has_call
+from aiq.engines.duckdb.rewrite.numbered import has_call, numbers_in
 from aiq.engines.duckdb.rewrite.split import (
     Describe,
     Split,
@@ -81,8 +81,7 @@ def picks_rows(node: Node) -> bool:
         return False
     where = node["where_clause"]
     late = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
-    # Through a join, DuckDB would evaluate such a condition on one side, before the other has dropped its rows.
-    late |= has_call(where) and all(part["type"] != "JOIN" for part in nodes(node["from_table"]))
+    late |= has_call(where) or (where is not None and len(set(numbers_in(node["from_table"]))) > 1)
     return late or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
 
 
