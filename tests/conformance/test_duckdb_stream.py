@@ -41,6 +41,19 @@ def test_a_stream_has_the_rows_of_the_statement_in_its_order(session: Any, query
     assert streamed.to_pylist() == pa.table(session.sql(query)).to_pylist()
 
 
+def test_a_stream_has_its_order_where_duckdb_keeps_none(session: Any) -> None:
+    session.sql("SET preserve_insertion_order = false")
+    query = "SELECT i, ai_query('chat', p) AS a FROM t ORDER BY i DESC"
+    streamed = pa.Table.from_batches(list(session.stream(query, batch_rows=256)))
+    assert streamed["i"].to_pylist() == list(range(2999, -1, -1))
+
+
+def test_a_stream_carries_types_that_duckdb_cannot_sort(session: Any) -> None:
+    query = "SELECT row(array_value('a', 'b'), p) AS v, ai_query('chat', p) AS a FROM t WHERE i < 3"
+    streamed = pa.Table.from_batches(list(session.stream(query)))
+    assert streamed.to_pylist() == pa.table(session.sql(query)).to_pylist()
+
+
 def test_a_batch_of_no_rows_is_refused_before_any_request(session: Any, simulator: Any) -> None:
     with pytest.raises(StatementError, match="batch_rows is at least 1, not 0"):
         session.stream("SELECT ai_query('chat', p) AS a FROM t", batch_rows=0)

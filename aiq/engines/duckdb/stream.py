@@ -71,13 +71,15 @@ class DuckDBStream:
         names = [in_users_words(name, prepared.calls) for name in plan.names]
         try:
             total = self._engine.results.fill(table, plan.rows.query, prepared)
+            (keeps_order,) = con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()[0]
+            order = "" if keeps_order else " ORDER BY rowid"  # which crashes DuckDB 2.0 where a STRUCT holds an ARRAY
             ahead: deque[tuple[str, Pass]] = deque()
             starts = iter(range(0, total, batch_rows))
             while True:
                 slots = max((self._engine.gateway.concurrency(name) for name in statement.endpoints), default=0)
                 most = max(MIN_AHEAD, 4 * slots)
                 while sum(run.wave.remaining for _, run in ahead) < most and (start := next(starts, None)) is not None:
-                    query = f"{plan.query} WHERE rowid BETWEEN {start} AND {start + batch_rows - 1} ORDER BY rowid"
+                    query = f"{plan.query} WHERE rowid BETWEEN {start} AND {start + batch_rows - 1}{order}"
                     run = statement.running = Pass(0)
                     try:
                         prepared.execute(con, query).fetchall()
