@@ -9,8 +9,11 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 # A server that the contract tests start; what it needs does not go with what we need.
 LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
+# Clients that the contract tests start, for the same reason.
+CLIENTS := .venv-clients
+INSTALLED_CLIENTS := $(CLIENTS)/.installed
 
-.PHONY: help demo test fuzz redis java format bench clean
+.PHONY: help demo test fuzz clients redis java format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,7 +27,7 @@ help:
 demo: $(INSTALLED)
 	@$(VENV)/bin/aiq demo
 
-test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) redis java
+test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
@@ -66,7 +69,7 @@ bench: $(INSTALLED_DEV)
 	$(PY) tests/benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) $(LITELLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LITELLM) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 $(INSTALLED): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing aiq into $(VENV), about half a minute the first time"
@@ -83,6 +86,16 @@ $(INSTALLED_LITELLM): tests/contract/litellm.txt | $(PY)
 	@$(PY) -m venv $(LITELLM)
 	@$(LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/contract/litellm.txt
 	@touch $@
+
+# Where they cannot be installed, the tests that need them are skipped, and say what pip said.
+clients: $(INSTALLED_CLIENTS)
+
+$(INSTALLED_CLIENTS): tests/contract/clients.txt | $(PY)
+	@echo "Installing MLflow, LangChain and OpenAI's agents into $(CLIENTS), about a minute the first time"
+	@$(PY) -m venv $(CLIENTS)
+	@if $(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/contract/clients.txt \
+	  >$(CLIENTS)/failed.log 2>&1; then rm $(CLIENTS)/failed.log; touch $@; \
+	else echo "They could not be installed; the tests that need them are skipped. pip says:"; tail -n 3 $(CLIENTS)/failed.log; fi
 
 # Debian keeps venv in a package of its own; a shim on the PATH may stand for a Python that is not there.
 $(PY):

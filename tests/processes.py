@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -19,6 +20,8 @@ from tests.prepared import Program
 PATIENCE_S = 300.0
 """Turns a hang into an error. Longer than a wait takes on a busy machine, so no test depends on how fast one is."""
 _POLL_S = 0.02
+CLIENTS = Path(os.environ.get("AIQ_TEST_CLIENTS", Path(__file__).parents[1] / ".venv-clients" / "bin" / "python"))
+"""The Python of the environment that `make test` makes for MLflow, LangChain and OpenAI's agents."""
 _PORTS = range(20_000, 32_000)
 """Below those that systems give to whoever asks for any port, so that no client gets one between choice and use."""
 
@@ -60,6 +63,21 @@ def _logged(process: subprocess.Popen[Any] | Program, log: Path) -> Any:
 
 def _text(said: str | bytes) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
+
+
+def clients_python(program: Path, *words: str, folder: Path, own: dict[str, str]) -> subprocess.Popen[str]:
+    """Starts a program in the environment `.venv-clients`, which tells nobody what it does."""
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    # Without our variables of the same clients, and without our packages.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATABRICKS_", "MLFLOW_"))}
+    return subprocess.Popen(
+        [str(CLIENTS), str(program), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={**kept, "PYTHONPATH": "", "PYTHONWARNINGS": "ignore", "HOME": str(folder), **quiet, **own},
+    )
 
 
 def answering(simulator: SimulatorProcess, answered: int, in_flight: int = 1) -> None:

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.processes import CLIENTS
 from tests.spark import NO_JAVA
 
 INSTALLED = {
@@ -36,3 +37,15 @@ def test_what_make_test_installs_is_there(target: str) -> None:
     if not may_install():
         pytest.skip(f"{reason}; `make {target}` may not install it here, and the tests that need it are skipped")
     pytest.fail(f"{reason}; run `make {target}` and read what apt-get says", pytrace=False)
+
+
+def test_the_environment_of_other_clients_is_there() -> None:
+    environment = CLIENTS.parent.parent
+    if (environment / ".installed").exists():
+        return
+    failed = environment / "failed.log"
+    if failed.exists():
+        pytest.skip(
+            f"{environment} could not be installed, and the tests that need it are skipped: {failed.read_text()}"
+        )
+    pytest.fail(f"{environment} is missing; run `make clients`", pytrace=False)

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiq.policy.limits.rules import CONCURRENCY, Scope
+from aiq.policy.limits.share import Share
 from aiq.policy.limits.window import NEVER, InFlight, LimitState, Window
+
+ASKED = "|asked"
+"""Behind the name of a window: that of the charges of who asks in person. One of 0 says that somebody asks."""
 
 
 class StoreUnavailable(Exception):
@@ -35,6 +39,13 @@ class Want(NamedTuple):
     """`lease_us` where only the need is given. It is used at once, and the shorter this is, the less is lost."""
     need: int
     surplus: int
+    share: int = 0
+    """What a batch leaves to who asks in person, less what those used: as `asked` knows."""
+
+    @property
+    def asked(self) -> str:
+        """Where it stands in the store whether somebody asks in person, and what they used."""
+        return self.name + ASKED
 
     def ends_us(self, amount: int) -> int:
         """How long a lease on this amount lasts."""
@@ -42,7 +53,8 @@ class Want(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What becomes of a charge in the store: `amount` is added (negative: given back). `row` 0: a new one, by force.
+    """What becomes of a charge in the store: `amount` is added (negative: given back). `row` 0: a new one, by force,
+    and of 0 as well.
 
     `renew_us` above 0: it ends that much from now, whatever it was before.
     """
@@ -85,6 +97,7 @@ class Lacking(NamedTuple):
     scopes: Sequence[Scope]
     buckets: Sequence[Any]
     amount: int
+    interactive: bool
 
 
 class Book(Protocol):
@@ -122,12 +135,13 @@ class MemoryBook:
         if bucket is None:
             period_us = round(scope.limit.period_s * 1e6)
             made = InFlight(scope.amount) if scope.unit == CONCURRENCY else Window(scope.amount, period_us)
+            made.share = Share(period_us)
             bucket = self._buckets[scope.name] = made
         bucket.limit = scope.amount  # it may have been changed; what was used still counts
         return bucket
 
     async def refill(self, lacking: Sequence[Lacking], now_us: int) -> tuple[int, int]:
-        waits = [min(b.wait_us(now_us, clause.amount) for b in clause.buckets) for clause in lacking]
+        waits = [min(_wait_us(bucket, clause, now_us) for bucket in clause.buckets) for clause in lacking]
         worst = max(range(len(waits)), key=waits.__getitem__)
         return waits[worst], worst
 
@@ -140,3 +154,12 @@ class MemoryBook:
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+
+def _wait_us(bucket: Window | InFlight, clause: Lacking, now_us: int) -> int:
+    """Until there is room, and the share of who asks in person besides, or nobody asks any more."""
+    alone = bucket.wait_us(now_us, clause.amount)
+    kept = 0 if clause.interactive else bucket.share.kept(now_us, bucket.limit, clause.amount)
+    if not kept:
+        return alone
+    return min(bucket.wait_us(now_us, clause.amount + kept), max(alone, bucket.share.until_us - now_us))

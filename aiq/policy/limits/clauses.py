@@ -47,19 +47,24 @@ class Plan:
             for unit, _, _, most in self.clauses
         ]  # fmt: skip
 
-    def lacking(self, needs: Sequence[int], now_us: int) -> list[Lacking]:
+    def lacking(self, needs: Sequence[int], now_us: int, interactive: bool) -> list[Lacking]:
         """The clauses that cannot grant what is needed of them."""
         return [
-            Lacking(clause.scopes, clause.buckets, need)
+            Lacking(clause.scopes, clause.buckets, need, interactive)
             for clause, need in zip(self.clauses, needs, strict=True)
-            if all(bucket.room(now_us) < need for bucket in clause.buckets)
+            if not any(_grants(bucket, need, now_us, interactive) for bucket in clause.buckets)
         ]
 
-    def charge(self, needs: Sequence[int], characters: int, now_us: int) -> Grant | None:
+    def charge(self, needs: Sequence[int], characters: int, now_us: int, interactive: bool) -> Grant | None:
         """Everything charged, or nothing and None."""
         for (_, buckets, _, _), need in zip(self.clauses, needs):  # noqa: B905  (strict costs time here)
             for bucket in buckets:
-                if bucket.room(now_us) >= need:
+                room = bucket.room(now_us) - need  # as `_grants`: asked of every row
+                if room >= 0 and (
+                    interactive
+                    or now_us >= bucket.share.until_us
+                    or room >= bucket.share.kept(now_us, bucket.limit, need)
+                ):
                     break
             else:
                 return None
@@ -67,4 +72,24 @@ class Plan:
         for (unit, buckets, _, _), need in zip(self.clauses, needs):  # noqa: B905
             for bucket in buckets:
                 charges.append((bucket, bucket.charge(now_us, need), need, unit))
+                if interactive:
+                    bucket.share.use(now_us, need)
         return Grant(charges, characters)
+
+    def ask(self, now_us: int) -> None:
+        """Somebody asks in person: batches leave a share of each of these limits free."""
+        for clause in self.clauses:
+            for bucket in clause.buckets:
+                bucket.share.ask(now_us)
+
+    def is_in_share(self, needs: Sequence[int], now_us: int) -> bool:
+        """Whether who asks in person has so much left of the share of every limit."""
+        return all(
+            any(bucket.share.left(now_us, bucket.limit) >= need for bucket in clause.buckets)
+            for clause, need in zip(self.clauses, needs, strict=True)
+        )
+
+
+def _grants(bucket: LimitState, need: int, now_us: int, interactive: bool) -> bool:
+    room, share = bucket.room(now_us) - need, bucket.share
+    return room >= 0 and (interactive or now_us >= share.until_us or room >= share.kept(now_us, bucket.limit, need))

@@ -116,21 +116,32 @@ class FileStore:
             now_us += monotonic - monotonic_us if monotonic >= monotonic_us else max(0, wall - wall_us)
             if self._sweep:
                 self._sweep_all(db, now_us)
-            names = dict.fromkeys([c.name for c in changes] + [w.name for clause in clauses for w in clause])
+            wants = [want for clause in clauses for want in clause]
+            asked = [want.asked for want in wants if want.share]
+            names = dict.fromkeys([change.name for change in changes] + [want.name for want in wants] + asked)
             used = {name: self._used(db, name, now_us) for name in names}
             before = dict(used)
             rows = _Rows(db, now_us, next_row, used)
             for change in changes:
                 rows.change(change)
+            until_us = {name: self._last_us(db, name) for name in asked}
+            kept = {want: max(0, want.share - used[want.asked]) for want in wants if until_us.get(want.asked)}
             wait_us, blocked = 0, 0
             for number, clause in enumerate(clauses):
-                if all(used[want.name] + want.need > want.limit for want in clause):
-                    own_us = min(self._wait_us(db, want, used[want.name], now_us) for want in clause)
+                if all(used[want.name] + want.need + kept.get(want, 0) > want.limit for want in clause):
+                    own_us = NEVER
+                    for want in clause:
+                        this_us = self._wait_us(db, want, used[want.name], now_us)
+                        if want in kept:
+                            this_us = max(this_us, until_us[want.asked] - now_us)
+                            with_share = self._wait_us(db, want, used[want.name] + kept[want], now_us)
+                            this_us = min(this_us, with_share)
+                        own_us = min(own_us, this_us)
                     if own_us > wait_us:
                         wait_us, blocked = own_us, number
             leases = None
             if not wait_us:
-                leases = [rows.lease(want) for clause in clauses for want in clause]
+                leases = [rows.lease(want, kept.get(want, 0)) for want in wants]
             db.execute(
                 "UPDATE clock SET now_us = ?, monotonic_us = ?, wall_us = ?, next_row = ?",
                 (now_us, monotonic, wall, rows.next_row),
@@ -152,18 +163,23 @@ class FileStore:
     def _used(db: sqlite3.Connection, name: str, now_us: int) -> int:
         """What counts now; what has expired is deleted."""
         row = db.execute("SELECT amount FROM used WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            return 0
         gone = db.execute("DELETE FROM charge WHERE name = ? AND expires_us <= ? RETURNING amount", (name, now_us))
         expired: int = sum(amount for (amount,) in gone.fetchall())
         if expired:
             db.execute("UPDATE used SET amount = amount - ? WHERE name = ?", (expired, name))
-        used: int = row[0]
-        return used - expired
+        return (0 if row is None else int(row[0])) - expired
+
+    @staticmethod
+    def _last_us(db: sqlite3.Connection, name: str) -> int:
+        """When the last charge of a window ends; 0 where there is none."""
+        (last_us,) = db.execute("SELECT max(expires_us) FROM charge WHERE name = ?", (name,)).fetchone()
+        return last_us or 0
 
     @staticmethod
     def _wait_us(db: sqlite3.Connection, want: Want, used: int, now_us: int) -> int:
         over = used + want.need - want.limit
+        if over <= 0:
+            return 0
         charges = db.execute("SELECT expires_us, amount FROM charge WHERE name = ? ORDER BY expires_us", (want.name,))
         for expires_us, amount in charges:
             over -= amount
@@ -181,7 +197,7 @@ class _Rows:
     def change(self, change: Change) -> None:
         """Adds to a charge or takes from it, as far as it still counts."""
         if change.row == 0:
-            if change.amount > 0:
+            if change.amount >= 0:
                 self._insert(change.name, self._now_us + change.period_us, change.amount)
             return
         found = self._db.execute("SELECT amount FROM charge WHERE id = ?", (change.row,)).fetchone()
@@ -198,9 +214,9 @@ class _Rows:
         else:
             self._db.execute("UPDATE charge SET amount = ? WHERE id = ?", (left, change.row))
 
-    def lease(self, want: Want) -> tuple[int, int]:
-        """A charge that another may have been waiting for as well. Row and amount."""
-        surplus = max(0, min(want.surplus, want.limit - self._used[want.name] - want.need))
+    def lease(self, want: Want, kept: int) -> tuple[int, int]:
+        """A charge that another may have been waiting for as well, without what is kept. Row and amount."""
+        surplus = max(0, min(want.surplus, want.limit - self._used[want.name] - want.need - kept))
         amount = want.need + surplus
         expires_us = self._now_us + want.period_us + want.ends_us(amount)
         if want.grain_us:

@@ -14,8 +14,9 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from aiq.policy.limits.book import Change, Lacking, LimitStore, StoreUnavailable, Want
+from aiq.policy.limits.book import ASKED, Change, Lacking, LimitStore, StoreUnavailable, Want
 from aiq.policy.limits.rules import CONCURRENCY, Scope
+from aiq.policy.limits.share import Share, kept_us, share_of
 from aiq.policy.limits.window import IN_FLIGHT_POLL_US, NEVER, Window, grain_us
 
 MAX_LEASE_US = 1_000_000
@@ -31,6 +32,8 @@ QUIET_US = 4_000_000
 """After a store has lost what it knew, nothing is leased for this long, so that all processes have told it first."""
 HEARTBEAT_S = 1.0
 """How often a process asks a store that may forget whether it has, as long as it took something of a period."""
+ASKS_TOLD = 64
+"""While somebody asks in person, the store is told so often in the time for which that counts."""
 FLUSH_S = 0.05
 """What is given back waits so long for more of it."""
 
@@ -49,6 +52,7 @@ class Lease:
         "name",
         "period_us",
         "recent",
+        "share",
         "until_us",
     )
 
@@ -57,6 +61,7 @@ class Lease:
         self.period_us = 0 if scope.unit == CONCURRENCY else round(scope.limit.period_s * 1e6)
         self.lease_us = min(MAX_LEASE_US, self.period_us // LEASES_IN_A_PERIOD) or HOLD_US
         self._need_us = min(self.lease_us, NEED_US) if self.period_us else HOLD_US
+        self.share: Share = _SharedShare(book, scope.name + ASKED, self)
         self._left = self._row = self.until_us = 0
         self._size = 0  # what the next one asks for beyond the need: doubled when used up, halved when not
         self.recent = Window(NEVER, max(1, self.period_us))
@@ -94,12 +99,13 @@ class Lease:
         """Whether something is left of it."""
         return self._left > 0
 
-    def want(self, need: int, *, surplus: bool) -> Want:
+    def want(self, need: int, *, surplus: bool, interactive: bool) -> Want:
         """What to ask the store for. What is left goes back with it."""
         self.give_up()
         more = self._size if surplus else 0
         grain = grain_us(self.limit, self.period_us)
-        return Want(self.name, self.limit, self.period_us, grain, self.lease_us, self._need_us, need, more)
+        share = 0 if interactive else max(0, min(share_of(self.limit), self.limit - need))
+        return Want(self.name, self.limit, self.period_us, grain, self.lease_us, self._need_us, need, more, share)
 
     def take(self, row: int, amount: int, want: Want, asked_us: int, now_us: int) -> None:
         """What the store gave. What it gave to another request in the meantime and is not used goes back."""
@@ -111,7 +117,10 @@ class Lease:
 
 
 class ConcurrencyLease(Lease):
-    """Places in flight that this process holds. One that gets free is kept for a moment, for who comes next here."""
+    """Places in flight that this process holds. One that gets free is kept for a moment, for who comes next here.
+
+    A while after the store was asked last it goes back: who asks in person elsewhere may be waiting for it.
+    """
 
     __slots__ = ("_free",)
 
@@ -120,6 +129,8 @@ class ConcurrencyLease(Lease):
         self._free: list[int] = []  # their rows
 
     def room(self, now_us: int) -> int:
+        if self._free and now_us >= self.until_us:
+            self.give_up()
         return len(self._free)
 
     def charge(self, now_us: int, amount: int) -> int:
@@ -143,6 +154,30 @@ class ConcurrencyLease(Lease):
 
     def take(self, row: int, amount: int, want: Want, asked_us: int, now_us: int) -> None:
         self._free.append(row)
+        self.until_us = asked_us + MAX_LEASE_US
+
+
+class _SharedShare(Share):
+    """As `Share`, of a limit that processes share: the store keeps what a batch leaves, and is told who asks."""
+
+    __slots__ = ("_again_us", "_book", "_lease", "_name")
+
+    def __init__(self, book: LeasedBook, name: str, lease: Lease) -> None:
+        super().__init__(lease.period_us)
+        self._book, self._name, self._lease = book, name, lease
+        self._again_us = -NEVER
+
+    def ask(self, now_us: int) -> None:
+        if now_us >= self._again_us:
+            lasts_us = kept_us(self._period_us)
+            self._again_us = now_us + lasts_us // ASKS_TOLD
+            self._book.note_of_share(self._name, 0, lasts_us)
+
+    def use(self, now_us: int, amount: int) -> None:
+        if self._period_us and self.left(now_us, self._lease.limit):
+            super().use(now_us, amount)
+            # The store is told a moment later. It must not count there when the charge itself does not any more.
+            self._book.note_of_share(self._name, amount, max(1, self._period_us - round(2e6 * FLUSH_S)))
 
 
 class LeasedBook:
@@ -160,6 +195,7 @@ class LeasedBook:
         self._store, self._clock, self._sleep = store, clock, sleep
         self._leases: dict[str, Lease] = {}
         self._changes: dict[tuple[str, int], Change] = {}
+        self._asked: dict[str, int] = {}  # names of limits that somebody asks in person, and how long that counts
         self._in_flight: set[tuple[str, int]] = set()
         self._renewed_us = self._quiet_until_us = 0
         self._epoch: str | None = None
@@ -180,6 +216,14 @@ class LeasedBook:
             self._in_flight.discard((lease.name, row))
         self.flush_soon()
 
+    def note_of_share(self, name: str, amount: int, lasts_us: int) -> None:
+        """Notes that somebody asks in person (an amount of 0), or what they were granted."""
+        if amount:
+            self._note(Change(name, 0, amount, lasts_us))
+        else:
+            self._asked[name] = lasts_us
+        self.flush_soon()
+
     def flush_soon(self) -> None:
         """Tells the store in a moment."""
         self._flusher = _running(self._flusher, self._flush)
@@ -189,7 +233,10 @@ class LeasedBook:
         if now_us < self._quiet_until_us:
             return self._quiet_until_us - now_us, 0
         clauses = [
-            [lease.want(clause.amount, surplus=len(clause.buckets) == 1) for lease in clause.buckets]
+            [
+                lease.want(clause.amount, surplus=len(clause.buckets) == 1, interactive=clause.interactive)
+                for lease in clause.buckets
+            ]
             for clause in lacking
         ]
         wait_us, blocked = await self._exchange(clauses, [lease for clause in lacking for lease in clause.buckets])
@@ -229,6 +276,8 @@ class LeasedBook:
         asked_us = self._now_us()
         changes = [change for change in self._changes.values() if change.amount]
         self._changes = {}
+        asked, self._asked = self._asked, {}
+        changes += [Change(name, 0, 0, lasts_us) for name, lasts_us in asked.items()]
         if self._in_flight and asked_us - self._renewed_us >= HOLD_US // 3:
             self._renewed_us = asked_us
             changes += [Change(name, row, 0, 0, HOLD_US) for name, row in self._in_flight]
@@ -236,6 +285,7 @@ class LeasedBook:
             answer = await self._store.exchange(changes, clauses)
         except BaseException:
             # Whether it was done is not known. A debt may count twice; what was given back twice would be used twice.
+            self._asked = asked | self._asked
             for change in changes:
                 if change.amount > 0:
                     self._note(change)
@@ -277,7 +327,7 @@ class LeasedBook:
             for lease in self._leases.values():
                 if not lease.period_us:
                     lease.give_up()
-            if not self._changes:
+            if not self._changes and not self._asked:
                 return
             try:
                 await self._exchange([], [])

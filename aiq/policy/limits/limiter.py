@@ -67,10 +67,12 @@ class RateLimiter:
         if plan.blocked is not None:
             return None
         now_us = round(self._clock() * 1e6)
+        if request.interactive:
+            plan.ask(now_us)
         if not plan.estimates:
-            return plan.charge(plan.ones, 0, now_us)
+            return plan.charge(plan.ones, 0, now_us, request.interactive)
         amounts, least_in, characters = self._amounts(plan, request)
-        return plan.charge(plan.needs(amounts, least_in), characters, now_us)
+        return plan.charge(plan.needs(amounts, least_in), characters, now_us, request.interactive)
 
     async def acquire(self, request: Request, wait: bool = True) -> Grant:
         """Charges every limit of the caller, after its turn has come.
@@ -85,10 +87,12 @@ class RateLimiter:
         plan = self._plan(request.caller)
         if plan.blocked is not None:
             raise self._blocked(plan.blocked)
+        if request.interactive:
+            plan.ask(round(self._clock() * 1e6))
         amounts, least_in, characters = self._amounts(plan, request)
         self._check_possible(plan, amounts, least_in)
         deadline_us = NEVER if request.deadline_s is None else round(request.deadline_s * 1e6)
-        turn = Turn(plan, plan.needs(amounts, least_in), characters, deadline_us)
+        turn = Turn(plan, plan.needs(amounts, least_in), characters, deadline_us, interactive=request.interactive)
         cost = amounts[TOKENS] if plan.estimates else 1
         return await self._room.wait(request.caller.user, turn, cost, refuse=request.interactive or not wait)
 

@@ -64,7 +64,7 @@ end
 for _, change in ipairs(input.changes) do
   local w, id, amount, period, renew = unpack(change)
   if id == '0' then
-    if amount > 0 then insert(w, now + period, amount) end
+    if amount >= 0 then insert(w, now + period, amount) end
   else
     local counted = redis.call('HGET', amounts_of(w), id)
     if counted then
@@ -81,6 +81,7 @@ for _, change in ipairs(input.changes) do
 end
 local function wait_for(w, over)
   local from = 0
+  if over <= 0 then return 0 end
   while true do
     local page = redis.call('ZRANGE', rows_of(w), from, from + 199, 'WITHSCORES')
     if #page == 0 then return -1 end
@@ -91,17 +92,32 @@ local function wait_for(w, over)
     from = from + 200
   end
 end
+-- What a batch leaves to who asks in person, and until when.
+local function kept_of(want)
+  local share, asked = want[9], want[10]
+  if share == 0 then return 0, 0 end
+  local last = redis.call('ZREVRANGE', rows_of(asked), 0, 0, 'WITHSCORES')
+  if #last == 0 then return 0, 0 end
+  return math.max(0, share - used[asked]), tonumber(last[2])
+end
 local wait, blocked = 0, 0
 for number, clause in ipairs(input.clauses) do
   local fits, own = false, nil
   for _, want in ipairs(clause) do
     local w, limit, need = want[1], want[2], want[7]
-    if used[w] + need <= limit then fits = true end
+    if used[w] + need + kept_of(want) <= limit then fits = true end
   end
   if not fits then
     for _, want in ipairs(clause) do
+      local never = 4611686018427387904
+      local kept, till = kept_of(want)
       local this = wait_for(want[1], used[want[1]] + want[7] - want[2])
-      if this < 0 then this = 4611686018427387904 end
+      if this < 0 then this = never end
+      if kept > 0 then
+        local with_share = wait_for(want[1], used[want[1]] + want[7] + kept - want[2])
+        if with_share < 0 then with_share = never end
+        this = math.min(with_share, math.max(this, till - now))
+      end
       if not own or this < own then own = this end
     end
     if own > wait then wait, blocked = own, number - 1 end
@@ -112,7 +128,8 @@ if wait == 0 then
   for _, clause in ipairs(input.clauses) do
     for _, want in ipairs(clause) do
       local w, limit, period, grain, lease, need_lease, need, surplus = unpack(want)
-      local amount = need + math.max(0, math.min(surplus, limit - used[w] - need))
+      local kept = kept_of(want)
+      local amount = need + math.max(0, math.min(surplus, limit - used[w] - need - kept))
       local expires = now + period + (amount > need and lease or need_lease)
       local last = redis.call('HMGET', amounts_of(w), 'last', 'first')
       local id = nil
@@ -132,7 +149,9 @@ if wait == 0 then
   end
 end
 for w = 1, (#KEYS - 1) / 2 do
-  redis.call('HSET', amounts_of(w), 'used', text(used[w]))
+  if used[w] ~= 0 or redis.call('EXISTS', amounts_of(w)) == 1 then
+    redis.call('HSET', amounts_of(w), 'used', text(used[w]))
+  end
   if horizon[w] > 0 then
     local ms = math.ceil((horizon[w] - now) / 1000) + 60000
     for _, key in ipairs({rows_of(w), amounts_of(w)}) do
@@ -165,12 +184,17 @@ class RedisStore:
     async def exchange(self, changes: Sequence[Change], clauses: Sequence[Sequence[Want]]) -> Leased:
         """As `LimitStore.exchange`."""
         numbers: dict[str, int] = {}
-        for name in [change.name for change in changes] + [want.name for clause in clauses for want in clause]:
+        wants = [want for clause in clauses for want in clause]
+        asked = [want.asked for want in wants if want.share]
+        for name in [change.name for change in changes] + [want.name for want in wants] + asked:
             numbers.setdefault(name, len(numbers) + 1)
         payload = orjson.dumps(
             {
                 "changes": [(numbers[c.name], str(c.row), c.amount, c.period_us, c.renew_us) for c in changes],
-                "clauses": [[(numbers[want.name], *want[1:]) for want in clause] for clause in clauses],
+                "clauses": [
+                    [(numbers[want.name], *want[1:], numbers.get(want.asked, 0)) for want in clause]
+                    for clause in clauses
+                ],
             }
         )
         keys = [f"{self._prefix}clock"]

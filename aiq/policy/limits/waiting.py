@@ -34,13 +34,30 @@ _ASKED_AT_ONCE = 16
 class Turn:
     """A request that waits. Times in microseconds of the limiter's clock."""
 
-    __slots__ = ("characters", "deadline_us", "done", "limit", "needs", "plan", "retry_us", "until_us")
+    __slots__ = ("characters", "deadline_us", "done", "interactive", "limit", "needs", "plan", "retry_us", "until_us")
 
-    def __init__(self, plan: Plan, needs: Sequence[int], characters: int, deadline_us: int = NEVER) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        needs: Sequence[int],
+        characters: int,
+        deadline_us: int = NEVER,
+        *,
+        interactive: bool = False,
+    ) -> None:
         self.plan, self.needs, self.characters, self.deadline_us = plan, needs, characters, deadline_us
+        self.interactive = interactive
         self.done: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self.limit: Scope | None = None
         self.retry_us = self.until_us = 0
+
+    def charge(self, now_us: int) -> Grant | None:
+        """Everything charged, or nothing and None."""
+        return self.plan.charge(self.needs, self.characters, now_us, self.interactive)
+
+    def lacking(self, now_us: int) -> list[Lacking]:
+        """What cannot be granted of it."""
+        return self.plan.lacking(self.needs, now_us, self.interactive)
 
 
 class WaitingRoom:
@@ -89,6 +106,8 @@ class WaitingRoom:
                 retry_after_s=1.0,
             )
         since_us = self._now_us()
+        if turn.interactive and turn.plan.is_in_share(turn.needs, since_us):
+            return await self._of_share(turn)
         next_of_user = self._queue.push(user, turn, cost, first=refuse)
         try:
             if next_of_user:
@@ -140,12 +159,12 @@ class WaitingRoom:
             if not turn.done.done():
                 plan = turn.plan
                 behind = claimed and any(all(id(b) in claimed for b in clause.buckets) for clause in plan.clauses)
-                grant = None if behind else plan.charge(turn.needs, turn.characters, now_us)
+                grant = None if behind else turn.charge(now_us)
                 if grant is not None:
                     turn.done.set_result(grant)
                     served = True
                 else:
-                    lacking = plan.lacking(turn.needs, now_us)
+                    lacking = turn.lacking(now_us)
                     if lacking:
                         blocked.append((turn, lacking))
                         claimed.update(id(bucket) for clause in lacking for bucket in clause.buckets)
@@ -157,25 +176,29 @@ class WaitingRoom:
                 break
         return blocked
 
+    async def _of_share(self, turn: Turn) -> Grant:
+        """One try for who asks in person and takes of the share that batches leave, so nobody is overtaken by it."""
+        while (grant := turn.charge(self._now_us())) is None:
+            await self._refilled(turn, turn.lacking(self._now_us()))
+        return grant
+
     async def _ask_for(self, turn: Turn) -> None:
         """One try for a request that does not wait. Raises PolicyError where it does not succeed."""
-        while True:
-            now_us = self._now_us()
-            lacking = turn.plan.lacking(turn.needs, now_us)
+        while not turn.done.done():
+            lacking = turn.lacking(self._now_us())
             if not lacking:
-                scope, wait_us = turn.plan.clauses[0].scopes[0], _BEHIND_OTHERS_US
-                break
-            try:
-                wait_us, last = await self._book.refill(lacking, now_us)
-            except StoreUnavailable as error:
-                raise self._store_away(error) from None
-            scope = lacking[last].scopes[0]
-            if wait_us:
-                break
+                raise self._exceeded(turn.plan.clauses[0].scopes[0], _BEHIND_OTHERS_US)
+            await self._refilled(turn, lacking)
             self._serve(self._now_us())
-            if turn.done.done():
-                return
-        raise self._exceeded(scope, wait_us)
+
+    async def _refilled(self, turn: Turn, lacking: Sequence[Lacking]) -> None:
+        """Asks the store for what a request lacks. Raises PolicyError where that is not there now."""
+        try:
+            wait_us, last = await self._book.refill(lacking, self._now_us())
+        except StoreUnavailable as error:
+            raise self._store_away(error) from None
+        if wait_us:
+            raise self._exceeded(lacking[last].scopes[0], wait_us)
 
     async def _call_all(self) -> None:
         """Calls one request after another until none waits."""

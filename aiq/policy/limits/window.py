@@ -7,7 +7,10 @@ rounded: who waits exactly as long as told is granted at the next try.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from aiq.policy.limits.share import Share
 
 NEVER = 1 << 62
 """A wait without an end, in microseconds."""
@@ -26,6 +29,8 @@ class LimitState(Protocol):
     """One limit's state. A charge may exceed the room where it must be made all the same (debt)."""
 
     limit: int
+    share: Share
+    """What batches leave of it to who asks in person."""
 
     def room(self, now_us: int) -> int:
         """What can be charged now without exceeding the limit; negative in debt."""
@@ -40,7 +45,8 @@ class LimitState(Protocol):
 class Window:
     """At most `limit` in any `period_us`, wherever it starts: a half-open interval [t, t + period)."""
 
-    __slots__ = ("_charges", "_grain_us", "_used", "limit", "period_us")
+    __slots__ = ("_charges", "_grain_us", "_used", "limit", "period_us", "share")
+    share: Share
 
     def __init__(self, limit: int, period_us: int) -> None:
         self.limit, self.period_us = limit, period_us
@@ -89,7 +95,8 @@ class Window:
 class InFlight:
     """At most `limit` at once."""
 
-    __slots__ = ("_in_flight", "limit")
+    __slots__ = ("_in_flight", "limit", "share")
+    share: Share
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
