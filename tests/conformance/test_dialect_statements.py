@@ -30,6 +30,26 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT id, e FROM t LATERAL VIEW explode(a) AS e ORDER BY e", [(1, 10), (1, 20)]),
         ("SELECT id, e.v FROM t LATERAL VIEW OUTER explode(a) e AS v ORDER BY id, v", [(1, 10), (1, 20), (2, None)]),
         ("SELECT id, p, v FROM t LATERAL VIEW posexplode(a) AS p, v ORDER BY p", [(1, 0, 10), (1, 1, 20)]),
+        (
+            "SELECT id, w FROM s LATERAL VIEW explode(split('a,b' || id, ',')) v AS w ORDER BY id, w LIMIT 2",
+            [(1, "a"), (1, "b1")],
+        ),
+        ("SELECT id, w FROM s, LATERAL explode(array(x, id)) AS v(w) ORDER BY id, w", [(1, 1), (1, 9), (7, 7), (7, 8)]),
+        (
+            "SELECT id, w FROM t LEFT JOIN LATERAL explode(a) AS v(w) ON TRUE ORDER BY id, w",
+            [(1, 10), (1, 20), (2, None)],
+        ),
+        ("SELECT id, v.col FROM t JOIN LATERAL explode(a) v ORDER BY v.col", [(1, 10), (1, 20)]),
+        ("SELECT s.x, e FROM t JOIN s ON t.id = s.id LATERAL VIEW explode(t.a) AS e ORDER BY e", [(9, 10), (9, 20)]),
+        ("SELECT id, posexplode_outer(a) AS (p, e) FROM t ORDER BY id, p", [(1, 0, 10), (1, 1, 20), (2, None, None)]),
+        ("SELECT id, explode_outer(a) AS e FROM t ORDER BY id, e", [(1, 10), (1, 20), (2, None)]),
+        ("SELECT id, k, v FROM s LATERAL VIEW explode(map('a', x)) m AS k, v ORDER BY id", [(1, "a", 9), (7, "a", 8)]),
+        ("SELECT col FROM explode(array(1, 2))", [(1,), (2,)]),
+        ("SELECT pos, col FROM posexplode(array('a', 'b'))", [(0, "a"), (1, "b")]),
+        ("SELECT col0, col1 FROM stack(2, 1, 'a', 2)", [(1, "a"), (2, None)]),
+        ("SELECT n, c FROM stack(1, 1, 'a') AS v(n, c)", [(1, "a")]),
+        ("SELECT f, g FROM inline(array(struct(1 AS f, 'x' AS g)))", [(1, "x")]),
+        ("SELECT c0 FROM json_tuple('{\"a\": 5}', 'a')", [("5",)]),
         ("SELECT id FROM t ORDER BY d", [(2,), (1,)]),
         ("SELECT id FROM t ORDER BY d DESC", [(1,), (2,)]),
         ("SELECT 'n ' || count(*) AS c FROM t", [("n 2",)]),
@@ -82,6 +102,21 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
 def test_what_duckdb_would_read_otherwise_is_refused(con: duckdb.DuckDBPyConnection, text: str) -> None:
     with pytest.raises(StatementError, match="cannot be translated from Databricks SQL"):
         translated(con, text)
+
+
+@pytest.mark.parametrize(
+    ("item", "names"),
+    [
+        ("explode(a)", ["col"]),
+        ("posexplode(a)", ["pos", "col"]),
+        ("inline(array(struct(id AS f, x AS g)))", ["f", "g"]),
+        ("stack(2, id, 1, x, 2)", ["col0", "col1"]),
+        ("json_tuple('{}', 'a', 'b')", ["c0", "c1"]),
+    ],
+)
+def test_a_generator_without_names_has_sparks(con: duckdb.DuckDBPyConnection, item: str, names: list[str]) -> None:
+    made = con.execute(translated(con, f"SELECT id, {item} FROM t"))
+    assert [column[0] for column in made.description or ()] == ["id", *names]
 
 
 def test_a_table_keeps_not_null(con: duckdb.DuckDBPyConnection) -> None:

@@ -59,6 +59,15 @@ def with_texts_of_aggregates(text: str) -> str:
     return text
 
 
+def with_texts_of_outer_columns(text: str) -> str:
+    """A query of LATERAL in which every `joined(x)` is `text(x)`: over a column of the query around it, DuckDB binds no
+    macro of several forms there.
+    """
+    for name, made in {**_OF_ANY, "piece": f"{SCHEMA}.any_piece"}.items():
+        text = text.replace(f"{SCHEMA}.{name}(", f"{made}(")
+    return text
+
+
 def _asks_rows(tokens: list[Token], opening: int) -> bool:
     """Whether there is an aggregate, a window or a subquery within a parenthesis."""
     depth = 0

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.patterns import date_pattern
-from aiq.sql.databricks.words import Print, dated, filled, literal, message, quoted, refused, typed
+from aiq.sql.databricks.words import Print, dated, filled, literal, message, quoted, refused, typed, whole_number
 
 _PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
           "minute": "minute", "second": "second", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
@@ -60,11 +60,11 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) == 2:
-        return f"({SCHEMA}.as_date({dated(arguments[0], 'DATE', show)}) + CAST({show(arguments[1])} AS INTEGER))"
+        return f"({SCHEMA}.as_date({dated(arguments[0], 'DATE', show)}) + CAST({whole_number(arguments[1], name, show)} AS INTEGER))"
     unit = arguments[0].name.upper().removesuffix("S")
     if len(arguments) != 3 or unit not in (*UNITS, "QUARTER"):
         raise refused(f"{name} in {arguments[0].sql()}")
-    count = f"CAST({show(arguments[1])} AS INTEGER)"
+    count = f"CAST({whole_number(arguments[1], name, show)} AS INTEGER)"
     interval = f"to_months(3 * {count})" if unit == "QUARTER" else f"{UNITS[unit]}({count})"
     return f"({SCHEMA}.timestamp({dated(arguments[2], 'TIMESTAMPTZ', show)}) + {interval})"
 

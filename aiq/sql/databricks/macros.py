@@ -71,7 +71,8 @@ joined(a DATE) AS CAST(a AS VARCHAR)
 joined(a VARCHAR[]) AS a
 joined(a INTEGER[]) AS a
 joined(a BLOB) AS a
-piece(a, m) AS struct_extract({{'text': #text(a), 'list': a}}, CASE WHEN typeof(a) = 'BLOB' OR regexp_matches(typeof(a), '^(STRUCT|MAP)\(.*\)$') THEN m || '' WHEN ends_with(typeof(a), ']') THEN 'list' ELSE 'text' END)
+piece(a, m) AS @any_piece(a, m)
+any_piece(a, m) AS struct_extract({{'text': #text(a), 'list': a}}, CASE WHEN typeof(a) = 'BLOB' OR regexp_matches(typeof(a), '^(STRUCT|MAP)\(.*\)$') THEN m || '' WHEN ends_with(typeof(a), ']') THEN 'list' ELSE 'text' END)
 piece(a VARCHAR, m) AS CAST(a AS VARCHAR)
 piece(a BIGINT, m) AS CAST(a AS VARCHAR)
 piece(a BOOLEAN, m) AS CAST(a AS VARCHAR)
@@ -234,6 +235,8 @@ texts(a) AS #texts(a)
 kept(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #kept_item(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
 made(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #made_item(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
 alike(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #same_items(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
+no_fraction(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '^(DOUBLE|FLOAT|DECIMAL)') THEN m || '' ELSE 'x' END)
+cut(a, m) AS struct_extract({{'x': a, 'cut': CAST(trunc(TRY_CAST(a AS DOUBLE)) AS BIGINT)}}, CASE WHEN typeof(a) = '' THEN m || '' WHEN regexp_matches(typeof(a), '^(DOUBLE|FLOAT|DECIMAL)') THEN 'cut' ELSE 'x' END)
 no_nested(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '\[\]\[\]|STRUCT\(|MAP\(') THEN m || '' ELSE 'x' END)
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a

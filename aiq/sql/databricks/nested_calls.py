@@ -18,17 +18,6 @@ from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.words import Print, literal, makes_array, message, name_of, quoted, refused
 
-GENERATORS = (
-    "explode",
-    "explode_outer",
-    "posexplode",
-    "posexplode_outer",
-    "stack",
-    "json_tuple",
-    "inline",
-    "inline_outer",
-)
-
 
 def _get_json_object(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     path = literal(arguments[1], name, "path")
@@ -244,41 +233,6 @@ def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return f"list_sort({SCHEMA}.flat_items({show(values)}, {message(name)}), {order})"
 
 
-def _generator(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    if name == "explode" and len(arguments) == 1:
-        return f"{SCHEMA}.exploded({show(arguments[0])})"
-    raise refused(f"{name} without names for its columns")
-
-
-def generated(name: str, arguments: Sequence[exp.Expr], show: Print, count: int = 1) -> list[str] | None:
-    """The columns that a generator makes, `count` of them where that depends on a type; None where it has no counterpart."""
-    base = name.removesuffix("_outer")
-    values = [show(each) for each in arguments]
-    if base in ("explode", "posexplode") and len(values) == 1:
-        (value,) = values
-        places = [f"unnest(range(len({value})))"] if base == "posexplode" else []
-        places = [f"CAST({each} AS INTEGER)" for each in places]
-        if count - len(places) == 2:
-            return [*places, f"unnest(map_keys({value}))", f"unnest(map_values({value}))"]
-        return [*places, f"{SCHEMA}.exploded({value})"]
-    if base == "inline" and len(values) == 1:
-        return [f"struct_extract_at(unnest({values[0]}), {i})" for i in range(1, count + 1)]
-    if base == "json_tuple":
-        return [f"{SCHEMA}.json_text({values[0]}, {quoted('$.' + chr(34) + literal(each, name, 'key') + chr(34))})"
-                for each in arguments[1:]]  # fmt: skip
-    if base == "stack" and arguments and arguments[0].sql().isdigit():
-        rows = int(arguments[0].sql())
-        width = -(-(len(values) - 1) // rows)
-        cells = [*values[1:], *["NULL"] * (rows * width - len(values) + 1)]
-        return [f"unnest([{', '.join(cells[i::width])}])" for i in range(width)]
-    return None
-
-
-def generated_names(name: str, count: int) -> list[str]:
-    base = name.removesuffix("_outer")
-    return {"explode": ["col"], "posexplode": ["pos", "col"]}.get(base) or [f"c{i}" for i in range(count)]
-
-
 def _size(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 1:
         raise refused(f"{name} with {len(arguments)} arguments")
@@ -295,5 +249,4 @@ CALLS = {
     **dict.fromkeys(("map_filter", "transform_keys", "transform_values"), _of_map), "zip_with": _zip_with,
     "arrays_zip": _arrays_zip, "aggregate": _reduce, "reduce": _reduce,
     "transform": _with_index, "filter": _with_index, "exists": _exists, "forall": _exists,
-    **dict.fromkeys(GENERATORS, _generator),
 }  # fmt: skip

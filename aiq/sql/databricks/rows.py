@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from aiq.sql.databricks.nested_calls import generated, generated_names
+from aiq.sql.databricks.aggregated import with_texts_of_outer_columns
+from aiq.sql.databricks.generators import columns
 from aiq.sql.databricks.one_type import check_values
 from aiq.sql.databricks.operators import Operators
 from aiq.sql.databricks.words import name_of, refusal
@@ -29,29 +30,25 @@ class Rows(Operators):
     def select_sql(self, expression: exp.Select) -> str:
         laterals = expression.args.get("laterals") or []
         from_ = expression.args.get("from_")
-        if laterals and from_ is not None and not expression.args.get("joins"):
+        joins = expression.args.get("joins") or []
+        for join in joins:
+            bare = not any(join.args.get(each) for each in ("on", "using", "side", "kind", "method"))
+            if isinstance(join.this, exp.Lateral) and bare and join.text("kind") == "":
+                join.set("kind", "CROSS")
+        if laterals and from_ is not None:  # over all that is joined before
             expression.set("laterals", None)
-            joins = [self._lateral(each) for each in laterals]
-            source = self.sql(from_.this) + "".join(joins)
-            from_.set("this", exp.Table(this=Raw(this=source)))
-        elif laterals:
-            raise refusal("LATERAL VIEW beside a JOIN has no exact counterpart on DuckDB", "put the JOIN in a subquery")
+            expression.set("joins", None)
+            made = [*(self.sql(each) for each in joins), *(self._lateral(each) for each in laterals)]
+            from_.set("this", exp.Table(this=Raw(this=self.sql(from_.this) + "".join(made))))
         return super().select_sql(expression)
 
     def _lateral(self, lateral: exp.Lateral) -> str:
         call, alias = lateral.this, lateral.args.get("alias")
         names = [self.sql(each) for each in alias.columns] if alias is not None else []
-        columns = generated(name_of(call), call.expressions, self.sql, len(names)) if name_of(call) else None
-        if columns is None:
-            raise refusal(f"LATERAL VIEW of {call.sql('databricks')[:40]} has no exact counterpart on DuckDB")
-        if not names:
-            names = generated_names(name_of(call), len(columns))
-        if len(names) != len(columns):
-            raise refusal(f"LATERAL VIEW {name_of(call)} gives {len(columns)} columns, and {len(names)} are named")
         outer = lateral.args.get("outer") or name_of(call).endswith("_outer")
         table = self.sql(alias.this) if alias is not None and alias.this else f"aiq_lateral_{self._next_lateral()}"
-        made = ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
-        query = f"LATERAL (SELECT {made}) AS {table}"
+        made = columns(call, names, self.sql)
+        query = f"LATERAL (SELECT {with_texts_of_outer_columns(made)}) AS {table}"
         return f" LEFT JOIN {query} ON TRUE" if outer else f" CROSS JOIN {query}"
 
     def _raw_sql(self, expression: exp.Expr) -> str:

@@ -23,6 +23,7 @@ from aiq.sql.databricks.words import (
     quoted,
     refused,
     typed,
+    whole_number,
 )
 
 
@@ -71,7 +72,7 @@ def _regex(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
             raise refused(f"{name} with the group {group}")
         given.append(group)
     elif name == "split":
-        given.append(f"CAST({show(arguments[2])} AS INTEGER)" if len(arguments) == 3 else "-1")
+        given.append(f"CAST({whole_number(arguments[2], name, show)} AS INTEGER)" if len(arguments) == 3 else "-1")
     return f"{FUNCTION}{name}({', '.join(given)})"
 
 
@@ -140,7 +141,7 @@ def _elt(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) < 2:
         raise refused(f"{name} with {len(arguments)} arguments")
     given = ", ".join(filled("{s0}", name, [each], show) for each in arguments[1:])
-    return f"{SCHEMA}.item([{given}], CAST({show(arguments[0])} - 1 AS BIGINT))"
+    return f"{SCHEMA}.item([{given}], CAST({whole_number(arguments[0], name, show)} - 1 AS BIGINT))"
 
 
 CALLS = {

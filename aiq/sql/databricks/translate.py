@@ -13,13 +13,13 @@ from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 
 from aiq.sql.databricks import functions
-from aiq.sql.databricks.aggregated import with_texts_of_aggregates
+from aiq.sql.databricks.aggregated import with_texts_of_aggregates, with_texts_of_outer_columns
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
 from aiq.sql.databricks.arithmetic import decimal_literal
 from aiq.sql.databricks.casts import MOMENTS, cast
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
-from aiq.sql.databricks.nested_calls import GENERATORS, generated
+from aiq.sql.databricks.generators import GENERATORS, columns
 from aiq.sql.databricks.one_type import alike, check_union
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
@@ -124,6 +124,13 @@ class _Generator(Rows):
             raise refusal(f"{name} with named arguments has no exact counterpart on DuckDB")
         if isinstance(expression.parent, (exp.Table, exp.Lateral)) and lower == "range":
             return f"(SELECT range AS id FROM range({', '.join(self.sql(each) for each in arguments)}))"
+        if lower in GENERATORS and isinstance(expression.parent, (exp.Select, exp.Alias)):
+            made = columns(expression, ["aiq"] if isinstance(expression.parent, exp.Alias) else [], self.sql)
+            return made.removesuffix(" AS aiq") if isinstance(expression.parent, exp.Alias) else made
+        if lower in GENERATORS and isinstance(expression.parent, (exp.Table, exp.Lateral)):
+            alias = expression.parent.args.get("alias")
+            names = [self.sql(each) for each in alias.columns] if alias is not None else []
+            return f"(SELECT {with_texts_of_outer_columns(columns(expression, names, self.sql))})"
         above = expression.parent.parent if isinstance(expression.parent, exp.Alias) else expression.parent
         if lower in AGGREGATES and isinstance(above, exp.Pivot):
             inners, outer = aggregate(lower, arguments, self.sql)
@@ -136,12 +143,7 @@ class _Generator(Rows):
         return f"{expression.this.name} := {self.sql(expression, 'expression')}"
 
     def aliases_sql(self, expression: exp.Aliases) -> str:
-        call = expression.this
-        names = [self.sql(each) for each in expression.expressions]
-        columns = generated(name_of(call), call.expressions, self.sql, len(names)) if name_of(call) else None
-        if columns is None or len(columns) != len(names):
-            raise refusal("several names for one column are understood for explode, posexplode and stack only")
-        return ", ".join(f"{column} AS {name}" for column, name in zip(columns, names, strict=True))
+        return columns(expression.this, [self.sql(each) for each in expression.expressions], self.sql)
 
     # -- casts, types, parts
 

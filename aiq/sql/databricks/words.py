@@ -15,7 +15,7 @@ from aiq.sql.databricks.templates import AGGREGATES
 
 Print = Callable[[exp.Expr], str]
 
-PLACE = re.compile(r"\{([sdt]?)(\d+|\*|m)\}")
+PLACE = re.compile(r"\{([sdti]?)(\d+|\*|m)\}")
 
 
 def message(what: str) -> str:
@@ -51,6 +51,8 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
             return ", ".join(map(show, arguments))
         node = arguments[int(place)]
         text = show(node)
+        if kind == "i":
+            return whole_number(node, name, show)
         if kind in ("d", "t"):
             text = dated(node, "DATE" if kind == "d" else "TIMESTAMPTZ", show)
         if kind == "s" and name_of(node) in _BINARY and name not in _OF_BYTES:
@@ -62,6 +64,16 @@ def filled(template: str, name: str, arguments: Sequence[exp.Expr], show: Print)
 
     made = PLACE.sub(value, template.replace("@", f"{SCHEMA}.").replace("#", FUNCTION))
     return made
+
+
+def whole_number(node: exp.Expr, name: str, show: Print) -> str:
+    """An argument that is a whole number: of a fraction, DuckDB's cast takes the nearest, and Spark's drops its digits."""
+    text = show(node)
+    value = node.this if isinstance(node, exp.Neg) else node
+    if (isinstance(value, exp.Literal) and value.name.isdigit()) or asks_rows(node):
+        return text
+    macro = "no_fraction" if name in _OF_WHOLE_NUMBERS else "cut"
+    return f"{SCHEMA}.{macro}({text}, {message(name + ' of a fraction as a whole number')})"
 
 
 def asks_rows(node: exp.Expr) -> bool:
@@ -164,6 +176,10 @@ def _computes_a_text(node: exp.Expr) -> bool:
 
 
 _BINARY = frozenset({"encode", "unhex", "unbase64", "to_binary"})
+_OF_WHOLE_NUMBERS = frozenset(
+    {"date_add", "dateadd", "date_sub", "format_number", "timestamp_millis", "timestamp_micros", "array_insert"}
+)
+"""Functions that take no fraction for a whole number in Spark; others drop its digits."""
 _OF_BYTES = frozenset({"md5", "sha", "sha1", "sha2", "crc32"})
 
 
