@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aiq import __version__
+from aiq.cli.ask import ask
 from aiq.cli.demo import demo
 from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(sql)
+app.command()(ask)
 app.command()(demo)
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(tables, name="tables")

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aiq.cli.options import Conf, Home
-from aiq.cli.printable import json_printable, printable
+from aiq.cli.formats import BY_SUFFIX, EVERY_RESULT, Format
+from aiq.cli.options import Conf, Home, home_folder
+from aiq.cli.output import show_all, write_last
+from aiq.cli.plain import plain
+from aiq.cli.values import for_each, named, typed
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyRelation
-
-
-class Format(StrEnum):
-    """How rows are written."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    parquet = "parquet"
+    from duckdb import DuckDBPyConnection
 
 
 class Dialect(StrEnum):
@@ -35,11 +28,11 @@ class Dialect(StrEnum):
     databricks = "databricks"
 
 
-_BY_SUFFIX = {".json": Format.json, ".csv": Format.csv, ".parquet": Format.parquet, ".txt": Format.table}
-
-
 def sql(
     text: Annotated[str | None, typer.Argument(help="The statements; - reads standard input.", metavar="SQL")] = None,
+    command: Annotated[
+        list[str] | None, typer.Option("-c", "--command", help="The statements; may be repeated.", metavar="SQL")
+    ] = None,
     db: Annotated[
         str | None, typer.Option(help="A DuckDB file, made if need be. [default: in memory]", metavar="FILE")
     ] = None,
@@ -53,6 +46,11 @@ def sql(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="The value of the parameter $name or :name; may be repeated.", metavar="NAME=VALUE"),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Open the database without writing to it.")] = False,
     var: Annotated[
         list[str] | None,
         typer.Option(help="The value of ${name}, {{ name }} or :name; may be repeated.", metavar="NAME=VALUE"),
@@ -63,16 +61,27 @@ def sql(
 ) -> None:
     """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
 
-    As table, the rows of each statement are printed. As json (one array of objects), csv or parquet, and into a file,
-    those of the last statement that has rows, be they none; CREATE, INSERT, SET and the like have no rows.
+    As table, box, markdown or line, the rows of each statement are printed. As json (one array of objects), jsonl, csv
+    or parquet, and into a file, those of the last statement that has rows, be they none; CREATE, INSERT, SET and the
+    like have no rows.
     """
-    kind = format or _BY_SUFFIX.get(out.suffix.lower() if out else "", Format.table)
+    kind = format or BY_SUFFIX.get(out.suffix.lower() if out else "", Format.table)
     if kind is Format.parquet and out is None:
         raise typer.BadParameter("parquet is not for a screen: give --out FILE.parquet", param_hint="--format")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):  # found out before anything is paid
         raise typer.BadParameter(f"{out} cannot be written: no such folder, or a folder itself", param_hint="--out")
-    script = _read(text, file)
-    variables = _variables(var or [])
+    if read_only and (db is None or not Path(db).exists()):
+        raise typer.BadParameter("needs a database that is there: give --db FILE", param_hint="--read-only")
+    script = _read(text, command, file)
+    variables, params = named(var or [], "--var"), named(param or [], "--param")
+    typed_params = {name: typed(value) for name, value in params.items()}
+    everything = kind in EVERY_RESULT and out is None
+    show = partial(show_all, kind=kind) if everything else partial(write_last, kind=kind, out=out)
+    if dialect is Dialect.duckdb and not variables and (conf is None or conf.is_dir()):
+        with plain(script, typed_params, db, read_only, home_folder(home)) as found:
+            if found is not None:
+                show(iter([found]))
+                return
     from aiq.cli.stopping import stop_on_sigterm
     from aiq.engines.connect import connect
     from aiq.sql.script import split
@@ -80,33 +89,32 @@ def sql(
     statements = split(script, dialect.value)
     if not statements:
         raise typer.BadParameter("there is no statement", param_hint="SQL")
-    groups = group or None
-    with connect(
-        db, conf=conf, home=home, user=user, groups=groups, dialect=dialect.value, variables=variables
-    ) as session:
+    values = for_each(statements, typed_params, databricks=dialect is Dialect.databricks)
+    with (
+        _opened(db, read_only) as target,
+        connect(
+            target, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value, variables=variables
+        ) as session,
+    ):
         stop_on_sigterm()
         session.settings = session.settings._replace(quiet=quiet or not session.gateway.config.settings.progress)
-        results = (rows for rows in map(session.sql, statements) if rows is not None)
-        if kind is Format.table and out is None:
-            for rows in results:
-                _print_table(rows)
-        else:
-            _write_last(results, kind, out)
+        show(rows for rows in map(session.sql, statements, values) if rows is not None)
 
 
-def _variables(given: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"give a name and a value, such as catalog=main, not '{each}'", param_hint="--var")
-        found[name] = value
-    return found
+def _opened(db: str | None, read_only: bool) -> AbstractContextManager[str | DuckDBPyConnection | None]:
+    """What the session is to stand on."""
+    if not read_only or db is None:
+        return nullcontext(db)
+    import duckdb
+
+    return duckdb.connect(db, read_only=True)
 
 
-def _read(text: str | None, file: Path | None) -> str:
-    if text is not None and file is not None:
-        raise typer.BadParameter("give either SQL or --file, not both", param_hint="--file")
+def _read(text: str | None, command: list[str] | None, file: Path | None) -> str:
+    if (text is not None) + bool(command) + (file is not None) > 1:
+        raise typer.BadParameter("give one of SQL, -c and --file", param_hint="SQL")
+    if command:
+        return "\n;\n".join(command)  # the last line may be a comment
     if file is not None:
         return _decoded(file.read_bytes(), str(file))
     if text is None and sys.stdin.isatty():
@@ -121,112 +129,3 @@ def _decoded(data: bytes, place: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise typer.BadParameter(f"{place} is not UTF-8 text (byte {error.start})") from None
-
-
-def _print_table(result: DuckDBPyRelation) -> None:
-    from aiq.cli.show import console, table
-
-    console().print(table(result))
-
-
-def _write_last(results: Iterator[DuckDBPyRelation], kind: Format, out: Path | None) -> None:
-    """The rows of the last result to `out`, whole or not at all, or to standard output.
-
-    Each is written to a file at once: a relation may read its rows later, when the statements after it have changed
-    them. Raises StatementError where there is a file to write but no result.
-    """
-    import tempfile
-
-    from aiq.errors import StatementError
-
-    descriptor, path = tempfile.mkstemp(prefix=".aiq-", dir=None if out is None else out.parent)
-    os.close(descriptor)
-    try:
-        found = False
-        for result in results:
-            _write(result, kind, path)
-            found = True
-        if out is None:
-            _copy_to_screen(path)
-        elif not found:
-            raise StatementError(
-                f"the statements ran, but none of them has rows, so {out} is not written; end with a SELECT, or leave "
-                "out --out"
-            )
-        else:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(path, 0o666 & ~mask)
-            os.replace(path, out)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-
-
-def _copy_to_screen(path: str) -> None:
-    """The file to standard output: the very bytes, unless it is a terminal, which they could steer."""
-    import shutil
-
-    if sys.stdout.isatty():
-        with open(path, encoding="utf-8", errors="replace", newline="") as text:
-            for line in text:
-                sys.stdout.write(printable(line))
-    else:
-        with open(path, "rb") as data:
-            shutil.copyfileobj(data, sys.stdout.buffer)
-    sys.stdout.flush()
-
-
-def _write(result: DuckDBPyRelation, kind: Format, path: str) -> None:
-    """Rows to a file, in the place of what it holds."""
-    if kind is Format.json:
-        _write_json(result, path)
-    elif kind is Format.csv:
-        _with_json_for_nested(result).write_csv(path)
-    elif kind is Format.parquet:
-        result.write_parquet(path)
-    else:
-        from aiq.cli.show import console, table
-
-        with open(path, "w", encoding="utf-8") as file:
-            console(file).print(table(result, more="the first {rows} rows; the others: --format csv"))
-
-
-def _with_json_for_nested(result: DuckDBPyRelation) -> DuckDBPyRelation:
-    """Structs, lists and maps as JSON text, which other programs can read."""
-    nested = [kind.id in ("struct", "tuple", "list", "array", "map", "union") for kind in result.types]
-    if not any(nested):
-        return result
-    names = ['"' + name.replace('"', '""') + '"' for name in result.columns]
-    values = [
-        f"to_json(#{i})" if is_nested else f"#{i}" for i, is_nested in enumerate(nested, 1)
-    ]  # two may have one name
-    return result.project(", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True)))
-
-
-def _write_json(result: DuckDBPyRelation, path: str) -> None:
-    """One array of objects. Numbers that JSON does not know (NaN, infinities) become null."""
-    import json
-
-    import pyarrow as pa
-
-    names = [json.dumps(name, ensure_ascii=False) for name in result.columns]
-    # DuckDB does not evaluate what to_json takes from a column of type NULL, such as error('words').
-    values = [f"#{i}" if kind.id == "null" else f"to_json(#{i})" for i, kind in enumerate(result.types, 1)]
-    rows = result.project(", ".join(f"{value}::VARCHAR" for value in values))
-
-    def value(text: str | None) -> str:
-        if text is None:
-            return "null"
-        if "NaN" in text or "Infinity" in text:
-            return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
-        return text
-
-    with open(path, "w", encoding="utf-8") as file:
-        separator = "["
-        for batch in pa.RecordBatchReader.from_stream(rows):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                members = ", ".join(f"{name}: {value(text)}" for name, text in zip(names, row, strict=True))
-                file.write(f"{separator}\n  {{{json_printable(members)}}}")
-                separator = ","
-        file.write("[]\n" if separator == "[" else "\n]\n")

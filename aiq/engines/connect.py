@@ -79,12 +79,12 @@ def connect(
     if is_spark(target):
         from aiq.engines.spark.session import SparkSqlSession
 
-        return SparkSqlSession(target, gateway, _caller(gateway, user, groups, usage_context), variables)
+        return SparkSqlSession(target, gateway, caller_of(gateway, user, groups, usage_context), variables)
     wrap_interrupt()
     own = not isinstance(target, duckdb.DuckDBPyConnection)
     con = duckdb.connect(os.fspath(target) if target is not None else ":memory:") if own else target  # type: ignore[arg-type]
     assert isinstance(con, duckdb.DuckDBPyConnection)
-    caller = _caller(gateway, user, groups, usage_context)
+    caller = caller_of(gateway, user, groups, usage_context)
     return DuckDBSession(con, gateway, caller, owns_connection=own, dialect=dialect, variables=variables)
 
 
@@ -104,7 +104,7 @@ def register(
     SparkSession gives each call the type of its arguments.
     """
     gateway = open_gateway(conf, home)
-    caller = _caller(gateway, user, groups, usage_context)
+    caller = caller_of(gateway, user, groups, usage_context)
     if not isinstance(con, duckdb.DuckDBPyConnection):
         from aiq.engines.spark.register import register as register_on_spark
 
@@ -115,9 +115,10 @@ def register(
     register_plain(con, gateway, caller)
 
 
-def _caller(
+def caller_of(
     gateway: Gateway, user: str | None, groups: Sequence[str] | None, usage_context: Mapping[str, str] | None
 ) -> Caller:
+    """Who asks: what is given, else conf/aiq.yml, $AIQ_USER, the login name. Raises StatementError for a bad name."""
     settings = gateway.config.settings
     name = user or settings.user or os.environ.get("AIQ_USER") or getpass.getuser()
     if not name.isprintable():

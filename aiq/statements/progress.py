@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from aiq.amounts import dollars, seconds
 from aiq.batch.statement import Statement
 from aiq.statements.reader import is_notebook, is_terminal, speaks
-from aiq.statements.receipt import dollars, seconds
 
 DELAY_S = 1.0
 INTERVAL_S = 0.25

@@ -58,6 +58,24 @@ def test_parquet_without_a_file_is_wrong_usage(run: Run) -> None:
     assert (done.returncode, "--out" in done.stderr, done.stdout) == (2, True, "")
 
 
+def test_commands_and_parameters_run_in_order(run: Run) -> None:
+    done = run("sql", "-c", "CREATE TABLE t AS SELECT $n AS n -- first", "-c", "SELECT n, $who AS w FROM t",
+               "--param", "n=2.50", "--param", "who=007", "--format", "jsonl")  # fmt: skip
+    assert done.stdout == '{"n": 2.5, "w": "007"}\n', done.stderr
+    assert run("sql", "SELECT 1", "-c", "SELECT 2").returncode == 2
+
+
+def test_a_database_that_is_opened_read_only_stays_as_it_is(run: Run, folder: Path) -> None:
+    assert run("sql", "SELECT 1", "--db", "shop.duckdb", "--read-only").returncode == 2
+    duckdb.connect(str(folder / "shop.duckdb")).execute("CREATE TABLE t AS SELECT 'x' AS p").close()
+    before = (folder / "shop.duckdb").read_bytes()
+    done = run("sql", "SELECT ai_query('chat', p) AS a FROM t", "--db", "shop.duckdb", "--read-only")
+    assert (done.returncode, "[simulated]" in done.stdout) == (0, True), done.stderr
+    refused = run("sql", "CREATE TABLE u AS SELECT ai_query('chat', p) FROM t", "--db", "shop.duckdb", "--read-only")
+    assert (refused.returncode, "read-only" in refused.stderr) == (1, True)
+    assert (folder / "shop.duckdb").read_bytes() == before
+
+
 def test_a_failed_statement_leaves_the_old_file_alone(run: Run, folder: Path) -> None:
     (folder / "rows.csv").write_text("old")
     done = run("sql", "SELECT 'x'::INTEGER", "--out", "rows.csv")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aiq.statements.receipt import Receipt, dollars, seconds
+from aiq.amounts import dollars, seconds
+from aiq.statements.receipt import Receipt
 
 
 def receipt(**changed: Any) -> Receipt:
