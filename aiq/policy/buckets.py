@@ -173,7 +173,7 @@ class LateBucket(QuotaBucket):
             self._mean += max(_LATE_GAIN, 1 / self._answers) * (used - self._mean)
 
     def learn(self, stated: StatedLimit, mark: Mark, now: float, refused: bool) -> bool:
-        """As `Bucket.learn`."""
+        """As `QuotaBucket.learn`."""
         cost, reference, sent = mark
         lacking = self._lacks(stated, cost, refused)
         if not sent > self._newest:
