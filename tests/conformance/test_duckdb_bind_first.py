@@ -243,6 +243,25 @@ def test_a_call_where_duckdb_reads_a_value_before_any_row_is_refused(pair: Pair,
 @pytest.mark.parametrize(
     "sql",
     [
+        "INSERT INTO mapped VALUES (1, map([{call}], [1]))",
+        "UPDATE mapped SET m = map([{call}], [2])",
+        "DELETE FROM mapped WHERE cardinality(map([{call}], [2])) = 1",
+        "MERGE INTO mapped USING (SELECT 1 AS id) s USING (id) WHEN MATCHED THEN UPDATE SET m = map([{call}], [3])",
+    ],
+)
+def test_a_constant_that_is_an_error_only_without_its_answer_is_asked(pair: Pair, sql: str) -> None:
+    pair.both(
+        "CREATE OR REPLACE TABLE mapped (id INTEGER, m MAP(VARCHAR, INTEGER)); INSERT INTO mapped VALUES (1, NULL)"
+    )
+    text = sql.format(call="ai_query('chat', 'key')")
+    assert not pair.of_plain(text).error and not pair.of_session(text).error
+    ours, theirs = pair.contents("FROM mapped")
+    assert ours == theirs and pair.asked == ["key"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
         "INSERT INTO t (id) VALUES (DATE {call})",
         "DELETE FROM t WHERE id {call}",
         "SELECT {call} OVER () FROM t",

@@ -46,6 +46,9 @@ class Prepared(NamedTuple):
         return done
 
 
+_OF_BINDING = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException)
+
+
 class Described:
     """What DuckDB says of the texts of one statement before a row is looked at. No call is made.
 
@@ -58,6 +61,8 @@ class Described:
         self._con, self._prepared, self._statement = con, prepared, statement
         self._planning = con if own else con.cursor()
         self._known: dict[str, list[tuple[str, str]]] = {}
+        self._without_answers = False
+        """Whether DuckDB, as it planned the latest text, computed something of an answer that is not there yet."""
 
     def check(self) -> None:
         """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
@@ -66,7 +71,11 @@ class Described:
         if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
             return
         if found.kind != "select" or found.query is None or tree.read(text) is None:
-            self._explain(self._con, text)
+            try:
+                self._explain(self._con, text)
+            except duckdb.Error as error:
+                if isinstance(error, _OF_BINDING) or not self._without_answers or self._planning is not self._con:
+                    raise  # else it may be of an answer that is not there yet, and the statement will tell
             if found.kind == "copy" and found.query is not None:
                 self._check_folder(text, found.query)
             return
@@ -110,11 +119,12 @@ class Described:
         return [(row[0], row[1]) for row in self._run(con, "DESCRIBE", query)]
 
     def _run(self, con: duckdb.DuckDBPyConnection, verb: str, text: str) -> list[tuple[Any, ...]]:
-        self._statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
+        run = self._statement.running = Pass(-1)  # to plan a statement, DuckDB computes what is constant in it
         try:
             return self._prepared.execute(con, f"{verb}\n{text}").fetchall()
         finally:
             self._statement.running = None
+            self._without_answers = bool(run.asked or run.unknown)
 
 
 def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duckdb.Error | None:
