@@ -213,7 +213,8 @@ class App:
 
     async def _stream(self, exchange: Exchange, asked: Asked, shape: Shape, body: dict[str, Any]) -> None:
         """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
-        events = Events(_stream_on_loop(self._gateway.stream(asked.request)), asked.request)
+        chunks = _stream_on_loop(self._gateway.stream(asked.request))
+        events = Events(chunks, asked.request, items=shape is RESPONSES)
         await _unless_gone(exchange, events.begin())
         await exchange.start(200, _STREAM)
         await _unless_gone(exchange, self._write(exchange, events, shape, body))
