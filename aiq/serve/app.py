@@ -21,7 +21,7 @@ from aiq.providers.base import Chunk
 from aiq.request import Caller, new_request_id
 from aiq.serve import anthropic, gemini, identity
 from aiq.serve.anthropic import ANTHROPIC, Anthropic
-from aiq.serve.bodies import Asked, asked_of
+from aiq.serve.bodies import TAGS, Asked, asked_of
 from aiq.serve.changes import ADMINS, is_admin
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
 from aiq.serve.gemini import GEMINI, Gemini
@@ -187,7 +187,8 @@ class App:
         chat = shape.chat(body)
         if target.stream is not None:
             chat = {**chat, "stream": target.stream}
-        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task, entity=target.entity)
+        tags = exchange.header(TAGS.lower())
+        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task, entity=target.entity, tags=tags)
         if asked.stream:
             await self._stream(exchange, asked, shape, body)
             return
