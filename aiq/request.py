@@ -18,6 +18,8 @@ CHAT_TASKS: frozenset[Task] = frozenset({"llm/v1/chat", "agent/v1/responses", "a
 
 AGENTS_OWN = ("custom_outputs", "databricks_output")
 """What an agent gives beside its answer: outputs of its own, and the trace that was asked for."""
+AGENTS_ITEM = "agent_item"
+"""In a chunk of a streamed answer: a finished item of an agent that is no message, such as a call of a tool."""
 
 
 class Caller(NamedTuple):

@@ -65,13 +65,13 @@ def _text(said: str | bytes) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
-def clients_python(program: Path, *words: str, folder: Path, own: dict[str, str]) -> subprocess.Popen[str]:
-    """Starts a program in the environment `.venv-clients`, which tells nobody what it does."""
+def clients_python(*words: str, folder: Path, own: dict[str, str]) -> subprocess.Popen[str]:
+    """Starts a Python of the environment `.venv-clients`, which tells nobody what it does."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     # Without our variables of the same clients, and without our packages.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATABRICKS_", "MLFLOW_"))}
     return subprocess.Popen(
-        [str(CLIENTS), str(program), *words],
+        [str(CLIENTS), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

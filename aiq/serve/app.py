@@ -21,7 +21,7 @@ from aiq.providers.base import Chunk
 from aiq.request import Caller, new_request_id
 from aiq.serve import anthropic, gemini, identity
 from aiq.serve.anthropic import ANTHROPIC, AnthropicShape
-from aiq.serve.bodies import ParsedBody, asked_of
+from aiq.serve.bodies import TAGS, ParsedBody, asked_of
 from aiq.serve.changes import ADMINS, is_admin
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
 from aiq.serve.gemini import GEMINI, GeminiShape
@@ -187,7 +187,8 @@ class App:
         chat = shape.chat(body)
         if target.stream is not None:
             chat = {**chat, "stream": target.stream}
-        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task, entity=target.entity)
+        tags = exchange.header(TAGS.lower())
+        asked = asked_of(endpoint, chat, caller, exchange.tag, task=target.task, entity=target.entity, tags=tags)
         if asked.stream:
             await self._stream(exchange, asked, shape, body)
             return
@@ -213,7 +214,8 @@ class App:
 
     async def _stream(self, exchange: Exchange, asked: ParsedBody, shape: Shape, body: dict[str, Any]) -> None:
         """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
-        events = Events(_stream_on_loop(self._gateway.stream(asked.request)), asked.request)
+        chunks = _stream_on_loop(self._gateway.stream(asked.request))
+        events = Events(chunks, asked.request, items=shape is RESPONSES)
         await _unless_gone(exchange, events.begin())
         await exchange.start(200, _STREAM)
         await _unless_gone(exchange, self._write(exchange, events, shape, body))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import orjson
+
 from aiq.config.endpoint import Endpoint
 from aiq.functions.model_parameters import Refused, checked_parameters
 from aiq.providers import abilities_of
@@ -38,6 +40,7 @@ _WISHES = ("parallel_tool_calls", "metadata", "user", "safety_identifier", "prom
 """Parameters without which an answer is as good: left out where a provider has no such thing."""
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 MAX_ANSWERS = 128
+TAGS = "Databricks-Ai-Gateway-Request-Tags"
 
 
 class ParsedBody(NamedTuple):
@@ -55,10 +58,12 @@ def asked_of(
     *,
     task: str | None = None,
     entity: str | None = None,
+    tags: str | None = None,
 ) -> ParsedBody:
     """Reads a body. `tag` becomes the request's id, `task` is the one that the path is for, None for any.
 
-    `entity` is the served entity that alone is asked, None for those that the traffic chooses.
+    `entity` is the served entity that alone is asked, None for those that the traffic chooses; `tags` are those of the
+    request's header, which stand in the ledger as its usage context does.
 
     Raises Refusal 400, which names the member that is wrong.
     """
@@ -67,7 +72,7 @@ def asked_of(
     given = {name: value for name, value in body.items() if value is not None}
     given.pop("model", None)
     stream = _boolean(given, "stream")
-    context = _usage_context(given)
+    context = _with_tags(_usage_context(given), tags)
     client_request_id = _text(given, "client_request_id", 256)
     agents_own = _agents_own(endpoint, given)
     content = _content(endpoint, given)
@@ -237,6 +242,23 @@ def _usage_context(given: dict[str, Any]) -> dict[str, str] | None:
     if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
         refuse("usage_context must be an object of texts")
     found: dict[str, str] = context
+    return found
+
+
+def _with_tags(context: dict[str, str] | None, header: str | None) -> dict[str, str] | None:
+    """The usage context with the tags of the header: an object of texts, which contradicts it nowhere."""
+    if header is None:
+        return context
+    try:
+        tags = orjson.loads(header.encode("latin-1"))
+    except orjson.JSONDecodeError:
+        tags = None
+    if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
+        refuse(f"the header {TAGS} must be a JSON object of texts")
+    for name, value in tags.items():
+        if context is not None and context.get(name, value) != value:
+            refuse(f"the header {TAGS} and usage_context have different values for {name[:100]}; send it once")
+    found: dict[str, str] = {**(context or {}), **tags}
     return found
 
 

@@ -20,6 +20,8 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of a request's body, unpacked. Images of a chat come as base64 text."""
 BODY_S = 60.0
 """How long the next piece of a request's body may take."""
+WHOLE_BODY_S = 600.0
+"""And all of them together."""
 _LINE_ENDS = re.compile(rb"\xe2\x80\xa8|\xe2\x80\xa9|\xc2\x85")
 _ESCAPED = {b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029", b"\xc2\x85": b"\\u0085"}
 JSON = (b"content-type", b"application/json")
@@ -61,11 +63,15 @@ class Exchange:
     async def body(self) -> bytes:
         """The body, unpacked where it came packed. Raises Refusal for one that is too large, slow, cut or damaged."""
         pieces, size = [], 0
+        clock = asyncio.get_running_loop().time
+        ends = clock() + WHOLE_BODY_S
         while True:
+            wait_s = min(BODY_S, ends - clock())
             try:
-                message = await asyncio.wait_for(self._receive(), BODY_S)
+                message = await asyncio.wait_for(self._receive(), wait_s)
             except TimeoutError:
-                raise Refusal(408, "BAD_REQUEST", f"the request's body did not come within {BODY_S:g} s") from None
+                limit_s = BODY_S if wait_s == BODY_S else WHOLE_BODY_S
+                raise Refusal(408, "BAD_REQUEST", f"the request's body did not come within {limit_s:g} s") from None
             if message["type"] == "http.disconnect":
                 raise Refusal(400, "BAD_REQUEST", "the client left before it had sent the request's body")
             piece = message.get("body", b"")

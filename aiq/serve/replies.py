@@ -15,7 +15,7 @@ import orjson
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk
 from aiq.providers.wire.openai_form import usage_body
-from aiq.request import AGENTS_OWN, CHAT_TASKS, Answer, Request, Usage
+from aiq.request import AGENTS_ITEM, AGENTS_OWN, CHAT_TASKS, Answer, Request, Usage
 
 
 def reply_of(answer: Answer, request: Request) -> dict[str, Any]:
@@ -68,11 +68,11 @@ class Events:
     """The events of a streamed answer, after its first token.
 
     Each has id, object, created and model of the first; each choice ends once; the usage comes in one last event
-    without choices.
+    without choices. `items`: an agent's own items are events as well.
     """
 
-    def __init__(self, chunks: AsyncGenerator[Chunk, None], request: Request) -> None:
-        self._chunks, self._request = chunks, request
+    def __init__(self, chunks: AsyncGenerator[Chunk, None], request: Request, *, items: bool = False) -> None:
+        self._chunks, self._request, self._items = chunks, request, items
         self._kind = "chat.completion.chunk" if request.task in CHAT_TASKS else "text_completion"
         self._first: list[Chunk] = []
         self._head: dict[str, Any] = {}
@@ -83,7 +83,7 @@ class Events:
         """Waits for the first token. Raises the errors of `Gateway.stream`: nothing has left by then."""
         async for chunk in self._chunks:
             self._first.append(chunk)
-            if chunk.token or chunk.usage is not None:
+            if (chunk.token and (self._items or AGENTS_ITEM not in chunk.data)) or chunk.usage is not None:
                 break
         if not self._first:
             raise ProviderError(
@@ -125,7 +125,8 @@ class Events:
                 part["delta"] = _delta(choice.get("delta") or {})
             choices.append(part)
         if not choices:
-            return []
+            item = chunk.data.get(AGENTS_ITEM) if self._items else None
+            return [] if item is None else [{**self._head, "choices": [], AGENTS_ITEM: item}]
         others = {name: value for name, value in chunk.data.items() if name not in ("usage", "choices")}
         return [{**others, **self._head, "choices": choices}]
 

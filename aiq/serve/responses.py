@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from aiq.request import AGENTS_OWN, new_request_id
+from aiq.request import AGENTS_ITEM, AGENTS_OWN, new_request_id
 from aiq.serve.http import event
 from aiq.serve.refusals import Refusal, refuse
 from aiq.serve.shapes import member, objects, only_choice, text_of
@@ -262,10 +262,9 @@ class _ResponsesWriter:
         self._head = head
         self._number = 0
         self._items: list[dict[str, Any]] = []
+        self._open: dict[int, list[str]] = {}  # by place, what was written of items that go on
         self._message: int | None = None
-        self._text: list[str] = []
         self._calls: dict[int, int] = {}
-        self._arguments: dict[int, list[str]] = {}
         self._reason = "stop"
         self._last: dict[str, Any] = {}
 
@@ -275,6 +274,8 @@ class _ResponsesWriter:
 
     def written(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
         """The events for one chunk of the chat."""
+        if (item := chunk.get(AGENTS_ITEM)) is not None:
+            return self._agents(item)
         if not chunk["choices"]:
             self._last = chunk
             return []
@@ -287,13 +288,22 @@ class _ResponsesWriter:
                 item = {**_message(new_id("msg"), "", status="in_progress"), "content": []}
                 part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
                 made.append(self._added(item))
-                made.append(self._of_text("response.content_part.added", part=part))
-            self._text.append(text)
-            made.append(self._of_text("response.output_text.delta", delta=text, logprobs=[]))
+                made.append(self._of_text(self._message, "response.content_part.added", part=part))
+            self._open[self._message].append(text)
+            made.append(self._of_text(self._message, "response.output_text.delta", delta=text, logprobs=[]))
         for call in delta.get("tool_calls") or ():
             made += self._called(call)
         self._reason = choice.get("finish_reason") or self._reason
         return made
+
+    def _agents(self, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """The events of a finished item of an agent. What it says after it is another message."""
+        made = [] if self._message is None else self._done(self._message)
+        self._message = None
+        item = item if item.get("id") else {**item, "id": new_id("item")}
+        made.append(self._added(item))
+        del self._open[len(self._items) - 1]
+        return [*made, self._event("response.output_item.done", output_index=len(self._items) - 1, item=item)]
 
     def _called(self, call: dict[str, Any]) -> list[dict[str, Any]]:
         made, function = [], call.get("function") or {}
@@ -305,9 +315,8 @@ class _ResponsesWriter:
                 "function": {"name": function.get("name"), "arguments": ""},
             }
             made.append(self._added(_call(new_id("fc"), named, "in_progress")))
-            self._arguments[at] = []
         if pieces := function.get("arguments"):
-            self._arguments[at].append(pieces)
+            self._open[at].append(pieces)
             item = self._items[at]["id"]
             kind = "response.function_call_arguments.delta"
             made.append(self._event(kind, item_id=item, output_index=at, delta=pieces))
@@ -315,32 +324,34 @@ class _ResponsesWriter:
 
     def end(self) -> list[dict[str, Any]]:
         """The events that finish every item, and the whole response."""
-        made = []
-        for at, item in enumerate(self._items):
-            if at == self._message:
-                text = "".join(self._text)
-                item.update(_message(item["id"], text))
-                made.append(self._of_text("response.output_text.done", text=text, logprobs=[]))
-                made.append(self._of_text("response.content_part.done", part=item["content"][0]))
-            else:
-                arguments = "".join(self._arguments[at])
-                item.update(arguments=arguments, status="completed")
-                kind, named = "response.function_call_arguments.done", {"name": item["name"], "arguments": arguments}
-                made.append(self._event(kind, item_id=item["id"], output_index=at, **named))
-            made.append(self._event("response.output_item.done", output_index=at, item=item))
+        made = [event for at in list(self._open) for event in self._done(at)]
         response = self._head.response(self._reason, self._items, self._last.get("usage"))
         response |= {name: self._last[name] for name in AGENTS_OWN if name in self._last}
         kind = "response.incomplete" if response["status"] == "incomplete" else "response.completed"
         return [*made, self._event(kind, response=response)]
 
+    def _done(self, at: int) -> list[dict[str, Any]]:
+        """The events that finish an item."""
+        item, written = self._items[at], "".join(self._open.pop(at))
+        if item["type"] == "message":
+            item.update(_message(item["id"], written))
+            made = [
+                self._of_text(at, "response.output_text.done", text=written, logprobs=[]),
+                self._of_text(at, "response.content_part.done", part=item["content"][0]),
+            ]
+        else:
+            item.update(arguments=written, status="completed")
+            kind, named = "response.function_call_arguments.done", {"name": item["name"], "arguments": written}
+            made = [self._event(kind, item_id=item["id"], output_index=at, **named)]
+        return [*made, self._event("response.output_item.done", output_index=at, item=item)]
+
     def _added(self, item: dict[str, Any]) -> dict[str, Any]:
+        self._open[len(self._items)] = []
         self._items.append(item)
         return self._event("response.output_item.added", output_index=len(self._items) - 1, item={**item})
 
-    def _of_text(self, kind: str, **members: Any) -> dict[str, Any]:
-        assert self._message is not None
-        place = {"item_id": self._items[self._message]["id"], "output_index": self._message, "content_index": 0}
-        return self._event(kind, **place, **members)
+    def _of_text(self, at: int, kind: str, **members: Any) -> dict[str, Any]:
+        return self._event(kind, item_id=self._items[at]["id"], output_index=at, content_index=0, **members)
 
     def _event(self, kind: str, **members: Any) -> dict[str, Any]:
         self._number += 1

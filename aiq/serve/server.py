@@ -17,6 +17,7 @@ import uvicorn
 from aiq.batch.loop import submit
 from aiq.errors import ConfigError
 from aiq.serve.app import App
+from aiq.serve.connection import Connection
 
 DRAIN_S = 30
 """How long answers that are under way may take when the server ends."""
@@ -44,7 +45,7 @@ def run(
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs for itself
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

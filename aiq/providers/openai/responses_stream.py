@@ -15,7 +15,7 @@ from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
-from aiq.request import AGENTS_OWN, Request
+from aiq.request import AGENTS_ITEM, AGENTS_OWN, Request
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """The last event holds the whole response."""
@@ -37,7 +37,7 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
         self._id: str | None = None
         self._model = ""
         self._created = 0
-        self._begun = False
+        self._begun = self._told = False  # `_told`: the message that is being sent has sent text
         self._own: dict[str, Any] = {}
 
     def _is_over(self, event: bytes) -> bool:
@@ -55,7 +55,7 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
 
     def _read(self, event: bytes) -> Chunk | None:
         data = read_json(event)
-        kind = data["type"]
+        kind = data["type"] if "type" in data or not data.get("error") else "error"
         self._own |= {name: data[name] for name in AGENTS_OWN if data.get(name)}
         if kind == "error" or (data.get("error") and not kind.startswith("response.")):
             body = data.get("error") or {"message": data.get("message"), "code": data.get("code")}
@@ -73,6 +73,7 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
         if kind == "response.output_text.delta":
             text = data["delta"]
             self._characters += len(text)
+            self._told = True
             return self._piece({"content": text}, text)
         if kind == "response.refusal.delta":
             self._characters += len(data["delta"])
@@ -93,10 +94,22 @@ class ResponsesStream(ServerSentEvents[ReadsErrors]):
             if len(self._items) >= MAX_ITEMS:
                 raise ValueError("too many items")
             self._items.append(data["item"])
+            return self._done(data["item"]) if self._items_end else None
         return None
+
+    def _done(self, item: dict[str, Any]) -> Chunk | None:
+        """An agent's item as a chunk: what it does meanwhile, or a message of which it has sent no text before."""
+        if item.get("type") != "message":
+            return Chunk({**self._chunk({}), "choices": [], AGENTS_ITEM: item}, "", True)
+        told, self._told = self._told, False
+        text = "".join(part.get("text") or "" for part in item["content"] if part.get("type") == "output_text")
+        return None if told or not text else self._piece({"content": text}, text)
 
     def _piece(self, delta: dict[str, Any], text: str) -> Chunk:
         if not self._begun:
             self._begun = True
             delta = {"role": "assistant", **delta}
-        return Chunk(chunk(id=self._id, created=self._created, model=self._model, delta=delta), text, True)
+        return Chunk(self._chunk(delta), text, True)
+
+    def _chunk(self, delta: dict[str, Any]) -> dict[str, Any]:
+        return chunk(id=self._id, created=self._created, model=self._model, delta=delta)

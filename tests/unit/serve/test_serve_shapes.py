@@ -140,9 +140,9 @@ CHUNKS = [
 ]
 
 
-def events(shape: Shape) -> list[dict[str, Any]]:
+def events(shape: Shape, said: list[dict[str, Any]] = CHUNKS) -> list[dict[str, Any]]:
     async def chunks() -> AsyncIterator[dict[str, Any]]:
-        for each in CHUNKS:
+        for each in said:
             yield each
 
     async def written() -> bytes:
@@ -164,6 +164,19 @@ def test_a_response_has_its_items_and_its_usage() -> None:
     ]
     assert (last["usage"]["input_tokens"], last["usage"]["output_tokens"]) == (10, 7)
     assert last["usage"]["input_tokens_details"] == {"cached_tokens": 4}
+
+
+def test_an_agents_items_stand_between_its_words() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    item = {"id": "c", "model": "m", "choices": [], "agent_item": call}
+    made = events(RESPONSES, [*CHUNKS[:1], item, item, *CHUNKS[1:2], *CHUNKS[4:]])
+    output = made[-1]["response"]["output"]
+    assert [each["type"] for each in output] == ["message", "function_call", "function_call", "message"]
+    assert [output[at]["content"][0]["text"] for at in (0, 3)] == ["one ", "two\u2028"]
+    done = [event for event in made if event["type"] == "response.output_item.done"]
+    assert [event["output_index"] for event in done] == [0, 1, 2, 3] and [event["item"] for event in done] == output
+    assert len({each["id"] for each in output}) == 4
+    assert [event["sequence_number"] for event in made] == list(range(len(made)))
 
 
 def test_a_message_has_its_blocks_and_its_usage() -> None:

@@ -258,6 +258,29 @@ def test_an_agents_stream_is_an_answer_when_it_says_that_it_is_over(agent: Any, 
         broken.end()
 
 
+def test_an_agents_stream_has_its_items_and_words_that_came_whole(make: Any) -> None:
+    adapter = adapter_for(make.entity(task="agent/v1/responses", config=AGENT, provider="model-server"))
+    adapter.prepare()
+
+    def said(text: str) -> dict[str, Any]:
+        return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    events = [{"type": "response.output_item.done", "item": item} for item in (said("One. "), call, output)]
+    events += [
+        {"type": "response.output_text.delta", "item_id": "2", "delta": "Two."},
+        {"type": "response.output_item.done", "item": said("Two.")},
+    ]
+    decoder = adapter.decoder(make.request(task="agent/v1/responses"), streamed())
+    chunks = decoder.feed(b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events))
+    assert [chunk.data.get("agent_item", chunk.text) for chunk in chunks] == ["One. ", call, output, "Two."]
+    assert all(chunk.token for chunk in chunks)
+    failed = adapter.decoder(make.request(task="agent/v1/responses"), streamed())
+    with pytest.raises(ProviderError, match="the tool is ill"):  # as MLflow's own server of agents says it
+        failed.feed(b'data: {"error": "the tool is ill"}\n\n')
+
+
 NAMES = ["type", "output", "content", "text", "status", "error", "usage", "input_tokens", "item", "delta"]
 NAMES += ["response", "messages", "role", "id", "finish_reason", "incomplete_details", "reason", "call_id", "name"]
 json_values = st.recursive(
