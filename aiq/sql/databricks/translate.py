@@ -21,6 +21,7 @@ from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.generators import GENERATORS, columns
 from aiq.sql.databricks.one_type import alike, check_union
+from aiq.sql.databricks.pivots import without_pivots
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
@@ -45,7 +46,7 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
-    exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
+    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
     exp.BitwiseRightShift, exp.ColumnConstraint, exp.NotNullColumnConstraint, exp.CommentColumnConstraint,
 )  # fmt: skip
 _WORDS = {
@@ -84,6 +85,7 @@ def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
             raise refusal(
                 f"{node.sql('databricks')[:60]} has no exact counterpart on DuckDB ({', '.join(sorted(more))})"
             )
+    without_pivots(tree)
     _name_columns(tree)
     generator = _Generator(known)
     text = with_texts_of_aggregates(generator.generate(tree, copy=False))
@@ -131,12 +133,6 @@ class _Generator(Rows):
             alias = expression.parent.args.get("alias")
             names = [self.sql(each) for each in alias.columns] if alias is not None else []
             return f"(SELECT {with_texts_of_outer_columns(columns(expression, names, self.sql))})"
-        above = expression.parent.parent if isinstance(expression.parent, exp.Alias) else expression.parent
-        if lower in AGGREGATES and isinstance(above, exp.Pivot):
-            inners, outer = aggregate(lower, arguments, self.sql)
-            if outer != "%" and lower != "sum":
-                raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
-            return inners[0]
         return functions.call(lower, arguments, self.sql)
 
     def kwarg_sql(self, expression: exp.Kwarg) -> str:
@@ -242,6 +238,8 @@ class _Generator(Rows):
         return f"unhex('{expression.name}')"
 
     def window_sql(self, expression: exp.Window) -> str:
+        if isinstance(expression.this, exp.Identifier):  # WINDOW w AS (..)
+            return super().window_sql(expression)
         return self._around(expression) or super().window_sql(expression)
 
     def filter_sql(self, expression: exp.Filter) -> str:
