@@ -103,6 +103,11 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
         "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
         "SELECT * FROM VALUES (1), ('a') AS v(a)",
         "SELECT * FROM s PIVOT (first(x) FOR id IN (1, 7))",
+        "CREATE TABLE g (id BIGINT GENERATED ALWAYS AS IDENTITY, x INT)",
+        "CREATE TABLE g (id INT, x INT GENERATED ALWAYS AS (id + 1))",
+        "CREATE TABLE g (id INT, x DATE DEFAULT current_date())",
+        "ALTER TABLE t ADD COLUMNS (n STRING, m STRING)",
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)",
         "SELECT * FROM s PIVOT (count(*) AS c, max(x) AS m FOR id IN (1, 7))",
         "SELECT * FROM s PIVOT (count(*), sum(x) FOR id IN (1, 7))",
         "SELECT * FROM VALUES (TRUE), (2) AS v(a)",
@@ -133,6 +138,32 @@ def test_a_table_keeps_not_null(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(translated(con, "CREATE TABLE n (a INT NOT NULL COMMENT 'key', b STRING) USING DELTA"))
     with pytest.raises(duckdb.ConstraintException):
         con.execute("INSERT INTO n VALUES (NULL, 'b')")
+
+
+def test_keys_inform_and_checks_hold(con: duckdb.DuckDBPyConnection) -> None:
+    text = (
+        "CREATE TABLE k (a INT PRIMARY KEY RELY, b INT DEFAULT 5, c INT REFERENCES t(id), d INT, e INT NOT NULL, "
+        "CONSTRAINT two PRIMARY KEY (b), FOREIGN KEY (c) REFERENCES t(id), CONSTRAINT more CHECK (d > 0))"
+    )
+    con.execute(translated(con, text))
+    for _ in range(2):  # on Databricks a key is not enforced
+        con.execute("INSERT INTO k (a, c, d, e) VALUES (1, 99, 1, 0)")
+    assert con.execute("SELECT b FROM k").fetchall() == [(5,), (5,)]
+    for row in (
+        "(NULL, 1, 1, 1, 1)",
+        "(1, NULL, 1, 1, 1)",
+        "(1, 1, 1, 0, 1)",
+        "(1, 1, 1, NULL, 1)",
+        "(1, 1, 1, 1, NULL)",
+    ):
+        with pytest.raises(duckdb.ConstraintException):
+            con.execute(f"INSERT INTO k VALUES {row}")
+
+
+def test_a_column_is_added_and_renamed(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(translated(con, "ALTER TABLE s ADD COLUMNS (n STRING COMMENT 'a name')"))
+    con.execute(translated(con, "ALTER TABLE s RENAME COLUMN n TO m"))
+    assert con.execute("SELECT m FROM s WHERE id = 1").fetchall() == [(None,)]
 
 
 def test_merge_may_name_the_columns_that_it_sets_with_their_table(con: duckdb.DuckDBPyConnection) -> None:

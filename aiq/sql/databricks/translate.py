@@ -17,6 +17,7 @@ from aiq.sql.databricks.aggregated import with_texts_of_aggregates, with_texts_o
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
 from aiq.sql.databricks.arithmetic import decimal_literal
 from aiq.sql.databricks.casts import MOMENTS, cast
+from aiq.sql.databricks.constraints import with_duckdb_constraints
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.generators import GENERATORS, columns
@@ -46,13 +47,21 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
-    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
+    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster,
+    exp.Constraint, exp.CheckColumnConstraint, exp.DefaultColumnConstraint, exp.RenameColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
     exp.BitwiseRightShift, exp.ColumnConstraint, exp.NotNullColumnConstraint, exp.CommentColumnConstraint,
 )  # fmt: skip
 _WORDS = {
     "ArrayType": "an array",
     "Array": "a list in brackets",
     "StartsWith": "startswith",
+    "GeneratedAsIdentityColumnConstraint": "an IDENTITY column",
+    "ComputedColumnConstraint": "a generated column",
+    "CollateColumnConstraint": "a collation",
+    "AddConstraint": "ALTER TABLE",
+    "AlterSet": "ALTER TABLE",
+    "Clone": "CREATE TABLE",
+    "Copy": "COPY INTO",
 }
 _READ: dict[type[exp.Expr], set[str]] = {  # parts of a node that a method below reads; another part would be lost
     exp.Like: {"this", "expression", "negate"},
@@ -72,6 +81,7 @@ Known = Container[str]
 
 def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
     """One statement as DuckDB's text. `known` are functions of the user's own, in lower case. Raises StatementError."""
+    with_duckdb_constraints(tree)
     for node in tree.walk():
         if type(node) not in _AS_IS and not isinstance(node, exp.Property):
             name = _WORDS.get(type(node).__name__, type(node).__name__)
