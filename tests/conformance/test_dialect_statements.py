@@ -61,6 +61,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT x, grouping(x) AS g FROM t GROUP BY CUBE(x) ORDER BY g, x", [(3, 0), (5, 0), (None, 1)]),
         ("SELECT id, sum(x) OVER w AS m FROM t WINDOW w AS (ORDER BY id) ORDER BY id", [(1, 3), (2, 8)]),
         ("SELECT id FROM t DISTRIBUTE BY x SORT BY id DESC", [(2,), (1,)]),
+        ("SELECT CAST(avg(x) AS INT) AS m, CAST(avg(-x / 2) AS BIGINT) AS n FROM t", [(4, -2)]),
+        ("SELECT CAST(count(*) AS DOUBLE) / 4 AS m FROM t", [(0.5,)]),
         ("SELECT id, row_number() OVER (ORDER BY d) AS n FROM t QUALIFY n = 1", [(2, 1)]),
         ("SELECT x > 3 AS g, count(*) FROM t GROUP BY ALL ORDER BY 1", [(False, 1), (True, 1)]),
         ("SELECT stack(2, 1, 'a', 2, 'b') AS (n, s)", [(1, "a"), (2, "b")]),

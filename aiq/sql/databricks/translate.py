@@ -21,12 +21,13 @@ from aiq.sql.databricks.constraints import with_duckdb_constraints
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.generators import GENERATORS, columns
+from aiq.sql.databricks.intervals import difference
 from aiq.sql.databricks.one_type import alike, check_union
 from aiq.sql.databricks.pivots import without_pivots
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import dated, name_of, refusal, text_of_concat
+from aiq.sql.databricks.words import asks_rows, dated, message, name_of, quoted, refusal, text_of_concat
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
 """What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
@@ -47,7 +48,7 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
-    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster,
+    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster, exp.IntervalSpan,
     exp.Constraint, exp.CheckColumnConstraint, exp.DefaultColumnConstraint, exp.RenameColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
     exp.BitwiseRightShift, exp.ColumnConstraint, exp.NotNullColumnConstraint, exp.CommentColumnConstraint,
 )  # fmt: skip
@@ -167,7 +168,7 @@ class _Generator(Rows):
             shown = f"CAST({shown} AS VARCHAR)"
         elif kind.this == exp.DType.TEXT:
             shown = text_of_concat(value, shown)
-        return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
+        return cast(shown, kind, safe=isinstance(expression, exp.TryCast), over_rows=asks_rows(value))
 
     def trycast_sql(self, expression: exp.TryCast) -> str:
         return self.cast_sql(expression)
@@ -179,6 +180,10 @@ class _Generator(Rows):
         return "now()"
 
     def extract_sql(self, expression: exp.Extract) -> str:
+        if (sides := difference(expression.expression)) is not None:
+            said = message(f"EXTRACT({expression.this.name.upper()} FROM such an interval)")
+            unit = quoted(expression.this.name.upper())
+            return self._macro("part_apart", *(self.sql(each) for each in sides), unit, said)
         return part(expression.this.name, self.sql(expression, "expression"))
 
     def substring_sql(self, expression: exp.Substring) -> str:
