@@ -63,6 +63,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT id FROM t DISTRIBUTE BY x SORT BY id DESC", [(2,), (1,)]),
         ("SELECT CAST(avg(x) AS INT) AS m, CAST(avg(-x / 2) AS BIGINT) AS n FROM t", [(4, -2)]),
         ("SELECT CAST(count(*) AS DOUBLE) / 4 AS m FROM t", [(0.5,)]),
+        ("SELECT count_if(x > 1) AS n FROM t WHERE id > 9", [(0,)]),
         ("SELECT id, row_number() OVER (ORDER BY d) AS n FROM t QUALIFY n = 1", [(2, 1)]),
         ("SELECT x > 3 AS g, count(*) FROM t GROUP BY ALL ORDER BY 1", [(False, 1), (True, 1)]),
         ("SELECT stack(2, 1, 'a', 2, 'b') AS (n, s)", [(1, "a"), (2, "b")]),

@@ -127,7 +127,7 @@ _AVERAGE = "avg(CAST({0} AS DOUBLE)) | sum(@decimal_or_zero({0}, typeof({0}))) |
 _AVERAGED = "@averaged(%0, %1, %2, typeof(%3), {m})"
 _COLLECTED = "coalesce(list_filter(%, lambda aiq_e: aiq_e IS NOT NULL), [])"
 AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is made of them: `%0`, `%1`, `%` for the only one
-    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count_if({0})", "CAST(% AS BIGINT)"), "sum": _one(_SUM, _SUMMED),
+    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count(CASE WHEN {0} THEN 1 END)"), "sum": _one(_SUM, _SUMMED),
     "avg": _one(_AVERAGE, _AVERAGED), "mean": _one(_AVERAGE, _AVERAGED), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
     "median": _one("median(@double({0}, {m}))"),
     **{each: _one(f"{each}(@double({{0}}, {{m}}))") for each in ("stddev", "stddev_samp", "stddev_pop", "variance",
