@@ -54,6 +54,16 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT id FROM t ORDER BY d DESC", [(1,), (2,)]),
         ("SELECT 'n ' || count(*) AS c FROM t", [("n 2",)]),
         ("SELECT * FROM (SELECT id, x FROM t) PIVOT (sum(x) FOR id IN (1 AS one, 2 AS two))", [(3, 5)]),
+        ("SELECT * FROM (SELECT id, x FROM t) PIVOT (avg(x) FOR id IN (1 AS one))", [(3.0,)]),
+        ("SELECT `1_c`, `7_c` FROM s PIVOT (count(*) AS c, sum(x) AS m FOR id IN (1, 7))", [(1, 1)]),
+        ("SELECT a.w FROM (SELECT id, x FROM s) PIVOT (max(x) FOR (id, x) IN ((1, 9) AS w)) AS a", [(9,)]),
+        ("SELECT x, count(*) AS c FROM t GROUP BY x WITH ROLLUP ORDER BY x", [(None, 2), (3, 1), (5, 1)]),
+        ("SELECT x, grouping(x) AS g FROM t GROUP BY CUBE(x) ORDER BY g, x", [(3, 0), (5, 0), (None, 1)]),
+        ("SELECT id, sum(x) OVER w AS m FROM t WINDOW w AS (ORDER BY id) ORDER BY id", [(1, 3), (2, 8)]),
+        ("SELECT id FROM t DISTRIBUTE BY x SORT BY id DESC", [(2,), (1,)]),
+        ("SELECT CAST(avg(x) AS INT) AS m, CAST(avg(-x / 2) AS BIGINT) AS n FROM t", [(4, -2)]),
+        ("SELECT CAST(count(*) AS DOUBLE) / 4 AS m FROM t", [(0.5,)]),
+        ("SELECT count_if(x > 1) AS n FROM t WHERE id > 9", [(0,)]),
         ("SELECT id, row_number() OVER (ORDER BY d) AS n FROM t QUALIFY n = 1", [(2, 1)]),
         ("SELECT x > 3 AS g, count(*) FROM t GROUP BY ALL ORDER BY 1", [(False, 1), (True, 1)]),
         ("SELECT stack(2, 1, 'a', 2, 'b') AS (n, s)", [(1, "a"), (2, "b")]),
@@ -95,6 +105,14 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
         "MERGE INTO t USING (SELECT id FROM s UNION SELECT string(x) FROM s) q ON t.id = q.id WHEN MATCHED THEN DELETE",
         "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
         "SELECT * FROM VALUES (1), ('a') AS v(a)",
+        "SELECT * FROM s PIVOT (first(x) FOR id IN (1, 7))",
+        "CREATE TABLE g (id BIGINT GENERATED ALWAYS AS IDENTITY, x INT)",
+        "CREATE TABLE g (id INT, x INT GENERATED ALWAYS AS (id + 1))",
+        "CREATE TABLE g (id INT, x DATE DEFAULT current_date())",
+        "ALTER TABLE t ADD COLUMNS (n STRING, m STRING)",
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)",
+        "SELECT * FROM s PIVOT (count(*) AS c, max(x) AS m FOR id IN (1, 7))",
+        "SELECT * FROM s PIVOT (count(*), sum(x) FOR id IN (1, 7))",
         "SELECT * FROM VALUES (TRUE), (2) AS v(a)",
         "SELECT * FROM VALUES (1), (CAST(2 AS FLOAT)) AS v(a)",
     ],
@@ -123,6 +141,32 @@ def test_a_table_keeps_not_null(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(translated(con, "CREATE TABLE n (a INT NOT NULL COMMENT 'key', b STRING) USING DELTA"))
     with pytest.raises(duckdb.ConstraintException):
         con.execute("INSERT INTO n VALUES (NULL, 'b')")
+
+
+def test_keys_inform_and_checks_hold(con: duckdb.DuckDBPyConnection) -> None:
+    text = (
+        "CREATE TABLE k (a INT PRIMARY KEY RELY, b INT DEFAULT 5, c INT REFERENCES t(id), d INT, e INT NOT NULL, "
+        "CONSTRAINT two PRIMARY KEY (b), FOREIGN KEY (c) REFERENCES t(id), CONSTRAINT more CHECK (d > 0))"
+    )
+    con.execute(translated(con, text))
+    for _ in range(2):  # on Databricks a key is not enforced
+        con.execute("INSERT INTO k (a, c, d, e) VALUES (1, 99, 1, 0)")
+    assert con.execute("SELECT b FROM k").fetchall() == [(5,), (5,)]
+    for row in (
+        "(NULL, 1, 1, 1, 1)",
+        "(1, NULL, 1, 1, 1)",
+        "(1, 1, 1, 0, 1)",
+        "(1, 1, 1, NULL, 1)",
+        "(1, 1, 1, 1, NULL)",
+    ):
+        with pytest.raises(duckdb.ConstraintException):
+            con.execute(f"INSERT INTO k VALUES {row}")
+
+
+def test_a_column_is_added_and_renamed(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(translated(con, "ALTER TABLE s ADD COLUMNS (n STRING COMMENT 'a name')"))
+    con.execute(translated(con, "ALTER TABLE s RENAME COLUMN n TO m"))
+    assert con.execute("SELECT m FROM s WHERE id = 1").fetchall() == [(None,)]
 
 
 def test_merge_may_name_the_columns_that_it_sets_with_their_table(con: duckdb.DuckDBPyConnection) -> None:

@@ -35,6 +35,7 @@ _AGGREGATES = frozenset(
         "bit_and",
         "bit_or",
         "bit_xor",
+        "grouping",
         "over",
         "select",
     }

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from aiq.sql.databricks.decimal_types import named
+from aiq.sql.databricks.intervals import is_interval
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.words import Print, message, quoted, refused
 
@@ -38,7 +39,7 @@ def arithmetic(node: exp.Expr, show: Print) -> str | None:
 
 def _operator(node: exp.Expr, show: Print) -> Typed | None:
     sign = _SIGNS.get(type(node))
-    if sign is None or isinstance(node.this, exp.Interval) or isinstance(node.expression, exp.Interval):
+    if sign is None or is_interval(node.this) or is_interval(node.expression):
         return None
     name = f"the operator {sign} of these types"
     left, right = _typed(node.this, show), _typed(node.expression, show)

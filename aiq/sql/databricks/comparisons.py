@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.generators.duckdb import DuckDBGenerator
 
 from aiq.sql.databricks.functions import sort_of
+from aiq.sql.databricks.intervals import amount, difference, is_interval
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.one_type import kind
 from aiq.sql.databricks.words import makes_nested, message, quoted, refused
@@ -48,10 +49,21 @@ class Comparisons(DuckDBGenerator):
 
     def _compared(self, sign: str, expression: exp.Expr) -> str:
         left, right = expression.this, expression.expression
+        if is_interval(left) or is_interval(right):
+            return f"{self._micros(left)} {sign} {self._micros(right)}"
         if sign in ("<", "<=", ">", ">=") and (makes_nested(left) or makes_nested(right)):
             raise refused(f"the operator {sign} of arrays or structs", "places NULL otherwise on DuckDB")
         shown, other = self._in_comparison(left, [right]), self._in_comparison(right, [left])
         return f"{self._like_column(left, right) or shown} {sign} {self._like_column(right, left) or other}"
+
+    def _micros(self, node: exp.Expr) -> str:
+        """A length of time in microseconds: `ts - now()` or an INTERVAL, beside another one."""
+        known = amount(node) if is_interval(node) else None
+        if known is not None and not known.months:
+            return str(known.micros)
+        if (sides := difference(node)) is None:
+            raise refused(f"comparing {node.sql('databricks')[:40]} with an INTERVAL")
+        return self._macro("apart", *(self.sql(each) for each in sides), message("the length of such an interval"))
 
     def _like_column(self, node: exp.Expr, column: exp.Expr) -> str | None:
         """A literal beside a column that may be a number, as Spark casts it: `n = '1.254'` compares DOUBLEs.

@@ -85,7 +85,8 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if name in CASTS and len(arguments) == 1:
         value = dated(arguments[0], "TIMESTAMPTZ", show) if name == "timestamp" else typed(arguments[0], show)
         value = text_of_concat(arguments[0], value) if name == "string" else value
-        return cast(value, exp.DataType.build(CASTS[name], dialect="databricks"))
+        kind = exp.DataType.build(CASTS[name], dialect="databricks")
+        return cast(value, kind, over_rows=asks_rows(arguments[0]))
     if name in TEMPLATES:
         templates = TEMPLATES[name]
         for template in (templates,) if isinstance(templates, str) else templates:

@@ -176,6 +176,15 @@ counted(a BIGINT[]) AS len(a)
 counted(a DOUBLE[]) AS len(a)
 counted(a DATE[]) AS len(a)
 counted(a BOOLEAN[]) AS len(a)
+apart(a DATE, b DATE, m) AS CAST(a - b AS BIGINT) * 86400000000
+apart(a TIMESTAMP, b TIMESTAMP, m) AS epoch_us(a) - epoch_us(b)
+apart(a TIMESTAMPTZ, b TIMESTAMPTZ, m) AS epoch_us(CAST(a AS TIMESTAMP)) - epoch_us(CAST(b AS TIMESTAMP))
+apart(a VARCHAR, b VARCHAR, m) AS {_NO}
+part_apart(a DATE, b DATE, u, m) AS struct_extract({{'DAY': CAST(a - b AS INTEGER)}}, CASE WHEN u || '' = 'DAY' THEN 'DAY' ELSE m || '' END)
+part_apart(a TIMESTAMP, b TIMESTAMP, u, m) AS @part_of(epoch_us(a) - epoch_us(b), u, m)
+part_apart(a TIMESTAMPTZ, b TIMESTAMPTZ, u, m) AS @part_of(epoch_us(CAST(a AS TIMESTAMP)) - epoch_us(CAST(b AS TIMESTAMP)), u, m)
+part_apart(a VARCHAR, b VARCHAR, u, m) AS {_NO}
+part_of(n, u, m) AS struct_extract({{'DAY': CAST(n // 86400000000 AS INTEGER), 'HOUR': CAST(n // 3600000000 % 24 AS TINYINT), 'MINUTE': CAST(n // 60000000 % 60 AS TINYINT), 'SECOND': CAST(CAST(n % 60000000 AS DECIMAL(18,6)) / 1000000 AS DECIMAL(8,6))}}, CASE WHEN u || '' IN ('DAY', 'HOUR', 'MINUTE', 'SECOND') THEN u || '' ELSE m || '' END)
 by_days(a DATE, b, m) AS CAST(a + b AS DATE)
 by_days(a TIMESTAMP, b, m) AS a + b
 by_days(a TIMESTAMPTZ, b, m) AS a + b

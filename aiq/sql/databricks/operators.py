@@ -10,6 +10,7 @@ from aiq.sql.databricks import functions
 from aiq.sql.databricks.arithmetic import arithmetic
 from aiq.sql.databricks.comparisons import Comparisons
 from aiq.sql.databricks.date_calls import UNITS
+from aiq.sql.databricks.intervals import amount, is_interval
 from aiq.sql.databricks.words import all_binary, message, name_of, piece, refusal
 
 _ODD_ESCAPE = re.compile(r"(?:[^\\]|\\[%_\\])*\\(?![%_\\])", re.DOTALL)
@@ -28,12 +29,16 @@ class Operators(Comparisons):
     def _moved(self, sign: str, expression: exp.Binary) -> str:
         """A date or a time, and an interval that is added or taken away."""
         left, right = expression.this, expression.expression
-        date, interval = (right, left) if isinstance(left, exp.Interval) else (left, right)
-        if isinstance(date, exp.Interval):
+        date, interval = (right, left) if is_interval(left) else (left, right)
+        if is_interval(date):
             raise refusal("arithmetic of two intervals has no exact counterpart on DuckDB")
-        by_day = _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY")
-        macro = "by_days" if by_day else "by_time"
         said = message("the operator + of these types")
+        if (known := amount(interval)) is not None:
+            macro = "by_days" if known.whole_days else "by_time"
+            return self._macro(macro, self.sql(date), known.text(-1 if sign else 1), said)
+        if not isinstance(interval, exp.Interval):
+            raise refusal(f"the interval {interval.sql('databricks')} has no exact counterpart on DuckDB")
+        macro = "by_days" if _unit(interval) in ("YEAR", "MONTH", "WEEK", "DAY") else "by_time"
         return self._macro(macro, self.sql(date), f"{sign}{self.sql(interval)}", said)
 
     def mul_sql(self, expression: exp.Mul) -> str:
@@ -71,13 +76,9 @@ class Operators(Comparisons):
         if unit not in UNITS:
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
         value = expression.this
-        if isinstance(value, exp.Literal) and re.fullmatch(r"[+-]?\d+", value.name.strip()):
-            number = value.name.strip()
-        elif isinstance(value, exp.Literal):
+        if isinstance(value, exp.Literal):
             raise refusal(f"the interval {expression.sql('databricks')} has no exact counterpart on DuckDB")
-        else:
-            number = self.sql(value)
-        return f"{UNITS[unit]}({number})"
+        return f"{UNITS[unit]}({self.sql(value)})"
 
     def dpipe_sql(self, expression: exp.DPipe) -> str:
         sides: list[exp.Expr] = []

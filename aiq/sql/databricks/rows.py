@@ -30,6 +30,8 @@ class Rows(Operators):
     def select_sql(self, expression: exp.Select) -> str:
         laterals = expression.args.get("laterals") or []
         from_ = expression.args.get("from_")
+        _with_group_of_all(expression)
+        _with_order(expression)
         joins = expression.args.get("joins") or []
         for join in joins:
             bare = not any(join.args.get(each) for each in ("on", "using", "side", "kind", "method"))
@@ -111,3 +113,28 @@ class Rows(Operators):
             f"MERGE INTO {self.sql(target)} USING ({before} {shown}) AS aiq_source{columns} ON FALSE "
             f"WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT{inserted}"
         )
+
+
+def _with_group_of_all(select: exp.Select) -> None:
+    """`GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`."""
+    group = select.args.get("group")
+    if group is None:
+        return
+    for key in ("rollup", "cube"):
+        made = (group.args.get(key) or [None])[0]
+        if isinstance(made, (exp.Rollup, exp.Cube)) and not made.expressions:
+            made.set("expressions", [each.copy() for each in group.expressions])
+            group.set(key, None)
+            group.set("expressions", [made])
+
+
+def _with_order(select: exp.Select) -> None:
+    """SORT BY and CLUSTER BY as an order; DISTRIBUTE BY, which says where rows are computed, is left out."""
+    sorts = select.args.pop("sort", None) or select.args.pop("cluster", None)
+    select.args.pop("distribute", None)
+    if sorts is not None and select.args.get("order") is None:
+        select.set("order", exp.Order(expressions=[_ordered(each) for each in sorts.expressions]))
+
+
+def _ordered(node: exp.Expr) -> exp.Expr:
+    return node if isinstance(node, exp.Ordered) else exp.Ordered(this=node, nulls_first=True)

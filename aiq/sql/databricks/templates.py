@@ -127,7 +127,7 @@ _AVERAGE = "avg(CAST({0} AS DOUBLE)) | sum(@decimal_or_zero({0}, typeof({0}))) |
 _AVERAGED = "@averaged(%0, %1, %2, typeof(%3), {m})"
 _COLLECTED = "coalesce(list_filter(%, lambda aiq_e: aiq_e IS NOT NULL), [])"
 AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is made of them: `%0`, `%1`, `%` for the only one
-    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count_if({0})", "CAST(% AS BIGINT)"), "sum": _one(_SUM, _SUMMED),
+    "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count(CASE WHEN {0} THEN 1 END)"), "sum": _one(_SUM, _SUMMED),
     "avg": _one(_AVERAGE, _AVERAGED), "mean": _one(_AVERAGE, _AVERAGED), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
     "median": _one("median(@double({0}, {m}))"),
     **{each: _one(f"{each}(@double({{0}}, {{m}}))") for each in ("stddev", "stddev_samp", "stddev_pop", "variance",
@@ -143,6 +143,8 @@ AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is 
     "lead": [("lead({0})", "%"), ("lead({0}, {1})", "%"), ("lead({0}, {1}, {2})", "%")],
     "first": _one("first({0})"), "last": _one("last({0})"), "any_value": _one("first({0})"),
     "first_value": _one("first({0})"), "last_value": _one("last({0})"),
+    "grouping": _one("grouping({0})", "CAST(% AS TINYINT)"),
+    "grouping_id": [("grouping({0})", "%"), ("grouping({0}, {1})", "%"), ("grouping({0}, {1}, {2})", "%")],
     "regr_count": [("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")],
     "max_by": _one("max_by({0}, {1})"), "min_by": _one("min_by({0}, {1})"),
     "collect_list": _one("list({0})", _COLLECTED), "array_agg": _one("list({0})", _COLLECTED),

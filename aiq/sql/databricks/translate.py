@@ -17,14 +17,17 @@ from aiq.sql.databricks.aggregated import with_texts_of_aggregates, with_texts_o
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
 from aiq.sql.databricks.arithmetic import decimal_literal
 from aiq.sql.databricks.casts import MOMENTS, cast
+from aiq.sql.databricks.constraints import with_duckdb_constraints
 from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.generators import GENERATORS, columns
+from aiq.sql.databricks.intervals import difference
 from aiq.sql.databricks.one_type import alike, check_union
+from aiq.sql.databricks.pivots import without_pivots
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import dated, name_of, refusal, text_of_concat
+from aiq.sql.databricks.words import asks_rows, dated, message, name_of, quoted, refusal, text_of_concat
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
 """What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
@@ -45,13 +48,21 @@ _AS_IS: tuple[type[exp.Expr], ...] = (
     exp.Alter, exp.Comment, exp.Transaction, exp.Commit, exp.Rollback, exp.Semicolon, exp.DataTypeParam,
     exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.ConnectorOptions
     if hasattr(exp, "ConnectorOptions") else exp.BitwiseNot, exp.Rollup, exp.Cube, exp.GroupingSets, exp.UserDefinedFunction,
-    exp.SetItem, exp.AlterColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
+    exp.SetItem, exp.AlterColumn, exp.Sort, exp.Distribute, exp.Cluster, exp.IntervalSpan,
+    exp.Constraint, exp.CheckColumnConstraint, exp.DefaultColumnConstraint, exp.RenameColumn, exp.ReturnsProperty, exp.Return, exp.Show, exp.Cache, exp.Any, exp.All, exp.Escape, exp.Concat, exp.StrPosition, exp.Overlay, exp.BitwiseLeftShift,
     exp.BitwiseRightShift, exp.ColumnConstraint, exp.NotNullColumnConstraint, exp.CommentColumnConstraint,
 )  # fmt: skip
 _WORDS = {
     "ArrayType": "an array",
     "Array": "a list in brackets",
     "StartsWith": "startswith",
+    "GeneratedAsIdentityColumnConstraint": "an IDENTITY column",
+    "ComputedColumnConstraint": "a generated column",
+    "CollateColumnConstraint": "a collation",
+    "AddConstraint": "ALTER TABLE",
+    "AlterSet": "ALTER TABLE",
+    "Clone": "CREATE TABLE",
+    "Copy": "COPY INTO",
 }
 _READ: dict[type[exp.Expr], set[str]] = {  # parts of a node that a method below reads; another part would be lost
     exp.Like: {"this", "expression", "negate"},
@@ -71,6 +82,7 @@ Known = Container[str]
 
 def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
     """One statement as DuckDB's text. `known` are functions of the user's own, in lower case. Raises StatementError."""
+    with_duckdb_constraints(tree)
     for node in tree.walk():
         if type(node) not in _AS_IS and not isinstance(node, exp.Property):
             name = _WORDS.get(type(node).__name__, type(node).__name__)
@@ -84,6 +96,7 @@ def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
             raise refusal(
                 f"{node.sql('databricks')[:60]} has no exact counterpart on DuckDB ({', '.join(sorted(more))})"
             )
+    without_pivots(tree)
     _name_columns(tree)
     generator = _Generator(known)
     text = with_texts_of_aggregates(generator.generate(tree, copy=False))
@@ -131,12 +144,6 @@ class _Generator(Rows):
             alias = expression.parent.args.get("alias")
             names = [self.sql(each) for each in alias.columns] if alias is not None else []
             return f"(SELECT {with_texts_of_outer_columns(columns(expression, names, self.sql))})"
-        above = expression.parent.parent if isinstance(expression.parent, exp.Alias) else expression.parent
-        if lower in AGGREGATES and isinstance(above, exp.Pivot):
-            inners, outer = aggregate(lower, arguments, self.sql)
-            if outer != "%" and lower != "sum":
-                raise refusal(f"{name} in PIVOT has no exact counterpart on DuckDB")
-            return inners[0]
         return functions.call(lower, arguments, self.sql)
 
     def kwarg_sql(self, expression: exp.Kwarg) -> str:
@@ -161,7 +168,7 @@ class _Generator(Rows):
             shown = f"CAST({shown} AS VARCHAR)"
         elif kind.this == exp.DType.TEXT:
             shown = text_of_concat(value, shown)
-        return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
+        return cast(shown, kind, safe=isinstance(expression, exp.TryCast), over_rows=asks_rows(value))
 
     def trycast_sql(self, expression: exp.TryCast) -> str:
         return self.cast_sql(expression)
@@ -173,6 +180,10 @@ class _Generator(Rows):
         return "now()"
 
     def extract_sql(self, expression: exp.Extract) -> str:
+        if (sides := difference(expression.expression)) is not None:
+            said = message(f"EXTRACT({expression.this.name.upper()} FROM such an interval)")
+            unit = quoted(expression.this.name.upper())
+            return self._macro("part_apart", *(self.sql(each) for each in sides), unit, said)
         return part(expression.this.name, self.sql(expression, "expression"))
 
     def substring_sql(self, expression: exp.Substring) -> str:
@@ -242,6 +253,8 @@ class _Generator(Rows):
         return f"unhex('{expression.name}')"
 
     def window_sql(self, expression: exp.Window) -> str:
+        if isinstance(expression.this, exp.Identifier):  # WINDOW w AS (..)
+            return super().window_sql(expression)
         return self._around(expression) or super().window_sql(expression)
 
     def filter_sql(self, expression: exp.Filter) -> str:
