@@ -13,12 +13,14 @@ import typer
 
 from aiq.cli.formats import BY_SUFFIX, EVERY_RESULT, Format
 from aiq.cli.options import Conf, Home, home_folder
-from aiq.cli.output import show_all, write_last
+from aiq.cli.output import Receipts, show_all, write_last
 from aiq.cli.plain import plain
 from aiq.cli.values import for_each, named, typed
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from collections.abc import Iterator
+
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 class Dialect(StrEnum):
@@ -73,8 +75,8 @@ def sql(
     if read_only and (db is None or not Path(db).exists()):
         raise typer.BadParameter("needs a database that is there: give --db FILE", param_hint="--read-only")
     script = _read(text, command, file)
-    variables, params = named(var or [], "--var"), named(param or [], "--param")
-    typed_params = {name: typed(value) for name, value in params.items()}
+    variables, given = named(var or [], "--var"), named(param or [], "--param")
+    typed_params = {name: typed(value) for name, value in given.items()}
     everything = kind in EVERY_RESULT and out is None
     show = partial(show_all, kind=kind) if everything else partial(write_last, kind=kind, out=out)
     if dialect is Dialect.duckdb and not variables and (conf is None or conf.is_dir()):
@@ -98,7 +100,19 @@ def sql(
     ):
         stop_on_sigterm()
         session.settings = session.settings._replace(quiet=quiet or not session.gateway.config.settings.progress)
-        show(rows for rows in map(session.sql, statements, values) if rows is not None)
+        receipts = Receipts(session)
+
+        def results() -> Iterator[DuckDBPyRelation]:
+            for statement, params in zip(statements, values, strict=True):
+                rows = session.sql(statement, params)
+                if rows is not None:
+                    yield rows
+                receipts.show()
+
+        try:
+            show(results())
+        finally:
+            receipts.show()
 
 
 def _opened(db: str | None, read_only: bool) -> AbstractContextManager[str | DuckDBPyConnection | None]:

@@ -9,7 +9,7 @@ import atexit
 import sys
 import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any, Generic, Self
 
@@ -45,6 +45,8 @@ class Session(Generic[Result]):
         self.settings = StatementSettings()
         self.last: Receipt | None = None
         """What the last statement with AI calls took."""
+        self.say: Callable[[str], object] = show
+        """Says the receipt of a statement to who is there."""
         self._engine = engine
         self._handing_over = 0
         """Streams of finished statements whose rows are not all with the caller."""
@@ -284,7 +286,7 @@ class Session(Generic[Result]):
             modes = {"off"}
         self.last = receipt_of(ended, self.gateway.answers is not None and "off" not in modes)
         if speaks(self.gateway.config.settings, settings.quiet) and (self.last.requests or self.last.status != "ok"):
-            show(str(self.last))
+            self.say(str(self.last))
 
 
 def _close_unfinished(rows: weakref.ref[Generator[pa.RecordBatch, None, None]]) -> None:
