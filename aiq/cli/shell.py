@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aiq.cli.options import Conf, Home, home_folder
+from aiq.cli.options import Conf, Home, UsageContext, home_folder, tags_of
 from aiq.cli.sql import Dialect
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def shell(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    usage_context: UsageContext = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show neither progress nor what a statement took.")
     ] = False,
@@ -42,7 +43,10 @@ def shell(
     from aiq.cli.stopping import is_terminated, stop_on_sigterm
     from aiq.engines.connect import connect
 
-    with connect(db, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value) as session:
+    groups, tags = group or None, tags_of(usage_context)
+    with connect(
+        db, conf=conf, home=home, user=user, groups=groups, usage_context=tags, dialect=dialect.value
+    ) as session:
         stop_on_sigterm()
         session.settings = session.settings._replace(quiet=quiet or not session.gateway.config.settings.progress)
         ours = Shell(session, databricks=dialect is Dialect.databricks)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.formats import BY_SUFFIX, EVERY_RESULT, Format
-from aiq.cli.options import Conf, Home, home_folder
+from aiq.cli.options import Conf, Home, UsageContext, home_folder, tags_of
 from aiq.cli.output import Receipts, show_all, write_last
 from aiq.cli.plain import plain
 from aiq.cli.values import for_each, named, typed
@@ -48,6 +48,7 @@ def sql(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    usage_context: UsageContext = None,
     param: Annotated[
         list[str] | None,
         typer.Option(help="The value of the parameter $name or :name; may be repeated.", metavar="NAME=VALUE"),
@@ -95,7 +96,14 @@ def sql(
     with (
         _opened(db, read_only) as target,
         connect(
-            target, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value, variables=variables
+            target,
+            conf=conf,
+            home=home,
+            user=user,
+            groups=group or None,
+            usage_context=tags_of(usage_context),
+            dialect=dialect.value,
+            variables=variables,
         ) as session,
     ):
         stop_on_sigterm()
