@@ -296,7 +296,7 @@ class Session(Generic[Result]):
         except StatementError:  # an endpoint is not configured any more
             modes = {"off"}
         self.last = receipt_of(ended, self.gateway.answers is not None and "off" not in modes)
-        if speaks(self.gateway.config.settings, settings.quiet) and (self.last.requests or self.last.status != "ok"):
+        if self.last.requests != 0 and speaks(self.gateway.config.settings, settings.quiet):
             self.say(str(self.last))
 
 
