@@ -44,11 +44,13 @@ def sentence(calls: Sequence[Row], total: Row) -> str:
     if not calls:
         return f"Nothing is asked: {total['note'] or 'no AI call'}."
     requests = _count(total["requests"], "request", total["exact"])
-    expected = f"{_money(total)}, {seconds(total['seconds'])}"
+    expected = f"{_money(total)}, {_time(total['seconds'])}"
     if "actual_requests" in total:
-        took = f"{_cost(total['actual_cost_usd'])}, {seconds(total['actual_seconds'])}"
-        asked = _count(total["actual_requests"], "request", True)
-        return f"It asked {asked} ({total['actual_reused']:,} reused): {took}. Expected were {requests}: {expected}."
+        took = f"{_cost(total['actual_cost_usd'])}, {_time(total['actual_seconds'])}"
+        asked = _count(total["actual_requests"] or 0, "request", True)
+        return (
+            f"It asked {asked} ({total['actual_reused'] or 0:,} reused): {took}. Expected were {requests}: {expected}."
+        )
     words = f"It would ask {requests} of {_count(len(calls), 'call', True)}: {expected}"
     if answered := total["answered_from_store"]:
         words += f"; {answered:,} have an answer already"
@@ -70,9 +72,14 @@ def _cost(amount: float | None) -> str:
     return "cost not known" if amount is None else dollars(amount)
 
 
+def _time(amount: float | None) -> str:
+    return "time not known" if amount is None else seconds(amount)
+
+
 def _cells(row: Row) -> list[str | None]:
     cells: list[str | None] = [row["call"], row["endpoint"], f"{row['rows']:,}", f"{row['requests']:,}"]
-    cells += [None if row["cost_likely_usd"] is None else dollars(row["cost_likely_usd"]), seconds(row["seconds"])]
+    cells += [None if row["cost_likely_usd"] is None else dollars(row["cost_likely_usd"])]
+    cells.append(None if row["seconds"] is None else seconds(row["seconds"]))
     if "actual_requests" in row:
         taken, cost, time = row["actual_requests"], row["actual_cost_usd"], row["actual_seconds"]
         cells += [None if taken is None else f"{taken:,}", None if cost is None else dollars(cost)]
