@@ -21,7 +21,7 @@ from aiq.batch.observer import Observer
 from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
 from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
 from aiq.batch.texts import KnownTexts
-from aiq.errors import GuardrailBlocked, ProviderError, RequestFailed, StatementCancelled
+from aiq.errors import GuardrailBlocked, ProviderError, RequestFailed, StatementCancelled, StatementError
 from aiq.gateway import Gateway
 from aiq.request import Answer, Caller, Request, Task
 
@@ -314,7 +314,11 @@ class Statement:
     def cancel(self, error: BaseException | None = None) -> None:
         """Stops everything in flight. Threads in `ask` raise `error`, or StatementCancelled. Any thread may call."""
         if isinstance(error, RequestFailed):
-            error.advice = advice(error, is_kept=self._keeps(error.endpoint))
+            try:
+                is_kept = self._keeps(error.endpoint)
+            except StatementError:  # the endpoint is not configured any more
+                is_kept = False
+            error.advice = advice(error, is_kept=is_kept)
         with self._lock:
             if self._cancelled:
                 return

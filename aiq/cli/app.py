@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
 from aiq.cli.init import init
 from aiq.cli.serve import serve
+from aiq.cli.shell import shell
 from aiq.cli.simulate import simulate
 from aiq.cli.sql import sql
 from aiq.cli.tables import tables
@@ -21,13 +23,13 @@ from aiq.cli.tokens import tokens
 app = typer.Typer(
     name="aiq",
     help="A language model as a SQL function: ai_query in DuckDB, with the bill and the payloads in Delta tables.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(init)
 app.command()(sql)
 app.command()(ask)
+app.command()(shell)
 app.command()(demo)
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(tables, name="tables")
@@ -49,10 +51,16 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            shell()
+        else:
+            print(context.get_help())
+            raise typer.Exit(2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aiq.cli.options import Conf, Home
+from aiq.cli.options import Conf, Home, UsageContext, tags_of
 from aiq.cli.printable import printable
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def ask(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    usage_context: UsageContext = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show what it took.")] = False,
 ) -> None:
     """Ask one question and print the answer while it comes: aiq ask chat "Summarise:" < letter.txt
@@ -48,7 +49,7 @@ def ask(
     task = gateway.open_endpoint(endpoint).task
     if task not in CHAT_TASKS:
         raise StatementError(f"'{endpoint}' has task {task}, which answers no question; ask it in SQL: aiq sql")
-    caller = caller_of(gateway, user, group or None, None)
+    caller = caller_of(gateway, user, group or None, tags_of(usage_context))
     gateway.ledger.sync_entities(gateway.config.endpoints.values(), caller.user)
     messages = [{"role": "user", "content": text}]
     if system is not None:

@@ -15,6 +15,20 @@ Home = Annotated[
     Path | None,
     typer.Option(help="Folder of the ledger and its tables. [default: $AIQ_HOME, then ./.aiq]", metavar="FOLDER"),
 ]
+UsageContext = Annotated[
+    str | None,
+    typer.Option(
+        help="Tags of the calls in the ledger, such as project=churn,end_user=u-17. [default: $AIQ_USAGE_CONTEXT]",
+        metavar="TAGS",
+    ),
+]
+
+
+def tags_of(usage_context: str | None) -> dict[str, str] | None:
+    """The tags that `--usage-context` gives. Raises StatementError."""
+    from aiq.config.usage_context import parse_usage_context
+
+    return None if usage_context is None else parse_usage_context(usage_context, "--usage-context")
 
 
 def home_folder(home: Path | None) -> Path:

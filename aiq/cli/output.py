@@ -17,6 +17,22 @@ from aiq.cli.printable import printable
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
+    from aiq.engines.duckdb.session import DuckDBSession
+
+
+class Receipts:
+    """The receipts of a session, kept back until the rows of their statement are shown."""
+
+    def __init__(self, session: DuckDBSession) -> None:
+        self._waiting: list[str] = []
+        session.say = self._waiting.append
+
+    def show(self) -> None:
+        """Shows those that wait, on standard error."""
+        sys.stdout.flush()
+        while self._waiting:
+            print(self._waiting.pop(0), file=sys.stderr, flush=True)
+
 
 def show_all(results: Iterator[DuckDBPyRelation], kind: Format) -> None:
     """The rows of each statement on standard output."""
@@ -29,9 +45,10 @@ def show_all(results: Iterator[DuckDBPyRelation], kind: Format) -> None:
 def show_one(result: DuckDBPyRelation, kind: Format) -> None:
     """The rows of one statement on standard output."""
     if kind is Format.table:
+        from aiq.cli.explanation import explanation, is_explanation
         from aiq.cli.show import console, table
 
-        console().print(table(result))
+        console().print(explanation(result) if is_explanation(result.columns) else table(result))
     elif kind not in EVERY_RESULT:
         write_last(iter([result]), kind, None)
     elif sys.stdout.isatty():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 _MORE = re.compile(
+    r"[\ud800-\udfff]|"  # no text, which a session says
     r"ai_|aiq|`|\$\{|\{\{|\bsystem\b|\bvolumes\b|\bidentifier\s*\(|\bgetargument\b|\bread_files\b|\bcommand\s*-|\bmagic\b|%sql"
     r'|[\w"]\s*\.\s*[\w"]+\s*\.\s*[\w"]',  # a name in three parts may be of the ledger, or of a catalog
     re.IGNORECASE,

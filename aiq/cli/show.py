@@ -124,6 +124,11 @@ def empty_grid() -> Table:
     return Table(box=_BOX)
 
 
+def grid(names: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str | None]]) -> Table:
+    """Some texts as a table of the house's look."""
+    return _grid(names, numeric, numeric, rows)
+
+
 def _grid(
     names: Sequence[str],
     numeric: Sequence[bool],

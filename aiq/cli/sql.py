@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.formats import BY_SUFFIX, EVERY_RESULT, Format
-from aiq.cli.options import Conf, Home, home_folder
-from aiq.cli.output import show_all, write_last
+from aiq.cli.options import Conf, Home, UsageContext, home_folder, tags_of
+from aiq.cli.output import Receipts, show_all, write_last
 from aiq.cli.plain import plain
 from aiq.cli.values import for_each, named, typed
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from collections.abc import Iterator
+
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 class Dialect(StrEnum):
@@ -46,6 +48,7 @@ def sql(
     home: Home = None,
     user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    usage_context: UsageContext = None,
     param: Annotated[
         list[str] | None,
         typer.Option(help="The value of the parameter $name or :name; may be repeated.", metavar="NAME=VALUE"),
@@ -73,8 +76,8 @@ def sql(
     if read_only and (db is None or not Path(db).exists()):
         raise typer.BadParameter("needs a database that is there: give --db FILE", param_hint="--read-only")
     script = _read(text, command, file)
-    variables, params = named(var or [], "--var"), named(param or [], "--param")
-    typed_params = {name: typed(value) for name, value in params.items()}
+    variables, given = named(var or [], "--var"), named(param or [], "--param")
+    typed_params = {name: typed(value) for name, value in given.items()}
     everything = kind in EVERY_RESULT and out is None
     show = partial(show_all, kind=kind) if everything else partial(write_last, kind=kind, out=out)
     if dialect is Dialect.duckdb and not variables and (conf is None or conf.is_dir()):
@@ -93,12 +96,31 @@ def sql(
     with (
         _opened(db, read_only) as target,
         connect(
-            target, conf=conf, home=home, user=user, groups=group or None, dialect=dialect.value, variables=variables
+            target,
+            conf=conf,
+            home=home,
+            user=user,
+            groups=group or None,
+            usage_context=tags_of(usage_context),
+            dialect=dialect.value,
+            variables=variables,
         ) as session,
     ):
         stop_on_sigterm()
         session.settings = session.settings._replace(quiet=quiet or not session.gateway.config.settings.progress)
-        show(rows for rows in map(session.sql, statements, values) if rows is not None)
+        receipts = Receipts(session)
+
+        def results() -> Iterator[DuckDBPyRelation]:
+            for statement, params in zip(statements, values, strict=True):
+                rows = session.sql(statement, params)
+                if rows is not None:
+                    yield rows
+                receipts.show()
+
+        try:
+            show(results())
+        finally:
+            receipts.show()
 
 
 def _opened(db: str | None, read_only: bool) -> AbstractContextManager[str | DuckDBPyConnection | None]:

@@ -17,6 +17,11 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _raise)
 
 
+def is_terminated() -> bool:
+    """Whether SIGTERM has come."""
+    return _terminated
+
+
 def exit_code(of_ctrl_c: int) -> int:
     """What a stopped command ends with."""
     return 128 + signal.SIGTERM if _terminated else of_ctrl_c

@@ -168,6 +168,8 @@ def _read_filters(node: Node) -> _Filters:
         behavior = members["pii"].fields(("behavior",)).get("behavior")
         if behavior is not None:
             pii = behavior.choice(("NONE", "BLOCK", "MASK"))
+            if pii != "NONE" and (missing := missing_package()) is not None:
+                behavior.fail(f"needs the package {missing}: pip install 'aiq[guardrails]'")
     safety = "safety" in members and members["safety"].boolean()
     keywords = _texts(members["invalid_keywords"]) if "invalid_keywords" in members else ()
     topics = _texts(members["valid_topics"]) if "valid_topics" in members else ()
@@ -235,6 +237,12 @@ def _entities(
         place = model_node or given or members["languages"]
         place.fail("a spaCy model reads one language; give exactly one in languages")
     return tuple(dict.fromkeys(entities)), model
+
+
+def missing_package() -> str | None:
+    """The package that is not here and finds personal data; None where nothing is missing."""
+    packages = {"presidio_analyzer": "presidio-analyzer", "spacy": "spacy", "phonenumbers": "phonenumbers"}
+    return next((name for module, name in packages.items() if not _is_installed(module)), None)
 
 
 def _is_installed(package: str) -> bool:

@@ -83,7 +83,7 @@ _WHERE = """\
 """
 _LIMITS = """\
   # rate_limits: [{calls: 600, key: user, renewal_period: minute}] # a batch waits for its turn
-  # guardrails: {input: {pii: {behavior: MASK}}} # personal data does not leave
+  # guardrails: {input: {pii: {behavior: MASK}}} # personal data does not leave (pip install 'aiq[guardrails]')
 """
 _ENDPOINT = """\
 # {words}. Use it with: {use}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import duckdb
 
+from aiq.config.usage_context import parse_usage_context
 from aiq.engines.duckdb.interrupt import wrap_interrupt
 from aiq.engines.duckdb.plain import register_plain
 from aiq.engines.duckdb.session import DuckDBSession
@@ -72,6 +73,7 @@ def connect(
 
     `conf` and `home` default to `$AIQ_CONF`, `$AIQ_HOME`, then ./conf, ./.aiq. `user` and `groups` are the identity
     that limits, permissions and the ledger see; without them those of conf/aiq.yml, `$AIQ_USER`, or the login name.
+    `usage_context` are tags that calls have in the ledger, by default those of `$AIQ_USAGE_CONTEXT`.
     `variables` are the values of widgets in the session's texts: `${name}`, `{{ name }}`, `:name`.
     Raises ConfigError, LedgerError and DuckDB's own errors.
     """
@@ -123,8 +125,6 @@ def caller_of(
     name = user or settings.user or os.environ.get("AIQ_USER") or getpass.getuser()
     if not name.isprintable():
         raise StatementError(f"the user name {name!a} holds an invalid character; give one that can be printed")
-    return Caller(
-        name,
-        tuple(groups) if groups is not None else settings.groups,
-        usage_context,
-    )
+    if usage_context is None and (tags := os.environ.get("AIQ_USAGE_CONTEXT")):
+        usage_context = parse_usage_context(tags, "$AIQ_USAGE_CONTEXT")
+    return Caller(name, tuple(groups) if groups is not None else settings.groups, usage_context)

@@ -9,7 +9,7 @@ import atexit
 import sys
 import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any, Generic, Self
 
@@ -31,7 +31,7 @@ from aiq.statements.explain import Explanation, explained, of_endpoints, side_by
 from aiq.statements.history import NOTHING, usage_of
 from aiq.statements.reader import show, speaks
 from aiq.statements.receipt import Receipt, receipt_of
-from aiq.statements.settings import StatementSettings, hints, set_statement, shown
+from aiq.statements.settings import StatementSettings, as_tagged, first_setting, hints, set_statement, shown
 
 KEPT = Reuse("durable", 10 * 365 * 86400.0)
 """How long the answers of a materialized view are kept, where nothing else is said."""
@@ -45,6 +45,8 @@ class Session(Generic[Result]):
         self.settings = StatementSettings()
         self.last: Receipt | None = None
         """What the last statement with AI calls took."""
+        self.say: Callable[[str], object] = show
+        """Says the receipt of a statement to who is there."""
         self._engine = engine
         self._handing_over = 0
         """Streams of finished statements whose rows are not all with the caller."""
@@ -61,13 +63,15 @@ class Session(Generic[Result]):
     ) -> Result:
         """Runs one statement at once and returns its rows: a relation or None on DuckDB, a data frame on Spark.
 
+        Settings of aiq may stand before it, as if they were run alone: `SET aiq_reuse = 'session'; SELECT ..`.
+
         `params` fill `?`, `$1`, `$name` or `:name`. `dialect` "databricks" reads the whole text as Databricks SQL; text
         with backticks, and any on Spark, is read so in any case. `variables` are the values of `${name}`, `{{ name }}`
         and, in Databricks SQL, `:name`. Raises StatementError or FunctionError before any call, RequestFailed where
         a row failed under failOnError => true, BudgetExceeded where aiq_max_cost_usd does not suffice,
         StatementCancelled when stopped, and the engine's own errors.
         """
-        written = self._read(text, params, dialect, variables)
+        written = self._read(self._after_settings(text), params, dialect, variables)
         with self._engine.in_users_words(text):
             return self._carried_out(written)
 
@@ -124,6 +128,13 @@ class Session(Generic[Result]):
         self.gateway.refresh()
         return self._engine.read(text, params, dialect or self._engine.dialect, variables)
 
+    def _after_settings(self, text: str) -> str:
+        """Takes the settings of ours that a text begins with, and gives what follows them, in its place."""
+        while (first := first_setting(text)) is not None:
+            changed, text = first
+            self.settings = self.settings.with_values(changed)
+        return text
+
     def _carried_out(self, written: Written) -> Result:
         """The way of a statement that has been read."""
         engine = self._engine
@@ -158,7 +169,7 @@ class Session(Generic[Result]):
             return run.result()
         if observer is None:  # else the explanation was checked
             self._check_budget(written, settings)
-        self._begin(run.id, written.text)
+        self._begin(run.id, written.text, settings)
         well = False
         try:
             result = run.result()
@@ -181,7 +192,7 @@ class Session(Generic[Result]):
         self, text: str, params: Parameters, dialect: str | None, batch_rows: int
     ) -> Generator[pa.RecordBatch, None, None]:
         with plain_errors():
-            engine, written = self._engine, self._read(text, params, dialect, None)
+            engine, written = self._engine, self._read(self._after_settings(text), params, dialect, None)
             settings = self._settings_of(written)
             stream = engine.prepare_stream(written, settings)
             if stream is None:
@@ -196,7 +207,7 @@ class Session(Generic[Result]):
             well = False
             try:
                 self._check_budget(written, settings)
-                self._begin(stream.id, written.text)
+                self._begin(stream.id, written.text, settings)
                 yield from stream.batches(batch_rows)
                 well = True
             finally:
@@ -207,9 +218,10 @@ class Session(Generic[Result]):
             raise StatementError(
                 "EXPLAIN AI explains a statement that asks; run SET and RESET alone, without EXPLAIN AI"
             )
-        counts = self._engine.count(written, self._settings_of(written))
+        settings = self._settings_of(written)
+        counts = self._engine.count(written, settings)
         assert counts is not None  # only where it is to be gentle
-        return explained(counts, self.gateway, self.caller)
+        return explained(counts, self.gateway, as_tagged(self.caller, settings))
 
     def _check_budget(self, written: Written, settings: StatementSettings) -> None:
         """Raises BudgetExceeded where a statement has a limit, and its low estimate is above it. Makes no call.
@@ -245,11 +257,12 @@ class Session(Generic[Result]):
         """The session's settings with the hints of a statement."""
         return self.settings.with_values(hints(written.text))
 
-    def _begin(self, statement_id: str, text: str) -> None:
+    def _begin(self, statement_id: str, text: str, settings: StatementSettings) -> None:
         """Lets go of earlier statements, and notes that this one starts."""
         self._finish_earlier()
         self.gateway.ledger.sync_entities(self.gateway.config.endpoints.values(), self.caller.user)
-        self.gateway.statements.begin(statement_id, text, self.caller, self._engine.name)
+        caller = as_tagged(self.caller, settings)
+        self.gateway.statements.begin(statement_id, text, caller, self._engine.name)
 
     def _finish_earlier(self) -> None:
         """Lets go of earlier answers, unless their rows are still on their way to the caller."""
@@ -283,8 +296,8 @@ class Session(Generic[Result]):
         except StatementError:  # an endpoint is not configured any more
             modes = {"off"}
         self.last = receipt_of(ended, self.gateway.answers is not None and "off" not in modes)
-        if speaks(self.gateway.config.settings, settings.quiet) and (self.last.requests or self.last.status != "ok"):
-            show(str(self.last))
+        if self.last.requests != 0 and speaks(self.gateway.config.settings, settings.quiet):
+            self.say(str(self.last))
 
 
 def _close_unfinished(rows: weakref.ref[Generator[pa.RecordBatch, None, None]]) -> None:

@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from aiq.config.nearest import nearest
 from aiq.config.reuse import Reuse, parse_reuse
+from aiq.config.usage_context import parse_usage_context, shown_usage_context
 from aiq.errors import StatementError
+from aiq.request import Caller
 
 _SET = re.compile(r"(set|reset)\s+(?:session\s+|local\s+|global\s+)?(aiq_\w+)\s*(=|to\b)?", re.IGNORECASE)
 _SHOW = re.compile(r"show\s+(?:all\s+)?(aiq_\w+)\s*;?\s*$", re.IGNORECASE)
@@ -24,7 +26,7 @@ _QUOTED_OR_COMMENT = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*(\+)?(.*?)\*/", re.DOTALL
 )
 _HINT = re.compile(r"\s*(\w+)\s*\(\s*([^()]*?)\s*\)\s*,?")
-_NAMES = ("aiq_reuse", "aiq_max_cost_usd", "aiq_quiet")
+_NAMES = ("aiq_reuse", "aiq_max_cost_usd", "aiq_usage_context", "aiq_quiet")
 _TRUE_OR_FALSE = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
@@ -32,12 +34,14 @@ _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 class StatementSettings(NamedTuple):
     """What holds for a statement. `reuse` None: what the endpoint says, else the statement alone.
 
-    `quiet`: whether progress and receipt are left out; None: where no person is there to read them.
+    `quiet`: whether progress and receipt are left out; None: where no person is there to read them. `usage_context`:
+    tags that calls have besides those of the session's caller.
     """
 
     reuse: Reuse | None = None
     max_cost_usd: float | None = None
     quiet: bool | None = None
+    usage_context: Mapping[str, str] | None = None
 
     def with_values(self, values: Mapping[str, str | None]) -> StatementSettings:
         """With some settings changed; None takes one back. Raises StatementError for a wrong name or value."""
@@ -49,11 +53,39 @@ class StatementSettings(NamedTuple):
                 )
             if name == "aiq_reuse":
                 made = made._replace(reuse=None if text is None else parse_reuse(text))
+            elif name == "aiq_usage_context":
+                made = made._replace(usage_context=None if text is None else parse_usage_context(text))
             elif name == "aiq_quiet":
                 made = made._replace(quiet=None if text is None else _true_or_false(name, text))
             else:
                 made = made._replace(max_cost_usd=None if text is None else _dollars(text))
         return made
+
+
+def as_tagged(caller: Caller, settings: StatementSettings) -> Caller:
+    """Who asks, with the tags of a statement besides its own; of one name the statement's."""
+    if not settings.usage_context:
+        return caller
+    return caller._replace(usage_context={**(caller.usage_context or {}), **settings.usage_context})
+
+
+def first_setting(text: str) -> tuple[dict[str, str | None], str] | None:
+    """The setting of ours that a text begins with, and the text with blanks in its place, so that places stay.
+
+    None where it begins with another statement, or where nothing follows. Raises StatementError.
+    """
+    rest = _without_comments_before(text)
+    match = _SET.match(rest)
+    if match is None:
+        return None
+    value = _VALUE.match(rest, match.end())
+    assert value is not None  # every part of it may be empty
+    if not value.group(2) or not _without_comments_before(value.group(3)).strip(" \t\r\n;"):
+        return None
+    end = len(text) - len(value.group(3))
+    changed = set_statement(text[:end])
+    assert changed is not None  # it is one
+    return changed, re.sub(r"[^\n]", " ", text[:end]) + text[end:]
 
 
 def set_statement(text: str) -> dict[str, str | None] | None:
@@ -65,7 +97,9 @@ def set_statement(text: str) -> dict[str, str | None] | None:
     verb, name, assigned = match.group(1).lower(), match.group(2).lower(), match.group(3)
     found = _VALUE.match(text, match.end())
     assert found is not None  # every part of it may be empty
-    value = re.sub(r"(--[^\n]*|/\*.*?\*/)", "", found.group(1), flags=re.DOTALL).strip()
+    value = found.group(1).strip()
+    if value[:1] not in ("'", '"'):
+        value = re.sub(r"(--[^\n]*|/\*.*?\*/)", "", value, flags=re.DOTALL).strip()
     if rest := _without_comments_before(found.group(3)).strip():
         if not found.group(2):
             raise StatementError(f"{verb.upper()} {name} takes one value, but after it stands '{rest}'")
@@ -95,10 +129,12 @@ def shown(text: str, settings: StatementSettings) -> pa.Table | None:
     if wanted not in ("aiq_settings", *_NAMES):
         return None
     cost = None if settings.max_cost_usd is None else f"{settings.max_cost_usd:g}"
+    tags = None if settings.usage_context is None else shown_usage_context(settings.usage_context)
     quiet = None if settings.quiet is None else str(settings.quiet).lower()
     rows = [
         {"name": "aiq_reuse", "value": _reuse(settings.reuse), "otherwise": "as the endpoint says, else statement"},
         {"name": "aiq_max_cost_usd", "value": cost, "otherwise": "no limit"},
+        {"name": "aiq_usage_context", "value": tags, "otherwise": "the tags of connect, or $AIQ_USAGE_CONTEXT"},
         {"name": "aiq_quiet", "value": quiet, "otherwise": "receipts on terminals and in notebooks"},
     ]
     return pa.Table.from_pylist(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 import aiq
@@ -99,9 +100,10 @@ def test_set_and_reset_change_the_session(connect: Connect, text: str, expected:
         ("RESET aiq_reuse session", "RESET aiq_reuse takes no value"),
         ("SET aiq_reuse 'durable'", "needs '=' or TO"),
         ("SET aiq_reuse = 'durable' 'off'", "takes one value"),
-        ("SET aiq_reuse = 'durable'; SELECT 1", "runs one statement"),
-        ("SET aiq_reuse = durable; SELECT 1;", "runs one statement"),
-        ("RESET aiq_reuse; SELECT 1", "runs one statement"),
+        ("SET aiq_quiet = perhaps", "true or false"),
+        ("SET aiq_usage_context = 'project'", "is not understood"),
+        ("SET aiq_usage_context = 'a=1, a=2'", "there twice"),
+        ("SET aiq_usage_context = '{\"a\": 1}'", "needs a text"),
     ],
 )
 def test_a_wrong_setting_is_refused_and_changes_nothing(connect: Connect, text: str, words: str) -> None:
@@ -110,6 +112,46 @@ def test_a_wrong_setting_is_refused_and_changes_nothing(connect: Connect, text: 
     with pytest.raises(StatementError, match=words):
         session.sql(text)
     assert session.settings.reuse == Reuse("session")
+
+
+def test_settings_stand_before_a_statement(connect: Connect) -> None:
+    session = connect()
+    text = "-- first\nSET aiq_reuse = 'session'; RESET aiq_reuse; SET aiq_reuse = durable; -- now\nSELECT 'a;b' AS x;"
+    found = session.sql(text)
+    assert found is not None and found.fetchall() == [("a;b",)]
+    assert session.settings.reuse == Reuse("durable", 30 * 86400.0)
+    with pytest.raises(duckdb.Error, match=r"LINE 2: SELECT ai_query"):  # places are the text's
+        session.sql("SET aiq_reuse = 'off';\nSELECT ai_query('chat', nope) FROM range(2)")
+    assert session.settings.reuse == Reuse("off")
+    rows = list(session.stream("SET aiq_reuse = session; SELECT 1 AS x"))
+    assert [batch.to_pylist() for batch in rows] == [[{"x": 1}]] and session.settings.reuse == Reuse("session")
+
+
+@pytest.mark.parametrize("tags", ["project=churn, end_user=u-17", "a=--b", '{"a": "x, y=z"}'])
+def test_tags_of_a_setting_are_shown_as_they_can_be_set_again(connect: Connect, tags: str) -> None:
+    session = connect()
+    for _ in range(2):
+        session.sql(f"SET aiq_usage_context = '{tags}'")
+        found = session.sql("SHOW aiq_usage_context")
+        assert found is not None and found.fetchall()[0][1] == tags
+
+
+def test_calls_have_the_tags_of_setting_hint_and_environment(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIQ_USAGE_CONTEXT", "project=all,team=red")
+    session = connect()
+    session.sql("SET aiq_usage_context = 'project=churn'; SELECT ai_query('chat', 'one')")
+    session.sql("/*+ aiq_usage_context(end_user=u-17, team=blue) */ SELECT ai_query('chat', 'two')")
+    session.sql("RESET aiq_usage_context; SELECT ai_query('chat', 'three')")
+    found = session.sql("SELECT text[-7:], usage_context FROM system.aiq.statements ORDER BY start_time")
+    assert found is not None
+    said = [(text.strip("')"), dict(tags)) for text, tags in found.fetchall()]
+    assert [tags for _, tags in said] == [
+        {"project": "churn", "team": "red"},
+        {"project": "all", "team": "blue", "end_user": "u-17"},
+        {"project": "all", "team": "red"},
+    ]
+    usage = session.sql("SELECT DISTINCT usage_context['team'] AS t FROM system.serving.endpoint_usage ORDER BY t")
+    assert usage is not None and usage.fetchall() == [("blue",), ("red",)]
 
 
 def test_settings_of_duckdb_go_to_duckdb(connect: Connect) -> None:
@@ -128,6 +170,7 @@ def test_the_settings_are_shown(connect: Connect) -> None:
     assert [row[:2] for row in found.fetchall()] == [
         ("aiq_reuse", "durable 7 days"),
         ("aiq_max_cost_usd", None),
+        ("aiq_usage_context", None),
         ("aiq_quiet", "true"),
     ]
 

@@ -83,3 +83,13 @@ def test_a_stream_that_is_left_is_a_cancelled_statement(engine: Engine) -> None:
     sums = engine.sql(f"{SUMS} '{row['statement_id']}'")[0]
     assert row["status"] == "cancelled"
     assert (row["requests"], row["tokens"]) == (sums[0], sums[2])
+
+
+def test_a_statement_and_its_calls_have_the_tags_of_its_settings(engine: Engine) -> None:
+    engine.load("t", p=["a"])
+    engine.session.sql("SET aiq_usage_context = 'project=churn'; SET aiq_quiet = true")
+    engine.sql("SELECT ai_query('chat', p) FROM t")
+    engine.sql("SET aiq_usage_context = 'end_user=u-17'; SELECT ai_query('chat', p || 'b') FROM t")
+    for table, order in ((STATEMENTS_TABLE, "start_time"), (CALLS_TABLE, "start_time")):
+        rows = engine.sql(f"SELECT usage_context FROM {table} ORDER BY {order}")
+        assert [dict(tags) for (tags,) in rows] == [{"project": "churn"}, {"end_user": "u-17"}]

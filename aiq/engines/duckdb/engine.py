@@ -35,7 +35,7 @@ from aiq.gateway.statements import Totals
 from aiq.request import Caller
 from aiq.sql.notebook.notebook import Parameters
 from aiq.statements.engine import RequestCounts, Written
-from aiq.statements.settings import StatementSettings, without_hints
+from aiq.statements.settings import StatementSettings, as_tagged, without_hints
 
 Relation = duckdb.DuckDBPyRelation | None
 
@@ -78,7 +78,8 @@ class DuckDB:
             else KeptAnswers(store, self.caller, reuse, self._answers, texts=self._texts, holder=self.con)
         )
         budget = None if settings.max_cost_usd is None else Budget(settings.max_cost_usd, first_alone=True)
-        statement = Statement(self.gateway, self.caller, kept=kept, budget=budget)
+        caller = as_tagged(self.caller, settings)
+        statement = Statement(self.gateway, caller, kept=kept, budget=budget)
         statement.quiet = settings.quiet
         return statement
 

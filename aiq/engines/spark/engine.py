@@ -35,7 +35,7 @@ from aiq.sql.compound import is_script
 from aiq.sql.literals import Parameters, with_values
 from aiq.statements.engine import RequestCounts, Stream, Written
 from aiq.statements.history import totals_of
-from aiq.statements.settings import StatementSettings, without_hints
+from aiq.statements.settings import StatementSettings, as_tagged, without_hints
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,7 +66,8 @@ class Spark:
         self, prepared: NumberedText, statement: str = "", settings: StatementSettings | None = None
     ) -> LiftedPlan:
         """A statement with its calls lifted; without an id it is only looked at, or counted."""
-        return LiftedPlan(self.spark, self.gateway, self.caller, self.files, prepared, statement, settings)
+        caller = self.caller if settings is None else as_tagged(self.caller, settings)
+        return LiftedPlan(self.spark, self.gateway, caller, self.files, prepared, statement, settings)
 
     def read(self, text: str, params: Parameters, dialect: str, variables: Mapping[str, Any] | None) -> Written:
         if dialect != DIALECT:
@@ -172,10 +173,11 @@ class Spark:
 
     def _script(self, text: str, params: Parameters, settings: StatementSettings) -> DataFrame:
         """Runs BEGIN .. END as Spark does, statement by statement, with calls that wait as in plain `spark.sql`."""
-        if settings.max_cost_usd is not None:
+        limited = {"aiq_max_cost_usd": settings.max_cost_usd, "aiq_usage_context": settings.usage_context}
+        if name := next((name for name, value in limited.items() if value is not None), None):
             raise StatementError(
-                "aiq_max_cost_usd holds for one statement, not for BEGIN .. END; run the statements of the script one "
-                "by one, or RESET aiq_max_cost_usd"
+                f"{name} holds for one statement, not for BEGIN .. END; run the statements of the script one by one, "
+                f"or RESET {name}"
             )
         return self.spark.sql(with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT))
 

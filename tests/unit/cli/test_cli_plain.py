@@ -38,6 +38,7 @@ def test_a_query_is_duckdbs(tmp_path: Path, text: str) -> None:
         "FROM system.aiq.calls", "SELECT `a` FROM t", "SELECT '${x}'", "SELECT {{ x }}", "FROM nowhere", "SELEC 1", "",
         "FROM main.a.b", 'SELECT 1 FROM "x"."y"."z"', "FROM read_files('/Volumes/a')", "EXPLAIN AI SELECT 1",
         "SELECT text", "SELECT * FROM home", "%sql SELECT 1", "SET threads = 1",
+        "SELECT '\udcff'",
     ],
 )  # fmt: skip
 def test_whatever_may_mean_more_is_a_sessions(tmp_path: Path, text: str) -> None:

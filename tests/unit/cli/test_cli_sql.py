@@ -263,6 +263,11 @@ def test_quiet_shows_no_receipt(run: Run, quiet: tuple[str]) -> None:
     assert run("sql", "SET aiq_quiet = true; SELECT ai_query('chat', 'Hello')").stderr == ""
 
 
+def test_a_statement_that_asked_nothing_has_no_receipt(run: Run) -> None:
+    done = run("sql", "SELECT ai_query('chat', i) FROM range(0) AS r(i); SELECT ai_query('chat', nope)")
+    assert "request" not in done.stderr and "nope" in done.stderr
+
+
 def test_a_row_that_ends_a_statement_is_named_and_the_others_are_kept(run: Run, simulator: SimulatorProcess) -> None:
     statement = "SELECT ai_query('chat', 'Tell me about ' || i) AS a FROM range(40) AS r(i)"
     simulator.reset()

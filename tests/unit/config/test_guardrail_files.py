@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from aiq.config.document import read_documents
 from aiq.config.endpoint import PII_ENTITIES, Endpoint, Guardrails, SideGuardrails
 from aiq.config.gateway_policy import read_gateway
-from aiq.config.guardrails import _NAMES, ENTITIES, check_guard_endpoints
+from aiq.config.guardrails import _MODELS, _NAMES, ENTITIES, check_guard_endpoints
 from aiq.errors import ConfigError
 from aiq.request import Task
 
@@ -63,6 +64,14 @@ def test_defaults_are_presidios_and_fail_closed(read: Read) -> None:
     assert found is not None
     assert (found.entities, found.languages, found.score_threshold) == (PII_ENTITIES, ("en",), 0.0)
     assert (found.on_error, found.timeout_s, found.log_blocked) == ("block", 10.0, False)
+
+
+@pytest.mark.parametrize("module", ["presidio_analyzer", "spacy", "phonenumbers"])
+def test_what_finds_personal_data_has_to_be_installed(read: Read, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not
+    with pytest.raises(ConfigError, match=r"pii\.behavior: needs the package .*: pip install 'aiq\[guardrails\]'"):
+        read("{input: {pii: {behavior: MASK}}}")
+    assert read("{input: {pii: {behavior: NONE}, invalid_keywords: [a]}}") is not None
 
 
 def test_our_own_settings_are_read(read: Read) -> None:
@@ -127,13 +136,15 @@ def test_what_is_wrong_names_its_field(
 
 
 def test_names_without_a_model_say_what_to_install(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in _MODELS else name)
     with pytest.raises(ConfigError, match="spacy download en_core_web_sm"):
         read("{input: {pii: {behavior: MASK}}}", "{entities: [PERSON]}")
 
 
 def test_names_use_the_model_that_is_installed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name == "en_core_web_sm" else None)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in _MODELS and name != "en_core_web_sm" else name
+    )
     found = read("{input: {pii: {behavior: MASK}}}", "{entities: [PERSON]}")
     assert found is not None and found.ner_model == "en_core_web_sm"
 
