@@ -12,7 +12,7 @@ _IGNORED = (".aiq/", "*.duckdb.wal")
 """The home holds keys, prompts and answers."""
 
 
-class Provider(NamedTuple):
+class ProjectProvider(NamedTuple):
     """How a provider is asked: its model for each task, the lines of its section, and how its key gets there."""
 
     words: str
@@ -26,18 +26,18 @@ class Provider(NamedTuple):
 
 
 PROVIDERS = {
-    "openai": Provider(
+    "openai": ProjectProvider(
         "OpenAI", "openai", {"chat": "gpt-4o-mini", "embeddings": "text-embedding-3-small"},
         'openai_config:\n  openai_api_key: "{{secrets/openai/api_key}}"\n'
         "  # openai_api_base: https://example.com/v1 # another address with OpenAI's API",
         ("export AIQ_SECRET_OPENAI_API_KEY=sk-...",),
     ),
-    "anthropic": Provider(
+    "anthropic": ProjectProvider(
         "Anthropic", "anthropic", {"chat": "claude-haiku-4-5"},
         'anthropic_config:\n  anthropic_api_key: "{{secrets/anthropic/api_key}}"',
         ("export AIQ_SECRET_ANTHROPIC_API_KEY=sk-ant-...",),
     ),
-    "azure": Provider(
+    "azure": ProjectProvider(
         "Azure OpenAI", "openai", {"chat": "gpt-4o-mini", "embeddings": "text-embedding-3-small"},
         "openai_config:\n  openai_api_type: azure\n  openai_api_base: https://my-resource.openai.azure.com\n"
         '  openai_api_version: "2024-10-21"\n  openai_deployment_name: {model} # as your deployment is called\n'
@@ -45,7 +45,7 @@ PROVIDERS = {
         ("export AIQ_SECRET_AZURE_API_KEY=...",),
         "openai_api_base and openai_deployment_name",
     ),
-    "bedrock": Provider(
+    "bedrock": ProjectProvider(
         "Amazon Bedrock", "amazon-bedrock",
         {"chat": "amazon.nova-lite-v1:0", "embeddings": "amazon.titan-embed-text-v2:0"},
         "amazon_bedrock_config:\n  aws_region: us-east-1\n  bedrock_provider: amazon # who made the model\n"
@@ -53,7 +53,7 @@ PROVIDERS = {
         ("export AIQ_SECRET_AWS_KEY_ID=...", "export AIQ_SECRET_AWS_SECRET_KEY=..."),
         "aws_region",
     ),
-    "vertex": Provider(
+    "vertex": ProjectProvider(
         "Google Vertex AI", "google-cloud-vertex-ai",
         {"chat": "gemini-2.5-flash", "embeddings": "text-embedding-005"},
         "google_cloud_vertex_ai_config:\n  project_id: my-project\n  region: us-central1 # or global\n"
@@ -61,7 +61,7 @@ PROVIDERS = {
         ('export AIQ_SECRET_GOOGLE_SERVICE_ACCOUNT="$(cat key.json)"',),
         "project_id and region",
     ),
-    "simulate": Provider(
+    "simulate": ProjectProvider(
         "the simulator of `aiq simulate`, whose answers are made up", "openai",
         {"chat": "gpt-4o-mini", "embeddings": "text-embedding-3-small"},
         "openai_config:\n  openai_api_base: {url}/v1\n  openai_api_key_plaintext: simulated",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from aiq.errors import ConfigError
 from aiq.simulator.profile import Profile
 from aiq.simulator.provider import Provider
-from aiq.simulator.wire import Connection
+from aiq.simulator.wire import VendorConnection
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
         provider = Provider(profile)
         try:
             server = loop.run_until_complete(
-                loop.create_server(lambda: Connection(provider, loop), profile.host, asked, backlog=1024)
+                loop.create_server(lambda: VendorConnection(provider, loop), profile.host, asked, backlog=1024)
             )
         except (OSError, OverflowError) as error:
             raise ConfigError(

@@ -29,7 +29,7 @@ _ids = itertools.count(1)
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
-class Connection(asyncio.Protocol):
+class VendorConnection(asyncio.Protocol):
     """One client connection. Requests on it are answered one after the other, in the order they came."""
 
     def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:

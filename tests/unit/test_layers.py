@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -136,3 +137,9 @@ def test_the_simulator_is_on_its_own() -> None:
     names = {name for file, tree in FILES.items() if file.startswith("simulator/") for name in imported(ast.walk(tree))}
     own = {name for name in names if name.split(".")[0] == "aiq" and not name.startswith("aiq.simulator")}
     assert own <= {"aiq.errors"}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Or a search for one finds the other."""
+    names = Counter(node.name for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert {name for name, count in names.items() if count > 1} == set()
