@@ -17,13 +17,15 @@ from aiq.batch.answers import Answers
 from aiq.batch.budget import Budget
 from aiq.batch.kept import KeptAnswers
 from aiq.batch.loop import background_loop
+from aiq.batch.new_answers import NewAnswers
 from aiq.batch.observer import Observer
 from aiq.batch.packs import Work, WorkQueue, Works, embeddings_packs, halves
+from aiq.batch.paid import paid
 from aiq.batch.slots import MAX_WAITING, UNKNOWN, Ask, Pass, Progress, Slot, Wave
 from aiq.batch.texts import KnownTexts
 from aiq.errors import GuardrailBlocked, ProviderError, RequestFailed, StatementCancelled, StatementError
 from aiq.gateway import Gateway
-from aiq.request import Answer, Caller, Request, Task
+from aiq.request import Caller, Request, Task
 
 COUNTED_AT_ONCE = 10_000
 _OF_ONE_TEXT = frozenset({"bad_request", "context_length", "content_filter", "too_large"})
@@ -52,8 +54,8 @@ class Statement:
         self._answers = Answers(gateway.ledger.home) if answers is None else answers
         if kept is not None:
             self._answers.log = lambda: kept.log(self.id)
-        self._new_answers: dict[str, list[tuple[bytes, Any]]] = {}
         self.id = statement_id or str(uuid.uuid4())
+        self._new = None if kept is None else NewAnswers(kept, self.id)
         self.gateway, self.caller = gateway, caller
         self.progress = Progress()
         self.error: BaseException | None = None
@@ -396,7 +398,7 @@ class Statement:
         progress = self.progress
         request, slots, fail_fast = work
         try:
-            answer = await self._paid(request)
+            answer = await paid(self.gateway, self._budget, self.observer, request)
         except RequestFailed as error:
             of_one = isinstance(error, GuardrailBlocked) or (
                 isinstance(error, ProviderError) and (error.kind in _OF_ONE_TEXT or error.once)
@@ -429,26 +431,6 @@ class Statement:
         else:
             self._finish(slots[0], answer.value)
 
-    async def _paid(self, request: Request) -> Answer:
-        """The answer, within the statement's budget if it has one."""
-        budget, observer = self._budget, self.observer
-        answer_one = self.gateway.answer if observer is None else observer.timed(self.gateway.answer)
-        if budget is None:
-            return await answer_one(request)
-        async with budget.reservation(self.gateway.most_it_costs(request)) as held:
-
-            async def next_attempt(cost_usd: float | None, asked: Request) -> None:
-                await held.next_attempt(cost_usd, self.gateway.most_it_costs(asked))
-
-            try:
-                answer = await answer_one(request, next_attempt)
-            except RequestFailed as error:
-                held.cost_usd = self.gateway.cost_of_failure(error, held.most_usd)
-                raise
-            if answer.cost_usd is not None:  # else it may have cost all that was reserved
-                held.cost_usd = answer.cost_usd
-            return answer
-
     def _finish(self, slot: Slot, value: Any) -> None:
         with self._lock:
             self._answers.add(slot.key, value)
@@ -463,37 +445,18 @@ class Statement:
 
     async def _save(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
         """Keeps new answers for whom they may serve. A request is in flight until this returns."""
-        if self._kept is not None:
-            try:
-                await asyncio.sleep(0)  # the ledger writes its group first: what is kept is on its books
-            finally:
-                self._keep(endpoint, slots, values)
-            await asyncio.sleep(0)  # then `_keep_group` comes: what is used is on the disk
+        if self._new is not None:
+            await self._new.save(endpoint, slots, values)
 
     async def _save_failure(self, endpoint: str, slots: Sequence[Slot], error: RequestFailed) -> None:
         """A failure that is the value of its rows: nobody but this statement has a use for it."""
-
-    def _keep(self, endpoint: str, slots: Sequence[Slot], values: Sequence[Any]) -> None:
-        """Notes answers to be kept, all of one iteration of the loop in one group."""
-        if not self._new_answers:
-            asyncio.get_running_loop().call_soon(self._keep_group)
-        group = self._new_answers.get(endpoint)
-        if group is None:
-            group = self._new_answers[endpoint] = []
-        for slot, value in zip(slots, values, strict=True):
-            group.append((slot.key, value))
-
-    def _keep_group(self) -> None:
-        groups, self._new_answers = self._new_answers, {}
-        for endpoint, answers in groups.items():
-            assert self._kept is not None
-            self._kept.keep(self.id, endpoint, answers)
 
     async def _last(self) -> None:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _keep_rest(self) -> None:
-        self._keep_group()
+        if self._new is not None:
+            self._new.flush()
 
     def _stop(self) -> None:
         for queue in self._queues.values():
