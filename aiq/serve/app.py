@@ -6,7 +6,6 @@ A route is a function of an exchange; what it raises becomes the reply. It knows
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Coroutine
@@ -214,7 +213,9 @@ class App:
 
     async def _stream(self, exchange: Exchange, asked: ParsedBody, shape: Shape, body: dict[str, Any]) -> None:
         """Streams an answer: errors before its first token are whole replies, later ones cut the connection."""
-        chunks = _stream_on_loop(self._gateway.stream(asked.request))
+        chunks = self._gateway.stream(asked.request)
+        if asyncio.get_running_loop() is not background_loop():
+            chunks = _stream_on_loop(chunks)
         events = Events(chunks, asked.request, items=shape is RESPONSES)
         await _unless_gone(exchange, events.begin())
         await exchange.start(200, _STREAM)
@@ -236,17 +237,25 @@ class App:
 
 async def _unless_gone(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
     """The result of work that is given up when the client leaves."""
-    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(exchange.gone())
+    doing, has_left = asyncio.current_task(), False
+    assert doing is not None
+
+    async def watch() -> None:
+        nonlocal has_left
+        await exchange.gone()
+        has_left = True
+        doing.cancel()
+
+    leaving = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise _Cut
-        return doing.result()
+        return await work
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        doing.uncancel()
+        raise _Cut from None
     finally:
-        for task in (doing, leaving):
-            task.cancel()
-        with contextlib.suppress(BaseException):
-            await doing
+        leaving.cancel()
 
 
 async def _on_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -68,7 +68,8 @@ class Exchange:
         while True:
             wait_s = min(BODY_S, ends - clock())
             try:
-                message = await asyncio.wait_for(self._receive(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    message = await self._receive()
             except TimeoutError:
                 limit_s = BODY_S if wait_s == BODY_S else WHOLE_BODY_S
                 raise Refusal(408, "BAD_REQUEST", f"the request's body did not come within {limit_s:g} s") from None

@@ -1,5 +1,7 @@
 """A chat provider that costs next to nothing: any POST gets one constant completion, at once or after a while.
 
+Who asks for a stream gets one of CHUNKS pieces, in one write.
+
 It exists to measure clients, so it must never become the bottleneck: no routing, no JSON, no check of the request.
 `GET /__stats` counts, `POST /__reset` starts the counts again. Prints its port as the first line of its output.
 """
@@ -45,6 +47,26 @@ _ANSWER = json.dumps(
 ).encode()
 
 
+CHUNKS = 20
+
+
+def _stream() -> bytes:
+    """A whole streamed answer as chunked HTTP."""
+
+    def event(delta: dict[str, str], finish: str | None = None, **more: object) -> bytes:
+        choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "gpt-4o-mini"}
+        return b"data: " + json.dumps({**chunk, "choices": choices, **more}).encode() + b"\n\n"
+
+    total = INPUT_TOKENS + OUTPUT_TOKENS
+    usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": total}
+    pieces = [event({"role": "assistant", "content": "The"}), *(event({"content": " word"}) for _ in range(CHUNKS - 1))]
+    pieces += [event({}, "stop", usage=usage), b"data: [DONE]\n\n"]
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+
+
+_STREAM = _stream()
 _NUMBER = re.compile(rb"\d{12}")
 """The prompt's number, with which it begins."""
 
@@ -116,7 +138,8 @@ class ChatProtocol(asyncio.Protocol):
     def _send(self) -> None:
         self._counts.in_flight -= 1
         if not self._transport.is_closing():
-            self._transport.write(self._answer)
+            streamed = b'"stream":true' in self._body or b'"stream": true' in self._body
+            self._transport.write(_STREAM if streamed else self._answer)
 
 
 async def serve(port: int, latency: Latency) -> None:

@@ -33,7 +33,7 @@ QUIET_US = 4_000_000
 HEARTBEAT_S = 1.0
 """How often a process asks a store that may forget whether it has, as long as it took something of a period."""
 ASKS_TOLD = 64
-"""While somebody asks in person, the store is told so often in the time for which that counts."""
+"""While somebody asks in person, the store is told so often in the time for which that counts, and what they used."""
 FLUSH_S = 0.05
 """What is given back waits so long for more of it."""
 
@@ -160,24 +160,30 @@ class ConcurrencyLease(Lease):
 class _SharedShare(Share):
     """As `Share`, of a limit that processes share: the store keeps what a batch leaves, and is told who asks."""
 
-    __slots__ = ("_again_us", "_book", "_lease", "_name")
+    __slots__ = ("_again_us", "_book", "_lease", "_name", "_since_us", "_untold")
 
     def __init__(self, book: LeasedBook, name: str, lease: Lease) -> None:
         super().__init__(lease.period_us)
         self._book, self._name, self._lease = book, name, lease
-        self._again_us = -NEVER
+        self._again_us, self._since_us, self._untold = -NEVER, 0, 0
 
     def ask(self, now_us: int) -> None:
-        if now_us >= self._again_us:
-            lasts_us = kept_us(self._period_us)
-            self._again_us = now_us + lasts_us // ASKS_TOLD
-            self._book.note_of_share(self._name, 0, lasts_us)
+        if now_us < self._again_us:
+            return
+        lasts_us = kept_us(self._period_us)
+        self._again_us = now_us + min(lasts_us // ASKS_TOLD, self._period_us // 4 or lasts_us)
+        self._book.note_of_share(self._name, 0, lasts_us)
+        # What the store is told late must not count there when the charges themselves do not any more.
+        counts_us = self._period_us - (now_us - self._since_us) - round(2e6 * FLUSH_S)
+        if self._untold and counts_us > 0:
+            self._book.note_of_share(self._name, self._untold, counts_us)
+        self._untold = 0
 
     def use(self, now_us: int, amount: int) -> None:
         if self._period_us and self.left(now_us, self._lease.limit):
             super().use(now_us, amount)
-            # The store is told a moment later. It must not count there when the charge itself does not any more.
-            self._book.note_of_share(self._name, amount, max(1, self._period_us - round(2e6 * FLUSH_S)))
+            self._since_us = self._since_us if self._untold else now_us
+            self._untold += amount
 
 
 class LeasedBook:
