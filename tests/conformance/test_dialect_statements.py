@@ -35,6 +35,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
             [(1, "a"), (1, "b1")],
         ),
         ("SELECT id, w FROM s, LATERAL explode(array(x, id)) AS v(w) ORDER BY id, w", [(1, 1), (1, 9), (7, 7), (7, 8)]),
+        ("SELECT w FROM s, LATERAL (SELECT w FROM (SELECT 'n ' || x AS w)) AS v ORDER BY w", [("n 8",), ("n 9",)]),
         (
             "SELECT id, w FROM t LEFT JOIN LATERAL explode(a) AS v(w) ON TRUE ORDER BY id, w",
             [(1, 10), (1, 20), (2, None)],
@@ -106,6 +107,8 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
         "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
         "SELECT * FROM VALUES (1), ('a') AS v(a)",
         "SELECT * FROM s PIVOT (first(x) FOR id IN (1, 7))",
+        "SELECT rank() OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM s",
+        "SELECT lag(x) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM s",
         "CREATE TABLE g (id BIGINT GENERATED ALWAYS AS IDENTITY, x INT)",
         "CREATE TABLE g (id INT, x INT GENERATED ALWAYS AS (id + 1))",
         "CREATE TABLE g (id INT, x DATE DEFAULT current_date())",

@@ -53,6 +53,9 @@ class Rows(Operators):
         query = f"LATERAL (SELECT {with_texts_of_outer_columns(made)}) AS {table}"
         return f" LEFT JOIN {query} ON TRUE" if outer else f" CROSS JOIN {query}"
 
+    def lateral_sql(self, expression: exp.Lateral) -> str:
+        return with_texts_of_outer_columns(super().lateral_sql(expression))
+
     def _raw_sql(self, expression: exp.Expr) -> str:
         return str(expression.this)
 

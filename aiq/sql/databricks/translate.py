@@ -77,6 +77,8 @@ _READ: dict[type[exp.Expr], set[str]] = {  # parts of a node that a method below
     exp.Bracket: {"this", "expressions", "offset"},
     exp.Aliases: {"this", "expressions"},
 }
+_WITHOUT_FRAME = frozenset({"row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead"})
+_ROWS_SO_FAR = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 Known = Container[str]
 
 
@@ -292,6 +294,13 @@ class _Generator(Rows):
             raise refusal(
                 "DISTINCT in a window function is not Databricks SQL", "leave it out, or use size(collect_set(..))"
             )
+        frame = expression.args.get("spec") if isinstance(expression, exp.Window) else None
+        if (
+            frame is not None
+            and name in _WITHOUT_FRAME
+            and (name in ("lag", "lead") or frame.sql().upper() != _ROWS_SO_FAR)
+        ):
+            raise refusal(f"{name} over a frame of rows is not Databricks SQL", "leave ROWS BETWEEN .. out")
         if name not in AGGREGATES:
             raise refusal(
                 f"{name or call.sql('databricks')[:40]} with OVER or FILTER has no exact counterpart on DuckDB"
