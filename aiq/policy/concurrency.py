@@ -47,6 +47,7 @@ class Gate:
         "_paused_until",
         "_quota",
         "_sleep",
+        "_threshold",
         "_timer",
         "_waiters",
         "_wakes_at",
@@ -66,7 +67,7 @@ class Gate:
         self._timer: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
         self._quota: Quota | None = None
-        self._paused_until = 0.0
+        self._paused_until = self._threshold = 0.0
         self._decreased_at = float("-inf")
         self.in_flight = 0
 
@@ -149,15 +150,20 @@ class Gate:
         """
         if end is None:
             if self._limit < self._most:
-                self._limit = min(self._most, self._limit + 1.0 / self._limit)
+                step = 1.0 if self._limit < self._threshold else 1.0 / self._limit
+                self._limit = min(self._most, self._limit + step)
         elif isinstance(end, ProviderError) and end.kind in _CONGESTION:
             if started > self._decreased_at and not lacking:  # one decrease for all that were in flight together
                 self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
-                self._decreased_at = self._clock()
+                self._decreased_at, self._threshold = self._clock(), 0.0
             if end.retry_after_s and end.retry_after_s <= MAX_WAIT_S:
                 self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
                 self._dismiss(self._pause_s())
         self._give_back()
+
+    def reopen(self) -> None:
+        """An outage is over: slots come back by one an answer, up to half of the most, as TCP starts slowly."""
+        self._threshold = self._most / 2
 
     def _pause_s(self) -> float:
         if not self._paused_until:
