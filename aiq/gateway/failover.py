@@ -23,6 +23,8 @@ from aiq.providers.base import Chunk
 from aiq.request import Answer, Request
 
 MOST_RETRIES_OF_SUSPECTS = 3
+MOST_REFUSED = 10
+"""Refusals (429) of a row that do not count as retries, because it was only not its turn: others were answered."""
 _log = logging.getLogger("aiq.gateway")
 _OF_WHOLE_STREAMS = frozenset({"content_filter", "bad_schema", "no_answer"})
 """Errors of an answer that arrived whole."""
@@ -54,10 +56,12 @@ class _Walk:
         "order",
         "position",
         "probes",
+        "refused",
         "repaired",
         "request",
         "retries",
         "route",
+        "waited_s",
     )
 
     def __init__(self, route: Route, request: Request, trace: Trace) -> None:
@@ -67,6 +71,8 @@ class _Walk:
         self.order = route.router.order(request)
         self.position = route.router.first(self.order)
         self.fallbacks = self.retries = 0
+        self.refused = 0  # refusals while others were answered, which do not count as retries
+        self.waited_s = 0.0  # at this entity, for the end of pauses
         self.probes = False  # whether it is sent to try an entity for all that wait
         self.answers = self.target.breaker.answers  # of other requests, before this one's attempt
         if self.position:  # the entity that the request was for is ejected
@@ -83,7 +89,7 @@ class _Walk:
     def move(self, position: int, trace: Trace, reason: str) -> None:
         """Goes on to another entity because of `reason`: an error class, or `paused`."""
         trace.fallback_from, trace.fallback_reason = self.order[self.position].name, reason
-        self.position, self.retries = position, 0
+        self.position, self.retries, self.refused, self.waited_s = position, 0, 0, 0.0
         self.answers = self.target.breaker.answers
         self.fallbacks += 1
         self.asked, trace.repairing = self.request, False
@@ -241,7 +247,9 @@ class Failover:
         """The target to ask now, and a slot of its gate that had to be waited for."""
         while True:
             target, following = walk.target, walk.next()
-            patience_s = math.inf if following is None and not request.interactive else MAX_HINT_BEFORE_FALLBACK_S
+            patience_s = math.inf
+            if following is not None or request.interactive:
+                patience_s = max(0.0, MAX_HINT_BEFORE_FALLBACK_S - walk.waited_s)
             if request.deadline_s is not None:
                 patience_s = min(patience_s, request.deadline_s - self._clock())
             slot = await target.gate.acquire(patience_s, walk.asked)
@@ -289,10 +297,12 @@ class Failover:
             answers_others=breaker.answers > walk.answers,
             chance=breaker.chance,
         )
+        pauses = error.kind == "rate_limited" and step.action == "again"
         given_up = patient and breaker.given_up(request.statement_id) and error.kind != "adapted"
         if step.action == "again" and (
             given_up
             or (more and target.health.ejected and error.kind != "adapted")
+            or (more and pauses and walk.waited_s + step.delay_s > MAX_HINT_BEFORE_FALLBACK_S)
             or (request.deadline_s is not None and self._clock() + step.delay_s > request.deadline_s)
         ):
             step = Step("next" if more and repair is None else "fail")
@@ -309,11 +319,15 @@ class Failover:
             walk.move(following, trace, error.kind)
         elif repair is not None:
             walk.repair(repair, trace)
+        elif pauses and patient and breaker.answers > walk.answers and walk.refused < MOST_REFUSED:
+            walk.refused += 1
         elif not walk.probes:
             walk.retries += 1
         walk.answers = breaker.answers
         if trace.next_attempt is not None:
             await trace.next_attempt(cost_of_failure(error, [target.price]), walk.asked)
+        if pauses:
+            walk.waited_s += step.delay_s
         if step.action == "again" and not (patient and breaker.is_open and error.retry_after_s is None):
             await self._sleep(step.delay_s)  # else the breaker says when
 
