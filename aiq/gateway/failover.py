@@ -145,7 +145,7 @@ class Failover:
     async def _probes(self, walk: _Walk, request: Request, trace: Trace) -> Breaker | None:
         """Waits while the entity answers nothing and a batch can ask no other: the breaker where this request probes.
 
-        Raises ProviderError where it is given up without being sent (again).
+        Raises ProviderError where it is given up without having been sent.
         """
         target, breaker = walk.target, walk.target.breaker
         if not _is_patient(request) or walk.next() is not None:
@@ -163,7 +163,9 @@ class Failover:
         turn = await breaker.turn(request.statement_id, fresh=not trace.attempt)
         if turn == "give_up":
             raise self._given_up(walk, target, request, trace)
-        if turn == "go":
+        if turn == "last":
+            target.gate.restore()
+        if turn != "probe":
             return None
         following = walk.next()
         if following is None:
@@ -173,7 +175,7 @@ class Failover:
         return None
 
     def _given_up(self, walk: _Walk, target: Target, request: Request, trace: Trace) -> ProviderError:
-        """The error of a request that is not sent (again), because the entity has been silent for too long."""
+        """The error of a request that is not sent, because the entity has been silent for too long."""
         last = target.breaker.last_error
         assert last is not None
         error = ProviderError(
@@ -183,7 +185,6 @@ class Failover:
             endpoint=walk.route.endpoint.name,
             entity=target.entity.name,
         )
-        error.attempts = max(1, trace.attempt)
         self._recorder.refused(walk.route, request, trace, error)
         return error
 

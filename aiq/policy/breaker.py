@@ -31,8 +31,9 @@ _COUNTED: frozenset[ErrorKind] = frozenset({"overloaded", "network", "timeout", 
 _REFUSED: frozenset[ErrorKind] = frozenset({"quota_exhausted", "auth", "not_found", "certificate"})
 """What a person must put right is not waited for."""
 
-Turn = Literal["go", "probe", "give_up"]
-"""What a request may do: be sent as usual; be sent alone, and its end reported; or fail without being sent."""
+Turn = Literal["go", "probe", "last", "give_up"]
+"""What a request may do: be sent as usual; be sent alone, and its end reported; be sent with all others that wait, for
+the last time; or fail without having been sent."""
 
 
 class _Waiting:
@@ -152,7 +153,8 @@ class Breaker:
         """Waits while it is open. After `probe`, `probe_ended` must be called.
 
         A statement that has not seen it fail yet probes at once. After the last probe each request is sent once, one
-        at a time; where all was silent, which takes long, it is given up instead.
+        at a time. Where all was silent, which takes long, those that have been sent before are so all at once, and
+        fresh ones are given up.
         """
         waiting = _Waiting(statement_id, fresh)
         place = next((i for i, other in enumerate(self._line) if fresh and not other.fresh), len(self._line))
@@ -194,7 +196,8 @@ class Breaker:
             self._dismiss("go", lambda _: True)
         elif not self._probing:
             if self._silent:
-                self._dismiss("give_up", lambda waiting: self.given_up(waiting.statement_id))
+                self._dismiss("give_up", lambda waiting: waiting.fresh and self.given_up(waiting.statement_id))
+                self._dismiss("last", lambda waiting: self.given_up(waiting.statement_id))
             waits = [(self._wait_s(waiting.statement_id), i) for i, waiting in enumerate(self._line)]
             wait_s, place = min(waits, default=(0.0, 0))
             if waits and wait_s <= 0.0:

@@ -175,6 +175,10 @@ class Gate:
         """An outage is over: slots come back by one an answer, up to half of the most, as TCP starts slowly."""
         self._threshold = self._most / 2
 
+    def restore(self) -> None:
+        """All slots at once: of what is silent nothing is learnt by asking for less."""
+        self._limit = float(self._most)
+
     def _pause_s(self) -> float:
         if not self._paused_until:
             return 0.0

@@ -141,6 +141,20 @@ def test_what_was_silent_is_given_up_without_being_sent(make: Any, time: Any, br
     assert time.run(turns()) == ["probe"] * MOST_SILENT_PROBES + ["give_up"] * 2
 
 
+def test_what_was_silent_is_asked_for_all_that_was_sent_once_more_together(
+    make: Any, time: Any, breaker: Breaker
+) -> None:
+    fail(breaker, make.error("timeout"), attempt=1)
+
+    async def turns() -> list[str]:
+        for _ in range(MOST_SILENT_PROBES):
+            await breaker.turn("st-1", fresh=False)
+            breaker.probe_ended(failed=True)
+        return list(await asyncio.gather(*(breaker.turn("st-1", fresh=False) for _ in range(3))))
+
+    assert time.run(turns()) == ["last"] * 3
+
+
 def test_who_is_stopped_while_it_waits_leaves_its_place(make: Any, time: Any, breaker: Breaker) -> None:
     fail(breaker, make.error("overloaded"))
 
