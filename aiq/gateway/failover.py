@@ -86,6 +86,12 @@ class _Walk:
     def next(self, *, larger: bool = False) -> int | None:
         return self.route.router.next(self.order, self.position, self.fallbacks, larger=larger)
 
+    def offer_s(self, position: int | None) -> float:
+        """Seconds that the entity at a position would let this request wait; 0 for none."""
+        if position is None:
+            return 0.0
+        return self.route.targets[self.order[position].name].gate.wait_s(self.request)
+
     def move(self, position: int, trace: Trace, reason: str) -> None:
         """Goes on to another entity because of `reason`: an error class, or `paused`."""
         trace.fallback_from, trace.fallback_reason = self.order[self.position].name, reason
@@ -251,6 +257,8 @@ class Failover:
             patience_s = math.inf
             if following is not None or request.interactive:
                 patience_s = max(0.0, MAX_HINT_BEFORE_FALLBACK_S - walk.waited_s)
+                if not request.interactive:
+                    patience_s = max(patience_s, walk.offer_s(following))
             if request.deadline_s is not None:
                 patience_s = min(patience_s, request.deadline_s - self._clock())
             slot = await target.gate.acquire(patience_s, walk.asked)
@@ -260,6 +268,11 @@ class Failover:
                 raise self._no_slot(walk, target, request, trace)
             walk.move(following, trace, "paused")
             trace.ready = self._clock()
+
+    @staticmethod
+    def _waits_too_long(walk: _Walk, delay_s: float, offer_s: float) -> bool:
+        """Whether a row has waited so long at an entity, with another pause, that it goes to the next one."""
+        return walk.waited_s + delay_s > MAX_HINT_BEFORE_FALLBACK_S and offer_s < delay_s
 
     def _no_slot(self, walk: _Walk, target: Target, request: Request, trace: Trace) -> ProviderError:
         pause_s = target.gate.wait_s(request)
@@ -297,13 +310,14 @@ class Failover:
             patient=patient,
             answers_others=breaker.answers > walk.answers,
             chance=breaker.chance,
+            offer_s=walk.offer_s(following),
         )
         pauses = error.kind == "rate_limited" and step.action == "again"
         given_up = patient and breaker.given_up(request.statement_id) and error.kind != "adapted"
         if step.action == "again" and (
             given_up
             or (more and target.health.ejected and error.kind != "adapted")
-            or (more and pauses and walk.waited_s + step.delay_s > MAX_HINT_BEFORE_FALLBACK_S)
+            or (more and pauses and self._waits_too_long(walk, step.delay_s, walk.offer_s(following)))
             or (request.deadline_s is not None and self._clock() + step.delay_s > request.deadline_s)
         ):
             step = Step("next" if more and repair is None else "fail")

@@ -91,6 +91,7 @@ class RetryPolicy:
         patient: bool = False,
         answers_others: bool = False,
         chance: float = 0.0,
+        offer_s: float = 0.0,
     ) -> Step:
         """`retries` is how often this entity was already asked again.
 
@@ -100,7 +101,10 @@ class RetryPolicy:
         because a model that keeps failing to do so would cost twice at every entity.
         `patient` is for a batch that can ask no other entity: it draws on no quota, and where the entity
         `answers_others` it is asked soon again, and more often if it fails a lot. `chance` is how often it fails.
+        `offer_s` is how many seconds the next entity would let it wait: a shorter hint is waited for instead.
         """
+        if error.kind == "rate_limited" and not hurry and offer_s > (error.retry_after_s or math.inf):
+            next_entity = False
         if error.kind == "bad_schema":
             return Step("again" if repair else "fail")
         give_up = Step("next") if next_entity and error.kind in _FALL_BACK else Step("fail")

@@ -332,6 +332,19 @@ def test_where_a_fallback_is_idle_most_rows_of_a_slow_entity_go_there(
     assert done.seconds <= 15
 
 
+def test_where_the_fallback_lets_rows_wait_longer_they_stay(make: Any, time: Any, batch: Callable[..., Batch]) -> None:
+    pauses, started = {"a": 20, "b": 90}, time.clock()
+
+    def reply(host: str, _: str) -> Any:
+        left_s = started + pauses[host] - time.clock()
+        return make.failure(429, retry_after=str(left_s)) if left_s > 0 else make.chat_answer()
+
+    done = batch(reply, 300, fallback=True)
+    assert done.errors == {}
+    assert done.provider.answered["b"] <= AT_ONCE  # those that went there before it was known
+    assert done.provider.answered["a"] >= 300 - AT_ONCE
+
+
 def test_a_row_that_is_always_refused_ends_though_others_are_answered(make: Any, batch: Callable[..., Batch]) -> None:
     done = batch(
         lambda _, prompt: make.failure(429, retry_after="0.1") if _row(prompt) < 3 else make.chat_answer(), 3000

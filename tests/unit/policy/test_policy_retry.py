@@ -165,3 +165,12 @@ def test_a_row_is_asked_until_its_failures_are_no_chance(make: Any, chance: floa
         make.error("overloaded"), retries, RetryQuota(), next_entity=False, patient=True, chance=chance
     )
     assert alone.action == ("again" if retries < 10 else "fail")
+
+
+@pytest.mark.parametrize(("offer_s", "action"), [(0.0, "next"), (19.0, "next"), (21.0, "again")])
+def test_a_hint_is_waited_for_where_the_next_entity_lets_a_row_wait_longer(
+    make: Any, offer_s: float, action: str
+) -> None:
+    error = make.error("rate_limited", retry_after_s=20.0)
+    assert POLICY.decide(error, 0, RetryQuota(), next_entity=True, offer_s=offer_s).action == action
+    assert POLICY.decide(error, 0, RetryQuota(), next_entity=True, hurry=True, offer_s=offer_s).action == "next"
