@@ -16,6 +16,8 @@ _FORGET = 0.998
 _BACK = 1.05
 """An interval that was a little too short grows by this factor."""
 _LEAST_S = 0.001
+BURST = 16
+"""Refusals in one burst that teach the first interval: fewer may be about the requests, not about their number."""
 _MOST_HINTS = 1.5
 """The longest interval, in hints: a provider that grants a request after each hint is nearly used whole."""
 
@@ -23,11 +25,22 @@ _MOST_HINTS = 1.5
 class Pace:
     """The interval between two requests to one served entity; 0 as long as none was refused with a hint."""
 
-    __slots__ = ("_changed_s", "_granted", "_resumes_s", "_since_s", "_too_short_s", "_worked_s", "interval_s")
+    __slots__ = (
+        "_burst",
+        "_changed_s",
+        "_first_s",
+        "_granted",
+        "_resumes_s",
+        "_since_s",
+        "_too_short_s",
+        "_worked_s",
+        "interval_s",
+    )
 
     def __init__(self) -> None:
         self.interval_s = self._too_short_s = self._worked_s = 0.0
-        self._granted = 0
+        self._granted = self._burst = 0
+        self._first_s = 0.0  # the first interval, should this be a burst
         self._since_s: float | None = None
         self._resumes_s = self._changed_s = -math.inf
 
@@ -51,7 +64,11 @@ class Pace:
         Of those that were sent before the last pause ended nothing is learnt: they went at the old pace.
         """
         if sent_s < self._resumes_s:
+            self._burst += 1
+            if self._burst == BURST and not self.interval_s:
+                self.interval_s = self._first_s
             return
+        self._burst = 1
         before_s, granted, since_s = self.interval_s, self._granted, self._since_s
         if self._worked_s or before_s * granted >= hint_s:
             self.interval_s = max(_BACK * before_s, self._worked_s)
@@ -61,6 +78,8 @@ class Pace:
             self.interval_s = max(_BACK * before_s, average_s)
         self.interval_s = min(self.interval_s, _MOST_HINTS * hint_s)
         self._too_short_s = min(before_s, self.interval_s)
+        if not before_s:
+            self._first_s, self.interval_s = self.interval_s, 0.0
         self._worked_s = 0.0
         self._since_s = self._resumes_s = now_s + hint_s
         self._granted, self._changed_s = 0, now_s
