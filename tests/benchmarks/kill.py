@@ -2,11 +2,12 @@
 
     python tests/benchmarks/kill.py [--rounds 100] [--seed 0]
 
-A moment lies anywhere from the start of the statement to the end of the process, more of them early. After each round:
-`lost` are calls that the provider answered and the ledger does not have, `doubled` calls that it has twice, `repaid`
-answers that the second process paid for though the first one had them in flight or answered. A process that had its
-rows before the kill has paid for them, and the second one pays for its own. Exits with 1 where a call is lost or
-doubled, an answer is wrong, or more is repaid than was in flight.
+Of three rounds, one is killed when a drawn number of rows is answered, one in the moment after the last answer, and one
+anywhere from the start of the statement to the end of the process. After each round: `lost` are calls that the provider
+answered and the ledger does not have, `doubled` calls that it has twice, `repaid` answers that the second process paid
+for though the first one had them in flight or answered. A process that had its rows before the kill has paid for them,
+and the second one pays for its own. Exits with 1 where a call is lost or doubled, an answer is wrong, or more is repaid
+than was in flight.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 from subprocess import PIPE
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiq.simulator.process import SimulatorProcess
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 ROWS, IN_FLIGHT, LATENCY_MS = 200, 16, 10
@@ -72,7 +77,10 @@ def main() -> int:
         for number in range(asked.rounds):
             simulator.reset()
             program = begin(number)
-            time.sleep(takes_s * drawn.random() ** 2)
+            if number % 3:
+                wait_until_answered(simulator, drawn.randrange(1, ROWS) if number % 3 == 1 else ROWS)
+            if number % 3 != 1:
+                time.sleep(drawn.uniform(0.0, takes_s / (8 if number % 3 else 1)))
             program.kill()
             ended = bool(program.communicate()[0].strip())
             first = idle(simulator)["ok"]
@@ -95,6 +103,12 @@ def main() -> int:
                 flush=True,
             )
         return int(bool(lost or doubled or wrong or most > IN_FLIGHT))
+
+
+def wait_until_answered(simulator: SimulatorProcess, rows: int) -> None:
+    """Returns when so many rows are answered, and as soon as that can be known."""
+    while simulator.stats()["ok"] < rows:
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":
