@@ -300,6 +300,7 @@ class Failover:
         more = following is not None
         repair = None if walk.repaired else attempt.repair
         breaker, patient = target.breaker, not more and not trace.streaming and _is_patient(request)
+        answers_others = breaker.answers > walk.answers
         step = walk.route.retry.decide(
             error,
             max(0, walk.retries - walk.probes),  # a probe is not the row's own retry
@@ -308,8 +309,8 @@ class Failover:
             hurry=request.interactive,
             repair=repair is not None,
             patient=patient,
-            answers_others=breaker.answers > walk.answers,
-            chance=breaker.chance,
+            answers_others=answers_others,
+            chance=breaker.chance if answers_others or not breaker.is_open else 0.0,
             offer_s=walk.offer_s(following),
         )
         pauses = error.kind == "rate_limited" and step.action == "again"
@@ -334,7 +335,7 @@ class Failover:
             walk.move(following, trace, error.kind)
         elif repair is not None:
             walk.repair(repair, trace)
-        elif pauses and patient and breaker.answers > walk.answers and walk.refused < MOST_REFUSED:
+        elif pauses and patient and answers_others and walk.refused < MOST_REFUSED:
             walk.refused += 1
         elif not walk.probes:
             walk.retries += 1

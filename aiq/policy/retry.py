@@ -100,7 +100,8 @@ class RetryPolicy:
         `repair` is whether the entity can be asked to correct an answer of the wrong form; no other one is asked then,
         because a model that keeps failing to do so would cost twice at every entity.
         `patient` is for a batch that can ask no other entity: it draws on no quota, and where the entity
-        `answers_others` it is asked soon again, and more often if it fails a lot. `chance` is how often it fails.
+        `answers_others` it is asked soon again. `chance` is how often it fails where that is chance, else 0: a row is
+        asked more often then.
         `offer_s` is how many seconds the next entity would let it wait: a shorter hint is waited for instead.
         """
         if error.kind == "rate_limited" and not hurry and offer_s > (error.retry_after_s or math.inf):
@@ -118,7 +119,7 @@ class RetryPolicy:
         elif next_entity or hurry:
             limit = self._before_fallback
         else:
-            limit = self._most(chance) if patient and answers_others else self._alone
+            limit = self._most(chance) if patient else self._alone
         if error.once:
             limit = min(limit, 1)
         hint = error.retry_after_s

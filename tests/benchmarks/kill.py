@@ -95,7 +95,7 @@ def main() -> int:
             paid += answered
             lost = max(0, paid + ROWS - kept)
             doubled = len(calls) - len(set(calls))
-            over = answered - ROWS * (1 + ended)
+            over = max(0, answered - ROWS * (1 + ended))
             repaid, most = repaid + over, max(most, over)
             print(
                 f"round {number + 1}: {first} answered at the kill{', with its rows' if ended else ''}, {over} repaid; "

@@ -161,9 +161,7 @@ def test_a_row_is_asked_until_its_failures_are_no_chance(make: Any, chance: floa
     )  # fmt: skip
     assert step.action == action
     assert step.delay_s <= 1.0
-    alone = POLICY.decide(
-        make.error("overloaded"), retries, RetryQuota(), next_entity=False, patient=True, chance=chance
-    )
+    alone = POLICY.decide(make.error("overloaded"), retries, RetryQuota(), next_entity=False, patient=True)
     assert alone.action == ("again" if retries < 10 else "fail")
 
 
