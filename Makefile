@@ -13,7 +13,7 @@ INSTALLED_LITELLM := $(LITELLM)/.installed
 CLIENTS := .venv-clients
 INSTALLED_CLIENTS := $(CLIENTS)/.installed
 
-.PHONY: help demo test fuzz clients redis java format bench clean
+.PHONY: help demo test fuzz clients redis java format bench soak kill clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make fuzz    20,000 random statements beside plain DuckDB, about an hour"
 	@echo "make format  format the code"
 	@echo "make bench   the benchmarks"
+	@echo "make soak    half an hour of 20 statements a second: what grows (MINUTES=5 for less)"
+	@echo "make kill    100 statements that are killed and run again: what is lost or paid twice (ROUNDS=10 for less)"
 	@echo "make clean   remove .venv and caches"
 
 demo: $(INSTALLED)
@@ -67,6 +69,12 @@ format: $(INSTALLED_DEV)
 bench: $(INSTALLED_DEV)
 	$(PIP_INSTALL) -e '.[bench]'
 	$(PY) tests/benchmarks/run.py
+
+soak: $(INSTALLED_DEV)
+	$(PY) tests/benchmarks/soak.py --minutes $(or $(MINUTES),30)
+
+kill: $(INSTALLED_DEV)
+	$(PY) tests/benchmarks/kill.py --rounds $(or $(ROUNDS),100)
 
 clean:
 	rm -rf $(VENV) $(LITELLM) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -15,10 +15,13 @@ from collections.abc import Iterator
 
 from aiq.errors import AiqError, ResourceError
 
-_FILES = re.compile(r"too many open files", re.IGNORECASE)
+# An error's text may quote the user's: words count at the places where the libraries put their own.
+_FILES = re.compile(r'(?:^|: |message: ")too many open files(?:"| \(os error \d+\)|\s*$)', re.IGNORECASE | re.MULTILINE)
 _OF_FILES = frozenset({"IOException", "PanicException", "DeltaError", "CommitFailedError", "TableNotFoundError"})
 _MEMORY = re.compile(
-    r"executing the UDF: MemoryError|^error return without exception set|can't start new thread|std::bad_alloc"
+    r"Invalid Input Error: Python exception occurred while executing the UDF: MemoryError(?::|$)|"
+    r"error return without exception set|can't start new thread$|"
+    r"(?:(?:INTERNAL|Out of Memory) Error: )?(?:std::bad_alloc|Allocation failure)(?:\n|$)"
 )
 
 
@@ -44,7 +47,7 @@ def lack(error: BaseException) -> ResourceError | None:
             return ResourceError(
                 f"this process may open no more files: {advice_on_files()}, then run the statement again"
             )
-        if isinstance(seen, MemoryError) or _MEMORY.search(str(seen)):
+        if isinstance(seen, MemoryError) or _MEMORY.match(str(seen)):
             return ResourceError(
                 "there is not enough memory for this statement; answers that were paid for are kept. Give the process "
                 "more (ulimit -v, the container's limit), let DuckDB use less (SET memory_limit, SET threads), or ask "

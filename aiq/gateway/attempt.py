@@ -68,7 +68,7 @@ class Attempts:
         except BaseException as failure:  # cancelled, or a fault of ours or of the ledger: it ended all the same
             self._given_up(route, request, trace, attempt, failure)
             raise
-        self._ended(route, trace, attempt)
+        self._ended(route, request, trace, attempt)
         return attempt
 
     async def stream(
@@ -84,7 +84,7 @@ class Attempts:
         except BaseException as failure:  # also: the reader has stopped
             self._given_up(route, request, trace, attempt, failure)
             raise
-        self._ended(route, trace, attempt)
+        self._ended(route, request, trace, attempt)
 
     async def _chunks(
         self, route: Route, request: Request, trace: Trace, attempt: Attempt
@@ -158,7 +158,7 @@ class Attempts:
             return most_s
         return max(0.001, min(most_s, request.deadline_s - self._clock()))
 
-    def _ended(self, route: Route, trace: Trace, attempt: Attempt) -> None:
+    def _ended(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> None:
         """Lets the gate, the retry quota, the health and the bill learn how an attempt ended."""
         target, answer, error = attempt.target, attempt.answer, attempt.error
         trace.in_flight -= 1
@@ -169,6 +169,9 @@ class Attempts:
             assert answer is not None
             target.quota.succeeded()
             target.health.answered()
+            if target.breaker.opens_again:
+                target.gate.reopen()
+            target.breaker.answered(first=attempt.number == 1)
             if route.hedged:
                 target.latencies.add(self._clock() - attempt.sent)
             cost = self._bill(target, trace, answer.usage)
@@ -178,6 +181,7 @@ class Attempts:
         if route.guards is not None:
             route.guards.withhold(error)
         target.health.failed(error.kind, probe=attempt.probe, retry_after_s=error.retry_after_s)
+        target.breaker.failed(error, request.statement_id, attempt.number, lacking=attempt.lacking)
         if isinstance(error.usage, Usage):
             self._bill(target, trace, error.usage)
         elif error.kind in MAY_BE_BILLED:

@@ -32,15 +32,24 @@ class Recorder:
 
     def intend(self, route: Route, request: Request, trace: Trace, attempt: Attempt) -> Awaitable[None]:
         """Writes the intent of an attempt, before bytes leave; durable when awaited. Raises LedgerError."""
+        entity, caller = attempt.target.entity, request.caller
         return self._ledger.intend(
             Intent(
                 request_id=trace.request_id,
                 attempt=attempt.number,
                 statement_id=request.statement_id,
                 endpoint=route.endpoint.name,
-                served_entity_id=attempt.target.entity.id,
-                requester=request.caller.user,
+                served_entity_id=entity.id,
+                requester=caller.user,
                 start_us=attempt.start_us,
+                served_entity_name=entity.name,
+                provider=entity.provider,
+                model=entity.model,
+                task=request.task,
+                client_request_id=request.client_request_id,
+                usage_context=dict(caller.usage_context) if caller.usage_context else None,
+                function=request.function,
+                track_usage=route.endpoint.track_usage,
             )
         )
 

@@ -24,6 +24,7 @@ from aiq.errors import AiqError, BudgetExceeded, ConfigError, PolicyError, Provi
 from aiq.gateway.access_token import AccessToken
 from aiq.ledger.ledger import Ledger
 from aiq.ledger.prices import PriceTag, price_of
+from aiq.policy.breaker import Breaker
 from aiq.policy.concurrency import Gate
 from aiq.policy.context import context_window
 from aiq.policy.ejection import Health
@@ -53,6 +54,7 @@ class Target(NamedTuple):
     quota: RetryQuota
     price: PriceTag | None
     health: Health
+    breaker: Breaker
     latencies: Latencies
     token: AccessToken | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -379,6 +381,7 @@ class Routes:
             RetryQuota(),
             price_of(entity, self.config.settings.prices),
             Health(self._clock),
+            Breaker(self.config.settings.retries, self._clock, self._sleep),
             Latencies(),
             AccessToken(adapter, self._clock, source) if has_token else None,
             headers,

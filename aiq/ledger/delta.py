@@ -111,6 +111,28 @@ def append(
     raise AssertionError("unreachable")
 
 
+def update(
+    table: DeltaTable,
+    name: str,
+    path: Location,
+    values: Mapping[str, str],
+    where: str,
+    transactions: Mapping[str, int],
+) -> None:
+    """Sets columns to SQL expressions in the rows `where`, in one commit that also sets `transactions`.
+
+    Raises LedgerError.
+    """
+    from deltalake.transaction import CommitProperties, Transaction
+
+    properties = CommitProperties(app_transactions=[Transaction(app, version) for app, version in transactions.items()])
+    try:
+        table.update(dict(values), predicate=where, commit_properties=properties)
+    except BaseException as error:
+        _reraise_ours(error)
+        raise unusable(path, name, error) from error
+
+
 def open_table(path: Location, name: str) -> DeltaTable | None:
     """The table as it is now, None where there is none. Raises LedgerError for a damaged one."""
     from deltalake import DeltaTable

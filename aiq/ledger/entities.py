@@ -2,7 +2,8 @@
 
 The truth about what is in the table is in the table's own log, committed with the rows: for each endpoint, its
 configuration version and the version at which a configuration was seen last. A small file next to the tables repeats
-it, so that a start where nothing changed need not read the log.
+it, so that a start where nothing changed need not read the log, with the file that each endpoint was read from: where
+that is gone and no endpoint has its name, the endpoint was deleted.
 """
 
 from __future__ import annotations
@@ -35,18 +36,23 @@ def sync_entities(
 ) -> dict[str, int]:
     """Appends rows for the endpoints whose configuration is not the table's latest, and gives them a new version.
 
-    Returns the configuration version (from 1) by endpoint name. `now_s`: UTC seconds, for `change_time`. Several
-    processes may call it at once. Raises LedgerError.
+    The rows of endpoints whose files are gone get their `endpoint_delete_time`. Returns the configuration version (from
+    1) by endpoint name. `now_s`: UTC seconds, for `change_time`. Several processes may call it at once. Raises
+    LedgerError.
     """
     wanted = {endpoint.name: (endpoint, _digest(endpoint)) for endpoint in endpoints}
     path = workspace.table(SERVED_ENTITIES_TABLE)
     there = not isinstance(path, Path) or (path / "_delta_log").is_dir()
     known = _known(workspace.home) if there else {}
-    if all(known.get(name, [None])[0] == digest for name, (_, digest) in wanted.items()):
+    gone = [name for name, (_, _, file) in known.items() if name not in wanted and file and not os.path.exists(file)]
+    if not gone and all(
+        name in known and known[name][0] == digest and known[name][2] == _file(endpoint)
+        for name, (endpoint, digest) in wanted.items()
+    ):
         return {name: known[name][1] for name in wanted}
     try:
         with locked(workspace.home / f"{_FILE}.lock"):
-            return _sync(workspace, path, wanted, created_by, now_s)
+            return _sync(workspace, path, wanted, gone, created_by, now_s)
     except OSError as error:
         raise LedgerError(
             f"cannot write {workspace.home / _FILE}: {error}. Free space and check rights, or set AIQ_HOME or home=..."
@@ -54,7 +60,12 @@ def sync_entities(
 
 
 def _sync(
-    workspace: Workspace, path: delta.Location, wanted: dict[str, tuple[Endpoint, str]], created_by: str, now_s: float
+    workspace: Workspace,
+    path: delta.Location,
+    wanted: dict[str, tuple[Endpoint, str]],
+    gone: list[str],
+    created_by: str,
+    now_s: float,
 ) -> dict[str, int]:
     versions: dict[str, int] = {}
     changed: list[Endpoint] = []
@@ -80,7 +91,11 @@ def _sync(
         if workspace.is_home:
             tighten(Path(str(path)))
     known = _known(workspace.home) if table is not None else {}
-    known.update({name: [digest, versions[name]] for name, (_, digest) in wanted.items()})
+    for name in gone:
+        if table is not None and name in known and not os.path.exists(known[name][2]):
+            _delete(path, name, now_s)
+            del known[name]
+    known.update({name: (digest, versions[name], _file(endpoint)) for name, (endpoint, digest) in wanted.items()})
     fresh = workspace.home / f"{_FILE}.{os.getpid()}"
     with open(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
         file.write(json.dumps(known))
@@ -94,6 +109,26 @@ def _recorded(table: DeltaTable | None, name: str, digest: str) -> tuple[int, bo
         return 0, False
     version = table.transaction_version(_app(name)) or 0
     return version, version > 0 and table.transaction_version(_app(name, digest)) == version
+
+
+def _delete(path: delta.Location, name: str, now_s: float) -> None:
+    """Says in an endpoint's rows when it was deleted. One of its name that comes later has a version of its own."""
+    table = delta.open_table(path, SERVED_ENTITIES_TABLE)
+    version, _ = _recorded(table, name, "")
+    if table is None or not version:
+        return
+    delta.update(
+        table,
+        SERVED_ENTITIES_TABLE,
+        path,
+        {"endpoint_delete_time": f"to_timestamp_micros({round(now_s * 1_000_000)})"},
+        "endpoint_name = '{}' AND endpoint_delete_time IS NULL".format(name.replace("'", "''")),
+        {_app(name): version + 1},
+    )
+
+
+def _file(endpoint: Endpoint) -> str:
+    return os.path.abspath(endpoint.file) if endpoint.file else ""
 
 
 def _app(name: str, digest: str = "") -> str:
@@ -143,11 +178,13 @@ def _rows(
     return pa.Table.from_pylist(rows, schema=SERVED_ENTITIES_SCHEMA)
 
 
-def _known(home: Path) -> dict[str, list[Any]]:
+def _known(home: Path) -> dict[str, tuple[str, int, str]]:
+    """By endpoint: the digest of its configuration, its version, and the file it was read from."""
     try:
         known = json.loads((home / _FILE).read_text())
     except (OSError, ValueError):
         return {}
     if not isinstance(known, dict):
         return {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 2}
+    entries = {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) in (2, 3)}
+    return {name: (entry[0], entry[1], str(entry[2]) if len(entry) > 2 else "") for name, entry in entries.items()}

@@ -88,7 +88,7 @@ def decode(
         if names is not None:
             fields[:] = names
         if intent_columns:
-            _extend(intents, {}, fields[0], _expand(intent_columns))
+            _extend(intents, Intent._field_defaults, fields[0], _expand(intent_columns))
         if outcome_columns:
             _extend(outcomes.columns, Outcome._field_defaults, fields[1], _expand(outcome_columns))
             outcomes.seq.extend([seq] * len(outcome_columns[0]))
@@ -125,17 +125,17 @@ def encode_kept(fields: list[Sequence[str]], intents: OpenIntents, statements: O
 
 
 def orphan(intent: Intent) -> Outcome:
-    """The outcome of an attempt whose process died: what the provider did or billed is not known."""
+    """The outcome of an attempt whose process died: what was known before, and not what the provider did or billed."""
     return Outcome(
         request_id=intent.request_id,
         attempt=intent.attempt,
         statement_id=intent.statement_id,
         endpoint=intent.endpoint,
         served_entity_id=intent.served_entity_id,
-        served_entity_name=None,
-        provider=None,
-        model=None,
-        task="",
+        served_entity_name=intent.served_entity_name,
+        provider=intent.provider,
+        model=intent.model,
+        task=intent.task,
         requester=intent.requester,
         start_us=intent.start_us,
         status="orphaned",
@@ -157,6 +157,11 @@ def orphan(intent: Intent) -> Outcome:
         cache_hit=False,
         fallback_from=None,
         final=True,
+        track_usage=intent.track_usage,
+        client_request_id=intent.client_request_id,
+        usage_context=intent.usage_context,
+        unpriced="the process ended before the answer was recorded; it may have been billed",
+        function=intent.function,
     )
 
 

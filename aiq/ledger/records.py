@@ -14,7 +14,10 @@ import pyarrow as pa
 
 
 class Intent(NamedTuple):
-    """An attempt that is about to be made. `start_us`: UTC microseconds since 1970."""
+    """An attempt that is about to be made. `start_us`: UTC microseconds since 1970.
+
+    What has a default is for the row of a call whose process died (`groups.orphan`); the fields are those of `Outcome`.
+    """
 
     request_id: str
     attempt: int
@@ -23,6 +26,14 @@ class Intent(NamedTuple):
     served_entity_id: str
     requester: str
     start_us: int
+    served_entity_name: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    task: str = ""
+    client_request_id: str | None = None
+    usage_context: dict[str, str] | None = None
+    function: str | None = None
+    track_usage: bool = False
 
 
 class Outcome(NamedTuple):

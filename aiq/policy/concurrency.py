@@ -2,7 +2,8 @@
 
 Bounded by the configured concurrency; halved when the provider says it is overloaded, or nothing at all, and raised
 again by one a window of successes (AIMD, as TCP does), never by latency, because that grows with an answer's length.
-Where its answers state rate limits, requests go as fast as these allow.
+Where its answers state rate limits, requests go as fast as these allow; where they do not, and refusals say when to
+ask again, as fast as it grants them (`pace`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiq.errors import ProviderError
+from aiq.policy.pace import Pace
 from aiq.policy.quota import UNMETERED, Costs, EntityQuota, PlaceInFlight
 from aiq.policy.retry import MAX_WAIT_S
 from aiq.providers.base import StatedLimits
@@ -44,9 +46,12 @@ class Gate:
         "_decreased_at",
         "_limit",
         "_most",
+        "_next_at",
+        "_pace",
         "_paused_until",
         "_quota",
         "_sleep",
+        "_threshold",
         "_timer",
         "_waiters",
         "_wakes_at",
@@ -66,7 +71,8 @@ class Gate:
         self._timer: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
         self._quota: EntityQuota | None = None
-        self._paused_until = 0.0
+        self._paused_until = self._next_at = self._threshold = 0.0
+        self._pace = Pace()
         self._decreased_at = float("-inf")
         self.in_flight = 0
 
@@ -77,16 +83,16 @@ class Gate:
 
     def try_acquire(self, request: Request | None = None) -> PlaceInFlight | None:
         """Takes a slot that is free at this moment. None, and no slot, where that has to be waited for."""
-        if self.in_flight >= self.limit or self._waiters or self._pause_s() > 0.0:
+        if self.in_flight >= self.limit or self._waiters or self._delay_s() > 0.0:
             return None
         quota = self._quota
         if quota is None:
-            self.in_flight += 1
+            self._goes()
             return UNMETERED
         costs = quota.costs(request)
         if quota.wait_s(costs) > 0.0:
             return None
-        self.in_flight += 1
+        self._goes()
         return quota.take(costs)
 
     @property
@@ -102,8 +108,8 @@ class Gate:
         return len(self._waiters), max(0.0, self._wakes_at - self._clock())
 
     def wait_s(self, request: Request | None = None) -> float:
-        """Seconds that the provider makes a request wait that comes now: a pause, and its quota."""
-        pause, quota = self._pause_s(), self._quota
+        """Seconds that the provider makes a request wait that comes now: a pause, its pace, and its quota."""
+        pause, quota = self._delay_s() + len(self._waiters) * self._pace.interval_s, self._quota
         if quota is None:
             return pause
         ahead = [quota.costs(waiter.request) for waiter in self._waiters]
@@ -156,15 +162,29 @@ class Gate:
         """
         if end is None:
             if self._limit < self._most:
-                self._limit = min(self._most, self._limit + 1.0 / self._limit)
+                step = 1.0 if self._limit < self._threshold else 1.0 / self._limit
+                self._limit = min(self._most, self._limit + step)
+            self._pace.granted(started, self._clock())
         elif isinstance(end, ProviderError) and end.kind in _CONGESTION:
-            if started > self._decreased_at and not lacking:  # one decrease for all that were in flight together
+            now, pace = self._clock(), self._pace
+            of_pace = lacking or (end.kind == "rate_limited" and pace.interval_s > 0.0)
+            if started > self._decreased_at and not of_pace:  # one decrease for all that were in flight together
                 self._limit = max(1.0, min(self._limit, float(self.in_flight)) / 2)
-                self._decreased_at = self._clock()
+                self._decreased_at, self._threshold = now, 0.0
             if end.retry_after_s and end.retry_after_s <= MAX_WAIT_S:
-                self._paused_until = max(self._paused_until, self._clock() + end.retry_after_s)
-                self._dismiss(self._pause_s())
+                if end.kind == "rate_limited" and self._quota is None:
+                    pace.refused(started, now, end.retry_after_s)
+                self._paused_until = max(self._paused_until, now + end.retry_after_s)
+                self._dismiss(self._delay_s())
         self._give_back()
+
+    def reopen(self) -> None:
+        """An outage is over: slots come back by one an answer, up to half of the most, as TCP starts slowly."""
+        self._threshold = self._most / 2
+
+    def restore(self) -> None:
+        """All slots at once: of what is silent nothing is learnt by asking for less."""
+        self._limit = float(self._most)
 
     def _pause_s(self) -> float:
         if not self._paused_until:
@@ -173,6 +193,17 @@ class Gate:
         if pause <= 0.0:
             self._paused_until = pause = 0.0
         return pause
+
+    def _delay_s(self) -> float:
+        """Seconds until the next request may go: the rest of a pause, or of the interval that the provider grants."""
+        if not self._pace.interval_s:
+            return self._pause_s()
+        return max(self._pause_s(), self._next_at - self._clock(), 0.0)
+
+    def _goes(self) -> None:
+        self.in_flight += 1
+        if self._pace.interval_s:
+            self._next_at = self._clock() + self._pace.interval_s
 
     def _give_back(self) -> None:
         """One slot less in use. A free slot is handed over here and now, so that no later request overtakes."""
@@ -188,7 +219,7 @@ class Gate:
             if waiter.slot.done():
                 waiters.popleft()
                 continue
-            quota, wait_s = self._quota, self._pause_s()
+            quota, wait_s = self._quota, self._delay_s()
             costs: Costs = ()
             if quota is not None:
                 costs = quota.costs(waiter.request)
@@ -199,7 +230,7 @@ class Gate:
                 self._wake_after(wait_s)
                 return
             waiters.popleft()
-            self.in_flight += 1
+            self._goes()
             waiter.slot.set_result(UNMETERED if quota is None else quota.take(costs))
         if not waiters and self._timer is not None:
             self._timer.cancel()
@@ -207,8 +238,8 @@ class Gate:
 
     def _dismiss(self, wait_s: float) -> bool:
         """Those who would not wait for so long go and ask somebody else. False where there are none."""
-        now, waiters = self._clock(), self._waiters
-        going = [waiter for waiter in waiters if waiter.would_go(wait_s, now)]
+        now, waiters, interval_s = self._clock(), self._waiters, self._pace.interval_s
+        going = [waiter for place, waiter in enumerate(waiters) if waiter.would_go(wait_s + place * interval_s, now)]
         for waiter in going:
             waiters.remove(waiter)
             if not waiter.slot.done():

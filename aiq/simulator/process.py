@@ -89,7 +89,10 @@ class SimulatorProcess:
 
     def set_faults(self, *faults: FaultRate) -> None:
         """`POST /__faults`: from now on, and until `reset`, these strike instead of the profile's."""
-        body = [{"kind": f.kind, "rate": f.rate, "models": list(f.models), "after": f.after} for f in faults]
+        body = [
+            {"kind": f.kind, "rate": f.rate, "models": list(f.models), "after": f.after, "until": f.until}
+            for f in faults
+        ]
         self._ask("POST", "/__faults", json.dumps(body).encode())
 
     def stop(self) -> None:

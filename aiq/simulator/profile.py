@@ -77,17 +77,23 @@ class Quota:
 class FaultRate:
     """A fault that strikes a share (`rate`, 0 to 1) of the attempts on the matching models.
 
-    The first `after` requests to the simulator, whatever their model, are spared.
+    The first `after` requests to the simulator, whatever their model, are spared, and those that follow the request
+    number `until` (0: none are).
     """
 
     kind: str
     rate: float
     models: tuple[str, ...] = ("*",)
     after: int = 0
+    until: int = 0
 
     def applies_to(self, model: str) -> bool:
         """Whether a model name matches one of the patterns (`gpt-4o*`)."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def strikes_at(self, number: int) -> bool:
+        """Whether the request of this number, from 1, is one of those that it may strike."""
+        return number > self.after and (not self.until or number <= self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +313,8 @@ def _fault(fields: _Fields) -> FaultRate:
     if parse(kind) is None:
         raise fields.wrong("kind", "a fault such as '503', 'timeout' or '429-retry-after'", kind)
     rate, models = fields.number("rate", 1.0, 0, 1), fields.texts("models", ("*",)) or ("*",)
-    fault = FaultRate(kind, rate, models, fields.integer("after", 0, 0, 10**12))
+    after, until = (fields.integer(name, 0, 0, 10**12) for name in ("after", "until"))
+    fault = FaultRate(kind, rate, models, after, until)
     fields.refuse_rest()
     return fault
 

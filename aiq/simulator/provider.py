@@ -221,7 +221,7 @@ class Provider:
                 return fault
             return None
         for rate in self._faults:
-            if self.records.requests <= rate.after:
+            if not rate.strikes_at(self.records.requests):
                 continue
             if rate.applies_to(model) and draw(self.profile.seed, rate.kind, body_number, tried) / 2**64 < rate.rate:
                 struck = faults.parse(rate.kind)

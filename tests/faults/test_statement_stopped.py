@@ -95,6 +95,12 @@ def test_a_killed_statement_is_recovered_by_the_next_process(
     assert counts["orphaned"] <= IN_FLIGHT  # those in flight when it died
     rows = ledger_rows(CALLS)
     assert len({(row["request_id"], row["attempt"]) for row in rows}) == len(rows)
+    asked = {
+        (row["served_entity_name"], row["provider"], row["model"], row["task"])
+        for row in rows
+        if not row["status_code"]
+    }
+    assert asked <= {("main", "openai", "gpt-4o-mini", "llm/v1/chat")}
 
 
 def test_recovering_twice_adds_no_row(

@@ -23,6 +23,7 @@ class PanicException(BaseException):
         OSError(errno.ENFILE, "Too many open files in system"),
         duckdb.IOException('IO Error: Cannot open file "t.csv": Too many open files'),
         PanicException('Failed to create a tokio runtime: Os { code: 24, message: "Too many open files" }'),
+        type("DeltaError", (Exception,), {})("Generic error: Too many open files (os error 24)"),
     ],
 )
 def test_a_lack_of_files_names_the_limit_and_what_to_do(error: BaseException) -> None:
@@ -39,6 +40,9 @@ def test_a_lack_of_files_names_the_limit_and_what_to_do(error: BaseException) ->
         ),
         SystemError("error return without exception set"),
         RuntimeError("can't start new thread"),
+        duckdb.Error("std::bad_alloc"),
+        duckdb.InternalException("INTERNAL Error: std::bad_alloc\nStack Trace:"),
+        duckdb.OutOfMemoryException("Out of Memory Error: Allocation failure"),
     ],
 )
 def test_a_lack_of_memory_is_told(error: BaseException) -> None:
@@ -65,6 +69,15 @@ def test_a_cause_further_down_counts() -> None:
         OSError(errno.ENOENT, "No such file or directory"),
         KeyboardInterrupt(),
         ValueError("MemoryError"),
+        duckdb.ConversionException("Conversion Error: Could not convert string 'std::bad_alloc' to INT32"),
+        duckdb.InvalidInputException("Invalid Input Error: why did C++ say std::bad_alloc?"),
+        duckdb.InvalidInputException(
+            "Invalid Input Error: Python exception occurred while executing the UDF: ValueError: executing the UDF: "
+            "MemoryError"
+        ),
+        duckdb.IOException('IO Error: Cannot open file "too many open files": No such file or directory'),
+        duckdb.IOException('IO Error: No files found that match the pattern "too many open files"'),
+        RuntimeError("the answer was: can't start new thread, it says"),
     ],
 )
 def test_what_is_something_else_stays_what_it_is(error: Any) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from aiq.errors import LedgerError
 from aiq.ledger import commit
+from aiq.ledger.groups import OpenIntents, decode, default_fields, encode, orphan
 from aiq.ledger.ledger import IDLE_S, MAX_AGE_S, Ledger
 from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, USAGE_TABLE, Intent, Outcome
 from aiq.ledger.spool import Spool
@@ -513,6 +515,43 @@ def test_an_intent_without_outcome_is_an_orphan_after_its_process_is_gone(
     assert statuses(again) == {"a": "ok", "b": "orphaned"}
     assert ids(again, USAGE_TABLE) == ["a"]
     again.close()
+
+
+def test_an_orphan_carries_what_was_known_before_the_call(tmp_path: Path, intent: MakeIntent) -> None:
+    ledger = Ledger.open(tmp_path)
+    known = intent("a")._replace(
+        served_entity_name="mini",
+        provider="openai",
+        model="gpt-4o-mini",
+        task="llm/v1/chat",
+        client_request_id="mine",
+        usage_context={"team": "search"},
+        function="ai_query",
+        track_usage=True,
+    )
+    asyncio.run(ledger.intend(known))
+    abandon(ledger)
+    again = Ledger.open(tmp_path)
+    (row,) = Tables(tmp_path).to_arrow("system.aiq.calls").to_pylist()
+    assert (row["served_entity_name"], row["provider"], row["model"]) == ("mini", "openai", "gpt-4o-mini")
+    assert (row["task"], row["function"], row["client_request_id"]) == ("llm/v1/chat", "ai_query", "mine")
+    assert dict(row["usage_context"]) == {"team": "search"}
+    assert row["start_time"].timestamp() == 1_700_000_000
+    assert row["cost_usd"] is None and "may have been billed" in row["unpriced"]
+    (usage,) = Tables(tmp_path).to_arrow(USAGE_TABLE).to_pylist()
+    assert (usage["status_code"], usage["input_token_count"]) == (None, None)
+    again.close()
+
+
+def test_an_intent_of_an_earlier_version_is_an_orphan_with_less(tmp_path: Path, intent: MakeIntent) -> None:
+    written = encode([intent("a")], [])
+    fields, columns, outcomes = orjson.loads(written)
+    shorter = orjson.dumps([fields, columns[:7], outcomes])
+    names = orjson.dumps([[Intent._fields[:7], Outcome._fields], [], []])
+    open_intents: OpenIntents = {}
+    decode([(1, names), (2, shorter)], default_fields(), open_intents)
+    (orphaned,) = map(orphan, open_intents.values())
+    assert (orphaned.request_id, orphaned.provider, orphaned.task, orphaned.track_usage) == ("a", None, "", False)
 
 
 def test_an_intent_carried_over_a_commit_is_an_orphan_too(tmp_path: Path, outcome: Make, intent: MakeIntent) -> None:

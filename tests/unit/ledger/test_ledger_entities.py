@@ -128,6 +128,40 @@ def test_a_deleted_table_starts_again(ledger: Ledger) -> None:
     assert len(rows(ledger)) == 2
 
 
+def test_an_endpoint_whose_file_is_gone_was_deleted_and_may_come_again(ledger: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "chat.yml"
+    file.write_text("name: chat")
+    chat, other = dataclasses.replace(endpoint(), file=str(file)), endpoint("other")
+    ledger.sync_entities([chat, other], "ann")
+    file.unlink()
+    for _ in range(2):
+        ledger.sync_entities([other], "ann")
+    deleted = {(row["endpoint_name"], row["endpoint_delete_time"]) for row in rows(ledger)}
+    assert {name for name, at in deleted if at is not None} == {"chat"}
+    assert len(deleted) == 2
+    file.write_text("name: chat")
+    assert ledger.sync_entities([chat, other], "ann")["chat"] > 1
+    assert [row["endpoint_delete_time"] is None for row in rows(ledger)] == [False, False, True, True, True, True]
+
+
+def test_an_endpoint_of_another_configuration_is_not_deleted(ledger: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "chat.yml"
+    file.write_text("name: chat")
+    ledger.sync_entities([dataclasses.replace(endpoint(), file=str(file))], "ann")
+    ledger.sync_entities([endpoint("other")], "ann")
+    assert [row["endpoint_delete_time"] for row in rows(ledger)] == [None] * 4
+
+
+def test_an_endpoint_that_moved_to_another_file_is_not_deleted(ledger: Ledger, tmp_path: Path) -> None:
+    before, after = tmp_path / "a.yml", tmp_path / "b.yml"
+    before.write_text("name: chat")
+    ledger.sync_entities([dataclasses.replace(endpoint(), file=str(before))], "ann")
+    before.rename(after)
+    for served in ([dataclasses.replace(endpoint(), file=str(after))], [endpoint("other")]):
+        ledger.sync_entities(served, "ann")
+    assert [row["endpoint_delete_time"] for row in rows(ledger)] == [None] * 4
+
+
 def test_versions_survive_a_checkpoint_of_the_log(ledger: Ledger) -> None:
     ledger.sync_entities([endpoint()], "ann")
     Tables(ledger.home).optimize(SERVED_ENTITIES_TABLE)

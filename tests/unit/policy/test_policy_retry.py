@@ -134,3 +134,41 @@ def test_somebody_who_waits_in_person_is_told_soon(
 def test_an_answer_of_the_wrong_form_is_put_right_by_who_gave_it(make: Any, other: bool) -> None:
     step = POLICY.decide(make.error("bad_schema", 200), 9, RetryQuota(0), next_entity=other, repair=True)
     assert (step.action, step.delay_s) == ("again", 0.0)
+
+
+def test_a_batch_that_can_ask_no_other_entity_draws_on_no_quota(make: Any) -> None:
+    quota = RetryQuota(capacity=0)
+    assert POLICY.decide(make.error("overloaded"), 9, quota, next_entity=False, patient=True).action == "again"
+    assert POLICY.decide(make.error("overloaded"), 9, quota, next_entity=False).spent
+
+
+@pytest.mark.parametrize(
+    ("chance", "retries", "action"),
+    [
+        (0.01, 9, "again"),
+        (0.01, 10, "fail"),  # what fails so often at a healthy entity is the row's own fault
+        (0.4, 16, "again"),
+        (0.4, 17, "fail"),
+        (0.6, 29, "again"),
+        (0.6, 30, "fail"),
+        (0.99, 30, "fail"),
+    ],
+)
+def test_a_row_is_asked_until_its_failures_are_no_chance(make: Any, chance: float, retries: int, action: str) -> None:
+    step = POLICY.decide(
+        make.error("overloaded"), retries, RetryQuota(), next_entity=False, patient=True, answers_others=True,
+        chance=chance,
+    )  # fmt: skip
+    assert step.action == action
+    assert step.delay_s <= 1.0
+    alone = POLICY.decide(make.error("overloaded"), retries, RetryQuota(), next_entity=False, patient=True)
+    assert alone.action == ("again" if retries < 10 else "fail")
+
+
+@pytest.mark.parametrize(("offer_s", "action"), [(0.0, "next"), (19.0, "next"), (21.0, "again")])
+def test_a_hint_is_waited_for_where_the_next_entity_lets_a_row_wait_longer(
+    make: Any, offer_s: float, action: str
+) -> None:
+    error = make.error("rate_limited", retry_after_s=20.0)
+    assert POLICY.decide(error, 0, RetryQuota(), next_entity=True, offer_s=offer_s).action == action
+    assert POLICY.decide(error, 0, RetryQuota(), next_entity=True, hurry=True, offer_s=offer_s).action == "next"
