@@ -13,4 +13,4 @@ SELECT CAST(json_transform(CAST(aiq_spark_from_json(aiq_spark.joined(x), 'a INT,
 -- case: an AI call passes through
 SELECT ai_query('chat', concat('a', b)) AS y FROM t LIMIT 3
 -- becomes
-SELECT ai_query('chat', ('a' || aiq_spark.joined(aiq_spark.not_binary(b, 'aiq: a BINARY beside a text has no exact counterpart on DuckDB; CAST its values to the types you mean')))) AS y FROM t LIMIT 3
+SELECT ai_query('chat', ('a' || aiq_spark.piece(b, 'aiq: a BINARY, MAP or STRUCT as a piece of a text has no exact counterpart on DuckDB; CAST its values to the types you mean'))) AS y FROM t LIMIT 3
