@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import PLACE, Print, filled, message, name_of, refused
+from aiq.sql.databricks.words import PLACE, Print, filled, message, name_of, refusal, refused
 
 
 def _aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -34,6 +34,9 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
         raise refused(f"{name} of a struct")
     if name in ("first", "any_value") and len(arguments) == 2 and arguments[1].sql().upper() == "TRUE":
         return [f"any_value({show(arguments[0])})"], "%"
+    if name == "count" and plain and (isinstance(plain[0], exp.Column) or distinct) and plain[0].is_star:
+        star = f"count({'DISTINCT ' if distinct else ''}{plain[0].sql()})"
+        raise refusal(f"{star} counts the rows without a NULL", "name the columns")
     if name == "count" and distinct and len(plain) > 1:
         known = " AND ".join(f"{show(each)} IS NOT NULL" for each in plain)
         fields = ", ".join(f"'c{i}': {show(each)}" for i, each in enumerate(plain))
@@ -64,7 +67,7 @@ def within_group(name: str, arguments: Sequence[exp.Expr], order: exp.Expr, show
     """`percentile_cont(0.5) WITHIN GROUP (ORDER BY x)` and percentile_disc."""
     by = order.expressions[0] if len(order.expressions) == 1 else None
     if name in ("listagg", "string_agg") and 0 < len(arguments) < 3:
-        separator = show(arguments[1]) if len(arguments) == 2 else "''"
+        separator = f"coalesce({show(arguments[1])}, '')" if len(arguments) == 2 else "''"
         return f"string_agg({filled('{s0}', name, arguments[:1], show)}, {separator} {show(order)})"
     if name not in ("percentile_cont", "percentile_disc") or len(arguments) != 1 or by is None:
         raise refused(f"{name} WITHIN GROUP")

@@ -5,6 +5,7 @@ The type of an operator within another is written out of the types of its own si
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from sqlglot import exp
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.intervals import is_interval
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, message, quoted, refused
+from aiq.sql.databricks.words import Print, message, quoted, refusal, refused
 
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%", exp.IntDiv: "div",
@@ -118,6 +119,14 @@ def decimal_literal(text: str) -> tuple[int, int] | None:
         return None
     count = len((integer + fraction).lstrip("0"))
     return max(count, len(fraction), 1), len(fraction)
+
+
+def check_number(text: str) -> None:
+    """Raises StatementError for a number that Spark does not read, and that DuckDB reads as another one."""
+    if re.fullmatch(r"[\d.]+[eE][+-]?\d+", text) and math.isinf(float(text)):
+        raise refusal(f"the number {text} is beyond DOUBLE", "write DOUBLE('Infinity')")
+    if (digits := decimal_literal(text)) is not None and digits[0] > 38:
+        raise refusal(f"the number {text} has more than 38 digits", f"write {text}D for a DOUBLE")
 
 
 def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

@@ -54,7 +54,10 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with the pattern {arguments[1].sql()}")
     fitting = f"CASE WHEN regexp_full_match({value}, {quoted(pattern.regex)}) THEN {value} ELSE 'not like the pattern: ' || {value} END"
     target = "DATE" if kind == "date" else "TIMESTAMPTZ"
-    made = f"CAST(strptime({fitting}, {quoted(pattern.format.replace('%-', '%'))}) AS {target})"
+    moment = f"strptime({fitting}, {quoted(pattern.format.replace('%-', '%'))})"
+    if "%y" in pattern.format:  # DuckDB's are the years from 1969
+        moment = f"{SCHEMA}.in_2000s({moment})"
+    made = f"CAST({moment} AS {target})"
     return f"TRY({made})" if name.startswith("try_") else made
 
 

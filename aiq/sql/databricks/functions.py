@@ -34,6 +34,8 @@ _OF_ITEMS = {
     "array_union": "alike", "array_intersect": "alike", "array_except": "alike", "arrays_overlap": "alike",
 }  # fmt: skip
 """Functions of an array and a value or another array, and the macro that refuses types that Spark treats otherwise."""
+_NOT_OF_TEXTS = frozenset({"get", "array_size", "slice", "element_at", "try_element_at"})
+"""Functions of an array that DuckDB has of a text too."""
 _OF_THE_PROCESSOR = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
@@ -63,6 +65,12 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         array, value, said = show(arguments[0]), typed(arguments[at], show), message(f"{name} of different types")
         checked = f"{SCHEMA}.{_OF_ITEMS[name]}({array}, typeof({array}), typeof({value}), {said})"
         arguments = [exp.Var(this=checked), *arguments[1:]]
+    if name in _NOT_OF_TEXTS and not asks_rows(arguments[0]):
+        array = f"{SCHEMA}.no_text({typed(arguments[0], show)}, {message(name + ' of a text')})"
+        arguments = [exp.Var(this=array), *arguments[1:]]
+    if name == "map_contains_key" and sort_of(arguments[-1]) == "string" and not asks_rows(arguments[0]):
+        keys = f"{SCHEMA}.text_keys({show(arguments[0])}, {message(name + ' of other keys than texts')})"
+        arguments = [exp.Var(this=keys), *arguments[1:]]
     if name == "array_join" and not asks_rows(arguments[0]):
         flat = f"{SCHEMA}.no_nested({show(arguments[0])}, {message('array_join of such values')})"
         arguments = [exp.Var(this=flat), *arguments[1:]]

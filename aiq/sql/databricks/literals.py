@@ -17,17 +17,19 @@ def with_plain_literals(text: str) -> str:
     Raises StatementError for a literal that does not end.
     """
     pieces: list[str] = []
-    at = 0
+    at, ended = 0, -1
     while at < len(text):
         letter = text[at]
         if letter in "'\"":
             raw = at > 0 and text[at - 1] in "rR" and (at == 1 or not (text[at - 2].isalnum() or text[at - 2] == "_"))
+            beside = at == ended  # 'a'"b" is the joined text ab, not a quote within one
             value, at = _literal(text, at, raw=raw)
+            ended = at
             if raw:
                 pieces[-1] = pieces[-1][:-1]
             if "\0" in value:
                 raise StatementError("a string with the character \\0 has no counterpart on DuckDB; leave it out")
-            pieces.append("'" + value.replace("'", "''") + "'")
+            pieces.append((" '" if beside else "'") + value.replace("'", "''") + "'")
         elif (skipped := _SKIPPED.match(text, at)) is not None:
             end = _comment_end(text, at) if skipped.group() == "/*" else skipped.end()
             pieces.append(text[at:end])

@@ -157,6 +157,7 @@ quoted(a) AS '''' || replace(a, '''', '\''') || ''''
 shifted(a INTEGER, n, l, u, m) AS #shift_int(a, n, l, u)
 shifted(a BIGINT, n, l, u, m) AS #shift_bigint(a, n, l, u)
 shifted(a VARCHAR, n, l, u, m) AS {_NO}
+in_2000s(a) AS list_transform([a], lambda aiq_y: CASE WHEN year(aiq_y) < 2000 THEN aiq_y + INTERVAL 100 YEAR ELSE aiq_y END)[1]
 reversed(a, m) AS list_reverse(a)
 reversed(a VARCHAR, m) AS CASE WHEN strlen(a) = length(a) THEN reverse(a) ELSE #reverse(a) END
 reversed(a BIGINT, m) AS reverse(CAST(a AS VARCHAR))
@@ -246,6 +247,8 @@ made(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #made_item(k || '', v |
 alike(a, k, v, m) AS struct_extract({{'x': a}}, CASE WHEN #same_items(k || '', v || '') = '' THEN m || '' ELSE 'x' END)
 no_fraction(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '^(DOUBLE|FLOAT|DECIMAL)') THEN m || '' ELSE 'x' END)
 cut(a, m) AS struct_extract({{'x': a, 'cut': CAST(trunc(TRY_CAST(a AS DOUBLE)) AS BIGINT)}}, CASE WHEN typeof(a) = '' THEN m || '' WHEN regexp_matches(typeof(a), '^(DOUBLE|FLOAT|DECIMAL)') THEN 'cut' ELSE 'x' END)
+no_text(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) = 'VARCHAR' THEN m || '' ELSE 'x' END)
+text_keys(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) LIKE 'MAP(VARCHAR,%' OR typeof(a) = '"NULL"' THEN 'x' ELSE m || '' END)
 no_nested(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '\[\]\[\]|STRUCT\(|MAP\(') THEN m || '' ELSE 'x' END)
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a

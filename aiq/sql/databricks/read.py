@@ -15,6 +15,11 @@ _SPECIAL = {"CAST", "TRY_CAST", "EXTRACT", "POSITION", "TRIM", "OVERLAY", "SUBST
 PLACE = "place"
 """In the meta of a `?`: which one of the text it is, from 1. What is printed twice must stay one parameter."""
 _CONSTRUCTORS = {"ARRAY", "MAP", "STRUCT"}
+_RANKS: dict[type[exp.Expr], int] = {
+    exp.DPipe: 4, exp.BitwiseLeftShift: 3, exp.BitwiseRightShift: 3, exp.BitwiseAnd: 2, exp.BitwiseXor: 1,
+    exp.BitwiseOr: 0,
+}  # fmt: skip
+"""How tightly Spark binds operators that sqlglot and DuckDB read from left to right."""
 
 
 class _Dialect(Databricks):
@@ -54,6 +59,37 @@ def _placeholder(parser: Any) -> exp.Placeholder:
     return made
 
 
+def _by_rank(top: exp.Expr) -> exp.Expr:
+    """A chain of operators as Spark groups it: `a | b & c` becomes `a | (b & c)`."""
+    chain: list[exp.Expr] = []
+    node = top
+    while type(node) in _RANKS:
+        chain.append(node)
+        node = node.this
+    if len({_RANKS[type(each)] for each in chain}) < 2:
+        return top
+    values: list[exp.Expr] = [node]
+    waiting: list[exp.Expr] = []
+    for each in [*reversed(chain), None]:
+        while waiting and (each is None or _RANKS[type(waiting[-1])] >= _RANKS[type(each)]):
+            right, left = values.pop(), values.pop()
+            made = type(waiting.pop())(this=left, expression=right)
+            values.append(exp.Paren(this=made))
+        if each is not None:
+            waiting.append(each)
+            values.append(each.expression)
+    return values[0]
+
+
+def _grouped(tree: exp.Expr) -> exp.Expr:
+    for node in list(tree.find_all(*_RANKS)):
+        if type(node.parent) not in _RANKS and (made := _by_rank(node)) is not node:
+            if node is tree:
+                return made
+            node.replace(made)
+    return tree
+
+
 def trees(text: str) -> list[exp.Expr | None]:
     """The statements of a text of plain literals. Raises SqlglotError."""
     dialect = _Dialect()
@@ -61,7 +97,7 @@ def trees(text: str) -> list[exp.Expr | None]:
     for token, following in pairwise(found):
         if token.text.upper() in _CONSTRUCTORS and following.token_type == TokenType.L_PAREN:
             token.token_type = TokenType.VAR  # a call, not a type: sqlglot loses the elements of `array(1)[0]`
-    made = list(_QueryParser(dialect=dialect).parse(found, text))
+    made = [None if tree is None else _grouped(tree) for tree in _QueryParser(dialect=dialect).parse(found, text)]
     waiting = [
         each for tree in made if tree is not None for each in tree.find_all(exp.Placeholder) if PLACE in each.meta
     ]

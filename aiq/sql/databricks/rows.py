@@ -7,6 +7,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.aggregated import with_texts_of_outer_columns
 from aiq.sql.databricks.generators import columns
+from aiq.sql.databricks.groups import check_groups
 from aiq.sql.databricks.one_type import check_values
 from aiq.sql.databricks.operators import Operators
 from aiq.sql.databricks.words import name_of, refusal
@@ -28,6 +29,7 @@ class Rows(Operators):
         return self._laterals
 
     def select_sql(self, expression: exp.Select) -> str:
+        check_groups(expression)
         laterals = expression.args.get("laterals") or []
         from_ = expression.args.get("from_")
         _with_group_of_all(expression)

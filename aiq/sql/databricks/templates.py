@@ -151,5 +151,5 @@ AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is 
     "collect_set": _one("list({0})", f"list_sort(list_distinct({_COLLECTED}))"),
     "percentile": _one("quantile_cont(@double({0}, {m}), {1})"),
     "bit_and": _one("bit_and({0})"), "bit_or": _one("bit_or({0})"), "bit_xor": _one("bit_xor({0})"),
-    **{each: [("string_agg({s0}, {1})", "%"), ("string_agg({s0}, '')", "%")] for each in ("string_agg", "listagg")},
+    **{each: [("string_agg({s0}, coalesce({1}, ''))", "%"), ("string_agg({s0}, '')", "%")] for each in ("string_agg", "listagg")},
 }

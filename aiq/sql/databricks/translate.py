@@ -15,7 +15,7 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from aiq.sql.databricks import functions
 from aiq.sql.databricks.aggregated import with_texts_of_aggregates, with_texts_of_outer_columns
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
-from aiq.sql.databricks.arithmetic import decimal_literal
+from aiq.sql.databricks.arithmetic import check_number, decimal_literal
 from aiq.sql.databricks.casts import MOMENTS, cast
 from aiq.sql.databricks.constraints import with_duckdb_constraints
 from aiq.sql.databricks.date_calls import part
@@ -93,6 +93,8 @@ def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
             raise refusal("several values in parentheses as one", "write struct(..)")
         if isinstance(node, exp.SetOperation):
             check_union(node)
+        if isinstance(node, exp.Literal) and not node.is_string:
+            check_number(node.name)
         known_parts = _READ.get(type(node))
         if known_parts is not None and (more := {k for k, v in node.args.items() if v} - known_parts):
             raise refusal(
