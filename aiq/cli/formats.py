@@ -62,8 +62,10 @@ def write_text(result: DuckDBPyRelation, kind: Format, file: IO[str]) -> None:
     else:
         from aiq.cli.show import console, table
 
-        to_file = "the first {rows} rows; the others: --format csv"
-        console(file).print(table(result, more=to_file) if kind is Format.table else table(result, rows=None))
+        if kind is Format.box:
+            console(file, boundless=True).print(table(result, rows=None))
+        else:
+            console(file).print(table(result, more="the first {rows} rows; the others: --format csv"))
 
 
 def _objects(result: DuckDBPyRelation) -> Iterator[str]:

@@ -26,14 +26,20 @@ ROWS_SHOWN = 100
 LONGEST = 2000
 """Characters of a value that are shown."""
 _PIPE_COLUMNS = 160
+_BOUNDLESS = 1_000_000
 _NUMBERS = {"decimal", "float", "double", "bignum"} | {
     f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint", "hugeint")
 }
 
 
-def console(file: IO[str] | None = None) -> Console:
-    """A console of the terminal's width; wide, and without colours, where nobody looks at a terminal."""
+def console(file: IO[str] | None = None, *, boundless: bool = False) -> Console:
+    """A console of the terminal's width; wide, and without colours, where nobody looks at a terminal.
+
+    `boundless`: as wide as what is printed, so that nothing is cut.
+    """
     stream = file or sys.stdout
+    if boundless:
+        return Console(file=stream, width=_BOUNDLESS, highlight=False, soft_wrap=False)
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else _PIPE_COLUMNS
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 

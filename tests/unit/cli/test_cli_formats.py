@@ -48,7 +48,8 @@ def test_jsonl_reads_back_row_by_row() -> None:
     assert rows == json.loads(as_text(ROWS, Format.json))
 
 
-def test_a_box_has_every_row_and_every_value_whole() -> None:
+def test_a_box_has_every_row_and_every_value_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = as_text("SELECT i, range(40) AS v FROM range(150) AS r(i)", Format.box)
     assert text.count("39]") == 150
 
