@@ -138,6 +138,46 @@ def test_what_duckdb_would_read_otherwise_is_refused(con: duckdb.DuckDBPyConnect
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO w (n) VALUES (6.7)",
+        "INSERT INTO w (n, s) SELECT x / 2, 'a' FROM t",
+        "INSERT INTO w VALUES (1, 2e9D, 3.5, array(1))",
+        "INSERT INTO w BY NAME SELECT x * 0.5D AS p FROM t",
+        "INSERT INTO w (s) SELECT 2.50",
+        "INSERT INTO w (s) SELECT current_timestamp()",
+        "INSERT INTO w (l) SELECT array(0.5, 2.5)",
+        "INSERT OVERWRITE w (n) SELECT 2.5D",
+        "INSERT OVERWRITE w SELECT 1, 'a', 2.5D, array(1)",
+        "WITH c AS (SELECT 2.5 AS v) INSERT INTO w (n) SELECT v FROM c",
+        "UPDATE w SET s = 'a', n = n * 1.5 WHERE n > 2",
+        "MERGE INTO w USING s ON w.n = s.id WHEN MATCHED THEN UPDATE SET w.s = 'a', w.n = s.x / 2",
+        "MERGE INTO w USING s ON w.n = s.id WHEN NOT MATCHED THEN INSERT (s, n) VALUES (s.x / 2, s.id)",
+    ],
+)
+def test_a_value_that_duckdb_would_store_as_another_one_is_refused(con: duckdb.DuckDBPyConnection, text: str) -> None:
+    con.execute("CREATE TABLE w (n INTEGER, s VARCHAR, p DECIMAL(20, 9), l INTEGER[])")
+    with pytest.raises(StatementError, match=r"is another value on DuckDB; write CAST\(\.\. AS "):
+        translated(con, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("INSERT INTO w (n) VALUES (int(6.7)), (CAST(-2.5D AS INT))", [(6, None, None), (-2, None, None)]),
+        ("INSERT INTO w (s, p) SELECT string(1e7D), CAST(8123456D AS DECIMAL(20, 9))", [(None, "1.0E7", 8123456)]),
+        ("INSERT INTO w SELECT id, 'x' || id, 1.5 FROM s WHERE id = 7", [(7, "x7", 1.5)]),
+        ("INSERT INTO w (n) SELECT '12'", [(12, None, None)]),
+        ("WITH c AS (SELECT id FROM s WHERE id = 1) INSERT INTO w (n) SELECT id FROM c", [(1, None, None)]),
+    ],
+)
+def test_a_value_of_its_columns_type_is_stored(con: duckdb.DuckDBPyConnection, text: str, rows: list[Any]) -> None:
+    con.execute("CREATE TABLE w (n INTEGER, s VARCHAR, p DECIMAL(20, 9))")
+    con.execute(translated(con, text))
+    assert con.execute("SELECT n, s, p FROM w").fetchall() == rows
+
+
+@pytest.mark.parametrize(
     ("item", "names"),
     [
         ("explode(a)", ["col"]),

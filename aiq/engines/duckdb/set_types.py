@@ -28,7 +28,7 @@ from aiq.sql.databricks.words import refused
 _SET_WORD = re.compile(r"\b(union|intersect|except)\b", re.IGNORECASE)
 _VIEW = re.compile(r"\s*create\b.*?\bview\b.*?\bas\b", re.IGNORECASE | re.DOTALL)
 _NULL = '"NULL"'
-_TYPE_NAMES = {
+TYPE_NAMES = {
     "INTEGER": "INT", "VARCHAR": "STRING", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "TIMESTAMP": "TIMESTAMP_NTZ",
     "BLOB": "BINARY", "JSON": "VARIANT",
 }  # fmt: skip
@@ -44,7 +44,7 @@ def check_set_operations(con: duckdb.DuckDBPyConnection, text: str) -> None:
     if _SET_WORD.search(text) is None:
         return
     for query in _queries_of(text):
-        describe = _describing(con, text)
+        describe = describing(con, text)
         for node, ctes in _set_operations(query.node, []):
             _check(query, node, ctes, describe)
 
@@ -96,7 +96,7 @@ def _check(query: Query, node: Node, ctes: list[Node], describe: Describe) -> No
     for at, kind in enumerate(made):
         column = [each[at] for each in known]
         if reduce(lambda one, two: one and common_type(one, two), column) != kind:
-            said = " and ".join(dict.fromkeys(_TYPE_NAMES.get(each, each) for each in column if each != _NULL))
+            said = " and ".join(dict.fromkeys(TYPE_NAMES.get(each, each) for each in column if each != _NULL))
             word = node["setop_type"]
             raise refused(
                 f"{word} of {said} in column {at + 1}",
@@ -104,8 +104,11 @@ def _check(query: Query, node: Node, ctes: list[Node], describe: Describe) -> No
             )
 
 
-def _describing(con: duckdb.DuckDBPyConnection, text: str) -> Describe:
-    """What DuckDB says of queries of a statement. An error would end an open transaction, so it is asked beside one."""
+def describing(con: duckdb.DuckDBPyConnection, text: str, *, names: bool = False) -> Describe:
+    """What DuckDB says of queries of a statement: the types of their columns, or the names.
+
+    An error would end an open transaction, so it is asked beside one.
+    """
     beside = con if engine.Transaction(con).own else con.cursor()
     variables = variables_of_caller(calls.identifiers(calls.tokenize(text)))
 
@@ -123,7 +126,7 @@ def _describing(con: duckdb.DuckDBPyConnection, text: str) -> Describe:
             rows = call_seeing(variables, beside.execute, f"DESCRIBE {printed}").fetchall()
         except duckdb.Error:
             return None
-        return [row[1] for row in rows]
+        return [row[0 if names else 1] for row in rows]
 
     return describe
 

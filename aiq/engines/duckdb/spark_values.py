@@ -12,6 +12,7 @@ import duckdb
 
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.set_types import check_set_operations
+from aiq.engines.duckdb.stored_types import check_stored
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.statements import to_duckdb
 
@@ -40,6 +41,7 @@ def translated(con: duckdb.DuckDBPyConnection, text: str) -> str:
     if needs_values(made):
         provide(con)
     check_set_operations(con, made)
+    check_stored(con, made)
     return made
 
 
