@@ -44,7 +44,7 @@ def sync_entities(
     path = workspace.table(SERVED_ENTITIES_TABLE)
     there = not isinstance(path, Path) or (path / "_delta_log").is_dir()
     known = _known(workspace.home) if there else {}
-    gone = [name for name, (_, _, file) in known.items() if name not in wanted and file and not os.path.exists(file)]
+    gone = [name for name, (_, _, file) in known.items() if name not in wanted and _is_gone(file)]
     if not gone and all(
         name in known and known[name][0] == digest and known[name][2] == _file(endpoint)
         for name, (endpoint, digest) in wanted.items()
@@ -92,7 +92,7 @@ def _sync(
             tighten(Path(str(path)))
     known = _known(workspace.home) if table is not None else {}
     for name in gone:
-        if table is not None and name in known and not os.path.exists(known[name][2]):
+        if table is not None and name in known and _is_gone(known[name][2]):
             _delete(path, name, now_s)
             del known[name]
     known.update({name: (digest, versions[name], _file(endpoint)) for name, (endpoint, digest) in wanted.items()})
@@ -125,6 +125,11 @@ def _delete(path: delta.Location, name: str, now_s: float) -> None:
         "endpoint_name = '{}' AND endpoint_delete_time IS NULL".format(name.replace("'", "''")),
         {_app(name): version + 1},
     )
+
+
+def _is_gone(file: str) -> bool:
+    """Whether an endpoint's file was removed. Where its folder is not there, it may be another machine's."""
+    return bool(file) and os.path.isdir(os.path.dirname(file)) and not os.path.exists(file)
 
 
 def _file(endpoint: Endpoint) -> str:

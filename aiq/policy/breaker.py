@@ -24,6 +24,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 60.0
 MOST_SILENT_PROBES = 2
 """Each takes the endpoint's timeout."""
 _PRIOR_FAILED, _PRIOR = 0.5, 5.0
+_EVIDENCE = 20.0
 _REMEMBERED = 200.0
 """First attempts of which `chance` is the share that failed."""
 
@@ -95,7 +96,9 @@ class Breaker:
 
     @property
     def chance(self) -> float:
-        """The share of requests that fail at their first attempt, in (0, 1)."""
+        """The share of requests that fail at their first attempt, below 1; 0 while too few were sent to tell."""
+        if self._first < _EVIDENCE:
+            return 0.0
         return (self._first_failed + _PRIOR_FAILED) / (self._first + _PRIOR)
 
     @property

@@ -174,7 +174,8 @@ def test_processes_that_start_at_once_write_each_row_once(ledger: Ledger) -> Non
 import sys
 sys.path.insert(0, {str(Path(entities.__file__).parents[2])!r})
 from pathlib import Path
-from aiq.config.endpoint import Endpoint, OpenAIConfig, ServedEntity
+from aiq.config.connections import OpenAIConfig
+from aiq.config.endpoint import Endpoint, ServedEntity
 from aiq.ledger.ledger import Ledger
 ledger = Ledger.open(Path(sys.argv[1]))
 served = (ServedEntity("e", "e", "openai", "m", "llm/v1/chat", OpenAIConfig(), 100),)
