@@ -105,7 +105,7 @@ def test_retries_end_and_the_message_says_how_often_it_was_tried(
 def test_silence_is_given_up_after_the_timeout_and_asked_once_more(
     conf: ConfFolder, ask: Callable[..., Any], ledger_rows: Ledger, simulator: SimulatorProcess
 ) -> None:
-    conf.settings(endpoints={"model": {"model_server": {"url": simulator.url}}, "chat": {"timeout_s": 1.0}})
+    conf.settings(endpoints={"model": {"model_server": {"url": simulator.url}}, "chat": {"timeout_s": 4.0}})
     assert ask("Silent. [[fault:timeout-once]]").endswith("Silent.")
     assert attempts(ledger_rows) == [("main", 504, "timeout"), ("main", 200, None)]
 
