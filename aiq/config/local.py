@@ -23,6 +23,8 @@ HOST, PORT = "127.0.0.1", 9011
 """Where chat is by default; embeddings are on the next port."""
 PARALLEL = 2
 """Chat requests that the server works on at once; more than that would wait there, and time out."""
+EMBEDDING_BATCH_ROWS = 8
+"""Texts of one request: the embedder takes one request after the other, and eight long ones a minute."""
 CHAT, EMBEDDINGS = "local/chat", "local/embeddings"
 _TASKS: dict[str, Task] = {CHAT: "llm/v1/chat", EMBEDDINGS: "llm/v1/embeddings"}
 
@@ -68,7 +70,10 @@ def with_local(config: Config, home: str | os.PathLike[str]) -> Config:
         return config
     settings = config.settings
     free = {model.name: Price(0.0, 0.0) for model in server.models.values()}
-    own = {CHAT: EndpointSettings(concurrency=PARALLEL), EMBEDDINGS: EndpointSettings(concurrency=PARALLEL)}
+    own = {
+        CHAT: EndpointSettings(concurrency=PARALLEL),
+        EMBEDDINGS: EndpointSettings(concurrency=1, embedding_batch_rows=EMBEDDING_BATCH_ROWS),
+    }
     return replace(
         config,
         settings=replace(settings, prices={**free, **settings.prices}, endpoints={**own, **settings.endpoints}),
@@ -93,7 +98,7 @@ def _endpoint(name: str, model: LocalModel) -> Endpoint:
     called = hashlib.sha256(f"{name}\n{model.name}\n{model.size}".encode())
     entity = ServedEntity(
         id=stable_id(name, model.name),
-        name=model.name,
+        name="local",  # a file may be called what an entity may not
         provider="custom",
         model=model.name,
         task=task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from aiq.config.local import HOST, PARALLEL, PORT
+from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT
 from aiq.errors import ConfigError
 
 SHOP = "shop.duckdb"
@@ -121,7 +121,7 @@ prices: # nothing is paid
   {PROVIDERS["local"].models["embeddings"]}: {{input_per_mtok: 0, output_per_mtok: 0}}
 endpoints: # as many requests as `aiq local up` works on at once; more would wait there, and time out
   chat: {{concurrency: {PARALLEL}}}
-  embeddings: {{concurrency: {PARALLEL}}}
+  embeddings: {{concurrency: 1, embedding_batch_rows: {EMBEDDING_BATCH_ROWS}}}
 """
 
 

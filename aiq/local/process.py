@@ -52,7 +52,8 @@ def start_server(home: Path, *, port: int, threads: int, model: Path | None) -> 
         )
     assert child.stdout is not None
     try:
-        said = _last_line(child.stdout.readline())
+        with child.stdout:
+            said = _first_words(child.stdout.readline())
         server = running_server(home)
     except BaseException:
         child.kill()
@@ -96,7 +97,7 @@ def is_locked(home: Path) -> bool:
     return False
 
 
-def _last_line(line: bytes) -> dict[str, object]:
+def _first_words(line: bytes) -> dict[str, object]:
     try:
         said = json.loads(line)
     except ValueError:

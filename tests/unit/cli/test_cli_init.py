@@ -76,7 +76,7 @@ def test_the_models_of_this_machine_are_asked_no_faster_than_they_answer_and_cos
     init(str(tmp_path), "--provider", "local")
     settings = load_config(tmp_path / "conf", tmp_path / ".aiq").settings
     for name, model in PROVIDERS["local"].models.items():
-        assert settings.endpoints[name].concurrency == PARALLEL
+        assert settings.endpoints[name].concurrency == (PARALLEL if name == "chat" else 1)
         assert settings.prices[model].input_per_mtok == settings.prices[model].output_per_mtok == 0
 
 
