@@ -37,7 +37,12 @@ def list_endpoints(conf: Conf = None, home: Home = None) -> None:
         grid.add_column(column, overflow="fold")
     for endpoint in config.endpoints.values():
         entities = ", ".join(f"{e.provider}/{e.model} {e.traffic_percentage} %" for e in endpoint.entities)
-        grid.add_row(endpoint.name, endpoint.task, entities, f"{endpoint.file}:{endpoint.line}")
+        grid.add_row(
+            endpoint.name,
+            endpoint.task,
+            entities,
+            f"{endpoint.file}:{endpoint.line}" if endpoint.file else "aiq local up",
+        )
     console().print(grid)
 
 

@@ -33,13 +33,7 @@ def init(
     Nothing that is there is written over.
     """
     from aiq.demo.project import PROVIDERS, SHOP, start
-    from aiq.errors import ConfigError
 
-    if provider is Start.local:
-        raise ConfigError(
-            "a model on this machine is not part of this version; --provider simulate needs no key either, or name a "
-            "server with OpenAI's API (Ollama, vLLM) as openai_api_base in the file of --provider openai"
-        )
     folder.mkdir(parents=True, exist_ok=True)
     written = start(folder, provider.value, sample=sample)
     of = PROVIDERS[provider.value]

@@ -10,6 +10,7 @@ import os
 from aiq.config.endpoint import Config, Endpoint
 from aiq.config.endpoints import read_endpoints
 from aiq.config.guardrails import check_guard_endpoints
+from aiq.config.local import with_local
 from aiq.config.secrets import SecretStore
 from aiq.config.settings import read_settings
 from aiq.errors import ConfigError
@@ -21,7 +22,8 @@ def load_config(folder: str | os.PathLike[str] | None, home: str | os.PathLike[s
     """All settings and endpoints of `folder`.
 
     `folder` None means `$AIQ_CONF`, then `./conf`; only that last one may be absent, which gives the defaults
-    and no endpoints. `home` is aiq's home folder, where secrets are kept. Secrets are looked up when they are
+    and no endpoints of files. `home` is aiq's home folder, where secrets are kept, and where a local server says that
+    it runs. Secrets are looked up when they are
     first used, so a file with a missing one loads.
 
     Raises ConfigError, with file, line and field, on the first thing that is wrong.
@@ -30,7 +32,7 @@ def load_config(folder: str | os.PathLike[str] | None, home: str | os.PathLike[s
     path = given or "conf"
     if not os.path.isdir(path):
         if given is None and not os.path.lexists(path):
-            return read_folder(path, SecretStore(home))
+            return with_local(read_folder(path, SecretStore(home)), home)
         origin = "" if folder is not None or given is None else " ($AIQ_CONF)"
         what = "is not a folder" if os.path.lexists(path) else "does not exist"
         raise ConfigError(
@@ -38,7 +40,7 @@ def load_config(folder: str | os.PathLike[str] | None, home: str | os.PathLike[s
             f"mkdir -p {os.path.join(path, 'endpoints')} and put a file for each endpoint into it, such as chat.yml",
             file=path,
         )
-    return read_folder(path, SecretStore(home))
+    return with_local(read_folder(path, SecretStore(home)), home)
 
 
 def read_folder(path: str, store: SecretStore) -> Config:

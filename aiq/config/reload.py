@@ -12,7 +12,9 @@ import warnings
 from pathlib import Path
 
 from aiq.config.endpoint import Config
-from aiq.config.load import endpoint_files, load_config
+from aiq.config.load import endpoint_files, load_config, read_folder
+from aiq.config.local import running_server, with_local
+from aiq.config.secrets import SecretStore
 from aiq.errors import ConfigError
 
 Version = tuple[object, ...]
@@ -35,7 +37,8 @@ class Reload:
 
     def __init__(self, folder: str, home: str | os.PathLike[str]) -> None:
         self._folder, self._home = folder, home
-        self._version = version_of(folder)
+        self._absent = not os.path.lexists(folder)
+        self._version = self._version_now()
         self._lock = threading.Lock()
 
     def __call__(self) -> Config | None:
@@ -44,7 +47,7 @@ class Reload:
         A file that changes while it is read is read again at the next call: half of one may be valid, and be without
         the limits and guardrails of its other half.
         """
-        version = version_of(self._folder)
+        version = self._version_now()
         with self._lock:
             if version == self._version:
                 return None
@@ -52,16 +55,22 @@ class Reload:
         config, wrong = None, None
         try:
             _refuse_empty(self._folder)
-            config = load_config(self._folder, self._home)
+            if self._absent and not os.path.lexists(self._folder):  # as it was, without files: a local server has come
+                config = with_local(read_folder(self._folder, SecretStore(self._home)), self._home)
+            else:
+                config = load_config(self._folder, self._home)
         except ConfigError as error:
             wrong = error
-        if version_of(self._folder) != version:
+        if self._version_now() != version:
             with self._lock:
                 self._version = before
             return None
         if wrong is not None:
             warnings.warn(f"{wrong} (the configuration that was read before stays in force)", stacklevel=2)
         return config
+
+    def _version_now(self) -> Version:
+        return (*version_of(self._folder), running_server(self._home))
 
 
 def _refuse_empty(folder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT
 from aiq.errors import ConfigError
 
 SHOP = "shop.duckdb"
@@ -61,6 +62,12 @@ PROVIDERS = {
         ('export AIQ_SECRET_GOOGLE_SERVICE_ACCOUNT="$(cat key.json)"',),
         "project_id and region",
     ),
+    "local": ProjectProvider(
+        "the models of `aiq local up` on this machine, which write fluently and judge badly", "custom",
+        {"chat": "SmolLM2-135M-Instruct.Q4_1", "embeddings": "multilingual-e5-small-q4"},
+        "custom_provider_config:\n  custom_provider_url: {local}/v1",
+        ("aiq local up                 # runs until aiq local down",),
+    ),
     "simulate": ProjectProvider(
         "the simulator of `aiq simulate`, whose answers are made up", "openai",
         {"chat": "gpt-4o-mini", "embeddings": "text-embedding-3-small"},
@@ -69,6 +76,7 @@ PROVIDERS = {
     ),
 }  # fmt: skip
 SIMULATOR_URL = "http://127.0.0.1:9001"
+_LOCAL_URLS = {"chat": f"http://{HOST}:{PORT}", "embeddings": f"http://{HOST}:{PORT + 1}"}
 
 _TASKS = {"chat": "llm/v1/chat", "embeddings": "llm/v1/embeddings"}
 _USES = {
@@ -107,14 +115,23 @@ _SETTINGS = """\
 # endpoints:
 #   chat: {reuse: durable 7 days}  # an answer serves again for a week
 """
+_LOCAL_SETTINGS = f"""\
+prices: # nothing is paid
+  {PROVIDERS["local"].models["chat"]}: {{input_per_mtok: 0, output_per_mtok: 0}}
+  {PROVIDERS["local"].models["embeddings"]}: {{input_per_mtok: 0, output_per_mtok: 0}}
+endpoints: # as many requests as `aiq local up` works on at once; more would wait there, and time out
+  chat: {{concurrency: {PARALLEL}}}
+  embeddings: {{concurrency: 1, embedding_batch_rows: {EMBEDDING_BATCH_ROWS}}}
+"""
 
 
 def files_of(provider: str) -> dict[str, str]:
     """The files of a project, by their path in its folder."""
     of = PROVIDERS[provider]
-    made = {"conf/aiq.yml": _SETTINGS}
+    made = {"conf/aiq.yml": _SETTINGS + (_LOCAL_SETTINGS if provider == "local" else "")}
     for name, model in of.models.items():
         section = of.section.replace("{model}", model).replace("{url}", SIMULATOR_URL)
+        section = section.replace("{local}", _LOCAL_URLS[name])
         made[f"conf/endpoints/{name}.yml"] = _ENDPOINT.format(
             words=f"{of.words[0].upper()}{of.words[1:]}",
             use=_USES[name],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
+from aiq.config.local import absence
 from aiq.config.nearest import nearest
 from aiq.config.secret_hosts import check_hosts
 from aiq.config.secrets import PLAINTEXT
@@ -178,6 +179,8 @@ class Routes:
         """Raises StatementError, with the nearest name, for an endpoint that is not configured."""
         found = self.config.endpoints.get(name)
         if found is None:
+            if why := absence(name):
+                raise StatementError(f"Endpoint with name '{name}' does not exist.{why}")
             known = ", ".join(sorted(self.config.endpoints)) or "none. `aiq init` writes files to start with"
             raise StatementError(
                 f"Endpoint with name '{name}' does not exist.{nearest(name, self.config.endpoints)} "

@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-_OWN_FOLDERS = ("answers", "conf", "spark", "spool", "tables")
+_OWN_FOLDERS = ("answers", "conf", "local", "spark", "spool", "tables")
 _OWN_FILES = ("answers.db", "statements.db", "limits.sqlite", "definitions.sqlite", "served_entities.json")
 _WIDE = 0o077
 

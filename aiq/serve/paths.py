@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from aiq.config.local import CHAT, EMBEDDINGS
 from aiq.request import Task
 from aiq.serve.anthropic import ANTHROPIC
 from aiq.serve.gemini import GEMINI
@@ -88,6 +89,8 @@ def _invoked(path: str) -> PathTarget | None:
         return None
     if len(parts) == 3:
         return PathTarget("ask", name=parts[1])
+    if len(parts) == 4 and (name := f"{parts[1]}/{parts[2]}") in (CHAT, EMBEDDINGS):
+        return PathTarget("ask", name=name)
     if len(parts) == 5 and parts[2] == "served-models":
         return PathTarget("ask", name=parts[1], entity=parts[3])
     return None

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from aiq.cli.app import app
 from aiq.config.load import load_config
+from aiq.config.local import PARALLEL
 from aiq.demo.project import PROVIDERS, SIMULATOR_URL
 from aiq.errors import ConfigError
 from aiq.simulator.process import SimulatorProcess
@@ -71,9 +72,12 @@ def test_the_sample_is_the_same_everywhere_and_varied(tmp_path: Path) -> None:
         assert con.execute(kinds).fetchall() == [(0,)]
 
 
-def test_a_model_of_this_machine_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="not part of this version"):
-        init("--provider", "local")
+def test_the_models_of_this_machine_are_asked_no_faster_than_they_answer_and_cost_nothing(tmp_path: Path) -> None:
+    init(str(tmp_path), "--provider", "local")
+    settings = load_config(tmp_path / "conf", tmp_path / ".aiq").settings
+    for name, model in PROVIDERS["local"].models.items():
+        assert settings.endpoints[name].concurrency == (PARALLEL if name == "chat" else 1)
+        assert settings.prices[model].input_per_mtok == settings.prices[model].output_per_mtok == 0
 
 
 def test_the_last_command_that_it_names_answers(run: Run, tmp_path: Path, simulator: SimulatorProcess) -> None:
