@@ -14,6 +14,8 @@ from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
 from aiq.cli.init import init
 from aiq.cli.local import local
+from aiq.cli.logs import logs, usage
+from aiq.cli.report import report
 from aiq.cli.serve import serve
 from aiq.cli.shell import shell
 from aiq.cli.simulate import simulate
@@ -35,6 +37,9 @@ app.command()(demo)
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(tables, name="tables")
 app.add_typer(local, name="local")
+app.command()(report)
+app.command()(logs)
+app.command()(usage)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 import aiq
 from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import StatementError
+from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.ledger.tables import Tables
 from aiq.runtime import open_gateway
+from aiq.shipped_sql import read_sql, sql_folder
 from aiq.simulator.process import SimulatorProcess
+from aiq.sql import calls
 from tests.conftest import ConfFolder
+from tests.made_ledger import made_ledger
 
 Rows = list[dict[str, Any]]
 
@@ -78,3 +86,31 @@ def test_many_small_files_become_one(registered: SparkSession, home: Path, ledge
     assert (before.files, after.files) == (3, 1)
     aiq.ledger_views(registered)
     assert registered.table("system_aiq_calls").count() == 3
+
+
+@pytest.mark.timeout(300)
+def test_every_shipped_analysis_has_the_same_rows_on_both_engines(spark: SparkSession, tmp_path: Path) -> None:
+    """Over rows in memory: how Spark finds the tables is tested above, and takes longer than the analyses."""
+    made_ledger(tmp_path, datetime.now(UTC), requests=80)
+    con, views = duckdb.connect(), {}
+    con.execute("SET TimeZone = 'UTC'")
+    for name, schema in (SYSTEM_TABLES | {"main.aiq.chat_payload": PAYLOAD_SCHEMA}).items():
+        rows = Tables(tmp_path).to_arrow(name) if name in SYSTEM_TABLES else schema.empty_table()
+        views[name] = f"shipped_{name.replace('.', '_')}"
+        con.register(views[name], rows)
+        frame = spark.createDataFrame(rows.to_pylist(maps_as_pydicts="strict"), from_arrow_schema(schema))
+        frame.coalesce(1).createOrReplaceTempView(views[name])
+    for name in sorted(path.stem for path in sql_folder().glob("*.sql")):
+        text = read_sql(name)
+        found = calls.find_tables(calls.tokenize(text), views)
+        text = calls.replace(text, [(start, end, views[table]) for start, end, table in found])
+        on_spark, relation = spark.sql(text), con.sql(text)
+        assert on_spark.columns == relation.columns, name
+        expected = sorted(map(comparable, relation.fetchall()))  # they order NULLs of equal rows differently
+        assert sorted(map(comparable, on_spark.collect())) == expected, name
+
+
+def comparable(row: tuple[Any, ...]) -> list[str]:
+    """A row without the zone of its times, and with numbers as such, to four digits after the point."""
+    plain = [value.astimezone(UTC) if isinstance(value, datetime) else value for value in row]
+    return [str(round(float(value), 4) if isinstance(value, int | float | Decimal) else value) for value in plain]

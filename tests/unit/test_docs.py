@@ -296,7 +296,7 @@ def _commands(name: str, group: typer.Typer) -> list[str]:
 
 
 def test_every_shipped_analysis_is_documented() -> None:
-    text = (ROOT / "docs" / "tables.md").read_text()
+    text = (ROOT / "docs" / "telemetry.md").read_text()
     assert [path.name for path in (ROOT / "sql").glob("*.sql") if f"`{path.name}`" not in text] == []
 
 
