@@ -88,7 +88,7 @@ def absence(name: str) -> str:
     if name not in _TASKS:
         return f" The endpoints of the local server are {CHAT} and {EMBEDDINGS}."
     return (
-        f" {name} is there while the server of this home runs and has such a model: `aiq local up` starts it, and "
+        " It is there while the server of this home runs and has such a model: `aiq local up` starts it, and "
         "`aiq local status` says what it serves."
     )
 
