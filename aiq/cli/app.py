@@ -14,6 +14,7 @@ from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
 from aiq.cli.init import init
 from aiq.cli.logs import logs, usage
+from aiq.cli.metrics import metrics
 from aiq.cli.report import report
 from aiq.cli.serve import serve
 from aiq.cli.shell import shell
@@ -38,6 +39,7 @@ app.add_typer(tables, name="tables")
 app.command()(report)
 app.command()(logs)
 app.command()(usage)
+app.command()(metrics)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)
