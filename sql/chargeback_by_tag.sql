@@ -2,7 +2,7 @@
 -- of that name; put another name there to charge by it. `tags` are all tags of a call.
 SELECT
   COALESCE(usage_context['project'], '(none)') AS project,
-  COALESCE(CAST(TO_JSON(usage_context) AS STRING), '(none)') AS tags,
+  CASE WHEN CARDINALITY(usage_context) > 0 THEN CAST(TO_JSON(usage_context) AS STRING) ELSE '(none)' END AS tags,
   COUNT(DISTINCT request_id) AS requests,
   SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)) AS tokens,
   CAST(SUM(cost_usd) AS DECIMAL(18, 6)) AS cost_usd,

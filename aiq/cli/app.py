@@ -15,6 +15,7 @@ from aiq.cli.endpoints import endpoints
 from aiq.cli.init import init
 from aiq.cli.local import local
 from aiq.cli.logs import logs, usage
+from aiq.cli.metrics import metrics
 from aiq.cli.report import report
 from aiq.cli.serve import serve
 from aiq.cli.shell import shell
@@ -40,6 +41,7 @@ app.add_typer(local, name="local")
 app.command()(report)
 app.command()(logs)
 app.command()(usage)
+app.command()(metrics)
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)

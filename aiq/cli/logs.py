@@ -33,7 +33,9 @@ SELECT endpoint_name, requester, {tag} AS tags, COUNT(DISTINCT request_id) AS re
   COUNT(*) FILTER (status = 'ok' AND NOT cache_hit AND cost_usd IS NULL) AS unpriced
 FROM system.aiq.calls WHERE start_time >= $since AND start_time < $until{conditions}
 GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST, requests DESC, endpoint_name, requester, tags"""
-_ALL_TAGS = "list_sort(list_transform(map_entries(usage_context), lambda pair: concat(pair.key, '=', pair.value)))"
+_ALL_TAGS = (
+    "NULLIF(list_sort(list_transform(map_entries(usage_context), lambda pair: concat(pair.key, '=', pair.value))), [])"
+)
 _MONTH_NAME = re.compile(r"\d{4}-\d{2}")
 
 
@@ -143,7 +145,7 @@ def _line(row: tuple[Any, ...]) -> str:
         f"{status:<9}",
         "-" if latency is None else f"{latency:,.0f} ms",
         f"{tokens_in or 0:,} + {tokens_out or 0:,} tokens",
-        "no price" if cost is None else dollars(cost),
+        dollars(cost) if cost is not None else "no price" if status == "ok" else "-",
         endpoint,
         model or "-",
         requester,

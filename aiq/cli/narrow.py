@@ -102,8 +102,12 @@ def _payload_of(scope: Narrowing, payloads: Mapping[str, str]) -> str:
     elif len(set(payloads.values())) == 1:
         found = next(iter(payloads.values()))
     else:
+        if not payloads:
+            raise StatementError(
+                "this report reads the texts of requests, and no endpoint keeps them; set "
+                "ai_gateway.inference_table_config in the file of one"
+            )
         raise StatementError(
-            "this report reads the texts of one endpoint; say which with --endpoint: "
-            f"{', '.join(sorted(payloads)) or 'none has an inference table (ai_gateway.inference_table_config)'}"
+            f"this report reads the texts of one endpoint; say which with --endpoint: {', '.join(sorted(payloads))}"
         )
     return ".".join('"' + part.replace('"', '""') + '"' for part in found.split("."))

@@ -265,7 +265,7 @@ def find_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[tuple[int
 def find_unknown_tables(tokens: Sequence[Token], names: Iterable[str]) -> list[str]:
     """Three-part names in the schemas of the ledger that no table of the ledger has."""
     known = {name.lower() for name in names}
-    schemas = ("system.aiq.", "system.serving.")
+    schemas = ("system.aiq.", "system.serving.", "system.ai_gateway.")
     return [name for _, name in _three_part_names(tokens) if name.startswith(schemas) and name not in known]
 
 

@@ -49,6 +49,8 @@ def test_both_engines_write_the_tables_that_both_read(
     for name in ("system.serving.endpoint_usage", "main.ai.chat_payload"):
         text = with_ledger_tables(registered, gateway, f"SELECT count(*) FROM {name}")
         assert registered.sql(text).collect()[0][0] == 11
+    usage = "SELECT requester, count(*) AS n FROM system.ai_gateway.usage GROUP BY requester ORDER BY requester"
+    assert [tuple(row) for row in registered.sql(with_ledger_tables(registered, gateway, usage)).collect()] == expected
     entities = with_ledger_tables(registered, gateway, "SELECT endpoint_name FROM system.serving.served_entities")
     assert {row[0] for row in registered.sql(entities).collect()} >= {"chat", "emb"}
 

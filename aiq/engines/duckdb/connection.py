@@ -25,6 +25,7 @@ from aiq.engines.duckdb.as_text import as_text
 from aiq.errors import AiqError, FunctionError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.types import duckdb_type
+from aiq.ledger.gateway_usage import gateway_usage_query
 from aiq.ledger.tables import Tables
 from aiq.sql.databricks.macros import SCHEMA
 
@@ -277,6 +278,18 @@ def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa
             cursor.register("__aiq_rows", rows)
             cursor.execute(f"CREATE TABLE {target} AS SELECT * FROM __aiq_rows")
             cursor.unregister("__aiq_rows")
+        return target
+    finally:
+        cursor.close()
+
+
+def attach_gateway_usage(con: duckdb.DuckDBPyConnection, calls: str) -> str:
+    """The view `system.ai_gateway.usage` over `calls`, which is attached. Returns the SQL name to read it by."""
+    cursor = con.cursor()
+    try:
+        cursor.execute('CREATE SCHEMA IF NOT EXISTS aiq_ledger."system.ai_gateway"')
+        target = 'aiq_ledger."system.ai_gateway"."usage"'
+        cursor.execute(f"CREATE OR REPLACE VIEW {target} AS {gateway_usage_query(calls)}")
         return target
     finally:
         cursor.close()

@@ -31,8 +31,9 @@ from aiq.errors import StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, PARAMETERS, bind, in_pairs
 from aiq.gateway import Gateway
+from aiq.ledger.gateway_usage import GATEWAY_USAGE_VIEW
 from aiq.ledger.prices import price_of
-from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.ledger.records import CALLS_TABLE, PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.sql import calls
 from aiq.statements.commit import commit
 from aiq.statements.sites import compiled
@@ -265,7 +266,7 @@ class Preparation:
         ledger = self.gateway.ledger
         tables = ledger.tables
         known = {name: PAYLOAD_SCHEMA for name in self._payload_tables()} | SYSTEM_TABLES
-        names = {*known, *tables.names(known)}
+        names = {*known, *tables.names(known), GATEWAY_USAGE_VIEW}
         tokens = calls.tokenize(text)
         if unknown := calls.find_unknown_tables(tokens, names):
             raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
@@ -273,10 +274,13 @@ class Preparation:
         if found:
             commit(self.gateway.ledger)
         written = set(tables.names(known))
+        wanted = {CALLS_TABLE if name == GATEWAY_USAGE_VIEW else name for _, _, name in found}
         replacements = {
             name: engine.attach_ledger(self.con, name, tables if name in written else known[name].empty_table())
-            for name in {name for _, _, name in found}
+            for name in wanted
         }
+        if any(name == GATEWAY_USAGE_VIEW for _, _, name in found):
+            replacements[GATEWAY_USAGE_VIEW] = engine.attach_gateway_usage(self.con, replacements[CALLS_TABLE])
         return calls.replace(text, [(start, end, replacements[name]) for start, end, name in found])
 
     def _payload_tables(self) -> set[str]:

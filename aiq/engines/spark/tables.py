@@ -14,7 +14,8 @@ from aiq.config.nearest import nearest
 from aiq.engines.spark.register import registration
 from aiq.errors import LedgerError, StatementError
 from aiq.gateway import Gateway
-from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
+from aiq.ledger.gateway_usage import GATEWAY_USAGE_VIEW, gateway_usage_query
+from aiq.ledger.records import CALLS_TABLE, PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.ledger.tables import Tables
 from aiq.sql import calls
 
@@ -31,7 +32,7 @@ def ledger_views(spark: SparkSession) -> list[str]:
     tables = gateway.ledger.tables
     gateway.ledger.commit()
     names = []
-    for name in sorted({*_known(gateway), *tables.names(_known(gateway))}):
+    for name in sorted({*_known(gateway), *tables.names(_known(gateway)), GATEWAY_USAGE_VIEW}):
         view = name.replace(".", "_").replace("-", "_")
         _read(spark, gateway, tables, name).createOrReplaceTempView(f"`{view}`")
         names.append(view)
@@ -44,7 +45,7 @@ def with_ledger_tables(spark: SparkSession, gateway: Gateway, text: str) -> str:
     Raises StatementError for a name in the ledger's schemas that no table has.
     """
     tables = gateway.ledger.tables
-    names = {*_known(gateway), *tables.names(_known(gateway))}
+    names = {*_known(gateway), *tables.names(_known(gateway)), GATEWAY_USAGE_VIEW}
     tokens = calls.tokenize(text, "databricks")
     if unknown := calls.find_unknown_tables(tokens, names):
         raise StatementError(f"there is no table {unknown[0]}.{nearest(unknown[0], names)}")
@@ -57,7 +58,7 @@ def with_ledger_tables(spark: SparkSession, gateway: Gateway, text: str) -> str:
 
 
 def _spelled(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> str:
-    if has_delta(spark):
+    if has_delta(spark) and name != GATEWAY_USAGE_VIEW:
         return f"delta.`{_path(gateway, tables, name)}`"
     view = f"__aiq_{name.replace('.', '_')}"
     _read(spark, gateway, tables, name).createOrReplaceTempView(f"`{view}`")
@@ -65,6 +66,8 @@ def _spelled(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -
 
 
 def _read(spark: SparkSession, gateway: Gateway, tables: Tables, name: str) -> DataFrame:
+    if name == GATEWAY_USAGE_VIEW:
+        return spark.sql(gateway_usage_query(_spelled(spark, gateway, tables, CALLS_TABLE)))
     path = _path(gateway, tables, name)
     if has_delta(spark):
         return spark.read.format("delta").load(path)

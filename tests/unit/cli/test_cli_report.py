@@ -139,6 +139,8 @@ def test_texts_are_of_the_endpoint_that_is_asked_for() -> None:
     assert '"main"."y"."b_payload"' in text and values == {"endpoint": "b"}
     with pytest.raises(StatementError, match="--endpoint: a, b"):
         narrowed(read_sql("requests_with_payloads"), Narrowing(), payloads)
+    with pytest.raises(StatementError, match="no endpoint keeps them"):
+        narrowed(read_sql("requests_with_payloads"), Narrowing(), {})
     with pytest.raises(StatementError, match="no inference table"):
         narrowed(read_sql("requests_with_payloads"), Narrowing(endpoint="c"), payloads)
 
