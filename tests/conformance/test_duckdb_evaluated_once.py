@@ -93,6 +93,12 @@ FORMS = [
         32,
         id="answers-of-two-derived-tables-of-which-one-decides",
     ),
+    pytest.param(
+        f"SELECT r FROM (SELECT {YES.replace('ask', 'i.ask')} AS r FROM items i JOIN range(5) n(k) ON n.k = i.id) s "
+        "WHERE ai_query('chat', r) <> 'none'",
+        7,
+        id="answers-of-a-join-inside-that-decide",
+    ),
     pytest.param(f"SELECT id FROM items ANTI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes'", 24, id="anti-join"),
     pytest.param(
         f"SELECT id FROM items SEMI JOIN ({ALL}) a ON a.id = items.id AND a.r = 'yes' WHERE id < 6", 24, id="semi-join"

@@ -81,8 +81,24 @@ def picks_rows(node: Node) -> bool:
         return False
     where = node["where_clause"]
     late = where is not None and any(part["type"] == "SUBQUERY" for part in nodes(where))
-    late |= has_call(where) or (where is not None and len(set(numbers_in(node["from_table"]))) > 1)
+    asks = has_call(where) or (where is not None and len(set(numbers_in(node["from_table"]))) > 1)
+    late |= asks and not _joins_inside(node["from_table"])
     return late or modifier(node, "LIMIT") is not None or modifier(node, "DISTINCT") is not None
+
+
+def _joins_inside(source: Node) -> bool:
+    """Whether a derived table with calls joins tables itself.
+
+    Above of it, DuckDB would evaluate a condition on its answers on one side of that join, before the other has dropped
+    its rows.
+    """
+    return any(
+        part["type"] == "SUBQUERY"
+        and "class" not in part
+        and has_call(part)
+        and any(inner["type"] == "JOIN" for inner in nodes(part["subquery"]))
+        for part in nodes(source)
+    )
 
 
 def _raise(query: Query, select: Node, describe: Describe, volatile: frozenset[str]) -> None:
