@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aiq.cli.options import Conf, Home, UsageContext, tags_of
+from aiq.cli.options import Conf, Groups, Home, Requester, UsageContext, tags_of
 from aiq.cli.printable import printable
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(help="Of the answer, at most.", min=1)] = None,
     conf: Conf = None,
     home: Home = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    user: Requester = None,
+    group: Groups = None,
     usage_context: UsageContext = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show what it took.")] = False,
 ) -> None:

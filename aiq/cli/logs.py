@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aiq.amounts import dollars
-from aiq.cli.options import Conf, Home
+from aiq.cli.options import Conf, Home, How, Out
 from aiq.cli.printable import printable
-from aiq.cli.report import Endpoint, How, Out, User, opened, print_rows
+from aiq.cli.report import Endpoint, User, opened, print_rows
 
 if TYPE_CHECKING:
     from aiq.engines.duckdb.session import DuckDBSession
@@ -31,7 +31,7 @@ SELECT endpoint_name, requester, {tag} AS tags, COUNT(DISTINCT request_id) AS re
   SUM(COALESCE(input_tokens, 0)) AS input_tokens, SUM(COALESCE(output_tokens, 0)) AS output_tokens,
   CAST(SUM(cost_usd) AS DECIMAL(18, 6)) AS cost_usd,
   COUNT(*) FILTER (status = 'ok' AND NOT cache_hit AND cost_usd IS NULL) AS unpriced
-FROM system.aiq.calls WHERE start_time >= $since AND start_time < $until{conditions}
+FROM system.aiq.calls
 GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST, requests DESC, endpoint_name, requester, tags"""
 _ALL_TAGS = (
     "NULLIF(list_sort(list_transform(map_entries(usage_context), lambda pair: concat(pair.key, '=', pair.value))), [])"
@@ -55,8 +55,9 @@ def logs(
     """
     if follow and (out or format):
         raise typer.BadParameter("prints lines as they come; leave out --format and --out", param_hint="--follow")
-    conditions, values = _conditions(endpoint, user)
-    text = _REQUESTS + conditions
+    from aiq.cli.narrow import Narrowing, narrowed
+
+    text, values = narrowed(_REQUESTS, Narrowing(endpoint=endpoint, user=user), {})
     latest = f"SELECT * FROM ({text} ORDER BY start_time DESC, request_id DESC LIMIT {count})"
     with opened(conf, home) as session:
         if not follow:
@@ -106,12 +107,15 @@ def usage(
     home: Home = None,
 ) -> None:
     """Show a month (UTC) by endpoint, user and tags: requests, tokens, dollars. The rows add up to the bill."""
-    since, until = month_of(month)
-    conditions, values = _conditions(endpoint, user)
-    values |= {"since": since, "until": until} | ({} if tag is None else {"tag": tag})
+    from aiq.cli.narrow import Narrowing, narrowed
+
+    text, values = narrowed(
+        _MONTH.format(tag=_ALL_TAGS if tag is None else "usage_context[$tag]"),
+        Narrowing(*month_of(month), endpoint, user),
+        {},
+    )
     with opened(conf, home) as session:
-        text = _MONTH.format(tag=_ALL_TAGS if tag is None else "usage_context[$tag]", conditions=conditions)
-        print_rows(session, text, values, format, out)
+        print_rows(session, text, values if tag is None else values | {"tag": tag}, format, out)
 
 
 def month_of(month: str | None, now: datetime | None = None) -> tuple[datetime, datetime]:
@@ -124,12 +128,6 @@ def month_of(month: str | None, now: datetime | None = None) -> tuple[datetime, 
         return since, (since + timedelta(days=32)).replace(day=1)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{month!r} is no month; give one such as 2026-11", param_hint="--month") from None
-
-
-def _conditions(endpoint: str | None, user: str | None) -> tuple[str, dict[str, Any]]:
-    values = {name: value for name, value in (("endpoint", endpoint), ("user", user)) if value is not None}
-    columns = {"endpoint": "endpoint_name", "user": "requester"}
-    return "".join(f" AND {columns[name]} = ${name}" for name in values), values
 
 
 def _rows(session: DuckDBSession, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -16,16 +16,16 @@ import typer
 
 from aiq.cli.options import Conf, Home
 from aiq.cli.report import opened
+from aiq.metric_names import SECONDS, TOKENS
 
 if TYPE_CHECKING:
     from aiq.engines.duckdb.session import DuckDBSession
 
-_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _ENDPOINT = {"endpoint": "endpoint_name"}
 _ENTITY = _ENDPOINT | {"entity": "served_entity_name"}
 _ASKED = _ENTITY | {"provider": "COALESCE(provider, '')"}
 _SENT = "served_entity_name IS NOT NULL"
-_TOKENS = "gen_ai_client_inference_usage_{}_total"
+_BILLED = "gen_ai_client_inference_usage_{}_total"
 _COUNTERS = (
     ("aiq_requests_total", "Requests that have ended.", "COUNT(*)", "final",
      _ENDPOINT | {"status": "status", "error_type": "COALESCE(error_class, '')"}),
@@ -39,12 +39,8 @@ _COUNTERS = (
     ("aiq_cost_usd_total", "US dollars, of calls with a known price.", "SUM(cost_usd)",
      f"{_SENT} AND cost_usd <> 0", _ASKED),
     *(
-        (_TOKENS.format(name), "Tokens as billed.", f"SUM({column})", f"{_SENT} AND {column} <> 0", _ASKED)
-        for column, name in (
-            ("input_tokens", "input_tokens"), ("output_tokens", "output_tokens"),
-            ("cached_tokens", "cache_read_input_tokens"), ("cache_write_tokens", "cache_write_input_tokens"),
-            ("reasoning_tokens", "reasoning_tokens"),
-        )
+        (_BILLED.format(name), "Tokens as billed.", f"SUM({column})", f"{_SENT} AND {column} <> 0", _ASKED)
+        for column, name in TOKENS.items()
     ),
 )  # fmt: skip
 """Name, help, value, which rows of system.aiq.calls, and the columns of the labels."""
@@ -88,11 +84,11 @@ def exposition(session: DuckDBSession) -> Iterator[str]:
             yield f"{name}{_labels(labels, row[:-1])} {float(row[-1])}"
     for name, words, column, where, labels in _HISTOGRAMS:
         yield from _head(name, words, "histogram")
-        within = ", ".join(f"COUNT(*) FILTER ({column} / 1000 <= {bound})" for bound in _BUCKETS_S)
+        within = ", ".join(f"COUNT(*) FILTER ({column} / 1000 <= {bound})" for bound in SECONDS)
         values = f"{within}, COUNT(*), SUM({column}) / 1000"
         for row in _grouped(session, labels, values, f"{where} AND {column} IS NOT NULL"):
             texts, counts, total = list(row[: len(labels)]), row[len(labels) : -1], row[-1]
-            for bound, count in zip([*map(str, _BUCKETS_S), "+Inf"], counts, strict=True):
+            for bound, count in zip([*map(str, SECONDS), "+Inf"], counts, strict=True):
                 yield f"{name}_bucket{_labels([*labels, 'le'], [*texts, bound])} {float(count)}"
             yield f"{name}_count{_labels(labels, texts)} {float(counts[-1])}"
             yield f"{name}_sum{_labels(labels, texts)} {float(total)}"

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from aiq.cli.formats import Format
+
+
+class Dialect(StrEnum):
+    """Whose SQL the statements are written in."""
+
+    duckdb = "duckdb"
+    databricks = "databricks"
+
 
 Conf = Annotated[
     Path | None,
@@ -22,6 +33,12 @@ UsageContext = Annotated[
         metavar="TAGS",
     ),
 ]
+WhoseSql = Annotated[Dialect, typer.Option(help="Whose SQL this is.")]
+Requester = Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")]
+Groups = Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor what a statement took.")]
+How = Annotated[Format | None, typer.Option(help="How to write the rows. [default: the suffix of --out, else table]")]
+Out = Annotated[Path | None, typer.Option(help="Write the rows to a file.", metavar="FILE")]
 
 
 def tags_of(usage_context: str | None) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.formats import BY_SUFFIX, Format
-from aiq.cli.options import Conf, Home
+from aiq.cli.options import Conf, Home, How, Out
 from aiq.cli.output import show_one, write_last
 from aiq.errors import AiqError
 from aiq.shipped_sql import read_sql, sql_folder
@@ -29,8 +29,6 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(help="Up to when, as --since; itself left out.", metavar="TIME")]
 Endpoint = Annotated[str | None, typer.Option(help="Only calls of this endpoint.", metavar="NAME")]
 User = Annotated[str | None, typer.Option(help="Only calls of this requester.", metavar="USER")]
-How = Annotated[Format | None, typer.Option(help="How to write the rows. [default: the suffix of --out, else table]")]
-Out = Annotated[Path | None, typer.Option(help="Write the rows to a file.", metavar="FILE")]
 
 _AGO = re.compile(r"(\d{1,6})\s*([mhdw])", re.IGNORECASE)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

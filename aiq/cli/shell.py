@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aiq.cli.options import Conf, Home, UsageContext, home_folder, tags_of
-from aiq.cli.sql import Dialect
+from aiq.cli.options import Conf, Dialect, Groups, Home, Quiet, Requester, UsageContext, WhoseSql, home_folder, tags_of
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -27,15 +26,13 @@ def shell(
     db: Annotated[
         str | None, typer.Argument(help="A DuckDB file, made if need be. [default: in memory]", metavar="[DB]")
     ] = None,
-    dialect: Annotated[Dialect, typer.Option(help="Whose SQL this is.")] = Dialect.duckdb,
+    dialect: WhoseSql = Dialect.duckdb,
     conf: Conf = None,
     home: Home = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    user: Requester = None,
+    group: Groups = None,
     usage_context: UsageContext = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show neither progress nor what a statement took.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Type SQL with ai_query: history, completion, several lines, and commands that begin with a dot."""
     from aiq import __version__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aiq.cli.formats import BY_SUFFIX, EVERY_RESULT, Format
-from aiq.cli.options import Conf, Home, UsageContext, home_folder, tags_of
+from aiq.cli.options import (
+    Conf,
+    Dialect,
+    Groups,
+    Home,
+    How,
+    Out,
+    Quiet,
+    Requester,
+    UsageContext,
+    WhoseSql,
+    home_folder,
+    tags_of,
+)
 from aiq.cli.output import Receipts, show_all, write_last
 from aiq.cli.plain import plain
 from aiq.cli.values import for_each, named, typed
@@ -21,13 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
-
-
-class Dialect(StrEnum):
-    """Whose SQL the statements are written in."""
-
-    duckdb = "duckdb"
-    databricks = "databricks"
 
 
 def sql(
@@ -39,15 +44,13 @@ def sql(
         str | None, typer.Option(help="A DuckDB file, made if need be. [default: in memory]", metavar="FILE")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the statements from a file.", metavar="FILE.sql")] = None,
-    format: Annotated[
-        Format | None, typer.Option(help="How to write the rows. [default: the suffix of --out, else table]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the rows to a file.", metavar="FILE")] = None,
-    dialect: Annotated[Dialect, typer.Option(help="Whose SQL this is.")] = Dialect.duckdb,
+    format: How = None,
+    out: Out = None,
+    dialect: WhoseSql = Dialect.duckdb,
     conf: Conf = None,
     home: Home = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: limits, permissions and ledger go by it.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of the user; may be repeated.")] = None,
+    user: Requester = None,
+    group: Groups = None,
     usage_context: UsageContext = None,
     param: Annotated[
         list[str] | None,
@@ -58,9 +61,7 @@ def sql(
         list[str] | None,
         typer.Option(help="The value of ${name}, {{ name }} or :name; may be repeated.", metavar="NAME=VALUE"),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show neither progress nor what a statement took.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run SQL with ai_query. Several statements, separated by semicolons, run one after the other.
 

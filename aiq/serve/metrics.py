@@ -12,19 +12,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from aiq.ledger.records import Outcome
+from aiq.metric_names import SECONDS, TOKENS
 
 CONTENT_TYPE = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _ASKED = ("endpoint", "entity", "provider")
-_TOKENS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cached_tokens": "cache_read_input_tokens",
-    "cache_write_tokens": "cache_write_input_tokens",
-    "reasoning_tokens": "reasoning_tokens",
-}
-"""Members of an outcome, and what the conventions call them."""
 
 
 class Metrics:
@@ -40,7 +32,7 @@ class Metrics:
         self._cost = self._counter("aiq_cost_usd", "US dollars, of calls with a known price.", *_ASKED)
         self._tokens = {
             member: self._counter(f"gen_ai_client_inference_usage_{name}", "Tokens as billed.", *_ASKED)
-            for member, name in _TOKENS.items()
+            for member, name in TOKENS.items()
         }
         self._duration = self._histogram("gen_ai_client_inference_duration_seconds", "One call of a provider.", *_ASKED)
         self._first = self._histogram(
@@ -58,7 +50,7 @@ class Metrics:
         return Counter(name, words, labels, registry=self._registry)
 
     def _histogram(self, name: str, words: str, *labels: str) -> Histogram:
-        return Histogram(name, words, labels, registry=self._registry, buckets=_SECONDS)
+        return Histogram(name, words, labels, registry=self._registry, buckets=SECONDS)
 
     def count(self, outcome: Outcome) -> None:
         """One outcome, of an attempt or of a request that was never sent."""

@@ -25,7 +25,7 @@ LAYERS = (
     "policy",
     "ledger providers",
     "config",
-    "amounts content request image forked resources shipped_sql simulator",
+    "amounts content request image forked metric_names resources shipped_sql simulator",
     "errors",
 )
 """The highest first; packages of one layer do not import each other. Some of them are still to be built."""
