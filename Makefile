@@ -33,7 +33,7 @@ test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 # The tests run 800 of these, always the same.
 fuzz: $(INSTALLED_DEV)

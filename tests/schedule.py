@@ -1,7 +1,9 @@
 """In what order files are run, and which tests one worker runs (pytest-xdist).
 
-A file's tests run in one worker, but for those of the shared Spark, which all run in one: a second JVM takes longer to
-start and to warm up than it saves. Files that take long come first, so that none is left to one worker at the end.
+A file's tests run in one worker, but for those of the shared Spark, which run in two: their files' own, and the cases
+for Spark of files that are for every engine. Either half is the longest work there is, so it comes first; a third JVM
+would take longer to start and to warm up than it saves. Files that take long come next, so that none is left to one
+worker at the end.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-SPARK = "tests on the shared Spark"
-_SPARK = re.compile(r"\[spark|::test_spark_|/test_spark_(?!submit|resume|cluster|connect|secrets)\w+\.py")
+SPARK = "cases for Spark"
+SPARK_FILES = "files for Spark"
+_SPARK = re.compile(r"\[spark|::test_spark_")
+_SPARK_FILE = re.compile(r"/test_spark_(?!submit|resume|cluster|connect|secrets)\w+\.py")
 
 LONGEST = (
-    "test_ai_query_",  # begins what Spark has to do, which is most
     "test_evaluated_once_",
     "test_spark_",
     "test_statement_crash",
@@ -47,6 +50,8 @@ LONGEST = (
 
 def scope_of(nodeid: str) -> str:
     """What runs in one worker with this test."""
+    if _SPARK_FILE.search(nodeid):
+        return SPARK_FILES
     return SPARK if _SPARK.search(nodeid) else nodeid.partition("::")[0]
 
 
@@ -67,8 +72,8 @@ class Schedule:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Puts the longest files first, and keeps the order of tests in a file."""
-        items.sort(key=lambda item: rank(item.path))
+        """Puts the shared Spark's tests and then the longest files first, and keeps the order of tests in a file."""
+        items.sort(key=lambda item: (scope_of(item.nodeid) not in (SPARK, SPARK_FILES), rank(item.path)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Scheduling | None:

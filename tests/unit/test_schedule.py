@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.schedule import LONGEST, SPARK, rank, scope_of
+from tests.schedule import LONGEST, SPARK, SPARK_FILES, rank, scope_of
 
 TESTS = Path(__file__).parent.parent
 
@@ -16,12 +16,16 @@ TESTS = Path(__file__).parent.parent
     [
         "tests/conformance/test_ai_query_results.py::test_a_null_row_is_null[spark]",
         "tests/conformance/test_evaluated_once_relations.py::test_a_form[spark-a join]",
-        "tests/conformance/test_spark_session.py::test_a_form[a join]",
         "tests/conformance/test_dialect_values.py::test_spark_still_gives_what_was_recorded",
     ],
 )
-def test_tests_of_the_shared_spark_run_in_one_worker(nodeid: str) -> None:
+def test_cases_for_spark_run_in_one_worker(nodeid: str) -> None:
     assert scope_of(nodeid) == SPARK
+
+
+def test_files_for_the_shared_spark_run_in_another() -> None:
+    assert scope_of("tests/conformance/test_spark_session.py::test_a_form[a join]") == SPARK_FILES
+    assert scope_of("tests/conformance/test_spark_asked.py::test_a_form[spark]") == SPARK_FILES
 
 
 @pytest.mark.parametrize(
