@@ -18,6 +18,44 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request's head."""
 
 
+_ENOUGH_BYTES = 64 * 1024
+
+
+class Outgoing:
+    """A transport that sends in one piece what is written in one turn of the loop.
+
+    uvloop sends each write at once, and a reply's head and its body, or the tokens that came together, are several.
+    It has what uvicorn asks of a transport, and no more.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
+        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
+        self.set_protocol = transport.set_protocol
+
+    def write(self, data: bytes) -> None:
+        """Sends it with this turn of the loop, or now where it is much."""
+        if not self._pieces:
+            self._loop.call_soon(self._send)
+        self._pieces.append(data)
+        self._bytes += len(data)
+        if self._bytes > _ENOUGH_BYTES:
+            self._send()
+
+    def close(self) -> None:
+        """Closes it when all that was written is sent."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(self._pieces))
+        self._pieces, self._bytes = [], 0
+
+
 class Connection(HttpToolsProtocol):
     """Reads the requests of one client."""
 
@@ -28,7 +66,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(Outgoing(transport, self.loop))  # type: ignore[arg-type]
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -52,6 +52,7 @@ def run(
         access_log=False,
         server_header=False,
         date_header=True,
+        proxy_headers=False,  # the application reads them itself
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=None if cert is None else str(cert),
