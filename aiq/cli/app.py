@@ -9,6 +9,7 @@ import typer
 
 from aiq import __version__
 from aiq.cli.ask import ask
+from aiq.cli.dashboard import dashboard
 from aiq.cli.demo import demo
 from aiq.cli.doctor import doctor
 from aiq.cli.endpoints import endpoints
@@ -42,6 +43,7 @@ app.command()(report)
 app.command()(logs)
 app.command()(usage)
 app.command()(metrics)
+app.add_typer(dashboard, name="dashboard")
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)

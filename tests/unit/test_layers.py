@@ -15,6 +15,7 @@ ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
     "serve demo doctor local",
+    "dashboards",
     "engines",
     "statements",
     "sql telemetry",
