@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aiq import __version__
+from aiq.cli.alerts import alerts
 from aiq.cli.ask import ask
 from aiq.cli.demo import demo
 from aiq.cli.doctor import doctor
@@ -42,6 +43,7 @@ app.command()(report)
 app.command()(logs)
 app.command()(usage)
 app.command()(metrics)
+app.add_typer(alerts, name="alerts")
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)
