@@ -68,6 +68,49 @@ def run_alerts(
     raise typer.Exit(1 if "ERROR" in states else TRIGGERED if "TRIGGERED" in states else 0)
 
 
+@alerts.command("watch")
+def watch_alerts(
+    what: What = None,
+    to: To = None,
+    no_notify: Quiet = False,
+    max_cost: MaxCost = None,
+    db: Db = None,
+    conf: Conf = None,
+    home: Home = None,
+) -> None:
+    """Evaluate alerts by their schedules until Ctrl-C. Files that are changed meanwhile are read again."""
+    import time
+    from datetime import UTC, datetime
+
+    from aiq.alerts.watch import watch, watched
+
+    with _runner(conf, home, None, to, not no_notify, max_cost) as (_, session):
+        found = _found(what, session)
+        _warn(found)
+        for alert in found.alerts:
+            if alert not in watched(found.alerts):
+                why = "has no schedule" if alert.schedule is None else "is paused"
+                print(printable(f"{alert.id}: {why}, and is not watched"), file=sys.stderr, flush=True)
+        known, failed = found.alerts, ""
+
+        def load() -> list[Alert]:
+            nonlocal known, failed
+            try:
+                known, failed = _found(what, session).alerts, ""
+            except AiqError as error:  # a file that is being written, or was written wrongly: the former ones go on
+                if str(error) != failed:
+                    failed = str(error)
+                    print(printable(f"aiq: warning: {failed}"), file=sys.stderr, flush=True)
+            return known
+
+        for due in watch(load, lambda: datetime.now(UTC), time.sleep):
+            # A database that stays open would keep others from writing to it.
+            with _runner(conf, home, db, to, not no_notify, max_cost) as (runner, _):
+                for alert in due:
+                    _run(runner, alert, at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} ")
+    raise ConfigError("no alert is due any more: none has a schedule that is not paused and has a time to come")
+
+
 @alerts.command("list")
 def list_alerts(what: What = None, conf: Conf = None, home: Home = None) -> None:
     """List alerts with their conditions and last states; without a name also those that ship with aiq."""
@@ -177,16 +220,16 @@ def _warn(found: AlertFiles) -> None:
         print(printable(f"aiq: warning: {each}"), file=sys.stderr)
 
 
-def _run(runner: AlertRunner, alert: Alert) -> str:
+def _run(runner: AlertRunner, alert: Alert, at: str = "") -> str:
     """Runs one alert and prints what it came to. Returns its state, ERROR where a notification failed too."""
     try:
         ran = runner.run(alert)
     except AiqError as error:  # of a configuration or the ledger: the other alerts are run all the same
-        print(printable(f"{alert.id}: not run: {error}"), file=sys.stderr, flush=True)
+        print(printable(f"{at}{alert.id}: not run: {error}"), file=sys.stderr, flush=True)
         return "ERROR"
-    print(printable(line(ran)), flush=True)
+    print(printable(at + line(ran)), flush=True)
     for name, words in ran.failures.items():
-        print(printable(f"{alert.id}: {name} was not notified: {words}"), file=sys.stderr, flush=True)
+        print(printable(f"{at}{alert.id}: {name} was not notified: {words}"), file=sys.stderr, flush=True)
     return "ERROR" if ran.failures else ran.found.state
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from aiq import runtime
+from aiq.alerts import watch
+from aiq.alerts.alert import Alert
 from aiq.alerts.evaluate import evaluate
 from aiq.alerts.files import read_alerts
 from aiq.cli.app import app
@@ -22,6 +24,7 @@ from aiq.cli.report import opened
 from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE
 from aiq.shipped_sql import shipped_folder
 from tests.made_ledger import Rows, made_ledger
+from tests.unit.alerts.conftest import Moving
 from tests.unit.cli.conftest import Run
 
 Aiq = Callable[..., tuple[int, str, str]]
@@ -205,3 +208,40 @@ def test_alerts_that_ship_are_whole() -> None:
         assert alert.summary and alert.description and alert.schedule and not alert.schedule.paused
         assert alert.subscriptions == ()
         assert isinstance(alert.threshold, Decimal) or alert.threshold
+
+
+def test_watch_runs_by_schedule_until_it_is_stopped(place: Path, aiq: Aiq, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that moves when it sleeps; a file that is broken meanwhile leaves its former alert running."""
+    path = alert_file(place, "x")
+    schedule = ', "schedule": {"quartz_cron_schedule": "0 0 8 * * ?", "timezone_id": "Europe/Berlin"}}'
+    path.write_text(path.read_text()[:-1] + schedule)
+    moving, days, real = Moving(), [], watch.watch
+
+    def sleep(seconds: float) -> None:
+        path.write_text("{")
+        moving.add(seconds)
+
+    def moved(load: Any, clock: Any, sleeping: Any) -> Iterator[list[Alert]]:
+        for due in real(load, moving, sleep):
+            days.append(moving.now)
+            if len(days) == 3:
+                raise KeyboardInterrupt
+            yield due
+
+    monkeypatch.setattr(watch, "watch", moved)
+    code, out, err = aiq("watch", str(path), "--db", str(place / "shop.duckdb"), "--to", "log")
+    assert code != 0 and [moment.isoformat() for moment in days] == [
+        "2026-12-01T07:00:00+00:00",
+        "2026-12-02T07:00:00+00:00",
+        "2026-12-03T07:00:00+00:00",
+    ]
+    assert [line.partition(" x: ")[2] for line in out.splitlines()] == [
+        "TRIGGERED (v = 11, alert at v > 10), notified log",
+        "TRIGGERED (v = 11, alert at v > 10)",
+    ]
+    assert err.count("x.dbalert.json") == 1  # said once
+
+
+def test_watch_says_that_nothing_has_a_schedule(place: Path, aiq: Aiq) -> None:
+    code, _, err = aiq("watch", str(alert_file(place, "x")))
+    assert code == 1 and "x: has no schedule, and is not watched" in err and "no alert is due any more" in err
