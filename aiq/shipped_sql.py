@@ -1,4 +1,4 @@
-"""The SQL files that ship with aiq: in the installed package, or in the source tree's sql/ folder."""
+"""The files that ship with aiq, SQL and alerts: in the installed package, or in folders of the source tree."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 from aiq.errors import AiqError
 
 
-def sql_folder() -> Path:
-    """The folder of the files. Raises AiqError where an installation lacks it."""
+def shipped_folder(name: str) -> Path:
+    """The folder of the files of one kind, sql or alerts. Raises AiqError where an installation lacks it."""
     package = Path(__file__).resolve().parent
-    for folder in (package / "_sql", package.parent / "sql"):
+    for folder in (package / f"_{name}", package.parent / name):
         if folder.is_dir():
             return folder
-    raise AiqError(f"the SQL files are missing from {package}; install aiq again")
+    raise AiqError(f"the files of {name} are missing from {package}; install aiq again")
+
+
+def sql_folder() -> Path:
+    """The folder of the analyses. Raises AiqError where an installation lacks it."""
+    return shipped_folder("sql")
 
 
 def read_sql(name: str) -> str:

@@ -29,12 +29,17 @@ _ENTITIES = {
 _TAGS: list[dict[str, str] | None] = [None, {}, {"project": "churn"}, {"project": "it's", "team": "x"}, {"team": "x"}]
 
 
-def made_ledger(home: Path, now: datetime, requests: int = 300) -> dict[str, Rows]:
-    """Writes the tables of a home, and returns their rows by the table's name. The same ones for the same `now`."""
+def made_ledger(
+    home: Path, now: datetime, requests: int = 300, spread: timedelta = timedelta(days=7)
+) -> dict[str, Rows]:
+    """Writes the tables of a home, and returns their rows by the table's name. The same ones for the same `now`.
+
+    Its requests began within `spread` before that.
+    """
     chance = random.Random(20261130)
     calls: Rows = []
     for number in range(requests):
-        calls += _request(chance, number, now - timedelta(seconds=chance.uniform(0, 7 * 86400)))
+        calls += _request(chance, number, now - chance.uniform(0, 1) * spread)
     rows = {
         CALLS_TABLE: calls,
         STATEMENTS_TABLE: [_statement(chance, number, calls, now) for number in range(25)],

@@ -1,7 +1,7 @@
 """The command line `aiq`: one file a group of commands. Knows what to print and the exit codes, nothing of the work.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C, 143 with SIGTERM. Everything heavy is imported by
-the command that needs it, so that `aiq --help` is quick.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an alert is triggered, 130 stopped with Ctrl-C, 143 with SIGTERM.
+Everything heavy is imported by the command that needs it, so that `aiq --help` is quick.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aiq import __version__
+from aiq.cli.alerts import alerts
 from aiq.cli.ask import ask
 from aiq.cli.dashboard import dashboard
 from aiq.cli.demo import demo
@@ -44,6 +45,7 @@ app.command()(logs)
 app.command()(usage)
 app.command()(metrics)
 app.add_typer(dashboard, name="dashboard")
+app.add_typer(alerts, name="alerts")
 app.command()(serve)
 app.add_typer(tokens, name="tokens")
 app.command()(simulate)

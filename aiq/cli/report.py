@@ -115,13 +115,13 @@ def time_of(text: str | None, option: str, now: datetime | None = None) -> datet
 
 
 @contextmanager
-def opened(conf: Path | None, home: Path | None) -> Iterator[DuckDBSession]:
-    """A session to read the tables with, in UTC."""
+def opened(conf: Path | None, home: Path | None, db: Path | None = None) -> Iterator[DuckDBSession]:
+    """A session to read the tables with, in UTC; `db` is a DuckDB file, which is not written to."""
     import duckdb
 
     from aiq.engines.connect import connect
 
-    con = duckdb.connect(config={"python_enable_replacements": False})
+    con = duckdb.connect(db or ":memory:", read_only=db is not None, config={"python_enable_replacements": False})
     con.execute("SET TimeZone = 'UTC'")
     with con, connect(con, conf=conf, home=home) as session:
         session.settings = session.settings._replace(quiet=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aiq.config.connections import ProviderConfig, Secret
+from aiq.config.destinations import Destination
 from aiq.config.reuse import Reuse
 from aiq.config.tls import TlsConfig
 from aiq.request import Caller, Task
@@ -271,6 +272,10 @@ class Settings:
     """Catalogs of Databricks texts by name: a database of the engine; None: the current one."""
     volumes: dict[str, str] = field(default_factory=dict)
     """Folders by the prefix of a volume, such as /Volumes/main/docs/raw."""
+    alert_destinations: dict[str, Destination] = field(default_factory=dict)
+    """Where alerts are sent, by name."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts inside, or over plain http, that an alert's webhook may go to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,8 @@ def settings_schema() -> Json:
         "storage_options": _map(_ANY),
         "prices": _map(price),
         "endpoints": _map(_nullable(own)),
+        "alert_destinations": _map(_destination(seconds)),
+        "webhook_hosts": _list(_TEXT),
         "catalogs": _map(_nullable(_TEXT)),
         "volumes": {**_map(_TEXT), "propertyNames": {"pattern": "^/"}},
     }
@@ -110,6 +112,27 @@ def settings_schema() -> Json:
         "title": "Settings of aiq",
         **_object(**{name: described.get(name, _TEXT) for name in Settings.__dataclass_fields__}),
     }
+
+
+def _destination(seconds: Json) -> Json:
+    """Where an alert is sent: one of four kinds."""
+    address = {"type": "string", "pattern": "@"}
+    return _object(
+        webhook=_object(("url",), url=_TEXT, headers=_map(_TEXT), body=_ANY),
+        command=_object(("run",), run=_list(_TEXT), timeout_s=seconds),
+        smtp=_object(
+            ("host", "from"),
+            host=_TEXT,
+            **{"from": address},
+            to={"anyOf": [address, _list(address)]},
+            port=_integer(1, 65535),
+            security=_choice("starttls", "tls", "none"),
+            user=_TEXT,
+            password=_TEXT,
+        ),
+        file=_object(("path",), path=_TEXT),
+        destination_id=_TEXT,
+    )
 
 
 def _endpoint() -> Json:

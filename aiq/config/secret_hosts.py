@@ -83,19 +83,25 @@ def check_hosts(entity: ServedEntity, address: str, settings: Settings) -> None:
                 f"where others can read it. Use https, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
             )
     for secret, url in _sent((entity.config, entity.headers), address):
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-        bound = secret.hosts()
-        if bound is not None and not _matches(host, bound):
-            raise SecretError(
-                f"{secret.source} is bound to {', '.join(bound) or 'no host'}, and '{entity.name}' would send it to "
-                f"{host}. Correct the address, or add the host to the file <home>/{secret.source}.hosts"
-            )
-        if parts.scheme != "https" and not is_loopback(host) and not _matches(host, settings.plain_http_hosts):
-            raise SecretError(
-                f"'{entity.name}' would send {_named(secret)} to {host} over plain http, where others can read it. Use "
-                f"https, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
-            )
+        check_secret(secret, url, entity.name, settings)
+
+
+def check_secret(secret: Secret, url: str, sender: str, settings: Settings) -> None:
+    """Raises SecretError where a secret must not reach the host of a URL. `sender` is who would send it there."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    bound = secret.hosts()
+    if bound is not None and not _matches(host, bound):
+        raise SecretError(
+            f"{secret.source} is bound to {', '.join(bound) or 'no host'}, and '{sender}' would send it to "
+            f"{host}. Correct the address, or add the host to the file <home>/{secret.source}.hosts"
+        )
+    is_plain = parts.scheme not in ("https", "smtps")
+    if is_plain and not is_loopback(host) and not _matches(host, settings.plain_http_hosts):
+        raise SecretError(
+            f"'{sender}' would send {_named(secret)} to {host} over plain {parts.scheme}, where others can read it. "
+            f"Use {parts.scheme}s, or allow it in conf/aiq.yml: plain_http_hosts: [{host}]"
+        )
 
 
 def warnings_of(entity: ServedEntity, address: str) -> list[str]:

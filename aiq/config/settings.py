@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from aiq.config.connections import ModelServerConfig, Secret
+from aiq.config.destinations import read_destination
 from aiq.config.document import Node, read_documents
 from aiq.config.endpoint import EndpointSettings, Price, Settings
 from aiq.config.external_models import read_model_server
@@ -86,6 +87,7 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
     prices = members["prices"].mapping() if "prices" in members else {}
     options = members["storage_options"].mapping() if "storage_options" in members else {}
     catalogs = members["catalogs"].mapping() if "catalogs" in members else {}
+    destinations = members["alert_destinations"].mapping() if "alert_destinations" in members else {}
     volumes = members["volumes"].mapping() if "volumes" in members else {}
     settings = Settings(
         concurrency=integer_setting("concurrency", default.concurrency, 1, MAX_CONCURRENCY),
@@ -127,6 +129,10 @@ def read_settings(path: str, store: SecretStore) -> SettingsFile:
         prices={model: _read_price(node) for model, node in prices.items()},
         endpoints={name: own for name, (own, _) in endpoints.items()},
         catalogs={name: None if node.value is None else node.text() for name, node in catalogs.items()},
+        alert_destinations={
+            name: read_destination(name, node, store, os.path.dirname(path)) for name, node in destinations.items()
+        },
+        webhook_hosts=_hosts(members["webhook_hosts"]) if "webhook_hosts" in members else (),
         volumes={prefix: _read_volume(prefix, node, os.path.dirname(path)) for prefix, node in volumes.items()},
     )
     servers = {name: server for name, (_, server) in endpoints.items() if server is not None}

@@ -271,7 +271,33 @@ STATEMENTS_SCHEMA = pa.schema(
 )
 """`system.aiq.statements`: one row per SQL statement with AI calls. What the columns say: see StatementRow."""
 
+ALERTS_SCHEMA = pa.schema(
+    [
+        ("alert_id", pa.string()),
+        ("alert_name", pa.string()),
+        ("sequence", pa.int64()),
+        ("event", pa.string()),
+        ("event_time", _TIMESTAMP),
+        ("state", pa.string()),
+        ("previous_state", pa.string()),
+        ("value", pa.string()),
+        ("condition", pa.string()),
+        ("error_message", pa.string()),
+        ("reason", pa.string()),
+        ("delivery", pa.string()),
+        ("destinations", pa.string()),
+        ("undelivered", pa.string()),
+        ("triggered_time", _TIMESTAMP),
+        ("notified_time", _TIMESTAMP),
+        ("latency_ms", pa.float64()),
+        ("requester", pa.string()),
+        ("file", pa.string()),
+    ]
+)
+"""`system.aiq.alerts`: one row per evaluation of an alert, and one per notification. What they say: AlertRow."""
+
 CALLS_TABLE = "system.aiq.calls"
+ALERTS_TABLE = "system.aiq.alerts"
 STATEMENTS_TABLE = "system.aiq.statements"
 USAGE_TABLE = "system.serving.endpoint_usage"
 SERVED_ENTITIES_TABLE = "system.serving.served_entities"
@@ -280,6 +306,7 @@ SYSTEM_TABLES = {
     STATEMENTS_TABLE: STATEMENTS_SCHEMA,
     USAGE_TABLE: USAGE_SCHEMA,
     SERVED_ENTITIES_TABLE: SERVED_ENTITIES_SCHEMA,
+    ALERTS_TABLE: ALERTS_SCHEMA,
 }
 MAX_PAYLOAD_BYTES = 1024 * 1024
 """A request or response longer than this is stored NULL with its code (Databricks v1: 1 MiB)."""

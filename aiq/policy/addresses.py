@@ -85,10 +85,11 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def web_address(url: str) -> WebAddress:
+def web_address(url: str, *, public: bool = True) -> WebAddress:
     """Where an http or https URL leads, as far as it says so itself. Raises NotPublic.
 
-    A name is not resolved: the code that connects has to check the address that it gets.
+    Without `public` it may lead inside. A name is not resolved: the code that connects has to check the address that
+    it gets.
     """
     if len(url) > MAX_URL:
         raise NotPublic("is too long for a web address")
@@ -105,6 +106,8 @@ def web_address(url: str) -> WebAddress:
         raise NotPublic("carries a user or a password")
     host = _host(parts.hostname or "")
     address = literal_address(host)
+    if not public:
+        return WebAddress(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), address)
     if address is None and any(host == name or host.endswith(f".{name}") for name in _LOCAL_NAMES):
         raise NotPublic("leads to this machine or its network")
     if address is None and "." not in host:

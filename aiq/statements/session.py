@@ -226,8 +226,14 @@ class Session(Generic[Result]):
     def _check_budget(self, written: Written, settings: StatementSettings) -> None:
         """Raises BudgetExceeded where a statement has a limit, and its low estimate is above it. Makes no call.
 
+        Raises StatementError where a limit is needed and missing.
         Where nothing can be estimated, what is reserved for each call holds the limit alone.
         """
+        if settings.needs_budget and settings.max_cost_usd is None:
+            raise StatementError(
+                "the statement asks a model, and nothing limits what it costs; begin it with "
+                "SET aiq_max_cost_usd = 0.10;"
+            )
         if settings.max_cost_usd is not None:
             counts = self._engine.count(written, settings, gently=True)
             if counts is not None:

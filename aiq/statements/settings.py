@@ -35,13 +35,15 @@ class StatementSettings(NamedTuple):
     """What holds for a statement. `reuse` None: what the endpoint says, else the statement alone.
 
     `quiet`: whether progress and receipt are left out; None: where no person is there to read them. `usage_context`:
-    tags that calls have besides those of the session's caller.
+    tags that calls have besides those of the session's caller. `needs_budget`: whether a statement that asks is refused
+    without `max_cost_usd`; no SQL sets it.
     """
 
     reuse: Reuse | None = None
     max_cost_usd: float | None = None
     quiet: bool | None = None
     usage_context: Mapping[str, str] | None = None
+    needs_budget: bool = False
 
     def with_values(self, values: Mapping[str, str | None]) -> StatementSettings:
         """With some settings changed; None takes one back. Raises StatementError for a wrong name or value."""

@@ -1,7 +1,7 @@
-"""One image from a public address of the web, checked where the connection is made. Imported when one is wanted.
+"""One request to a public address of the web, checked where the connection is made. Imported when one is wanted.
 
 A name is resolved once, every address of it is looked at, and the connection goes to one of them: whoever answers
-differently the second time is not asked. Sends no credential, follows no redirect, takes images and nothing else.
+differently the second time is not asked. Follows no redirect. Gets images, without a credential, and posts JSON.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpcore
 
 from aiq.image import media_type
-from aiq.policy.addresses import NotPublic, is_public, web_address
+from aiq.policy.addresses import NotPublic, WebAddress, is_public, web_address
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
@@ -51,11 +51,7 @@ class PublicWeb:
         where = web_address(url)
         if where.scheme != "https":
             raise NoImage("is not at an https address")
-        try:
-            host = where.host if where.address is not None else where.host.encode("idna").decode()
-        except UnicodeError:
-            raise NoImage("has a host that cannot be read") from None
-        place = httpcore.URL(scheme="https", host=host, port=where.port, target=_target(url))
+        place, host = _place(url, where)
         headers = [
             ("host", _host_header(host, where.port)),
             ("accept", "image/*"),
@@ -70,6 +66,38 @@ class PublicWeb:
                 return await _read(response, limit)
         except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
             raise NoImage(f"cannot be fetched: {str(error) or type(error).__name__}") from None
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], ca_file: str | None, *, listed: bool, timeout_s: float
+    ) -> int:
+        """Posts JSON; returns the status of the answer, whose body is not read.
+
+        `listed`: the user has named the host as one that may be inside, and over plain http. Raises NotPublic, OSError.
+        """
+        where = web_address(url, public=not listed)
+        if where.scheme != "https" and not listed:
+            raise NotPublic("is not at an https address")
+        place, host = _place(url, where)
+        sent = {
+            "host": _host_header(host, where.port, where.scheme),
+            "content-type": "application/json",
+            "user-agent": "aiq",
+            **headers,
+            "content-length": str(len(body)),
+        }
+        limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)}
+        network = _Network(self._network.resolve, lambda _: True) if listed else self._network
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                httpcore.AsyncConnectionPool(_ssl_context(ca_file), network_backend=network) as pool,
+                pool.stream("POST", place, headers=[*sent.items()], content=body, extensions=limits) as response,
+            ):
+                return response.status
+        except TimeoutError:
+            raise OSError(f"no answer within {timeout_s:g} s") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            raise OSError(str(error) or type(error).__name__) from None
 
 
 async def _read(response: httpcore.Response, limit: int) -> tuple[bytes, str]:
@@ -106,7 +134,7 @@ class _Network(httpcore.AsyncNetworkBackend):
     """Connects to the addresses that may be spoken to, and to no others."""
 
     def __init__(self, resolve: Resolve, allowed: Callable[[Address], bool]) -> None:
-        self._resolve, self._allowed, self._inner = resolve, allowed, httpcore.AnyIOBackend()
+        self.resolve, self._allowed, self._inner = resolve, allowed, httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -116,7 +144,7 @@ class _Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._resolve(host, port)
+        addresses = await self.resolve(host, port)
         if not addresses:
             raise OSError("its name has no address")
         if not all(map(self._allowed, addresses)):
@@ -134,15 +162,24 @@ class _Network(httpcore.AsyncNetworkBackend):
         raise NotPublic("leads to this machine")
 
 
+def _place(url: str, where: WebAddress) -> tuple[httpcore.URL, str]:
+    """Where to connect, and the host in ASCII. Raises NotPublic."""
+    try:
+        host = where.host if where.address is not None else where.host.encode("idna").decode()
+    except UnicodeError:
+        raise NotPublic("has a host that cannot be read") from None
+    return httpcore.URL(scheme=where.scheme, host=host, port=where.port, target=_target(url)), host
+
+
 def _target(url: str) -> str:
     parts = urlsplit(url)
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
     return f"{path}?{quote(parts.query, safe='/?%:@!$&()*+,;=~')}" if parts.query else path
 
 
-def _host_header(host: str, port: int) -> str:
+def _host_header(host: str, port: int, scheme: str = "https") -> str:
     name = f"[{host}]" if ":" in host else host
-    return name if port == 443 else f"{name}:{port}"
+    return name if port == (443 if scheme == "https" else 80) else f"{name}:{port}"
 
 
 @lru_cache(maxsize=8)

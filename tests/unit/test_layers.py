@@ -15,7 +15,7 @@ ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
     "serve demo doctor local",
-    "dashboards",
+    "dashboards alerts",
     "engines",
     "statements",
     "sql telemetry",
