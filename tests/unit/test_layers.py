@@ -14,7 +14,8 @@ from aiq.ledger.records import StatementRow
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
-    "serve demo doctor local",
+    "serve demo doctor",
+    "local",
     "engines",
     "statements",
     "sql telemetry",
