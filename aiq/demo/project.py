@@ -128,7 +128,7 @@ def local_settings(models: Mapping[str, str]) -> str:
     limits = "".join(f"  {name}: {_LOCAL_LIMITS[name]}\n" for name in models)
     return (
         f"retries: 2 # waiting does not help a model of this machine\nprices: # nothing is paid\n{prices}"
-        f"endpoints: # as many requests at once as `aiq local up` works on; more would wait there, and time out\n{limits}"
+        f"endpoints: # as many requests at once as `aiq local up` works on; more would time out there\n{limits}"
     )
 
 
