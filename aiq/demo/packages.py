@@ -30,13 +30,6 @@ _MARKUP = "|".join(
         r"[=~#*`|_-]{2,}|\|",
     )
 )
-TEXTS = f"""\
-CREATE OR REPLACE VIEW texts AS  -- badges, links and markup cost tokens and say nothing
-SELECT
-  name,
-  name || ': ' || summary || '. '
-    || left(trim(regexp_replace(regexp_replace(description, '{_MARKUP}', ' ', 'g'), '\\s+', ' ', 'g')), 1900) AS text
-FROM packages"""
 
 
 def installed(rows: int | None) -> pa.Table:
@@ -64,16 +57,27 @@ def installed(rows: int | None) -> pa.Table:
     return pa.Table.from_pylist(packages[:rows], SCHEMA)
 
 
-def load(con: duckdb.DuckDBPyConnection, rows: int | None) -> tuple[int, int]:
-    """Makes the table `packages` and the view `texts`. Returns the number of packages and of their words."""
+def load(con: duckdb.DuckDBPyConnection, rows: int | None, characters: int) -> tuple[int, int]:
+    """Makes the table `packages` and the view `texts`, whose texts have at most so many characters of a description.
+
+    Returns the number of packages and of their words.
+    """
     table = installed(rows)
     con.register("installed_packages", table)
     con.execute("CREATE OR REPLACE TABLE packages AS FROM installed_packages")
     con.unregister("installed_packages")
-    con.execute(TEXTS)
+    con.execute(_texts(characters))
     return len(table), sum(len(text.split()) for text in table.column("description").to_pylist())
 
 
 def _clean(text: str) -> str:
     """Metadata files are not always UTF-8; what could not be decoded came as lone surrogates."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _texts(characters: int) -> str:
+    """The view of what is asked about, without badges, links and markup, which cost tokens and say nothing."""
+    plain = f"trim(regexp_replace(regexp_replace(description, '{_MARKUP}', ' ', 'g'), '\\s+', ' ', 'g'))"
+    return f"""\
+CREATE OR REPLACE VIEW texts AS
+SELECT name, name || ': ' || summary || '. ' || left({plain}, {characters}) AS text FROM packages"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,20 +116,26 @@ _SETTINGS = """\
 # endpoints:
 #   chat: {reuse: durable 7 days}  # an answer serves again for a week
 """
-_LOCAL_SETTINGS = f"""\
-prices: # nothing is paid
-  {PROVIDERS["local"].models["chat"]}: {{input_per_mtok: 0, output_per_mtok: 0}}
-  {PROVIDERS["local"].models["embeddings"]}: {{input_per_mtok: 0, output_per_mtok: 0}}
-endpoints: # as many requests as `aiq local up` works on at once; more would wait there, and time out
-  chat: {{concurrency: {PARALLEL}}}
-  embeddings: {{concurrency: 1, embedding_batch_rows: {EMBEDDING_BATCH_ROWS}}}
-"""
+_LOCAL_LIMITS = {
+    "chat": f"{{concurrency: {PARALLEL}}}",
+    "embeddings": f"{{concurrency: 1, embedding_batch_rows: {EMBEDDING_BATCH_ROWS}}}",
+}
+
+
+def local_settings(models: Mapping[str, str]) -> str:
+    """What conf/aiq.yml says of the endpoints `chat` and `embeddings`, or one of them, that ask `aiq local`."""
+    prices = "".join(f"  {model}: {{input_per_mtok: 0, output_per_mtok: 0}}\n" for model in models.values())
+    limits = "".join(f"  {name}: {_LOCAL_LIMITS[name]}\n" for name in models)
+    return (
+        f"retries: 2 # waiting does not help a model of this machine\nprices: # nothing is paid\n{prices}"
+        f"endpoints: # as many requests at once as `aiq local up` works on; more would time out there\n{limits}"
+    )
 
 
 def files_of(provider: str) -> dict[str, str]:
     """The files of a project, by their path in its folder."""
     of = PROVIDERS[provider]
-    made = {"conf/aiq.yml": _SETTINGS + (_LOCAL_SETTINGS if provider == "local" else "")}
+    made = {"conf/aiq.yml": _SETTINGS + (local_settings(of.models) if provider == "local" else "")}
     for name, model in of.models.items():
         section = of.section.replace("{model}", model).replace("{url}", SIMULATOR_URL)
         section = section.replace("{local}", _LOCAL_URLS[name])

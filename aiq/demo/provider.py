@@ -1,6 +1,7 @@
-"""Which provider the demo asks: a real one if the environment names it, else the simulator. Writes its conf folder.
+"""Which provider the demo asks: one that the environment names, else the models of `aiq local`, else the simulator.
 
-A key is never written down: the files refer to it, and this process hands it on in its own environment.
+Writes its conf folder. A key is never written down: the files refer to it, and this process hands it on in its own
+environment.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiq.config.load import load_config
+from aiq.config.local import CHAT, EMBEDDINGS, LocalServer, running_server, server_folder
+from aiq.config.local import PORT as LOCAL_PORT
 from aiq.config.secrets import environment_variable
+from aiq.demo.project import local_settings
 from aiq.errors import ConfigError
 from aiq.ledger.prices import price_of
+from aiq.local.models import chat_model
+from aiq.local.process import default_threads, start_server, stop_server
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
 
 PORT = 9001
 LATENCY = Latency(median_ms=45, sigma=0.25)
+_CHARACTERS = 1900
+_LOCAL_CHARACTERS = 400
+"""The small model loses its thread in a longer text, and repeats itself."""
+_LOCAL_CHAT_ROWS = 12
+"""Each takes about a second of a core."""
+_LOCAL_PATIENCE_S = 30.0
+"""The models load in a second or two."""
 _BUDGET_USD = 0.008
 _TOKENS_IN, _TOKENS_OUT = 600, 120
 """A generous guess of one chat request of the demo: 2,000 characters and the instruction, and its answer."""
@@ -52,14 +66,24 @@ class Place(NamedTuple):
 
 
 class DemoProvider(NamedTuple):
-    """Who answers. `url` is where, `rows` how many packages may be asked about (None: all of them)."""
+    """Who answers, and where. Rows are of packages, and None is all of them."""
 
     place: Place
     url: str
     chat_model: str
     embedding_model: str
-    simulator: SimulatorProcess | None
-    rows: int | None
+    """Empty where there is none."""
+    rows: int | None = None
+    """How many may be asked about."""
+    chat_rows: int | None = None
+    """About how many of those the chat model is asked."""
+    characters: int = _CHARACTERS
+    """Of a text, at most."""
+    simulator: SimulatorProcess | None = None
+    local: bool = False
+    """Whether the models of `aiq local` answer."""
+    without_local: str = ""
+    """Why they do not, where the simulator answers in their place."""
 
 
 @contextmanager
@@ -79,17 +103,77 @@ def provider(folder: Path, environ: Mapping[str, str], simulate: bool) -> Iterat
         place = Place(folder / "real")
         if key:
             os.environ[environment_variable("openai", "api_key")] = key
-        _write(place, "Your own endpoint.", _entity_config(base, bool(key)), chat, embedding)
-        yield DemoProvider(place, base or "https://api.openai.com/v1", chat, embedding, None, _affordable_rows(place))
+        config = _entity_config(base, bool(key))
+        _write(place, "Your own endpoint.", {"chat": (chat, config), "embeddings": (embedding, config)})
+        url, rows = base or "https://api.openai.com/v1", _affordable_rows(place)
+        yield DemoProvider(place, url, chat, embedding, rows=rows)
         return
+    why = "" if simulate else _missing()
+    if not simulate and not why:
+        place = Place(folder / "local")
+        _start_afresh(place)
+        runs = running_server(place.home)
+        try:
+            server = runs or _start_local(place)
+        except ConfigError as error:
+            why = str(error)
+        else:
+            try:
+                yield _asked_locally(place, server)
+            finally:
+                if runs is None:
+                    stop_server(place.home)
+            return
     place = Place(folder / "simulated")
     _start_afresh(place)
     with _simulator() as simulator:
         config = ["provider: openai", "openai_config:", f"  openai_api_base: {simulator.url}/v1"]
         config.append("  openai_api_key_plaintext: simulated")
         note = f"A SIMULATOR answers here, not a model. It ended with the demo: aiq simulate --port {simulator.port}"
-        _write(place, note, config, "gpt-4o-mini", "text-embedding-3-small")
-        yield DemoProvider(place, simulator.url, "gpt-4o-mini", "text-embedding-3-small", simulator, None)
+        chat, embedding = "gpt-4o-mini", "text-embedding-3-small"
+        _write(place, note, {"chat": (chat, config), "embeddings": (embedding, config)})
+        yield DemoProvider(place, simulator.url, chat, embedding, simulator=simulator, without_local=why)
+
+
+def _missing() -> str:
+    """What the models of `aiq local` lack here; "" where they are installed."""
+    try:
+        chat_model(None)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _start_local(place: Place) -> LocalServer:
+    """On the ports that `aiq local up` takes, or on free ones where those are not. Raises ConfigError."""
+    asked = partial(start_server, place.home, threads=default_threads(), model=None, patience_s=_LOCAL_PATIENCE_S)
+    try:
+        return asked(port=LOCAL_PORT)
+    except ConfigError:
+        return asked(port=0)
+
+
+def _asked_locally(place: Place, server: LocalServer) -> DemoProvider:
+    """Writes the endpoints of the local models, which cost nothing."""
+    models = {
+        name: (model.name, ["provider: custom", "custom_provider_config:", f"  custom_provider_url: {model.url}"])
+        for name, model in (("chat", server.models[CHAT]), ("embeddings", server.models.get(EMBEDDINGS)))
+        if model is not None
+    }
+    _write(place, "Models of this machine answer while `aiq local up` runs.", models)
+    (place.conf / "aiq.yml").write_text(
+        local_settings({name: model for name, (model, _) in models.items()}), encoding="utf-8"
+    )
+    embedder = models["embeddings"][0] if "embeddings" in models else ""
+    return DemoProvider(
+        place,
+        server.models[CHAT].url,
+        models["chat"][0],
+        embedder,
+        chat_rows=_LOCAL_CHAT_ROWS,
+        characters=_LOCAL_CHARACTERS,
+        local=True,
+    )
 
 
 def _simulator() -> SimulatorProcess:
@@ -111,28 +195,30 @@ def _entity_config(base: str, has_key: bool) -> list[str]:
     return [*lines, "  bearer_token_auth:", f"    token: {reference}"] if has_key else lines
 
 
-def _write(place: Place, note: str, config: list[str], chat: str, embedding: str) -> None:
-    endpoints = [("chat", chat, "llm/v1/chat", True), ("embeddings", embedding, "llm/v1/embeddings", False)]
+def _write(place: Place, note: str, endpoints: Mapping[str, tuple[str, list[str]]]) -> None:
+    """Writes a bundle of `endpoints`: for `chat` and `embeddings`, the model and the lines of its provider."""
     lines = [_MARK, "# To keep changes, copy it to conf/endpoints/ of your own.", f"# {note}", "resources:"]
     lines += ["  model_serving_endpoints:"]
-    for name, model, task, payloads in endpoints:
-        entity = [f"name: {json.dumps(model)}", f"task: {task}", *config]
+    for name, (model, config) in endpoints.items():
+        entity = [f"name: {json.dumps(model)}", f"task: llm/v1/{name}", *config]
         lines += [f"    {name}:", f"      name: {name}", "      config:", "        served_entities:"]
         lines += ["          - external_model:", *(f"              {line}" for line in entity)]
         lines += ["      ai_gateway:", "        usage_tracking_config: {enabled: true}"]
-        if payloads:
+        if name == "chat":
             lines.append("        inference_table_config: {enabled: true, catalog_name: main, schema_name: aiq}")
     place.endpoints.parent.mkdir(parents=True, exist_ok=True)
     place.endpoints.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _start_afresh(place: Place) -> None:
-    """Forgets the last simulated demo, so that what is counted is this one's. Nothing of it was paid for."""
+    """Forgets the last demo that cost nothing, so that what is counted is this one's."""
     if not place.folder.exists():
         return
     if not place.endpoints.is_file() or not place.endpoints.read_text(encoding="utf-8").startswith(_MARK):
         raise ConfigError(f"{place.folder} was not made by the demo; choose another folder with --home")
-    shutil.rmtree(place.home, ignore_errors=True)
+    for part in place.home.glob("*"):
+        if part != server_folder(place.home):  # a server may run
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
     for file in place.folder.glob("packages.duckdb*"):
         file.unlink()
 

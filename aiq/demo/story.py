@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.padding import Padding
@@ -21,6 +22,7 @@ from aiq.demo.provider import DemoProvider, provider
 from aiq.engines.connect import connect
 from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import RequestFailed
+from aiq.local.models import EMBEDDINGS_INSTALL
 from aiq.shipped_sql import read_sql, sql_folder
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ CREATE OR REPLACE TABLE enriched AS
 SELECT name,
   ai_query('chat', 'Summarise this Python package in one sentence: ' || text,
     modelParameters => named_struct('max_tokens', 120)) AS summary
-FROM texts"""
+FROM texts{few}"""
 
 _EXTRACTION = """\
 CREATE OR REPLACE TABLE facts AS
@@ -42,10 +44,18 @@ SELECT name,
     failOnError => false) AS answer
 FROM texts"""
 
+_SMALL_EXTRACTION = """\
+CREATE OR REPLACE TABLE facts AS
+SELECT name,
+  ai_query('chat', 'Say in a few words what this Python package is for, and who uses it: ' || text,
+    responseFormat => 'STRUCT<facts: STRUCT<purpose: STRING, audience: STRING>>',
+    modelParameters => named_struct('max_tokens', 80), failOnError => false) AS answer
+FROM texts LIMIT 5"""
+"""With a list of topics, a small model does not find an end."""
+
 _FACTS = """\
 SELECT name, answer.result ->> '$.purpose' AS purpose,
-  answer.result ->> '$.audience' AS audience, answer.result -> '$.topics' AS topics,
-  answer.errorMessage
+  answer.result ->> '$.audience' AS audience, {topics}answer.errorMessage
 FROM facts ORDER BY name LIMIT 5"""
 
 _EMBEDDING = """\
@@ -78,7 +88,7 @@ def run(folder: Path, rows: int | None = None, simulate: bool = False) -> bool:
         _header(screen, asked)
         place = asked.place
         with connect(place.database, conf=place.conf, home=place.home) as session:
-            _input(screen, session, wanted)
+            _input(screen, session, asked, wanted)
             _statements(screen, session, asked)
             _bill(screen, session, asked)
             right = _check(screen, session, asked)
@@ -94,6 +104,13 @@ def _header(screen: Console, asked: DemoProvider) -> None:
             f" answers, at {asked.url}, because neither OPENAI_API_KEY nor OPENAI_BASE_URL is set (or --simulate is).\n"
             "Its answers are made up from the input and nothing is paid; HTTP, gateway and tables are real.",
         )
+        if asked.without_local:
+            text.append(f"\nNo model of this machine answers: {asked.without_local}")
+    elif asked.local:
+        text = Text(
+            f"A small model of this machine answers: {asked.chat_model}. Nothing is paid.\n"
+            "Its short summaries are fluent and often right; what it extracts or judges is fluent and often wrong."
+        )
     else:
         text = Text(
             f"Asking {asked.url}: {asked.chat_model} and {asked.embedding_model}.\n"
@@ -104,8 +121,8 @@ def _header(screen: Console, asked: DemoProvider) -> None:
     )
 
 
-def _input(screen: Console, session: DuckDBSession, rows: int | None) -> None:
-    count, words = packages.load(session.con, rows)
+def _input(screen: Console, session: DuckDBSession, asked: DemoProvider, rows: int | None) -> None:
+    count, words = packages.load(session.con, rows, asked.characters)
     _step(screen, "The input", f"the descriptions of {count} Python packages installed here, {words:,} words")
     shown = session.sql(
         "SELECT name, version, author_email,"
@@ -119,16 +136,20 @@ def _input(screen: Console, session: DuckDBSession, rows: int | None) -> None:
 def _statements(screen: Console, session: DuckDBSession, asked: DemoProvider) -> None:
     label = " (SIMULATED answers)" if asked.simulator is not None else ""
     _step(screen, "Statement 1", f"a summary of each package{label}")
-    _timed(screen, session, _SUMMARY)
+    few = "" if asked.chat_rows is None else f" LIMIT {asked.chat_rows}"
+    _timed(screen, session, _SUMMARY.format(few=few))
     _show(screen, session, "SELECT name, summary FROM enriched ORDER BY name LIMIT 5")
     _step(screen, "Statement 2", f"structured extraction; a row that fails says why and stops nothing{label}")
-    _timed(screen, session, _EXTRACTION)
-    _show(screen, session, _FACTS)
+    _timed(screen, session, _SMALL_EXTRACTION if asked.local else _EXTRACTION)
+    _show(screen, session, _FACTS.format(topics="" if asked.local else "answer.result -> '$.topics' AS topics,\n  "))
     _step(screen, "Statement 3", f"embeddings, many rows in one call, and the nearest neighbours{label}")
+    if not asked.embedding_model:
+        screen.print(Text(f"No embedder is installed for this machine: {EMBEDDINGS_INSTALL}", style="yellow"))
+        return
     try:
         _timed(screen, session, _EMBEDDING)
     except RequestFailed as error:
-        if asked.simulator is not None:
+        if asked.simulator is not None or asked.local:
             raise
         screen.print(Text(f"{error}\nName a model for embeddings in OPENAI_EMBEDDING_MODEL.", style="yellow"))
         return
@@ -165,6 +186,8 @@ def _calls(session: DuckDBSession) -> tuple[float, float, float]:
 def _bill(screen: Console, session: DuckDBSession, asked: DemoProvider) -> None:
     if asked.simulator is not None:
         note = "what these calls would have cost at OpenAI's list prices; nothing was paid"
+    elif asked.local:
+        note = "nothing was paid"
     else:
         note = "with everything that was asked with this home before"
     _step(screen, "The bill", f"from the Delta tables, with the files in sql/; {note}")
@@ -204,6 +227,9 @@ def _go_on(screen: Console, asked: DemoProvider) -> None:
     if asked.simulator is not None:
         lines += ["# the simulator ended with the demo; to ask on, start it again in another terminal"]
         lines += [f"{aiq} simulate --port {asked.simulator.port}"]
+    if asked.local:
+        lines += ["# the model ended with the demo; to ask on, start it again, and end it with `down`"]
+        lines += [f"{aiq} local up --home {_short(place.home)} --port {urlsplit(asked.url).port}"]
     lines += [
         "# ask on",
         f"""{aiq} sql "SELECT name, ai_query('chat', 'Who needs this? ' || text) AS who FROM texts LIMIT 5" \\""",
@@ -215,7 +241,7 @@ def _go_on(screen: Console, asked: DemoProvider) -> None:
         f"# the endpoints, to read and to copy: {_short(place.endpoints)}",
         f"{aiq} endpoints list {where}",
     ]
-    if asked.simulator is not None:
+    if asked.simulator is not None or asked.local:
         lines += ["# with a model of your own: a key, or a server with OpenAI's API such as Ollama"]
         lines += [f"OPENAI_API_KEY=... {aiq} demo"]
         lines += [f"OPENAI_BASE_URL=http://localhost:11434/v1 OPENAI_MODEL=... OPENAI_EMBEDDING_MODEL=... {aiq} demo"]

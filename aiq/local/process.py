@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from aiq.config.local import LocalServer, running_server, server_folder
 from aiq.errors import ConfigError
@@ -25,8 +27,10 @@ def default_threads() -> int:
     return max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
-def start_server(home: Path, *, port: int, threads: int, model: Path | None) -> LocalServer:
-    """Starts a server and waits until it answers.
+def start_server(
+    home: Path, *, port: int, threads: int, model: Path | None, patience_s: float | None = None
+) -> LocalServer:
+    """Starts a server and waits until it answers, `patience_s` seconds at most (None: as long as it takes).
 
     `port` is that of chat, and the next that of embeddings; 0 takes free ones.
     Raises ConfigError where it runs already, what it needs is not installed, or it does not start.
@@ -53,7 +57,7 @@ def start_server(home: Path, *, port: int, threads: int, model: Path | None) -> 
     assert child.stdout is not None
     try:
         with child.stdout:
-            said = _first_words(child.stdout.readline())
+            said = _first_words(child.stdout, patience_s)
         server = running_server(home)
     except BaseException:
         child.kill()
@@ -97,9 +101,14 @@ def is_locked(home: Path) -> bool:
     return False
 
 
-def _first_words(line: bytes) -> dict[str, object]:
+def _first_words(stdout: IO[bytes], patience_s: float | None) -> dict[str, object]:
+    """What the process says of itself, in one line that it writes at once."""
+    waiting = select.poll()
+    waiting.register(stdout, select.POLLIN | select.POLLHUP)
+    if not waiting.poll(None if patience_s is None else patience_s * 1000):
+        return {"error": f"it did not answer within {patience_s:.0f} seconds"}
     try:
-        said = json.loads(line)
+        said = json.loads(stdout.readline())
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

