@@ -144,7 +144,7 @@ AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is 
     "first": _one("first({0})"), "last": _one("last({0})"), "any_value": _one("first({0})"),
     "first_value": _one("first({0})"), "last_value": _one("last({0})"),
     "grouping": _one("grouping({0})", "CAST(% AS TINYINT)"),
-    "grouping_id": [("grouping({0})", "%"), ("grouping({0}, {1})", "%"), ("grouping({0}, {1}, {2})", "%")],
+    "grouping_id": _one("grouping({*})"),
     "regr_count": [("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")],
     "max_by": _one("max_by({0}, {1})"), "min_by": _one("min_by({0}, {1})"),
     "collect_list": _one("list({0})", _COLLECTED), "array_agg": _one("list({0})", _COLLECTED),

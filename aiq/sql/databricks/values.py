@@ -121,7 +121,7 @@ def _shift(bits: int, value: int, by: int, left: bool, unsigned: bool) -> int:
 
 
 def _bucket(value: float, low: float, high: float, count: int) -> int | None:
-    if count <= 0 or low == high or value != value or any(each - each != 0 for each in (low, high)):
+    if not 0 < count < 2**63 - 1 or low == high or value != value or any(each - each != 0 for each in (low, high)):
         return None
     if low < high:
         return 0 if value < low else count + 1 if value >= high else int(count * (value - low) / (high - low)) + 1
