@@ -27,7 +27,7 @@ TEMPLATES: dict[str, str | tuple[str, ...]] = {
     "position": ("@index_of({s1}, {s0})", "#locate({s0}, {s1}, CAST({i2} AS INTEGER))"),
     "overlay": ("#overlay({s0}, {s1}, CAST({i2} AS INTEGER), -1)", "#overlay({s0}, {s1}, CAST({i2} AS INTEGER), CAST({i3} AS INTEGER))"),
     "soundex": "#soundex({s0})", "url_encode": "#url_encode({s0})", "url_decode": "#url_decode({s0})", "quote": "@quoted({s0})",
-    "mask": ("#mask({s0}, 'X', 'x', 'n')", "#mask({s0}, {s1}, 'x', 'n')", "#mask({s0}, {s1}, {s2}, 'n')", "#mask({s0}, {s1}, {s2}, {s3})"),
+    "bit_count": "CAST(bit_count(@integer({0}, {m})) AS INTEGER)",
     "luhn_check": "#luhn_check({s0})", "conv": "#conv({s0}, CAST({i1} AS INTEGER), CAST({i2} AS INTEGER))",
     "str_to_map": ("#str_to_map({s0}, ',', ':')",), "format_number": "#format_number(@number({0}, {m}), CAST({i1} AS INTEGER))",
     "shiftleft": "@shifted({0}, CAST({i1} AS INTEGER), true, false, {m})", "shiftright": "@shifted({0}, CAST({i1} AS INTEGER), false, false, {m})",
