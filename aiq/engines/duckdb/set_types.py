@@ -43,13 +43,13 @@ def check_set_operations(con: duckdb.DuckDBPyConnection, text: str) -> None:
     """
     if _SET_WORD.search(text) is None:
         return
-    for query in _queries_of(text):
+    for query in queries_of(text):
         describe = describing(con, text)
-        for node, ctes in _set_operations(query.node, []):
+        for node, ctes in query_nodes(query.node, [], "SET_OPERATION_NODE"):
             _check(query, node, ctes, describe)
 
 
-def _queries_of(text: str) -> list[Query]:
+def queries_of(text: str) -> list[Query]:
     """The queries of a statement: of a SELECT, an INSERT, a CREATE TABLE AS, a view; what a change reads."""
     if (view := _VIEW.match(text)) is not None:
         texts = [text[view.end() :]]
@@ -64,19 +64,19 @@ def _queries_of(text: str) -> list[Query]:
     return [query for each in texts if (query := tree.read(each)) is not None]
 
 
-def _set_operations(value: Any, ctes: list[Node]) -> Iterator[tuple[Node, list[Node]]]:
-    """The set operations of a tree, inner ones first, each with the CTEs that it may name."""
+def query_nodes(value: Any, ctes: list[Node], kind: str) -> Iterator[tuple[Node, list[Node]]]:
+    """The query nodes of a kind in a tree, inner ones first, each with the CTEs that it may name."""
     if isinstance(value, list):
         for each in value:
-            yield from _set_operations(each, ctes)
+            yield from query_nodes(each, ctes, kind)
     elif isinstance(value, dict):
         if "cte_map" in value:
             own = value["cte_map"]["map"]
             for at, entry in enumerate(own):
-                yield from _set_operations(entry["value"], [*ctes, *own[:at]])
+                yield from query_nodes(entry["value"], [*ctes, *own[:at]], kind)
             ctes = [*ctes, *own]
-        yield from _set_operations([part for key, part in value.items() if key != "cte_map"], ctes)
-        if value.get("type") == "SET_OPERATION_NODE":
+        yield from query_nodes([part for key, part in value.items() if key != "cte_map"], ctes, kind)
+        if value.get("type") == kind:
             yield value, ctes
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 import duckdb
 
 from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb.group_types import check_groups_of_types
 from aiq.engines.duckdb.set_types import check_set_operations
 from aiq.engines.duckdb.stored_types import check_stored
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
@@ -41,6 +42,7 @@ def translated(con: duckdb.DuckDBPyConnection, text: str) -> str:
     if needs_values(made):
         provide(con)
     check_set_operations(con, made)
+    check_groups_of_types(con, made)
     check_stored(con, made)
     return made
 

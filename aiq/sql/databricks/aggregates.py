@@ -49,7 +49,7 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
         return [f"list({show(arguments[0])})"], f"{SCHEMA}.collected(%)"
     for inner, outer in AGGREGATES[name]:
         places = {found.group(2) for found in PLACE.finditer(inner)} - {"m"}
-        if len(places) == len(plain):
+        if len(places) == len(plain) or (plain and places == {"*"}):
             made = [filled(each, name, plain, show) for each in inner.split(" | ")]
             if distinct:
                 made = [each.replace("(", "(DISTINCT ", 1) for each in made]

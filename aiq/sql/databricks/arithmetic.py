@@ -137,12 +137,16 @@ def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 
 def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
-    if len(arguments) not in (1, 2) or (len(arguments) == 2 and name != "round"):
+    if len(arguments) not in (1, 2):
         raise refused(f"{name} with {len(arguments)} arguments")
-    macro = {"round": "rounded", "floor": "down"}.get(name, "up") if len(arguments) == 1 else "rounded_to"
+    macro = {"round": "rounded", "floor": "down", "bround": "half_even"}.get(name, "up")
     value = _typed(arguments[0], show)
     places = "".join(f"{show(each)}, " for each in arguments[1:])
+    if len(arguments) == 2:
+        macro += "_to"
+    elif name == "bround":
+        macro, places = "half_even_to", "0, "
     return f"{SCHEMA}.{macro}({value.value}, {places}{value.type}, {message(name)})"
 
 
-CALLS = dict.fromkeys(_NAMES, _call) | dict.fromkeys(("round", "ceil", "ceiling", "floor"), _rounded)
+CALLS = dict.fromkeys(_NAMES, _call) | dict.fromkeys(("round", "bround", "ceil", "ceiling", "floor"), _rounded)

@@ -12,8 +12,8 @@ _T = exp.DType
 _MACROS = {
     _T.TEXT: "text", _T.VARCHAR: "text", _T.BOOLEAN: "to_boolean", _T.TINYINT: "to_tinyint",
     _T.SMALLINT: "to_smallint", _T.INT: "to_int", _T.BIGINT: "to_bigint", _T.FLOAT: "to_float",
-    _T.DOUBLE: "to_double", _T.DATE: "as_date", _T.TIMESTAMP: "timestamp", _T.TIMESTAMPTZ: "timestamp",
-    _T.TIMESTAMPLTZ: "timestamp", _T.TIMESTAMPNTZ: "timestamp_ntz",
+    _T.DOUBLE: "to_double", _T.DATE: "as_date", _T.TIMESTAMP: "cast_timestamp", _T.TIMESTAMPTZ: "cast_timestamp",
+    _T.TIMESTAMPLTZ: "cast_timestamp", _T.TIMESTAMPNTZ: "timestamp_ntz",
 }  # fmt: skip
 _NAMES = {
     _T.TEXT: "VARCHAR", _T.BOOLEAN: "BOOLEAN", _T.TINYINT: "TINYINT", _T.SMALLINT: "SMALLINT", _T.INT: "INTEGER",

@@ -15,9 +15,10 @@ from aiq.sql.databricks.functions import sort_of
 from aiq.sql.databricks.intervals import amount, difference, is_interval
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.one_type import kind
-from aiq.sql.databricks.words import makes_nested, message, quoted, refused
+from aiq.sql.databricks.words import makes_nested, message, quoted, refusal, refused
 
 _NUMBER = re.compile(r"\s*[+-]?(0[xX][0-9a-fA-F]+|(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[dDfF]?)\s*", re.ASCII)
+_EQUALITIES = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In)
 _INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 
 
@@ -125,10 +126,32 @@ class Comparisons(DuckDBGenerator):
                 if text is not None:
                     each.replace(exp.Var(this=text))
             expression.set("this", exp.Var(this=shown))
-        return super().in_sql(expression)
+        text = super().in_sql(expression)
+        if not expression.args.get("query") or (value := _value_of_null(expression)) is None:
+            return text
+        return f"coalesce({text}, {value})"
 
     def nullsafeeq_sql(self, expression: exp.NullSafeEQ) -> str:
         return self._compared("IS NOT DISTINCT FROM", expression)
 
     def nullsafeneq_sql(self, expression: exp.NullSafeNEQ) -> str:
         return self._compared("IS DISTINCT FROM", expression)
+
+
+def _value_of_null(node: exp.Expr) -> str | None:
+    """What Spark has in place of the NULL of `x IN (SELECT ..)`: FALSE, or TRUE below a NOT, which it moves inwards.
+
+    None in a condition that chooses rows or branches, where it is no other than NULL.
+    """
+    value, above = False, node.parent
+    while isinstance(above, (exp.And, exp.Or, exp.Paren, exp.Not)):
+        value ^= isinstance(above, exp.Not)
+        node, above = above, above.parent
+    first = node.arg_key == "this"
+    of_value = isinstance(above, exp.If) and isinstance(above.parent, exp.Case) and above.parent.this is not None
+    if isinstance(above, _EQUALITIES) or (first and (of_value or isinstance(above, exp.Case))):
+        raise refusal("IN (SELECT ..) compared with a BOOLEAN", "write it as a condition of its own, or NOT before it")
+    decides = first and isinstance(above, exp.If)
+    if decides or isinstance(above, (exp.Where, exp.Having, exp.Qualify, exp.Join, exp.Merge, exp.When)):
+        return None
+    return str(value).upper()

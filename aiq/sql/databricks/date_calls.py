@@ -42,11 +42,22 @@ def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return f"strftime({SCHEMA}.moment({dated(arguments[0], 'TIMESTAMPTZ', show)}), {quoted(pattern.format)})"
 
 
+def _to_char(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Of dates and times; a pattern of digits is one of numbers."""
+    java = literal(arguments[-1], name, "pattern") if len(arguments) == 2 else ""
+    if not re.search("[yMdHhmsaEQ]", java) or re.search(r"\d", java):
+        raise refused(
+            f"{name} with this pattern", "has no exact counterpart on DuckDB; write format_number or format_string"
+        )
+    value = f"{SCHEMA}.no_text({typed(arguments[0], show)}, {message(name + ' of a text')})"
+    return _date_format(name, [exp.Var(this=value), arguments[1]], show)
+
+
 def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     kind = "date" if "date" in name else "timestamp"
     if len(arguments) == 1:
         value = dated(arguments[0], "DATE" if kind == "date" else "TIMESTAMPTZ", show)
-        made = f"{SCHEMA}.{'as_date' if kind == 'date' else kind}({value})"
+        made = f"{SCHEMA}.{'as_date' if kind == 'date' else 'cast_timestamp'}({value})"
         return f"TRY({made})" if name.startswith("try_") else made
     value = typed(arguments[0], show)
     pattern = date_pattern(literal(arguments[1], name, "pattern"))
@@ -158,6 +169,7 @@ CALLS = {
     **dict.fromkeys(("hour", "minute", "second"), _of_time),
     "sequence": _sequence, "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp,
     "from_unixtime": _from_unixtime, "next_day": _next_day, "date_format": _date_format,
+    **dict.fromkeys(("to_char", "to_varchar"), _to_char),
     **dict.fromkeys(("to_date", "to_timestamp", "try_to_date", "try_to_timestamp"), _to_date),
     **dict.fromkeys(("date_add", "dateadd", "timestampadd"), _date_add),
     **dict.fromkeys(("datediff", "date_diff", "timestampdiff"), _date_diff),

@@ -225,6 +225,14 @@ def integer_type(kind: str) -> str:
     return named(min(precision - scale + 1, _DIGITS), 0) if scale else kind
 
 
+def as_decimal(kind: str) -> str:
+    """The decimal that a number becomes for `ceil(x, places)` and `floor(x, places)`, or ''."""
+    name = kind.partition(":")[0]
+    if name.startswith("DECIMAL"):
+        return name
+    return named(30, 15) if name == "DOUBLE" else named(_INTEGERS[name], 0) if name in _INTEGERS else ""
+
+
 def over_types(function: Callable[..., str]) -> Callable[..., pa.Array]:
     """A function of type names as one of Arrow columns; NULL for NULL."""
 

@@ -27,6 +27,30 @@ def quotient(one: int, two: int) -> int:
     return made + int(2 * rest >= two)
 
 
+def half_even(value: str, places: int) -> str:
+    """The text of a number with so many digits after the point, a half towards the even digit."""
+    return _placed(value, places, decimal.ROUND_HALF_EVEN)
+
+
+def ceiling(value: str, places: int) -> str:
+    """The text of a number, raised to so many digits after the point."""
+    return _placed(value, places, decimal.ROUND_CEILING)
+
+
+def floor(value: str, places: int) -> str:
+    """The text of a number, lowered to so many digits after the point."""
+    return _placed(value, places, decimal.ROUND_FLOOR)
+
+
+def _placed(value: str, places: int, how: str) -> str:
+    number = decimal.Decimal(value)
+    if not number.is_finite():
+        return value
+    if -int(number.as_tuple().exponent) > places:
+        number = number.quantize(decimal.Decimal(1).scaleb(-places), how, _WIDE)
+    return f"{number or abs(number):f}"  # Java's have no -0
+
+
 def _integers(column: pa.ChunkedArray, scale: int) -> list[int | None]:
     """The numbers of a column times a power of ten."""
     values = column.to_pylist()

@@ -142,6 +142,16 @@ up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) A
 down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #integer_type(k || ''))}}, #numeric(k || ''))
 rounded(a, k, m) AS struct_extract({{'same': @allowed(a, #numeric(k || ''), m), 'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, #numeric(k || ''))
 rounded_to(a, n, k, m) AS struct_extract({{'same': @as_type(@rounded_integer(@allowed(a, #rounded_integer(k || ''), m), n), #rounded_integer(k || '')), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || '')), 'tens': @as_type(list_transform([a], lambda aiq_x: CASE WHEN aiq_x IS NOT NULL THEN round(aiq_x, CAST(n AS INTEGER)) END)[1], #rounded_type(k || '', n || ''))}}, CASE WHEN #numeric(k || '') = 'decimal' AND n < 0 THEN 'tens' ELSE #numeric(k || '') END)
+half_even_to(a, n, k, m) AS struct_extract({{'same': @as_type(#half_even(CAST(@allowed(a, #rounded_integer(k || ''), m) AS VARCHAR), n), #rounded_integer(k || '')), 'double': CAST(#half_even(CAST(CAST(a AS DOUBLE) AS VARCHAR), n) AS DOUBLE), 'decimal': @as_type(#half_even(CAST(a AS VARCHAR), n), #rounded_type(k || '', n || ''))}}, #numeric(k || ''))
+up_to(a, n, k, m) AS @as_type(#ceiling(CAST(@as_type(CAST(@allowed(a, #as_decimal(k || ''), m) AS VARCHAR), #as_decimal(k || '')) AS VARCHAR), n), #rounded_type(#as_decimal(k || ''), n || ''))
+down_to(a, n, k, m) AS @as_type(#floor(CAST(@as_type(CAST(@allowed(a, #as_decimal(k || ''), m) AS VARCHAR), #as_decimal(k || '')) AS VARCHAR), n), #rounded_type(#as_decimal(k || ''), n || ''))
+cast_timestamp(a TIMESTAMPTZ) AS a
+cast_timestamp(a DATE) AS @timestamp(a)
+cast_timestamp(a TIMESTAMP) AS @timestamp(a)
+cast_timestamp(a VARCHAR) AS @timestamp(a)
+cast_timestamp(a BIGINT) AS make_timestamptz(a * 1000000)
+cast_timestamp(a DOUBLE) AS make_timestamptz(CAST(trunc(a * 1000000) AS BIGINT))
+cast_timestamp(a DECIMAL(38,18)) AS make_timestamptz(CAST(trunc(a * 1000000) AS BIGINT))
 rounded_double(a, n) AS list_transform([a], lambda aiq_x: CASE WHEN isfinite(aiq_x) AND abs(aiq_x) < 1e15 THEN CAST(round(CAST(CAST(aiq_x AS VARCHAR) AS DECIMAL(38,18)), n) AS DOUBLE) ELSE aiq_x END)[1]
 decimal_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CASE CAST(a AS VARCHAR) WHEN 'true' THEN '1' WHEN 'false' THEN '0' END WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(CAST(a AS VARCHAR), {_FLOAT}) THEN trim(CAST(a AS VARCHAR)) ELSE {_bad("DECIMAL", "CAST(a AS VARCHAR)")} END
 as_date(a) AS CASE WHEN typeof(a) = 'VARCHAR' THEN @date_of_text(CAST(a AS VARCHAR)) ELSE CAST(a AS DATE) END

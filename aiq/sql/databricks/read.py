@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from sqlglot import Token, TokenType, exp
@@ -20,6 +19,10 @@ _RANKS: dict[type[exp.Expr], int] = {
     exp.BitwiseOr: 0,
 }  # fmt: skip
 """How tightly Spark binds operators that sqlglot and DuckDB read from left to right."""
+
+
+_BEFORE_A_COLUMN = frozenset({TokenType.SELECT, TokenType.COMMA, TokenType.GROUP_BY, TokenType.ORDER_BY})
+_BEHIND_A_COLUMN = frozenset({TokenType.COMMA, TokenType.FROM, TokenType.ALIAS})
 
 
 class _Dialect(Databricks):
@@ -94,9 +97,16 @@ def trees(text: str) -> list[exp.Expr | None]:
     """The statements of a text of plain literals. Raises SqlglotError."""
     dialect = _Dialect()
     found: list[Token] = dialect.tokenize(text)
-    for token, following in pairwise(found):
+    for before, token, following in zip([None, *found], found, found[1:], strict=False):
         if token.text.upper() in _CONSTRUCTORS and following.token_type == TokenType.L_PAREN:
             token.token_type = TokenType.VAR  # a call, not a type: sqlglot loses the elements of `array(1)[0]`
+        if (
+            token.token_type == TokenType.ALL
+            and before is not None
+            and before.token_type in _BEFORE_A_COLUMN
+            and following.token_type in _BEHIND_A_COLUMN
+        ):
+            token.token_type = TokenType.IDENTIFIER  # in `SELECT all, b`
     made = [None if tree is None else _grouped(tree) for tree in _QueryParser(dialect=dialect).parse(found, text)]
     waiting = [
         each for tree in made if tree is not None for each in tree.find_all(exp.Placeholder) if PLACE in each.meta

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from aiq.sql.databricks.aggregated import with_texts_of_outer_columns
 from aiq.sql.databricks.generators import columns
-from aiq.sql.databricks.groups import check_groups
+from aiq.sql.databricks.groups import check_groups, with_group_sets
 from aiq.sql.databricks.one_type import check_values
 from aiq.sql.databricks.operators import Operators
 from aiq.sql.databricks.words import name_of, refusal
@@ -32,7 +32,7 @@ class Rows(Operators):
         check_groups(expression)
         laterals = expression.args.get("laterals") or []
         from_ = expression.args.get("from_")
-        _with_group_of_all(expression)
+        with_group_sets(expression)
         _with_order(expression)
         joins = expression.args.get("joins") or []
         for join in joins:
@@ -118,19 +118,6 @@ class Rows(Operators):
             f"MERGE INTO {self.sql(target)} USING ({before} {shown}) AS aiq_source{columns} ON FALSE "
             f"WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT{inserted}"
         )
-
-
-def _with_group_of_all(select: exp.Select) -> None:
-    """`GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`."""
-    group = select.args.get("group")
-    if group is None:
-        return
-    for key in ("rollup", "cube"):
-        made = (group.args.get(key) or [None])[0]
-        if isinstance(made, (exp.Rollup, exp.Cube)) and not made.expressions:
-            made.set("expressions", [each.copy() for each in group.expressions])
-            group.set(key, None)
-            group.set("expressions", [made])
 
 
 def _with_order(select: exp.Select) -> None:

@@ -144,8 +144,20 @@ def _elt(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return f"{SCHEMA}.item([{given}], CAST({whole_number(arguments[0], name, show)} - 1 AS BIGINT))"
 
 
+def _mask(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    """Letters by their kind; NULL keeps those of a kind, which `#mask` knows as ''."""
+    if not 1 <= len(arguments) <= 5:
+        raise refused(f"{name} with {len(arguments)} arguments")
+    letters = ["X", "x", "n", ""]
+    for at, each in enumerate(arguments[1:]):
+        letters[at] = "" if isinstance(each, exp.Null) else literal(each, name, "letter")
+        if not isinstance(each, exp.Null) and len(letters[at].encode("utf-16-le")) != 2:
+            raise refused(f"{name} by {each.sql('databricks')}", "takes one letter")
+    return filled(f"#mask({{s0}}, {', '.join(map(quoted, letters))})", name, arguments, show)
+
+
 CALLS = {
-    "elt": _elt,
+    "elt": _elt, "mask": _mask,
     "format_string": _format_string, "printf": _format_string, "encode": _code, "decode": _code, "sha2": _sha2,
     "concat": _concat, "concat_ws": _concat_ws,
     **dict.fromkeys(("rlike", "regexp", "regexp_like", "regexp_replace", "regexp_extract", "regexp_substr",

@@ -89,9 +89,13 @@ def url_decode(value: str) -> str:
     return made.decode("utf-8", "replace")
 
 
-def mask(value: str, upper: str, lower: str, digit: str) -> str:
+def mask(value: str, upper: str, lower: str, digit: str, other: str) -> str:
+    """Each letter by its kind; '' keeps those of a kind. A letter beyond 16 bits is two others in Java."""
     kinds = {"Lu": upper, "Ll": lower, "Nd": digit}
-    return "".join(kinds.get(unicodedata.category(letter), letter) for letter in value)
+    return "".join(
+        (other * 2 if ord(letter) > 0xFFFF else kinds.get(unicodedata.category(letter), other)) or letter
+        for letter in value
+    )
 
 
 def luhn_check(value: str) -> bool:

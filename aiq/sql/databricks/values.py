@@ -121,7 +121,7 @@ def _shift(bits: int, value: int, by: int, left: bool, unsigned: bool) -> int:
 
 
 def _bucket(value: float, low: float, high: float, count: int) -> int | None:
-    if count <= 0 or low == high or value != value or any(each - each != 0 for each in (low, high)):
+    if not 0 < count < 2**63 - 1 or low == high or value != value or any(each - each != 0 for each in (low, high)):
         return None
     if low < high:
         return 0 if value < low else count + 1 if value >= high else int(count * (value - low) / (high - low)) + 1
@@ -173,6 +173,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "widest": (types.over_types(types.widest), "VARCHAR"),
     "numeric": (types.over_types(types.numeric), "VARCHAR"),
     "rounded_integer": (types.over_types(types.rounded_integer), "VARCHAR"),
+    "as_decimal": (types.over_types(types.as_decimal), "VARCHAR"),
+    "half_even": (_rows(decimals.half_even, _TEXT), "VARCHAR"),
+    "ceiling": (_rows(decimals.ceiling, _TEXT), "VARCHAR"),
+    "floor": (_rows(decimals.floor, _TEXT), "VARCHAR"),
     "integer_type": (types.over_types(types.integer_type), "VARCHAR"),
     "compared_with_text": (types.over_types(types.compared_with_text), "VARCHAR"),
     "compared_with_number": (types.over_types(types.compared_with_number), "VARCHAR"),
