@@ -99,6 +99,19 @@ CASES: dict[str, Case] = {f"order by: {name}": Case(TOP % order) for name, order
     "table's star": Case(f"SELECT p.*, {DESCRIBED} FROM {{p}} AS p ORDER BY price LIMIT 60"),
     "exclude": Case(f"SELECT * EXCLUDE (descr, v), {DESCRIBED} FROM {{p}} ORDER BY price LIMIT 60"),
     "replace": Case(f"SELECT * REPLACE (v * 2 AS v), {DESCRIBED} FROM {{p}} ORDER BY price LIMIT 60"),
+    "replaced by a call": Case(
+        "SELECT * REPLACE (ai_query('chat', descr) AS descr) FROM {p} ORDER BY price LIMIT 60", 60
+    ),
+    "replaced by a call that sorts, beside another": Case(
+        "SELECT p.* REPLACE (ai_query('chat', grp::VARCHAR) AS name), ai_query('chat', descr) AS answer FROM {p} AS p "
+        "ORDER BY name, id LIMIT 60",
+        97 + 60,
+    ),
+    "sorted by a call that has its request's name": Case(
+        "SELECT id, ai_query('chat', note[:6]) AS note, ai_query('chat', descr) AS answer FROM {p} "
+        "ORDER BY note COLLATE NOCASE, id LIMIT 60",
+        9 + 60,
+    ),
     "from first": Case(f"FROM {{p}} SELECT id, {DESCRIBED} ORDER BY price LIMIT 60"),
     "where": Case(f"SELECT id, {DESCRIBED} FROM {{p}} WHERE cat > 3 AND note IS NOT NULL ORDER BY price LIMIT 60"),
     "two calls": Case(f"SELECT {DESCRIBED}, ai_query('chat', descr) AS answer2 FROM {{p}} ORDER BY price LIMIT 60"),

@@ -115,6 +115,7 @@ def split(query: Query, columns: Columns, describe: Describe, volatile: frozense
     widths = _widths(query, columns, describe)
     if widths is None or not any(map(has_call, items)):
         return None
+    items = node["select_list"] = _without_asking_stars(items, widths, columns)
     starts = [sum(widths[:i]) + 1 for i in range(len(items))]
     try:
         items = node["select_list"] = _with_own_names(query, items, describe)
@@ -170,6 +171,25 @@ def _widths(query: Query, columns: Columns, describe: Describe) -> list[int] | N
     if wide:
         widths[wide[0]] = len(columns) - sum(widths) + 1
     return widths if sum(widths) == len(columns) and min(widths) >= 0 else None
+
+
+def _without_asking_stars(items: list[Node], widths: list[int], columns: Columns) -> list[Node]:
+    """SELECT items without a `*` that has a call in its REPLACE: its columns one by one, and so in `widths`."""
+    found: list[Node] = []
+    at = 0
+    for item, width in zip(items, list(widths), strict=True):
+        names = [name for name, _ in columns[at : at + width]]
+        at += width
+        put = {entry["key"].lower(): entry["value"] for entry in item.get("replace_list", [])}
+        plain = item["type"] == "STAR" and item["expr"] is None and not (item["columns"] or item["rename_list"])
+        if plain and has_call(item) and put.keys() <= {name.lower() for name in names} and len(set(names)) == width:
+            of = [item["relation_name"]] if item["relation_name"] else []
+            each = [aliased(put.get(name.lower(), column(*of, name)), name) for name in names]
+            widths[len(found) : len(found) + 1] = [1] * width
+            found += each
+        else:
+            found.append(item)
+    return found
 
 
 def may_be_wide(item: Node) -> bool:
@@ -233,14 +253,32 @@ def _sort_by_calls(select: Node, starts: list[int]) -> None:
     order, items = modifier(select, "ORDER"), select["select_list"]
     named = {item["alias"].lower() for item in items if item["alias"] and item["alias"].lower() != _own_name(item)}
     for key in order["orders"] if order is not None else []:
-        name, number = bare_name(key["expression"]), integer_of(key["expression"])
+        holder, at = key, "expression"
+        if key["expression"]["type"] == "COLLATE":
+            holder, at = key["expression"], "child"
+        name, number = bare_name(holder[at]), integer_of(key["expression"])
         meant = [
             item
             for item, start in zip(items, starts, strict=True)
             if has_call(item) and (start == number or (name is not None and item["alias"].lower() == name))
         ]
-        if len(meant) == 1 and not named & bare_names(meant[0]):
-            key["expression"] = unaliased(copied(meant[0]))
+        if len(meant) == 1 and (put := _with_table(meant[0], named & bare_names(meant[0]), select)) is not None:
+            holder[at] = unaliased(put)
+
+
+def _with_table(item: Node, names: set[str], select: Node) -> Node | None:
+    """A copy of an item whose columns of these names have their table's name before them; None for several tables."""
+    source = select["from_table"]
+    table = source.get("alias") or source.get("table_name")
+    if names and (source["type"] not in ("BASE_TABLE", "SUBQUERY") or not table):
+        return None
+    holder = {"item": copied(item)}
+    for place in places(holder) if names else ():
+        if bare_name(place.node) in names:
+            if any(above.node["type"] == "LAMBDA" for above in place.above):
+                return None
+            place.replace({**column(table, *place.node["column_names"]), "alias": place.node["alias"]})
+    return holder["item"]
 
 
 def _own_name(item: Node) -> str:

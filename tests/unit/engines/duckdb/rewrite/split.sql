@@ -221,7 +221,13 @@ SELECT ai1(body) AS a, ai2(body) AS b FROM t ORDER BY b, a LIMIT 5
 
 -- case: sorted by an answer whose request has another item's name
 SELECT id || 'x' AS body, ai1(t.body) AS a, ai2(body) AS b FROM t ORDER BY b, id LIMIT 5
--- stays
+-- becomes
+SELECT c1 AS body, ai1(c4) AS a, ai2(c5) AS b FROM (SELECT id || 'x' AS body, NULL, NULL, t.body AS r1, body AS r2 FROM t ORDER BY ai2(t.body), id LIMIT 5) AS picked(c1, c2, c3, c4, c5)
+
+-- case: sorted by an answer called as its request, with a collation
+SELECT id, ai1(id || body) AS a, ai2(body) AS body FROM t ORDER BY body COLLATE NOCASE, id LIMIT 5
+-- becomes
+SELECT c1 AS id, ai1(c4 || c5) AS a, ai2(c5) AS body FROM (SELECT id, NULL, NULL, id AS r1, body AS r2 FROM t ORDER BY ai2(t.body) COLLATE NOCASE, id LIMIT 5) AS picked(c1, c2, c3, c4, c5)
 
 -- case: filtered by the answer, by its alias
 SELECT id, ai1(body) AS r FROM t WHERE r = 'x' ORDER BY id LIMIT 5
