@@ -35,7 +35,7 @@ def axis(channel: Channel, spec: Any, order: list[str] | None = None, title: str
     if hides(spec, "Labels"):
         drawn["labels"] = False
     if channel.kind == "categorical":
-        drawn["labelLimit"] = _LONGEST_LABEL
+        drawn |= {"labelLimit": _LONGEST_LABEL, "labelOverlap": True}
         return {"field": f"{channel.key}_text", "type": "nominal", "sort": order, "axis": drawn}
     scale: dict[str, Any] = {}
     if flag_at(spec, "scale", "reverse"):
@@ -148,10 +148,18 @@ def _line(key: str, kind: str, value: Any, label: str, shade: str) -> list[Any]:
 
 
 def bar_ends(found: Marks, key: str) -> Marks:
-    """Rows with `key_end`, where the bar of a time ends: at the next time of the same step, a day, a month."""
+    """Rows with `key_end`, where the bar of a time ends: at the next time of the same step, a day, a month.
+
+    `key_middle` is between the two.
+    """
     starts = sorted({row[key] for row in found.rows if row[key] is not None})
     ends = {start: _end(start, starts) for start in starts}
-    return Marks([row | {f"{key}_end": ends.get(row[key])} for row in found.rows], found.note)
+    rows = []
+    for row in found.rows:
+        start, end = row[key], ends.get(row[key])
+        middle = None if start is None or end is None else (start + end) / 2
+        rows.append(row | {f"{key}_end": end, f"{key}_middle": middle})
+    return Marks(rows, found.note)
 
 
 def _end(start: float, starts: list[float]) -> float:

@@ -180,7 +180,9 @@ def axis_format(format: Any) -> str:
         return f"format({value}, ',.{places if places is not None else 1}~%')"
     small = f"format({value}, ',.{places if places is not None else 4}~f')"
     if format is None or text_at(format, "abbreviation") == "compact":
-        small = f"(abs({value}) < 1000 ? {small} : replace(format({value}, '.4~s'), 'G', 'B'))"
+        short = f"replace(replace(format({value}, '.4~s'), 'G', 'B'), 'k', 'K')"
+        small = f"(abs({value}) < 1000 ? {small} : {short})"
+    small = f"(abs({value}) < 1e15 ? {small} : format({value}, '.3~e'))"
     if kind == "number-currency":
         code = text_at(format, "currencyCode") or "USD"
         symbol = SYMBOLS.get(code, f"{code} ") if re.fullmatch("[A-Z]{3}", code) else "$"

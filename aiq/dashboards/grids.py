@@ -163,10 +163,8 @@ def _cell_style(
     column: GridColumn, value: Any, row: tuple[Any, ...], figures: Figures, palette: tuple[str, ...]
 ) -> str:
     """The colours of a cell: of the first rule that it meets."""
-    for rule in objects_at(column.spec, "style", "rules"):
-        operand = at(rule, "condition", "operand", "value")
-        if meets(value, text_at(rule, "condition", "operator"), operand):
-            return _css(colour_of(at(rule, "color"), palette), colour_of(at(rule, "backgroundColor"), palette))
+    if found := cell_css(column.spec, value, palette):
+        return found
     for rule in objects_at(column.spec, "cellFormat", "rules"):
         place = figures.column(text_at(rule, "if", "column"))
         compared = row[place] if place is not None else value
@@ -177,6 +175,15 @@ def _cell_style(
             )
     plain = at(column.spec, "cellFormat", "default")
     return _css(colour_of(at(plain, "foregroundColor"), palette), colour_of(at(plain, "backgroundColor"), palette))
+
+
+def cell_css(spec: Mapping[str, Any], value: Any, palette: tuple[str, ...]) -> str:
+    """The colours that the first rule which a value meets gives to its cell, as an attribute; "" for none."""
+    for rule in objects_at(spec, "style", "rules"):
+        operand = at(rule, "condition", "operand", "value")
+        if meets(value, text_at(rule, "condition", "operator"), operand):
+            return _css(colour_of(at(rule, "color"), palette), colour_of(at(rule, "backgroundColor"), palette))
+    return ""
 
 
 def _css(front: str | None, back: str | None) -> str:

@@ -110,8 +110,8 @@ class Numbers:
         names = [f"field_{number}" for number in range(1, len(sqls) + 1)]
         text = "SELECT " + ", ".join(f"{sql} AS {name}" for sql, name in zip(sqls, names, strict=True))
         text += f"\nFROM {table}" + (f"\nWHERE {' AND '.join(where)}" if where else "")
-        grouped = not query.rows_as_they_are
         keys = [str(number) for number, sql in enumerate(sqls, 1) if not is_aggregate(sql)]
+        grouped = not query.rows_as_they_are or len(keys) < len(sqls)  # pivots aggregate all the same
         if grouped and keys:
             text += f"\nGROUP BY {', '.join(keys)}"
         if query.orders:

@@ -126,7 +126,7 @@ def _not_numbers(found: Marks, measures: list[Channel]) -> str:
 def _without_place(found: Marks, base: Channel) -> str:
     """What to say of marks that have a value and no place on the axis."""
     count = 0 if base.kind == "categorical" else sum(row[base.key] is None for row in found.rows)
-    return f"{count:,} marks without {base.title} are not drawn." if count else ""
+    return f"Not drawn, without {base.title}: {count:,}." if count else ""
 
 
 def _stacked(
@@ -201,6 +201,9 @@ def _labels(encoding: Mapping[str, Any], measure: str, kind: str) -> dict[str, A
         for key, value in encoding.items()
         if key in ("x", "y", f"{'y' if measure == 'x' else 'x'}2", "xOffset", "yOffset", "order")
     }
+    base = "y" if measure == "x" else "x"
+    if kept.pop(f"{base}2", None) is not None:
+        kept[base] = kept[base] | {"field": f"{base}_middle"}
     detail = {"detail": {"field": "color_text"}} if "color" in encoding and kind != "scatter" else {}
     return {"mark": mark, "encoding": kept | detail | {measure: place, "text": {"field": f"{measure}_text"}}}
 

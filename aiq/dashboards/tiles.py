@@ -17,6 +17,8 @@ from aiq.dashboards.markdown import to_html
 from aiq.dashboards.marks import MARKS
 from aiq.dashboards.model import Tile, Widget, WidgetQuery, at, text_at
 from aiq.dashboards.numbers import MAX_ROWS, Figures, Numbers
+from aiq.dashboards.pivots import pivot_html
+from aiq.dashboards.shapes import box_chart, heatmap_chart, histogram_chart, pie_chart
 from aiq.dashboards.specs import Chart, axes_chart, combo_chart
 from aiq.errors import AiqError
 
@@ -65,6 +67,16 @@ def _drawn(tile: Tile, widget: Widget, numbers: Numbers, scope: PageScope, palet
         figures = numbers.figures(main_query(widget), scope, MARKS if sampled else MAX_ROWS, sampled=sampled)
         chart = (combo_chart if kind == "combo" else axes_chart)(widget, figures, palette)
         return _charted(tile, figures, chart)
+    if kind in ("pie", "heatmap"):
+        figures = numbers.figures(main_query(widget), scope)
+        return _charted(tile, figures, (pie_chart if kind == "pie" else heatmap_chart)(widget, figures, palette))
+    if kind in ("histogram", "box"):
+        shape = histogram_chart if kind == "histogram" else box_chart
+        chart = shape(widget, main_query(widget), numbers, scope, palette)
+        return DrawnTile(tile, "", chart.spec, chart.note) if chart.spec["data"]["values"] else DrawnTile(tile, _EMPTY)
+    if kind == "pivot":
+        html, note = pivot_html(widget, main_query(widget), numbers, scope, palette)
+        return DrawnTile(tile, html, note=note)
     if kind in _LATER:
         raise AiqError(f"A {kind} widget is not drawn here yet; it is on Databricks.")
     version = f" (version {widget.version})" if widget.version is not None else ""
