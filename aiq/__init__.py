@@ -56,6 +56,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'aiq' has no attribute '{name}'")
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext aiq`: the cell magic `%%ai_sql`."""
+    from aiq.magic import load
+
+    load(shell)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)
 

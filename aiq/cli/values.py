@@ -11,7 +11,6 @@ import typer
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,17})\.\d{1,18}")
-_OF_DUCKDB, _OF_DATABRICKS = re.compile(r"(?<![$\w])\$([A-Za-z_]\w*)"), re.compile(r"(?<!:):([A-Za-z_]\w*)")
 
 
 def named(given: Iterable[str], option: str) -> dict[str, str]:
@@ -44,16 +43,9 @@ def for_each(statements: list[str], params: Mapping[str, Any], *, databricks: bo
 
     Raises typer.BadParameter for one that none of them names.
     """
-    from aiq.sql.pieces import pieces
+    from aiq.sql.parameters import parameter_names
 
-    wanted: list[set[str]] = []
-    for text in statements:
-        is_databricks = databricks or "`" in text
-        code = [
-            text[piece.start : piece.end] for piece in pieces(text, databricks=is_databricks) if piece.kind == "code"
-        ]
-        used = _OF_DATABRICKS if is_databricks else _OF_DUCKDB
-        wanted.append({name for part in code for name in used.findall(part)})
+    wanted = [parameter_names(text, databricks=databricks) for text in statements]
     if unused := sorted(params.keys() - set().union(*wanted)):
         sign = ":" if databricks else "$"
         raise typer.BadParameter(f"no statement has {sign}{unused[0]}", param_hint="--param")

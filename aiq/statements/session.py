@@ -31,6 +31,7 @@ from aiq.statements.explain import Explanation, explained, of_endpoints, side_by
 from aiq.statements.history import NOTHING, usage_of
 from aiq.statements.reader import show, speaks
 from aiq.statements.receipt import Receipt, receipt_of
+from aiq.statements.receipts import attach
 from aiq.statements.settings import StatementSettings, as_tagged, first_setting, hints, set_statement, shown
 
 KEPT = Reuse("durable", 10 * 365 * 86400.0)
@@ -174,9 +175,11 @@ class Session(Generic[Result]):
         try:
             result = run.result()
             well = True
-            return result
         finally:
             self._end(run, settings, well=well, recorded=run.has_asked)
+        if result is not None and self.last is not None and self.last.statement_id == run.id:
+            attach(result, self.last)
+        return result
 
     def _run_of_definition(self, text: str, dialect: str, keep: bool) -> None:
         """Runs what a definition takes; with `keep` its answers serve later statements that ask for that."""

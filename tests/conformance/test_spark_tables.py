@@ -14,12 +14,14 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 import aiq
+from aiq.alerts.files import read_alerts
+from aiq.cli.report import opened
 from aiq.engines.spark.tables import with_ledger_tables
 from aiq.errors import StatementError
 from aiq.ledger.records import PAYLOAD_SCHEMA, SYSTEM_TABLES
 from aiq.ledger.tables import Tables
 from aiq.runtime import open_gateway
-from aiq.shipped_sql import read_sql, sql_folder
+from aiq.shipped_sql import read_sql, shipped_folder, sql_folder
 from aiq.simulator.process import SimulatorProcess
 from aiq.sql import calls
 from tests.conftest import ConfFolder
@@ -97,7 +99,7 @@ def test_every_shipped_analysis_has_the_same_rows_on_both_engines(spark: SparkSe
     con, views = duckdb.connect(), {}
     con.execute("SET TimeZone = 'UTC'")
     for name, schema in (SYSTEM_TABLES | {"main.aiq.chat_payload": PAYLOAD_SCHEMA}).items():
-        rows = Tables(tmp_path).to_arrow(name) if name in SYSTEM_TABLES else schema.empty_table()
+        rows = Tables(tmp_path).to_arrow(name) if name in Tables(tmp_path).names() else schema.empty_table()
         views[name] = f"shipped_{name.replace('.', '_')}"
         con.register(views[name], rows)
         frame = spark.createDataFrame(rows.to_pylist(maps_as_pydicts="strict"), from_arrow_schema(schema))
@@ -110,6 +112,15 @@ def test_every_shipped_analysis_has_the_same_rows_on_both_engines(spark: SparkSe
         assert on_spark.columns == relation.columns, name
         expected = sorted(map(comparable, relation.fetchall()))  # they order NULLs of equal rows differently
         assert sorted(map(comparable, on_spark.collect())) == expected, name
+    (tmp_path / "conf").mkdir()
+    with opened(tmp_path / "conf", tmp_path) as session:
+        for alert in read_alerts(shipped_folder("alerts")).alerts:
+            found = calls.find_tables(calls.tokenize(alert.query), views)
+            text = calls.replace(alert.query, [(start, end, views[table]) for start, end, table in found])
+            rows = session.sql(alert.query, dialect="databricks")
+            assert rows is not None
+            expected = sorted(map(comparable, rows.fetchall()))
+            assert sorted(map(comparable, spark.sql(text).collect())) == expected, alert.id
 
 
 def comparable(row: tuple[Any, ...]) -> list[str]:

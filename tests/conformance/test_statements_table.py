@@ -46,7 +46,10 @@ def test_a_statement_is_one_row_with_the_sums_of_its_calls(engine: Engine) -> No
         assert (row["status"], row["failed"], row["error_message"]) == ("ok", 0, None)
         assert row["requester"] == "ann@example.com"
         assert row["engine"] == type(engine).__name__.removesuffix("Engine").lower()
+    result = engine.session.sql(f"{text} WHERE id < 2")
+    assert result.receipt == engine.session.last and result.receipt.requests == 2
     last = engine.session.last
+    second = statements(engine)[-1]
     assert last is not None and last.statement_id == second["statement_id"]
     assert (last.requests, last.reused, last.tokens, last.cost_usd) == (2, 2, second["tokens"], second["cost_usd"])
     assert (first["text"], second["text"]) == (text, f"{text} WHERE id < 2")
