@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT
+from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT, SIMULATOR_PORT
 from aiq.errors import ConfigError
 
 SHOP = "shop.duckdb"
@@ -76,7 +76,7 @@ PROVIDERS = {
         ("aiq simulate                 # in a terminal of its own, while you work",),
     ),
 }  # fmt: skip
-SIMULATOR_URL = "http://127.0.0.1:9001"
+SIMULATOR_URL = f"http://{HOST}:{SIMULATOR_PORT}"
 _LOCAL_URLS = {"chat": f"http://{HOST}:{PORT}", "embeddings": f"http://{HOST}:{PORT + 1}"}
 
 _TASKS = {"chat": "llm/v1/chat", "embeddings": "llm/v1/embeddings"}
