@@ -23,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 from aiq.config.cloud import missing_extra, missing_file
 from aiq.config.endpoint import Config, Endpoint, ServedEntity, Settings
 from aiq.config.load import load_config
+from aiq.config.local import starting_command
 from aiq.config.secret_hosts import check_hosts, secrets_of, warnings_of
 from aiq.errors import AiqError, ConfigError, SecretError
 from aiq.ledger.prices import price_of
@@ -152,10 +153,12 @@ def _endpoint(endpoint: Endpoint, settings: Settings, reached: dict[_Address, st
             continue
         place = f"{address.host}:{address.port}"
         if failure := reached[address]:
-            what = "the proxy" if address.proxy else "the provider"
-            advice = (
-                f"check that {what} is up, the URL in {'the settings' if address.proxy else endpoint.file}, the network"
-            )
+            if address.proxy:
+                advice = "check that the proxy is up, the URL in the settings, the network"
+            elif command := starting_command(address.host, address.port):
+                advice = f"`{command}` starts it"
+            else:
+                advice = f"check that the provider is up, the URL in {endpoint.file}, the network"
             yield Check(subject, "fail", f"{place} cannot be reached: {failure}", advice)
         elif not missing:
             secret_found = "its secret is there, " if any(secrets_of(entity)) else ""

@@ -25,10 +25,13 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Made if need be. [default: this one]", show_default=False)] = Path(),
     provider: Annotated[Start, typer.Option(help="Whose models the endpoints ask.")] = Start.openai,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Also make shop.duckdb: products, reviews and tickets to try things on.")
+        bool,
+        typer.Option(
+            "--sample", help="Also make shop.duckdb (products, reviews, tickets), a picture and a Databricks statement."
+        ),
     ] = False,
 ) -> None:
-    """Write endpoint files, a .gitignore, and with --sample a database, and say what comes next.
+    """Write endpoint files, a .gitignore, and with --sample things to try, and say what comes next.
 
     Nothing that is there is written over.
     """

@@ -33,6 +33,7 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Another seed, other answers.", min=0)] = None,
 ) -> None:
     """Run a simulation of every provider until Ctrl-C. Its answers are made up, and say so."""
+    from aiq.config.local import SIMULATOR_PORT
     from aiq.simulator.profile import Profile, profile_file
     from aiq.simulator.server import run
     from aiq.simulator.vendors import base_urls
@@ -55,4 +56,4 @@ def simulate(
             flush=True,
         )
 
-    run(settings, port if port is not None else settings.port or 9001, say)
+    run(settings, port if port is not None else settings.port or SIMULATOR_PORT, say)

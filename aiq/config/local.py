@@ -21,6 +21,8 @@ from aiq.request import Task
 
 HOST, PORT = "127.0.0.1", 9011
 """Where chat is by default; embeddings are on the next port."""
+SIMULATOR_PORT = 9001
+"""Where `aiq simulate` listens by default."""
 PARALLEL = 2
 """Chat requests that the server works on at once; more than that would wait there, and time out."""
 EMBEDDING_BATCH_ROWS = 8
@@ -91,6 +93,13 @@ def absence(name: str) -> str:
         " It is there while the server of this home runs and has such a model: `aiq local up` starts it, and "
         "`aiq local status` says what it serves."
     )
+
+
+def starting_command(hostname: str | None, port: int | None) -> str:
+    """The command that starts a server at an address where `aiq init` looks for one; "" for every other address."""
+    if hostname != HOST:
+        return ""
+    return {PORT: "aiq local up", PORT + 1: "aiq local up", SIMULATOR_PORT: "aiq simulate"}.get(port or 0, "")
 
 
 def _endpoint(name: str, model: LocalModel) -> Endpoint:

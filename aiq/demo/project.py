@@ -1,4 +1,4 @@
-"""A folder to start in: endpoint files of a provider with comments, what git leaves alone, and a sample database."""
+"""A folder to start in: endpoint files of a provider with comments, what git leaves alone, and samples to try."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT
+from aiq.config.local import EMBEDDING_BATCH_ROWS, HOST, PARALLEL, PORT, SIMULATOR_PORT
+from aiq.demo.sample_files import PIPELINE, lamp
 from aiq.errors import ConfigError
 
 SHOP = "shop.duckdb"
@@ -76,7 +77,7 @@ PROVIDERS = {
         ("aiq simulate                 # in a terminal of its own, while you work",),
     ),
 }  # fmt: skip
-SIMULATOR_URL = "http://127.0.0.1:9001"
+SIMULATOR_URL = f"http://{HOST}:{SIMULATOR_PORT}"
 _LOCAL_URLS = {"chat": f"http://{HOST}:{PORT}", "embeddings": f"http://{HOST}:{PORT + 1}"}
 
 _TASKS = {"chat": "llm/v1/chat", "embeddings": "llm/v1/embeddings"}
@@ -91,6 +92,7 @@ _WHERE = """\
 #   3. the system keyring: keyring set aiq/<scope> <key>
 """
 _LIMITS = """\
+  inference_table_config: {enabled: true, catalog_name: main, schema_name: aiq} # prompts and answers, kept in .aiq
   # rate_limits: [{calls: 600, key: user, renewal_period: minute}] # a batch waits for its turn
   # guardrails: {input: {pii: {behavior: MASK}}} # personal data does not leave (pip install 'aiq[guardrails]')
 """
@@ -159,7 +161,8 @@ def start(folder: Path, provider: str, *, sample: bool) -> list[str]:
     Raises ConfigError, before anything is written, for the first that is there.
     """
     files = files_of(provider)
-    for name in [*files, *([SHOP] if sample else [])]:
+    samples = {"pipeline.sql": PIPELINE.encode(), "photos/lamp.png": lamp()} if sample else {}
+    for name in [*files, *samples, *([SHOP] if sample else [])]:
         if (folder / name).exists() or (folder / name).is_symlink():
             raise ConfigError(
                 "is there already, and nothing was written; `aiq init` starts in a folder without it: give another "
@@ -167,9 +170,9 @@ def start(folder: Path, provider: str, *, sample: bool) -> list[str]:
                 file=str(folder / name),
             )
     written = []
-    for name, text in files.items():
+    for name, content in ({name: text.encode() for name, text in files.items()} | samples).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(content)
         written.append(name)
     if _ignored(folder / ".gitignore"):
         written.append(".gitignore")

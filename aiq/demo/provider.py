@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiq.config.load import load_config
-from aiq.config.local import CHAT, EMBEDDINGS, LocalServer, running_server, server_folder
+from aiq.config.local import CHAT, EMBEDDINGS, SIMULATOR_PORT, LocalServer, running_server, server_folder
 from aiq.config.local import PORT as LOCAL_PORT
 from aiq.config.secrets import environment_variable
 from aiq.demo.project import local_settings
@@ -28,7 +28,6 @@ from aiq.local.process import default_threads, start_server, stop_server
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import Latency, Profile
 
-PORT = 9001
 LATENCY = Latency(median_ms=45, sigma=0.25)
 _CHARACTERS = 1900
 _LOCAL_CHARACTERS = 400
@@ -180,7 +179,7 @@ def _simulator() -> SimulatorProcess:
     """On the port that the written files name, so that `aiq simulate` revives them; on a free one if it is taken."""
     profile = Profile(latency=LATENCY)
     try:
-        return SimulatorProcess.start(profile, port=PORT)
+        return SimulatorProcess.start(profile, port=SIMULATOR_PORT)
     except ConfigError:
         return SimulatorProcess.start(profile)
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from aiq.config.local import starting_command
 from aiq.config.tls import TlsConfig
 from aiq.errors import ConfigError, ProviderError
 
@@ -49,7 +50,10 @@ def unreachable(error: BaseException, url: str, proxy: str | None = None) -> Pro
         where = "proxy in conf/aiq.yml" if proxy else "HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the environment"
         words = f"cannot reach {host} through the proxy {_host(through)}: {words}; check the proxy ({where})"
     else:
-        words = f"cannot reach {host}: {words}; check that the provider is up and the endpoint's URL is right"
+        address = urlsplit(url)
+        command = starting_command(address.hostname, address.port)
+        what = f"`{command}` starts it" if command else "check that the provider is up and the endpoint's URL is right"
+        words = f"cannot reach {host}: {words}; {what}"
     return ProviderError(words, kind="network", status=503)
 
 

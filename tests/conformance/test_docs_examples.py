@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 import aiq
+from aiq.demo.sample_files import lamp
 from aiq.simulator.process import SimulatorProcess
 from aiq.sql.script import split
 from tests.contract.tiny_model import install_tiny_model
@@ -37,7 +38,6 @@ REVIEWS = [
     (7, "chair", 2, "It wobbles on every floor."),
 ]
 PIPELINE = "SELECT `id`, ai_query('chat', concat('Translate: ', `body`)) AS `text` FROM `reviews`"
-JPEG = b"\xff\xd8\xff\xe0 a picture"
 _COUNT = re.compile(r"-- (\d+) requests?$")
 
 
@@ -54,7 +54,7 @@ def shop(tmp_path: Path, simulator: SimulatorProcess, monkeypatch: pytest.Monkey
     for name in ("AIQ_HOME", "AIQ_CONF", "AIQ_USER"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "one.jpg").write_bytes(JPEG)
+    (tmp_path / "photos" / "lamp.png").write_bytes(lamp())
     (tmp_path / "mail").mkdir()
     (tmp_path / "mail" / "one.txt").write_text("Where is my lamp?\n")
     (tmp_path / "pipeline.sql").write_text(PIPELINE)

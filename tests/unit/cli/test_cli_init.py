@@ -16,7 +16,9 @@ from aiq.config.load import load_config
 from aiq.config.local import PARALLEL
 from aiq.demo.project import PROVIDERS, SIMULATOR_URL
 from aiq.errors import ConfigError
+from aiq.providers import adapter_for
 from aiq.simulator.process import SimulatorProcess
+from aiq.transport.failures import unreachable
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -78,6 +80,18 @@ def test_the_models_of_this_machine_are_asked_no_faster_than_they_answer_and_cos
     for name, model in PROVIDERS["local"].models.items():
         assert settings.endpoints[name].concurrency == (PARALLEL if name == "chat" else 1)
         assert settings.prices[model].input_per_mtok == settings.prices[model].output_per_mtok == 0
+
+
+@pytest.mark.parametrize("provider", ["local", "simulate"])
+def test_where_nothing_listens_the_error_is_the_command_that_starts_it(provider: str, tmp_path: Path) -> None:
+    init(str(tmp_path), "--provider", provider)
+    config = load_config(tmp_path / "conf", tmp_path / ".aiq")
+    command = " ".join(PROVIDERS[provider].key[0].split("#")[0].split())
+    assert len(config.endpoints) == 2
+    for endpoint in config.endpoints.values():
+        failed = unreachable(ConnectionRefusedError("refused"), adapter_for(endpoint.entities[0]).address)
+        assert f"refused; `{command}` starts it'" in str(failed)
+    assert config.settings.retries == (2 if provider == "local" else 10)
 
 
 def test_the_last_command_that_it_names_answers(run: Run, tmp_path: Path, simulator: SimulatorProcess) -> None:
