@@ -218,6 +218,20 @@ def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: Simula
     assert simulator.stats()["requests"] == 0
 
 
+def test_later_columns_read_an_answer_by_its_name_which_is_asked_once(ask: Ask, simulator: SimulatorProcess) -> None:
+    rows = ask(
+        "SELECT id, 'Echo ' || body AS prompt, ai_query('chat', prompt) AS answer, upper(answer) AS loud, "
+        "concat(length(loud), '') AS n FROM letters WHERE id < 3 ORDER BY length(answer) * -1, id"
+    )
+    answers = {i: simulated_answer(f"Echo {body}") for i, body in ((1, "hello"), (2, "order 7"))}
+    expected = [
+        (i, f"Echo {body}", answers[i], answers[i].upper(), str(len(answers[i])))
+        for i, body in ((1, "hello"), (2, "order 7"))
+    ]
+    assert rows == sorted(expected, key=lambda row: (-len(row[2]), row[0]))
+    assert len(simulator.attempts()) == 2
+
+
 def test_schemas_and_use(ask: Ask) -> None:
     ask("CREATE SCHEMA IF NOT EXISTS ${catalog}.work")
     ask("CREATE TABLE main.work.asked USING DELTA AS SELECT id, ai_query('chat', body) AS a FROM main.default.letters")

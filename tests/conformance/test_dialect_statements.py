@@ -72,6 +72,19 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("SELECT count(*) NOT IN (SELECT nullif(x, 5) FROM t), max(x) IN (SELECT NULL) FROM t", [(False, False)]),
         ("SELECT id FROM t WHERE x NOT IN (SELECT nullif(x, 5) FROM t) OR id = 2", [(2,)]),
         ("SELECT coalesce(x IN (SELECT nullif(x, 5) FROM t), TRUE) FROM t ORDER BY id", [(True,), (False,)]),
+        ("SELECT -x AS x FROM s ORDER BY x + 0", [(-9,), (-8,)]),
+        ("SELECT DISTINCT -x AS x FROM s ORDER BY CASE WHEN x = -8 THEN 0 ELSE 1 END", [(-8,), (-9,)]),
+        ("SELECT x > 8 AS b, -max(id) AS id FROM s GROUP BY b ORDER BY id * 1", [(False, -7), (True, -1)]),
+        (
+            "SELECT 'a' || x AS p, upper(p) AS q, length(q) AS n FROM s ORDER BY upper(p)",
+            [("a8", "A8", 2), ("a9", "A9", 2)],
+        ),
+        ("SELECT upper('a' || x) AS x, length(x) AS n FROM s ORDER BY x", [("A8", 1), ("A9", 1)]),
+        ("SELECT count(*) AS c, 'n ' || c AS d, upper(d) AS e FROM s GROUP BY x > 0", [(2, "n 2", "N 2")]),
+        ("SELECT struct(x AS f) AS r, r.f, r.f + 1 AS g FROM s ORDER BY r.f DESC LIMIT 1", [({"f": 9}, 9, 10)]),
+        ("SELECT 'a' || x AS p FROM s GROUP BY p HAVING length(p) > 1 AND p <> 'a8'", [("a9",)]),
+        ("SELECT x AS v, transform(array(1), v -> v + 1) AS w FROM s ORDER BY 1", [(8, [2]), (9, [2])]),
+        ("WITH q AS (SELECT x AS y FROM s) SELECT y + 1 AS z, z * 2 AS w FROM q ORDER BY z", [(9, 18), (10, 20)]),
         ("SELECT all, x FROM (SELECT id AS all, x FROM s) q ORDER BY x", [(7, 8), (1, 9)]),
         ("SELECT a.w FROM (SELECT id, x FROM s) PIVOT (max(x) FOR (id, x) IN ((1, 9) AS w)) AS a", [(9,)]),
         ("SELECT x, count(*) AS c FROM t GROUP BY x WITH ROLLUP ORDER BY x", [(None, 2), (3, 1), (5, 1)]),
@@ -107,6 +120,11 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
     assert con.execute(translated(con, text)).fetchall() == rows
 
 
+def test_a_value_that_is_another_one_each_time_is_not_read_twice(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(duckdb.BinderException):
+        con.execute(translated(con, "SELECT uuid() AS u, upper(u) AS v FROM s"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -127,6 +145,7 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
         "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
         "SELECT 4 AS v, 'a' AS w FROM s GROUP BY ALL",
         "SELECT 4 AS v, x FROM s GROUP BY CUBE (1, x)",
+        "WITH q AS (SELECT map('a', x) AS m FROM s) SELECT m, count(*) FROM q GROUP BY m",
         "SELECT (x IN (SELECT x FROM t)) = FALSE FROM t",
         "SELECT CASE x IN (SELECT x FROM t) WHEN TRUE THEN 1 ELSE 2 END FROM t",
         "SELECT count(*) AS v FROM s GROUP BY ROLLUP (1)",

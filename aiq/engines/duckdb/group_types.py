@@ -35,6 +35,7 @@ def check_groups_of_types(con: duckdb.DuckDBPyConnection, text: str) -> None:
             columns = partial(_asked, query, node, ctes, names)
             if (word := _all(node)) and "all" in map(str.lower, columns([tree.expression("*")]) or []):
                 raise refusal(f"{word} BY ALL over a column with the name all", "name the columns")
+            _check_having(node, columns)
             kinds = partial(_asked, query, node, ctes, describe)
             for key in _keys(node, kinds):
                 if any("MAP(" in kind for kind in kinds([key]) or []):
@@ -47,8 +48,22 @@ def check_groups_of_types(con: duckdb.DuckDBPyConnection, text: str) -> None:
 def _asked(query: Query, select: Node, ctes: list[Node], describe: Describe, items: list[Node]) -> Types:
     """The types or names of some items over the tables of a SELECT; None where DuckDB cannot say."""
     alone = query.with_node(tree.selected(select, tree.copied(items)))
-    alone.node["cte_map"]["map"] = [*tree.copied(ctes), *alone.node["cte_map"]["map"]]
+    alone.node["cte_map"]["map"] = tree.copied(ctes)
     return describe(alone)
+
+
+def _check_having(select: Node, columns: Asked) -> None:
+    """HAVING reads a column of the groups before an item of its name in Spark, and after it on DuckDB."""
+    if select["having"] is None:
+        return
+    items = [each for each in select["select_list"] if each["alias"] and tree.bare_name(each) != each["alias"].lower()]
+    keys = tree.bare_names(select["group_expressions"] or select["select_list"])
+    read = {each["alias"].lower() for each in items} & keys & tree.bare_names(select["having"])
+    known = columns([tree.expression("*")]) if read else []
+    if found := sorted(read if known is None else read & {name.lower() for name in known}):
+        raise refusal(
+            f"HAVING reads {found[0]}, which is a column and another value of SELECT", "name that value otherwise"
+        )
 
 
 def _all(select: Node) -> str:

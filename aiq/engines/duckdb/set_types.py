@@ -26,7 +26,7 @@ from aiq.sql.databricks.common_types import common_type
 from aiq.sql.databricks.words import refused
 
 _SET_WORD = re.compile(r"\b(union|intersect|except)\b", re.IGNORECASE)
-_VIEW = re.compile(r"\s*create\b.*?\bview\b.*?\bas\b", re.IGNORECASE | re.DOTALL)
+VIEW = re.compile(r"\s*create\b.*?\bview\b.*?\bas\b", re.IGNORECASE | re.DOTALL)
 _NULL = '"NULL"'
 TYPE_NAMES = {
     "INTEGER": "INT", "VARCHAR": "STRING", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "TIMESTAMP": "TIMESTAMP_NTZ",
@@ -51,7 +51,7 @@ def check_set_operations(con: duckdb.DuckDBPyConnection, text: str) -> None:
 
 def queries_of(text: str) -> list[Query]:
     """The queries of a statement: of a SELECT, an INSERT, a CREATE TABLE AS, a view; what a change reads."""
-    if (view := _VIEW.match(text)) is not None:
+    if (view := VIEW.match(text)) is not None:
         texts = [text[view.end() :]]
     elif (found := parts(text)) is None:
         return []

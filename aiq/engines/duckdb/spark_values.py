@@ -12,6 +12,7 @@ import duckdb
 
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.group_types import check_groups_of_types
+from aiq.engines.duckdb.item_names import with_named_items
 from aiq.engines.duckdb.set_types import check_set_operations
 from aiq.engines.duckdb.stored_types import check_stored
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
@@ -41,6 +42,7 @@ def translated(con: duckdb.DuckDBPyConnection, text: str) -> str:
     made = to_duckdb(text, OwnFunctions(con))
     if needs_values(made):
         provide(con)
+    made = with_named_items(con, made)
     check_set_operations(con, made)
     check_groups_of_types(con, made)
     check_stored(con, made)

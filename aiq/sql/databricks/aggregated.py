@@ -7,10 +7,11 @@ from sqlglot.dialects.duckdb import DuckDB
 
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 
-_AGGREGATES = frozenset(
+OVER_ROWS = frozenset(
     {
         "sum",
         "count",
+        "count_star",
         "avg",
         "min",
         "max",
@@ -40,6 +41,7 @@ _AGGREGATES = frozenset(
         "select",
     }
 )
+"""Functions and words of DuckDB's that compute something of several rows."""
 
 _OF_ANY = {"joined": f"{FUNCTION}text", "text": f"{FUNCTION}text", "item_texts": f"{SCHEMA}.each_text"}
 """Macros that see types, and what takes a value of any type in their place."""
@@ -78,6 +80,6 @@ def _asks_rows(tokens: list[Token], opening: int) -> bool:
         if depth == 0:
             return False
         name = tokens[i].text.lower()
-        if name in _AGGREGATES and kind not in (TokenType.STRING, TokenType.IDENTIFIER):
+        if name in OVER_ROWS and kind not in (TokenType.STRING, TokenType.IDENTIFIER):
             return True
     return False

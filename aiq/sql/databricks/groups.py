@@ -1,4 +1,4 @@
-"""What GROUP BY and HAVING of Spark read otherwise than DuckDB's, refused by name."""
+"""What GROUP BY of Spark reads otherwise than DuckDB's, refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 
 
 def check_groups(select: exp.Select) -> None:
-    """Raises StatementError where DuckDB would make other groups of the words of a SELECT, or keep others of them."""
+    """Raises StatementError where DuckDB would make other groups of the words of a SELECT."""
     group = select.args.get("group")
     if not isinstance(group, exp.Group):
         return
@@ -21,21 +21,6 @@ def check_groups(select: exp.Select) -> None:
                 each.replace(_item(items, int(each.name)))
     if group.args.get("all") and not any(each.is_star or asks_rows(each) or each.find(exp.Column) for each in items):
         raise refusal("GROUP BY ALL of constants", "write SELECT DISTINCT")
-    having = select.args.get("having")
-    if having is None:
-        return
-    keys = [each for each in items if not asks_rows(each)] if group.args.get("all") else group.expressions
-    columns = {found.name.lower() for key in keys for found in key.find_all(exp.Column)}
-    for item in items:
-        name = item.alias.lower()
-        value = item.unalias()
-        if not name or name not in columns or (isinstance(value, exp.Column) and value.name.lower() == name):
-            continue
-        if any(found.name.lower() == name and not found.table for found in having.find_all(exp.Column)):
-            raise refusal(
-                f"HAVING reads {item.alias}, which is a column and another value of SELECT",
-                "name that value otherwise",
-            )
 
 
 def with_group_sets(select: exp.Select) -> None:
