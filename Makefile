@@ -33,6 +33,8 @@ demo: $(INSTALLED) $(if $(OPENAI_API_KEY)$(OPENAI_BASE_URL),,local-models)
 
 local-models: $(INSTALLED_LOCAL)
 
+# Some images forbid Python to keep what it has compiled: each of the tests' processes would compile all of aiq anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

@@ -8,7 +8,9 @@ worker at the end.
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,16 @@ class Scheduling(LoadFileScheduling):
 
 class Schedule:
     """The plugin."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Collects without looking for garbage: what is made are tests, which stay."""
+        gc.disable()
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
+            gc.enable()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -32,7 +33,16 @@ LAYERS = (
 """The highest first; packages of one layer do not import each other. Some of them are still to be built."""
 DEVIATIONS = {("demo/story.py", "cli"), ("functions/__init__.py", "engines")}
 """Imports that point up, yet: this list may only become shorter."""
-FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
+FILES = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")]
+
+
+@cache
+def tree_of(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text())
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    return ((file, tree_of(file)) for file in FILES)
 
 
 def module(file: str) -> str:
@@ -59,7 +69,7 @@ def test_every_package_has_a_layer() -> None:
 def test_imports_point_down() -> None:
     level = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
     up = set()
-    for file, tree in FILES.items():
+    for file, tree in trees():
         package = file.split("/")[0].removesuffix(".py")
         for name in imported(ast.walk(tree)):
             other = name.split(".")[1] if name.startswith("aiq.") else package
@@ -70,7 +80,7 @@ def test_imports_point_down() -> None:
 
 def test_no_file_imports_itself_by_a_detour() -> None:
     """What is imported inside a function, or for types alone, is no part of loading a file."""
-    graph = {name: set(imported(iter(FILES[file].body))) & set(MODULES) for name, file in MODULES.items()}
+    graph = {name: set(imported(iter(tree_of(file).body))) & set(MODULES) for name, file in MODULES.items()}
     order = list(TopologicalSorter(graph).static_order())
     assert len(order) == len(MODULES)
 
@@ -112,11 +122,9 @@ def reached(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_file_reaches_into_anothers_private_names() -> None:
-    own = {file: defined(tree) for file, tree in FILES.items()}
+    own = {file: defined(tree) for file, tree in trees()}
     known = set().union(*own.values())
-    assert {
-        (file, name) for file, tree in FILES.items() for name in reached(tree) if name in known - own[file]
-    } == set()
+    assert {(file, name) for file, tree in trees() for name in reached(tree) if name in known - own[file]} == set()
 
 
 def test_the_picture_has_at_most_fourteen_floors() -> None:
@@ -124,7 +132,7 @@ def test_the_picture_has_at_most_fourteen_floors() -> None:
     packages: dict[str, set[str]] = {}
     for name, file in MODULES.items():
         package = name.split(".")[1]
-        below = {other.split(".")[1] for other in imported(iter(FILES[file].body)) if other.startswith("aiq.")}
+        below = {other.split(".")[1] for other in imported(iter(tree_of(file).body)) if other.startswith("aiq.")}
         below = {other for other in below if (file, other) not in DEVIATIONS}
         packages.setdefault(package, set()).update(below - {package})
     floor: dict[str, int] = {}
@@ -135,12 +143,12 @@ def test_the_picture_has_at_most_fourteen_floors() -> None:
 
 def test_the_simulator_is_on_its_own() -> None:
     """It stands for servers of others, so it must not know how aiq asks them."""
-    names = {name for file, tree in FILES.items() if file.startswith("simulator/") for name in imported(ast.walk(tree))}
+    names = {name for file, tree in trees() if file.startswith("simulator/") for name in imported(ast.walk(tree))}
     own = {name for name in names if name.split(".")[0] == "aiq" and not name.startswith("aiq.simulator")}
     assert own <= {"aiq.errors"}
 
 
 def test_no_two_classes_have_one_name() -> None:
     """Or a search for one finds the other."""
-    names = Counter(node.name for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    names = Counter(node.name for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     assert {name for name, count in names.items() if count > 1} == set()
