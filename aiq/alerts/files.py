@@ -53,6 +53,9 @@ _KNOWN = (
 _BUNDLE_REFERENCE = re.compile(r"\$\{(?:var|bundle|workspace|resources|variables|artifacts)\.[\w.\-\[\]]+\}")
 _TYPE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)*(?:\s*\(\s*\d+\s*(?:,\s*\d+\s*)?\))?")
 _MAX_RETRIGGER_S = 2**31 - 1
+_BUNDLE_FILES = ("databricks.yml", "databricks.yaml", "bundle.yml", "bundle.yaml")
+_BUNDLE_ABOVE = 4
+"""Folders above a file in which the bundle's own file is looked for."""
 
 
 class AlertFiles(NamedTuple):
@@ -112,7 +115,7 @@ class _Reader:
     def bundle(self, path: Path, *, required: bool) -> None:
         """The alerts of an Asset Bundle's file."""
         documents = [each for each in read_documents(str(path)) if isinstance(each.value, dict)]
-        variables = Variables(documents)
+        variables = Variables([*_bundle_of(path), *documents])
         found = False
         for document in documents:
             resources = document.mapping().get("resources")
@@ -248,7 +251,9 @@ class _Reader:
         return Subscription(**{kind: value.text()})
 
     def _schedule(self, node: Node) -> Schedule:
-        members = self._fields(node, ("quartz_cron_schedule", "timezone_id", "pause_status"))
+        members = self._fields(
+            node, ("quartz_cron_schedule", "timezone_id", "pause_status"), ("effective_pause_status",)
+        )
         cron = node.required(members, "quartz_cron_schedule", "such as 0 0 8 * * ?")
         zone = node.required(members, "timezone_id", "such as Europe/Berlin")
         status = members.get("pause_status")
@@ -287,6 +292,15 @@ class _Reader:
         text = f"{node.file}:{node.line}: {node.field}: {words}"
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def _bundle_of(path: Path) -> list[Node]:
+    """The documents of the bundle that a file is included in, which has its variables: the nearest databricks.yml."""
+    for folder in list(path.resolve().parents)[:_BUNDLE_ABOVE]:
+        for name in _BUNDLE_FILES:
+            if (folder / name).is_file():
+                return read_documents(str(folder / name)) if (folder / name) != path.resolve() else []
+    return []
 
 
 def _query(root: Node, members: dict[str, Node]) -> str:

@@ -41,11 +41,13 @@ def ask(
     from aiq.errors import StatementError
     from aiq.request import CHAT_TASKS, Request
     from aiq.runtime import open_gateway
+    from aiq.telemetry.export import export
 
     text = "\n\n".join(part for part in (question, _piped()) if part)
     if not text:
         raise typer.BadParameter("give a question, or pipe a text in", param_hint="QUESTION")
     gateway = open_gateway(conf, home)
+    export(gateway)
     task = gateway.open_endpoint(endpoint).task
     if task not in CHAT_TASKS:
         raise StatementError(f"'{endpoint}' has task {task}, which answers no question; ask it in SQL: aiq sql")

@@ -20,7 +20,7 @@ _SECRET_HEADER = re.compile(r"authorization|token|secret|password|key|cookie", r
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAIL = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
-MAX_TIMEOUT_S = 600.0
+MAX_TIMEOUT_S = 120.0
 
 
 class WebhookUrl(str):

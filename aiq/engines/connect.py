@@ -18,6 +18,7 @@ from aiq.gateway import Gateway
 from aiq.request import Caller
 from aiq.resources import plain_errors
 from aiq.runtime import open_gateway
+from aiq.telemetry.export import export
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -78,6 +79,7 @@ def connect(
     Raises ConfigError, LedgerError and DuckDB's own errors.
     """
     gateway = open_gateway(conf, home)
+    export(gateway)
     if is_spark(target):
         from aiq.engines.spark.session import SparkSqlSession
 
@@ -106,6 +108,7 @@ def register(
     SparkSession gives each call the type of its arguments.
     """
     gateway = open_gateway(conf, home)
+    export(gateway)
     caller = caller_of(gateway, user, groups, usage_context)
     if not isinstance(con, duckdb.DuckDBPyConnection):
         from aiq.engines.spark.register import register as register_on_spark

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiq.errors import RequestFailed, StatementCancelled
 from aiq.ledger.ledger import Ledger
@@ -42,6 +42,16 @@ class Ended(NamedTuple):
     limit: str | None = None
 
 
+class StatementObserver(Protocol):
+    """Told of each statement, on the thread that runs it: quick, and without errors."""
+
+    def began(self, row: StatementRow) -> object:
+        """A statement has started."""
+
+    def ended(self, row: StatementRow) -> object:
+        """It is over: `row` has its status and its sums."""
+
+
 class _Running:
     """A statement that has started, and what its requests took so far."""
 
@@ -67,6 +77,7 @@ class Statements:
         self._running: dict[str, _Running] = {}
         self._ended: OrderedDict[str, str | None] = OrderedDict()
         self._lock = threading.Lock()
+        self.observers: list[StatementObserver] = []
 
     def begin(self, statement_id: str, text: str, caller: Caller, engine: str) -> None:
         """A statement starts: from here on its requests are counted. It is durable when this returns. Any thread."""
@@ -82,6 +93,8 @@ class Statements:
         with self._lock:
             self._running[statement_id] = _Running(row)
         self._ledger.note_statement(row)
+        for observer in self.observers:
+            observer.began(row)
 
     def end(self, statement_id: str, error: BaseException | None, totals: Totals | None = None) -> Ended | None:
         """A statement has ended, with `error` or, None, with its result. None for one that did not start.
@@ -103,6 +116,8 @@ class Statements:
             **(totals or running.totals())._asdict(),
         )
         self._ledger.note_statement(row)
+        for observer in self.observers:
+            observer.ended(row)
         return Ended(row, frozenset(running.endpoints), running.waited_ms / 1000, running.limit or None)
 
     def started(self, statement_id: str) -> datetime:

@@ -6,6 +6,7 @@ import os
 
 from aiq.runtime import open_gateway
 from aiq.serve.app import App
+from aiq.telemetry.export import export
 
 __all__ = ["App", "app"]
 
@@ -21,4 +22,6 @@ def app(
     Defaults: `$AIQ_CONF` then ./conf, `$AIQ_HOME` then ./.aiq. `read_only` refuses changes of endpoints. Raises
     ConfigError and LedgerError.
     """
-    return App(open_gateway(conf, home), read_only=read_only)
+    gateway = open_gateway(conf, home)
+    export(gateway)
+    return App(gateway, read_only=read_only)

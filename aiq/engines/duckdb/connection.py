@@ -262,7 +262,7 @@ def attach_ledger(con: duckdb.DuckDBPyConnection, name: str, source: Tables | pa
     cursor = con.cursor()
     try:
         with suppress(duckdb.Error):
-            cursor.execute(f"ATTACH ':memory:' AS {database}")
+            cursor.execute(f"ATTACH ':memory:' AS {database} (READ_WRITE)")
         target = f'{database}."{catalog}.{schema}"."{table}"'
         cursor.execute(f'CREATE SCHEMA IF NOT EXISTS {database}."{catalog}.{schema}"')
         with suppress(duckdb.CatalogException):  # it is a view

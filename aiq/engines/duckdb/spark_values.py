@@ -65,7 +65,7 @@ def provide(con: duckdb.DuckDBPyConnection) -> None:
         for name, (function, kind) in values.FUNCTIONS.items():
             engine.create(cursor, FUNCTION + name, function, kind, pure=True)
         with suppress(duckdb.BinderException):  # another connection was faster
-            cursor.execute(f"ATTACH ':memory:' AS {SCHEMA}")
+            cursor.execute(f"ATTACH ':memory:' AS {SCHEMA} (READ_WRITE)")
         for statement in macros.statements():
             cursor.execute(statement)
     finally:

@@ -16,6 +16,7 @@ from aiq.engines.spark.orphaned import end_with
 from aiq.errors import ConfigError
 from aiq.gateway import Gateway
 from aiq.runtime import open_gateway
+from aiq.telemetry.export import export
 
 
 def opened(origin: Origin) -> Gateway:
@@ -23,7 +24,9 @@ def opened(origin: Origin) -> Gateway:
     if origin.watched:  # on Connect a worker serves several clients
         end_with(origin.owner)
     conf = origin.conf if os.path.isdir(origin.conf) else _written(origin)
-    return open_gateway(conf, origin.home, parts=origin.parts)
+    gateway = open_gateway(conf, origin.home, parts=origin.parts)
+    export(gateway)
+    return gateway
 
 
 def _written(origin: Origin) -> str:

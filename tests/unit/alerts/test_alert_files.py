@@ -31,7 +31,7 @@ def written(folder: Path, name: str = "a.dbalert.json", **changes: Any) -> Path:
 
 
 def bundle(folder: Path, alerts: dict[str, Any], **sections: Any) -> Path:
-    path = folder / "bundle.yml"
+    path = folder / "all.alert.yml"
     path.write_text(yaml.safe_dump({"resources": {"alerts": alerts}, **sections}, sort_keys=False))
     return path
 
@@ -120,6 +120,15 @@ def test_a_bundle_names_files_and_its_own_variables(tmp_path: Path) -> None:
     assert alerts["inline"].name == "[${bundle.target}] inline"
     assert alerts["inline"].subscriptions == (Subscription(user_email=CURRENT),)
     assert alerts["key"].name == "From a file"
+
+
+def test_variables_are_those_of_the_bundle_that_includes_the_file(tmp_path: Path) -> None:
+    (tmp_path / "databricks.yml").write_text("variables: {catalog: {default: shop}, most: {default: 5}}")
+    (tmp_path / "resources").mkdir()
+    evaluation = EVALUATION | {"threshold": {"value": {"double_value": "${var.most}"}}}
+    inline = {"query_text": "SELECT * FROM ${var.catalog}.t", "evaluation": evaluation}
+    found = read_alerts(bundle(tmp_path / "resources", {"a": inline})).alerts[0]
+    assert (found.query, found.threshold) == ("SELECT * FROM shop.t", Decimal(5))
 
 
 CURRENT = "${workspace.current_user.userName}"

@@ -121,7 +121,7 @@ def every_minute_that_matches(fields: list[set[int] | str], zone: str, start: da
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"])
 def test_every_minute_of_two_months_is_due_or_not_by_either_writing(zone: str) -> None:
     chance = random.Random(f"{zone} 20261130")
-    for start in (datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)):
+    for start in (datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 10, 4, tzinfo=UTC)):
         minutes = set(chance.sample(range(60), chance.randint(1, 3)))
         days: set[int] | str = chance.choice(["L", "*", set(chance.sample(range(1, 32), 9))])
         weekdays: set[int] | str = "?"
@@ -129,9 +129,9 @@ def test_every_minute_of_two_months_is_due_or_not_by_either_writing(zone: str) -
             days, weekdays = "?", set(chance.sample(range(1, 8), 3))
         written = [",".join(map(str, part)) if isinstance(part, set) else part for part in (minutes, days, weekdays)]
         quartz = Quartz(f"0 {written[0]} * {written[1]} * {written[2]}", zone)
-        expected = every_minute_that_matches([minutes, days, "*", weekdays], zone, start, 45)
+        expected = every_minute_that_matches([minutes, days, "*", weekdays], zone, start, 28)
         found, moment = [], start
-        while (after := quartz.after(moment)) is not None and after <= start + timedelta(days=45):
+        while (after := quartz.after(moment)) is not None and after <= start + timedelta(days=28):
             found.append(after)
             moment = after
         assert found == expected

@@ -87,6 +87,12 @@ def test_the_exit_code_is_that_of_the_worst_state(place: Path, aiq: Aiq) -> None
     ]
 
 
+def test_a_database_that_is_not_written_to_reads_our_tables_and_databricks_functions(place: Path, aiq: Aiq) -> None:
+    query = "SELECT COUNT(*) AS v, to_date('2026-11-30') AS d FROM system.aiq.calls, `numbers`"
+    path = str(alert_file(place, "x", query, comparison_operator="EQUAL", threshold={"value": {"double_value": 0}}))
+    assert aiq("run", path, "--db", str(place / "shop.duckdb")) == (3, "x: TRIGGERED (v = 0, alert at v = 0)\n", "")
+
+
 def test_one_who_cannot_be_notified_stops_no_other_alert(place: Path, aiq: Aiq) -> None:
     alerts = place / "conf" / "alerts"
     alert_file(alerts, "a", notification={"subscriptions": [{"user_email": "a@example.com"}]})
