@@ -14,7 +14,7 @@ from aiq.ledger.records import StatementRow
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
-    "serve demo doctor",
+    "serve demo doctor dbt",
     "local",
     "engines",
     "statements",
