@@ -112,7 +112,7 @@ $(INSTALLED_LITELLM): tests/contract/litellm.txt | $(PY)
 clients: $(INSTALLED_CLIENTS)
 
 $(INSTALLED_CLIENTS): tests/contract/clients.txt | $(PY)
-	@echo "Installing MLflow, LangChain and OpenAI's agents into $(CLIENTS), about a minute the first time"
+	@echo "Installing MLflow, LangChain, OpenAI's agents and dbt into $(CLIENTS), about a minute the first time"
 	@$(PY) -m venv $(CLIENTS)
 	@if $(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/contract/clients.txt \
 	  >$(CLIENTS)/failed.log 2>&1; then rm $(CLIENTS)/failed.log; touch $@; \

@@ -15,7 +15,7 @@ from aiq.ledger.records import StatementRow
 ROOT = Path(aiq.__file__).parent
 LAYERS = (
     "cli",
-    "serve demo doctor magic",
+    "serve demo doctor magic dbt",
     "dashboards alerts local",
     "engines",
     "statements",
