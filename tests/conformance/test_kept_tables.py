@@ -77,6 +77,21 @@ def test_a_streaming_table_reads_each_row_of_its_source_once(source: Source, con
     engine.sql("DROP STREAMING TABLE st")
 
 
+def test_rows_that_do_not_meet_what_is_expected_are_left_out_and_not_asked_about(source: Source) -> None:
+    engine = source.engine
+    source.plain("INSERT INTO src VALUES (3, NULL), (NULL, 'd')")
+    engine.sql(
+        "CREATE STREAMING TABLE st (CONSTRAINT has_id EXPECT (id IS NOT NULL AND id > 1) ON VIOLATION DROP ROW, "
+        "CONSTRAINT `has text` EXPECT (b IS NOT NULL) ON VIOLATION DROP ROW) "
+        "AS SELECT id, b, ai_query('chat', b) AS said FROM STREAM(src)"
+    )
+    assert (engine.requests(), source.rows("SELECT id FROM st")) == (1, [(2,)])
+    source.plain("INSERT INTO src VALUES (4, 'e'), (0, 'f')")
+    engine.sql("REFRESH STREAMING TABLE st")
+    assert (engine.requests(), source.rows("SELECT id FROM st ORDER BY id")) == (1, [(2,), (4,)])
+    engine.sql("DROP STREAMING TABLE st")
+
+
 @pytest.mark.engines("duckdb")
 @pytest.mark.parametrize(
     ("statement", "words"),
@@ -86,7 +101,15 @@ def test_a_streaming_table_reads_each_row_of_its_source_once(source: Source, con
         ("CREATE OR REPLACE MATERIALIZED VIEW mv AS SELECT id, ai_query('chat', nope) AS said FROM src", "nope"),
         ("CREATE OR REPLACE MATERIALIZED VIEW mv AS SELECT * FROM mv", "reads itself"),
         ("CREATE STREAMING TABLE s AS SELECT ai_query('chat', b) AS x FROM src", "one stream"),
-        ("CREATE MATERIALIZED VIEW w (id, CONSTRAINT c EXPECT (id > 0)) AS SELECT id FROM src", "CONSTRAINT"),
+        (
+            "CREATE MATERIALIZED VIEW w (id, CONSTRAINT c EXPECT (id > 0)) AS SELECT id FROM src",
+            "DROP ROW is supported",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW w (CONSTRAINT c EXPECT (id > 0) ON VIOLATION FAIL UPDATE) AS SELECT id FROM src",
+            "DROP ROW is supported",
+        ),
+        ("CREATE LIVE VIEW w (CONSTRAINT c EXPECT (id > 0) ON VIOLATION DROP ROW) AS SELECT id FROM src", "for tables"),
         ("CREATE MATERIALIZED VIEW w", "no query"),
         ("CREATE TEMPORARY LIVE TABLE w AS SELECT 1 AS x", "TEMPORARY"),
         ("DROP VIEW mv", "DROP MATERIALIZED VIEW"),

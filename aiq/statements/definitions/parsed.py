@@ -21,6 +21,7 @@ class Create(NamedTuple):
 
     `returns` is a function's SQL type, None where it says none; `columns` are the names and types of the rows of a
     table function, or the names of a view's columns (their types are ''). `is_table` says that a function gives rows.
+    `expected` are conditions that the rows of a table have to meet, else they are left out.
     `extra` is what of a table's clauses an engine must know (PARTITIONED BY, TBLPROPERTIES), as written.
     """
 
@@ -36,6 +37,7 @@ class Create(NamedTuple):
     is_query: bool = False
     is_table: bool = False
     comment: str | None = None
+    expected: tuple[str, ...] = ()
     extra: str = ""
     schedule: str | None = None
 

@@ -130,10 +130,11 @@ class KeptTables:
     def _query(self, created: Create, dialect: str, body: str = "") -> str:
         body = body or created.body
         query = without_stream(body, words(body, dialect))
-        if not created.columns:
+        if not created.columns and not created.expected:
             return query
         columns = ", ".join(quoted(name, dialect) for name, _ in created.columns)
-        return f"SELECT * FROM ({query}\n) AS q({columns})"
+        where = f" WHERE {' AND '.join(created.expected)}" if created.expected else ""
+        return f"SELECT * FROM ({query}\n) AS q{f'({columns})' if columns else ''}{where}"
 
 
 def _stream(created: Create, dialect: str) -> _Stream:
