@@ -51,7 +51,7 @@ class Numbers:
 
     def __init__(self, session: DuckDBSession, board: Board, now: datetime | None = None) -> None:
         self._session, self._board = session, board
-        self._now = now or datetime.now(UTC)
+        self.now = now or datetime.now(UTC)
         self._tables: dict[tuple[str, str], str | AiqError] = {}
 
     def close(self) -> None:
@@ -146,11 +146,11 @@ class Numbers:
         own = {each.keyword for each in dataset.parameters} & names_in(text)
         if not own:
             return {}
-        return bound(Dataset(dataset.name, dataset.title, text, dataset.parameters), chosen, self._now)
+        return bound(Dataset(dataset.name, dataset.title, text, dataset.parameters), chosen, self.now)
 
     def _table(self, dataset: Dataset, chosen: Mapping[str, Selection]) -> str:
         """The temporary table with the rows of a dataset, made where it is not there."""
-        values = bound(dataset, chosen, self._now)
+        values = bound(dataset, chosen, self.now)
         key = (dataset.name, repr(sorted(values.items())))
         found = self._tables.get(key)
         if found is None:
@@ -201,7 +201,7 @@ class Numbers:
                 return None
             if data_type == "BOOLEAN":
                 return text.lower() == "true"
-            return typed_value(text, data_type, self._now, high=high, of=sql)
+            return typed_value(text, data_type, self.now, high=high, of=sql)
 
         if selection.is_range:
             return [typed(selection.low), typed(selection.high, high=True)]
