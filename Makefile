@@ -14,7 +14,7 @@ INSTALLED_LITELLM := $(LITELLM)/.installed
 CLIENTS := .venv-clients
 INSTALLED_CLIENTS := $(CLIENTS)/.installed
 
-.PHONY: help demo local-models test fuzz clients redis java format bench soak kill clean
+.PHONY: help demo local-models test fuzz clients redis chromium java format bench soak kill clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,7 +35,7 @@ local-models: $(INSTALLED_LOCAL)
 
 # Some images forbid Python to keep what it has compiled: each of the tests' processes would compile all of aiq anew.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis java
+test: $(INSTALLED_DEV) $(INSTALLED_LITELLM) clients redis chromium java
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict aiq
@@ -56,6 +56,16 @@ redis:
 	$$root apt-get update -qq; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null || \
 	  echo "redis-server could not be installed; the tests that need it are skipped"
+
+# The tests of dashboards look at them in a browser, and without one they are skipped.
+chromium:
+	@set -e; \
+	if command -v chromium >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; else exit 0; fi; \
+	echo "Installing chromium, for the tests of dashboards"; \
+	$$root apt-get update -qq; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null || \
+	  echo "chromium could not be installed; the tests that need it are skipped"
 
 # Spark needs Java 17 or newer; without one the tests of Spark are skipped. Its Delta JARs come by Spark's own way
 # (spark.jars.packages), once, into ~/.ivy2.*/

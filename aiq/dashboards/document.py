@@ -17,42 +17,70 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 class DrawnPage:
-    """A page with its tiles drawn. `filters` are the tiles of its filters as HTML."""
+    """A page with its tiles drawn. `filters` are the tiles of its filters as HTML; a global page's hold for all."""
 
-    def __init__(self, name: str, title: str, grid: int, tiles: list[DrawnTile], filters: list[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        grid: int,
+        tiles: list[DrawnTile],
+        filters: list[str],
+        *,
+        is_global: bool = False,
+    ) -> None:
         self.name, self.title, self.grid, self.tiles, self.filters = name, title, grid, tiles, filters
+        self.is_global = is_global
 
 
-def document(
-    title: str, theme: Mapping[str, Any], pages: list[DrawnPage], script: str, *, made: datetime, policy: str = _POLICY
-) -> str:
-    """The document of pages, one below the other. `script` is Vega's."""
+def document(title: str, theme: Mapping[str, Any], pages: list[DrawnPage], script: str, *, made: datetime) -> str:
+    """The document of pages, one below the other, with all that it needs. `script` is Vega's."""
+    shared = "".join(each for page in pages if page.is_global for each in page.filters)
+    pages = [page for page in pages if not page.is_global or page.tiles]
+    body, specs = bodies(pages)
+    links = "".join(f'<a href="#page-{n}">{escape(page.title)}</a>' for n, page in enumerate(pages, 1))
+    nav = f'<nav class="pages" aria-label="Pages">{links}</nav>' if len(pages) > 1 else ""
+    filters = f'<div class="filters">{shared}</div>' if shared else ""
+    drawing = f"<script>{safe_script(script)}</script>" if specs else ""
+    return framed(
+        title,
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<style>{own_file('page.css')}{theme_css(theme)}</style>",
+        f"{heading(title, made)}{filters}{nav}{body}{specs}{drawing}<script>{own_file('page.js')}</script>",
+    )
+
+
+def bodies(pages: list[DrawnPage]) -> tuple[str, str]:
+    """The HTML of pages, and the data of their charts."""
     body, specs = [], []
     number = 0
-    for page in pages:
-        tiles = list(page.filters)
+    for place, page in enumerate(pages, 1):
+        tiles = [] if page.is_global else list(page.filters)
         for drawn in page.tiles:
             number += 1
             tiles.append(tile_html(drawn, number))
             if drawn.spec is not None:
-                specs.append(
-                    f'<script type="application/json" data-chart="chart-{number}">{script_json(drawn.spec)}</script>'
-                )
-        heading = f"<h2>{escape(page.title)}</h2>" if len(pages) > 1 else ""
+                data = script_json(drawn.spec)
+                specs.append(f'<script type="application/json" data-chart="chart-{number}">{data}</script>')
+        named = f"<h2>{escape(page.title)}</h2>" if len(pages) > 1 else ""
         grid = f'<div class="tiles" style="--columns:{page.grid}">{"".join(tiles)}</div>'
-        body.append(f'<main class="page" id="page-{escape(page.name)}">{heading}{grid}</main>')
-    links = "".join(f'<a href="#page-{escape(page.name)}">{escape(page.title)}</a>' for page in pages)
-    nav = f'<nav class="pages" aria-label="Pages">{links}</nav>' if len(pages) > 1 else ""
+        body.append(f'<main class="page" id="page-{place}">{named}{grid}</main>')
+    return "".join(body), "".join(specs)
+
+
+def heading(title: str, made: datetime, more: str = "") -> str:
+    """The head of a board: its title and when it was made."""
     when = f"{made.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    drawing = f"<script>{safe_script(script)}</script>" if specs else ""
+    return f'<header class="board"><h1>{escape(title)}</h1><p>{when}</p>{more}</header>'
+
+
+def framed(title: str, head: str, body: str) -> str:
+    """A whole document."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{escape(title)}</title><style>{_own('page.css')}{theme_css(theme)}</style></head><body>"
-        f'<header class="board"><h1>{escape(title)}</h1><p>{when}</p></header>{nav}{"".join(body)}'
-        f"{''.join(specs)}{drawing}<script>{_own('page.js')}</script></body></html>"
+        f'<meta name="referrer" content="no-referrer"><title>{escape(title)}</title>{head}</head>'
+        f"<body>{body}</body></html>"
     )
 
 
@@ -69,5 +97,6 @@ def safe_script(text: str) -> str:
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _own(name: str) -> str:
+def own_file(name: str) -> str:
+    """A file of this package."""
     return (_HERE / name).read_text(encoding="utf-8")

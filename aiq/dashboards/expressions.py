@@ -28,6 +28,11 @@ _AGGREGATES = frozenset(
 )  # fmt: skip
 _BINS = ("BIN_FLOOR", "BIN")
 _DEEPEST = 20
+_PLAIN = re.compile(
+    r"(?P<all>COUNT\s*\(\s*\*\s*\))|(?:(?P<function>SUM|MIN|MAX|COUNT)\s*\(\s*)?`(?P<column>(?:[^`]|``)+)`"
+    r"(?(function)\s*\))",
+    re.IGNORECASE,
+)
 _WIDTH = re.compile(r"(?i)bin(?:_floor)?\s*\(.*?,\s*(?:binWidth\s*=\s*)?(?P<width>\d+(?:\.\d+)?)\s*\)", re.DOTALL)
 
 
@@ -104,6 +109,26 @@ def is_aggregate(text: str) -> bool:
             if after[:1] != ["OVER"]:
                 return True
     return False
+
+
+def same_in_duckdb(text: str, kinds: Mapping[str, str]) -> str | None:
+    """An expression of Databricks SQL as DuckDB's, where both give the same values: a column, or SUM, MIN, MAX or COUNT
+    of one. None for any other. `kinds` are the columns' types by their names in lower case.
+
+    ``SUM(`a b`)`` becomes `SUM("a b")`: most of a board's expressions, which then need no translation.
+    """
+    found = _PLAIN.fullmatch(text.strip())
+    if found is None:
+        return None
+    if found["all"]:
+        return "COUNT(*)"
+    name = found["column"].replace("``", "`")
+    kind = kinds.get(name.lower(), "").split("(")[0]
+    function = (found["function"] or "").upper()
+    if not kind or (function == "SUM" and kind not in ("DECIMAL", "DOUBLE", "INTEGER", "BIGINT")):
+        return None
+    column = '"' + name.replace('"', '""') + '"'
+    return f"{function}({column})" if function else column
 
 
 def bin_width(expression: str) -> float | None:

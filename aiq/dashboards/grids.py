@@ -106,7 +106,7 @@ def _align(column: GridColumn) -> str:
 
 def _cell(column: GridColumn, row: tuple[Any, ...], figures: Figures, palette: tuple[str, ...]) -> str:
     value = row[column.place]
-    classes = _align(column) + (" null" if value is None else "")
+    classes = _align(column) + (" null" if value is None else "") + (" time" if isinstance(value, date) else "")
     style = _cell_style(column, value, row, figures, palette)
     text = written(value, column.spec)
     cut = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."

@@ -131,6 +131,10 @@ class Board:
     pages: tuple[Page, ...]
     theme: Mapping[str, Any] = field(default_factory=dict)
 
+    def filters(self) -> list[Widget]:
+        """All filters."""
+        return [tile.widget for page in self.pages for tile in page.tiles if tile.widget.is_filter]
+
     def filters_of(self, page: Page) -> list[Widget]:
         """The filters that hold on a page: its own, and those of the global pages."""
         holding = [each for each in self.pages if each.is_global or each is page]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from aiq.dashboards.expressions import check_query, is_aggregate, to_sql
+from aiq.dashboards.expressions import check_query, is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.filters import Condition, PageScope, condition_sql
 from aiq.dashboards.model import Board, Dataset, Selection, WidgetQuery
 from aiq.dashboards.parameters import as_text, bound, names_in, typed_value
@@ -47,19 +47,22 @@ class Figures:
 
 
 class Numbers:
-    """What one opening of a board computes, in temporary tables of a session. To be closed."""
+    """What one opening of a board computes, in temporary tables of a session, in UTC. To be closed."""
 
     def __init__(self, session: DuckDBSession, board: Board, now: datetime | None = None) -> None:
         self._session, self._board = session, board
-        self._now = now or datetime.now(UTC)
+        self.now = now or datetime.now(UTC)
         self._tables: dict[tuple[str, str], str | AiqError] = {}
+        self._zone = session.con.execute("SELECT current_setting('TimeZone')").fetchall()[0][0]
+        session.con.execute("SET TimeZone = 'UTC'")
 
     def close(self) -> None:
-        """Drops the rows of the datasets."""
+        """Drops the rows of the datasets, and gives the session its time zone back."""
         for table in self._tables.values():
             if isinstance(table, str):
                 self._session.con.execute(f"DROP TABLE IF EXISTS temp.{table}")
         self._tables.clear()
+        self._session.con.execute("SET TimeZone = $1", [self._zone])
 
     def __enter__(self) -> Self:
         return self
@@ -107,19 +110,24 @@ class Numbers:
             raise AiqError("the widget asks for no fields")
         sqls = [to_sql(each.expression, dataset.columns) for each in query.fields]
         where, params = self._where(dataset, query, table, scope.conditions.get(dataset.name, ()))
-        names = [f"field_{number}" for number in range(1, len(sqls) + 1)]
-        text = "SELECT " + ", ".join(f"{sql} AS {name}" for sql, name in zip(sqls, names, strict=True))
-        text += f"\nFROM {table}" + (f"\nWHERE {' AND '.join(where)}" if where else "")
+        orders = [self._order(query, dataset, *order) for order in query.orders]
         keys = [str(number) for number, sql in enumerate(sqls, 1) if not is_aggregate(sql)]
         grouped = not query.rows_as_they_are or len(keys) < len(sqls)  # pivots aggregate all the same
-        if grouped and keys:
-            text += f"\nGROUP BY {', '.join(keys)}"
-        if query.orders:
-            text += f"\nORDER BY {', '.join(self._order(query, dataset, *order) for order in query.orders)}"
-        if shape is not None:
-            text = shape(text, names)
-        every = {name: value for name, value in self._bound(dataset, chosen, text).items()} | params
-        relation = self._session.sql(text, every or None, dialect="databricks")
+        names = [f"field_{number}" for number in range(1, len(sqls) + 1)]
+
+        def text_of(spelled: Sequence[str]) -> str:
+            text = "SELECT " + ", ".join(f"{sql} AS {name}" for sql, name in zip(spelled, names, strict=True))
+            text += f"\nFROM {table}" + (f"\nWHERE {' AND '.join(where)}" if where else "")
+            text += f"\nGROUP BY {', '.join(keys)}" if grouped and keys else ""
+            return text + (f"\nORDER BY {', '.join(orders)}" if orders else "")
+
+        relation = None
+        if shape is None and not where and all(order.split()[0].isdecimal() for order in orders):
+            relation = self._untranslated(table, sqls, text_of)
+        if relation is None:
+            text = text_of(sqls) if shape is None else shape(text_of(sqls), names)
+            values = self._bound(dataset, chosen, text) | params
+            relation = self._session.sql(text, values or None, dialect="databricks")
         assert relation is not None
         fields = tuple(each.name for each in query.fields) if shape is None else tuple(relation.columns)
         types = tuple(str(each) for each in relation.types)
@@ -136,6 +144,18 @@ class Numbers:
         assert sample is not None
         return Figures(fields, types, sample.fetchall(), total, f"Every {_nth(step)} of {total:,} rows.")
 
+    def _untranslated(
+        self, table: str, sqls: Sequence[str], text_of: Callable[[Sequence[str]], str]
+    ) -> duckdb.DuckDBPyRelation | None:
+        """A widget's query that means the same to DuckDB, run by it: a translation takes longer than most queries.
+
+        None where it may mean something else: SUM adds texts and refuses booleans in Databricks SQL.
+        """
+        columns = self._session.con.table(f"temp.{table}")
+        kinds = dict(zip(map(str.lower, columns.columns), map(str, columns.types), strict=True))
+        spelled = [same_in_duckdb(sql, kinds) for sql in sqls]
+        return None if None in spelled else self._session.con.sql(text_of([each for each in spelled if each]))
+
     def _dataset(self, name: str) -> Dataset:
         if name not in self._board.datasets:
             raise AiqError(f"the file has no dataset {name!r}" if name else "the widget names no dataset")
@@ -146,11 +166,11 @@ class Numbers:
         own = {each.keyword for each in dataset.parameters} & names_in(text)
         if not own:
             return {}
-        return bound(Dataset(dataset.name, dataset.title, text, dataset.parameters), chosen, self._now)
+        return bound(Dataset(dataset.name, dataset.title, text, dataset.parameters), chosen, self.now)
 
     def _table(self, dataset: Dataset, chosen: Mapping[str, Selection]) -> str:
         """The temporary table with the rows of a dataset, made where it is not there."""
-        values = bound(dataset, chosen, self._now)
+        values = bound(dataset, chosen, self.now)
         key = (dataset.name, repr(sorted(values.items())))
         found = self._tables.get(key)
         if found is None:
@@ -201,7 +221,7 @@ class Numbers:
                 return None
             if data_type == "BOOLEAN":
                 return text.lower() == "true"
-            return typed_value(text, data_type, self._now, high=high, of=sql)
+            return typed_value(text, data_type, self.now, high=high, of=sql)
 
         if selection.is_range:
             return [typed(selection.low), typed(selection.high, high=True)]
@@ -211,7 +231,7 @@ class Numbers:
         """What ORDER BY needs: the place of a field that has this expression or name, else the expression."""
         places = [n for n, each in enumerate(query.fields, 1) if expression in (each.expression, f"`{each.name}`")]
         sql = str(places[0]) if places else to_sql(expression, dataset.columns)
-        return sql + (" DESC NULLS LAST" if descends else "")
+        return sql + (" DESC NULLS LAST" if descends else " ASC NULLS FIRST")
 
 
 def _typed_as(duckdb_type: str) -> str:

@@ -70,8 +70,10 @@
   }
 
   for (const form of document.querySelectorAll("form.filters")) {
-    form.addEventListener("change", () => form.requestSubmit());
+    for (const control of form.elements) control.addEventListener("change", () => form.requestSubmit());
   }
+  const seconds = Number(document.currentScript.dataset.refresh || 0);
+  if (seconds) setTimeout(() => location.reload(), seconds * 1000);
 
   all();
 }

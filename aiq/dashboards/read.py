@@ -43,6 +43,8 @@ def read_board(text: str, name: str) -> Board:
         ) from None
     except RecursionError:
         raise AiqError(f"{name} is nested too deeply to be a dashboard") from None
+    if "\\ud" in text.lower():  # halves of characters, which neither SQL nor HTML can hold
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     if not isinstance(found, Mapping):
         raise AiqError(f"{name} is no dashboard: its JSON is not an object with datasets and pages")
     if not found.keys() & {"datasets", "pages", "uiSettings"} and found:

@@ -162,27 +162,27 @@ def histogram_chart(
 def _binned(query: WidgetQuery, place: int, numbers: Numbers, scope: PageScope) -> tuple[list[tuple[Any, ...]], float]:
     """The bins of a field that the query does not bin: their lower ends and counts, and their width."""
     weights = [n for n, each in enumerate(query.fields, 1) if n != place and is_aggregate(each.expression)]
-    weight = f"SUM(field_{weights[0]})" if weights and not query.rows_as_they_are else "COUNT(*)"
+    weight = "SUM(weight)" if weights else "COUNT(*)"
     plain = query if weights else replace(query, rows_as_they_are=True)
-    value = f"DOUBLE(field_{place})"
-    finite = f"field_{place} IS NOT NULL AND ABS({value}) < DOUBLE('Infinity')"
+    finite = "value IS NOT NULL AND ABS(value) < DOUBLE('Infinity')"
+
+    def inner(text: str) -> str:
+        weighed = f", field_{weights[0]} AS weight" if weights else ""
+        return f"(SELECT DOUBLE(field_{place}) AS value{weighed} FROM ({text}))\nWHERE {finite}"
+
     ends = numbers.figures(
-        plain,
-        scope,
-        shape=lambda text, _: f"SELECT MIN({value}) AS low, MAX({value}) AS high FROM ({text}) WHERE {finite}",
+        plain, scope, shape=lambda text, _: f"SELECT MIN(value) AS low, MAX(value) AS high FROM {inner(text)}"
     ).rows[0]
     if ends[0] is None:
         return [], 1.0
     width = _round_width(float(ends[0]), float(ends[1]))
+    bins = f"FLOOR(value / DOUBLE('{width!r}'))"
     counted = numbers.figures(
         plain,
         scope,
-        shape=lambda text, _: (
-            f"SELECT FLOOR({value} / DOUBLE('{width!r}')) * DOUBLE('{width!r}') AS low, {weight} AS n FROM ({text})\n"
-            f"WHERE {finite} GROUP BY 1 ORDER BY 1"
-        ),
+        shape=lambda text, _: f"SELECT {bins} AS bin, {weight} AS n FROM {inner(text)} GROUP BY 1 ORDER BY 1",
     )
-    return counted.rows, width
+    return [(bin * width, n) for bin, n in counted.rows], width
 
 
 def _round_width(low: float, high: float) -> float:

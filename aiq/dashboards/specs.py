@@ -29,7 +29,7 @@ from aiq.errors import AiqError
 _MARKS: dict[str, dict[str, Any]] = {
     "bar": {"type": "bar"},
     "line": {"type": "line"},
-    "area": {"type": "area", "opacity": 0.75, "line": True},
+    "area": {"type": "area", "opacity": 0.8},
     "scatter": {"type": "point", "filled": True, "opacity": 0.7},
 }
 _FEW = 60

@@ -17,11 +17,13 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from aiq.cli.show import console, table
+from aiq.dashboards.files import find, load
+from aiq.dashboards.render import html_of
 from aiq.demo import packages
 from aiq.demo.provider import DemoProvider, provider
 from aiq.engines.connect import connect
 from aiq.engines.duckdb.session import DuckDBSession
-from aiq.errors import RequestFailed
+from aiq.errors import ConfigError, RequestFailed
 from aiq.local.models import EMBEDDINGS_INSTALL
 from aiq.shipped_sql import read_sql, sql_folder
 
@@ -92,6 +94,7 @@ def run(folder: Path, rows: int | None = None, simulate: bool = False) -> bool:
             _statements(screen, session, asked)
             _bill(screen, session, asked)
             right = _check(screen, session, asked)
+            _board(screen, session, folder)
     _go_on(screen, asked)
     return right
 
@@ -218,6 +221,18 @@ def _check(screen: Console, session: DuckDBSession, asked: DemoProvider) -> bool
     style = "bold green" if right else "bold red"
     screen.print(Text(f"{recorded}; the simulator counted {counted}: {verdict}", style=style), soft_wrap=True)
     return right
+
+
+def _board(screen: Console, session: DuckDBSession, folder: Path) -> None:
+    """Draws the gateway board of these calls, where the extra for charts is installed."""
+    file = folder / "gateway.html"
+    try:
+        html, _ = html_of(session, load(find("gateway")), "gateway", {})
+    except ConfigError as error:
+        screen.print(Text(f"The gateway board is not drawn: {error}", style="dim"), soft_wrap=True)
+        return
+    file.write_text(html, encoding="utf-8")
+    _step(screen, "The board", f"{_short(file)}, to open in a browser: these calls as charts, in one file")
 
 
 def _go_on(screen: Console, asked: DemoProvider) -> None:

@@ -12,6 +12,7 @@ from tests.processes import CLIENTS
 from tests.spark import NO_JAVA
 
 INSTALLED = {
+    "chromium": ("chromium", "boards are looked at in Chromium (Debian: apt-get install chromium)"),
     "java": ("java", NO_JAVA),
     "redis": ("redis-server", "limits that a cluster shares need Redis (Debian: apt-get install redis-server)"),
 }

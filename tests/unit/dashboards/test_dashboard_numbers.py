@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiq.dashboards.expressions import is_aggregate, to_sql
+from aiq.dashboards.expressions import is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.model import Selection
 from aiq.errors import AiqError
 from tests.unit.dashboards.boards import OpenBoard, board, widget
@@ -31,6 +31,34 @@ SELECT * FROM VALUES ('north', 'tea', 3, 1.5, TIMESTAMP'2026-11-01 10:00:00'), (
 )
 def test_what_only_dashboards_know_becomes_sql(expression: str, sql: str) -> None:
     assert to_sql(expression, {"rate": "SUM(a) / `all`", "all": "COUNT(`*`)"}) == sql
+
+
+@pytest.mark.parametrize(
+    ("expression", "sql"),
+    [
+        ("`n`", '"n"'),
+        ("SUM(`N`)", 'SUM("N")'),
+        ("count( * )", "COUNT(*)"),
+        ('MAX(`a``"b`)', 'MAX("a`""b")'),
+        ("SUM(`text`)", None),
+        ("SUM(`flag`)", None),
+        ("MIN(`gone`)", None),
+        ("AVG(`n`)", None),
+        ("SUM(`n`", None),
+        ("`n`) --", None),
+    ],
+)
+def test_an_expression_that_means_the_same_needs_no_translation(expression: str, sql: str | None) -> None:
+    kinds = {"n": "BIGINT", "text": "VARCHAR", "flag": "BOOLEAN", 'a`"b': "DATE"}
+    assert same_in_duckdb(expression, kinds) == sql
+
+
+def test_orders_put_null_where_databricks_does(session: Any) -> None:
+    for descends, place in (("ASC", 0), ("DESC", 2)):
+        more = {"orders": [{"expression": "`region`", "direction": descends}]}
+        tile = widget("table", {"region": "`region`"}, {}, query=more)
+        rows = OpenBoard(session, board(SALES, tile)).figures().rows
+        assert len(rows) == 3 and rows[place] == (None,)
 
 
 @pytest.mark.parametrize("columns", [{"a": "b + 1", "b": "a"}, {"a": "`a`"}])
