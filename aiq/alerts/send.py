@@ -5,7 +5,6 @@ What fails raises Undelivered, in words that hold no secret. Nothing is sent twi
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from email.message import EmailMessage
 from urllib.parse import urlsplit
 
 from aiq.alerts.notification import Notification, filled
+from aiq.batch.loop import submit
 from aiq.config.connections import Secret
 from aiq.config.destinations import Command, Destination, File, Smtp, Webhook
 from aiq.config.endpoint import Settings
@@ -78,7 +78,7 @@ def _post(message: Notification, how: Webhook, name: str, settings: Settings) ->
     try:
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         sent = PublicWeb().post(url, data, headers, settings.ca_file, listed=listed, timeout_s=TIMEOUT_S)
-        status = asyncio.run(sent)
+        status = submit(sent).result()  # a notebook's own loop is running
     except NotPublic as error:
         raise Undelivered(
             f"the webhook's host {host} {error}; one inside has to be listed in conf/aiq.yml: webhook_hosts: [{host}]"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from aiq.ledger import delta
+from aiq.ledger.commit import Workspace
 from aiq.ledger.private import tighten
 from aiq.ledger.records import ALERTS_SCHEMA, ALERTS_TABLE
 from aiq.ledger.upkeep import keep_small
@@ -55,8 +56,8 @@ class AlertRow(NamedTuple):
 class AlertHistory:
     """The table of one home, for reading an alert's last row and writing the next one."""
 
-    def __init__(self, root: delta.Location) -> None:
-        self._path = delta.located(root, ALERTS_TABLE)
+    def __init__(self, workspace: Workspace) -> None:
+        self._path, self._is_home = workspace.table(ALERTS_TABLE), workspace.is_home
 
     def last(self, alert_id: str) -> AlertRow | None:
         """The last row of an alert, None where there is none. Raises LedgerError."""
@@ -88,9 +89,9 @@ class AlertHistory:
 
         if not delta.append(self._path, ALERTS_TABLE, ALERTS_SCHEMA, {application: row.sequence}, rows):
             return False
-        if isinstance(self._path, Path):
-            keep_small(self._path, ALERTS_TABLE)
-            tighten(self._path)
+        if self._is_home:
+            keep_small(Path(str(self._path)), ALERTS_TABLE)
+            tighten(Path(str(self._path)))
         return True
 
     def next_sequence(self, alert_id: str) -> int:

@@ -70,8 +70,13 @@ def observe(
     """Tells these providers what a gateway does from now on. `histograms`: see OutcomeMetrics."""
     names = generation(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""))
     models: dict[tuple[str, str | None], str] = {}
+    config = gateway.config
 
     def requested(outcome: Outcome) -> str:
+        nonlocal config
+        if gateway.config is not config:
+            config = gateway.config
+            models.clear()
         key = outcome.endpoint, outcome.served_entity_name
         if key not in models:
             endpoint = gateway.config.endpoints.get(outcome.endpoint)

@@ -16,6 +16,8 @@ from aiq.alerts.run import AlertRunner
 from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import ConfigError
 from aiq.ledger.alerts import AlertHistory, AlertRow
+from aiq.ledger.commit import Workspace
+from aiq.ledger.tables import Tables
 from tests.unit.alerts.conftest import Moving, Place, of_table
 
 LOG = {"log": {"file": {"path": "log.jsonl"}}}
@@ -205,13 +207,27 @@ def test_who_cannot_be_notified_is_said_before_the_query_runs(
     assert not (place.home / "tables" / "system" / "aiq" / "alerts").exists()
 
 
+def test_a_long_history_stays_small_and_is_not_forgotten(tmp_path: Path, moving: Moving) -> None:
+    """Small files are put together every twenty commits; the number of the last row is in the checkpoint then."""
+    history = AlertHistory(Workspace(tmp_path))
+    for number in range(1, 46):
+        for name in ("a", "b"):
+            row = AlertRow(name, name, number, "evaluation", moving(), "OK", "OK", value=f"{name}{number}")
+            assert history.append(row)
+    fresh = AlertHistory(Workspace(tmp_path))
+    assert [(row.sequence, row.value) for name in ("a", "b") if (row := fresh.last(name))] == [(45, "a45"), (45, "b45")]
+    assert fresh.next_sequence("a") == 46 and fresh.next_sequence("c") == 1
+    (info,) = Tables(tmp_path).info()
+    assert info.rows == 90 and info.files < 20
+
+
 def test_one_of_several_writers_has_the_next_row(tmp_path: Path, moving: Moving) -> None:
     """They all have seen the same last row; in each of six turns one commit is made and the others are refused."""
     writers, turns = 4, 6
     barrier, made = threading.Barrier(writers), []
 
     def write(number: int) -> None:
-        history = AlertHistory(tmp_path)
+        history = AlertHistory(Workspace(tmp_path))
         for turn in range(1, turns + 1):
             row = AlertRow("it's", "x", turn, "evaluation", moving(), "OK", "UNKNOWN", value=str(number))
             barrier.wait()
@@ -225,5 +241,5 @@ def test_one_of_several_writers_has_the_next_row(tmp_path: Path, moving: Moving)
     for thread in threads:
         thread.join()
     assert [turn for turn, _ in sorted(made)] == list(range(1, turns + 1))
-    last = AlertHistory(tmp_path).last("it's")
+    last = AlertHistory(Workspace(tmp_path)).last("it's")
     assert last is not None and (last.sequence, last.value) == sorted(made)[-1]

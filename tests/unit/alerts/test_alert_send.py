@@ -149,6 +149,14 @@ def test_a_secret_goes_to_the_hosts_that_it_is_bound_to(send_to: Send, hook: Hoo
     assert hook.got == []
 
 
+def test_a_webhook_is_reached_from_inside_an_event_loop(send_to: Send, hook: Hook) -> None:
+    async def cell() -> None:
+        send_to({"webhook": {"url": hook.url}}, webhook_hosts=["127.0.0.1"])
+
+    asyncio.run(cell())
+    assert len(hook.got) == 1
+
+
 def test_nobody_there_is_said(send_to: Send) -> None:
     with pytest.raises(Undelivered, match=r"127\.0\.0\.1 cannot be reached"):
         send_to({"webhook": {"url": "http://127.0.0.1:9/"}}, webhook_hosts=["127.0.0.1"])

@@ -54,7 +54,9 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def aiq(place: Path) -> Aiq:
+def aiq(place: Path, monkeypatch: pytest.MonkeyPatch) -> Aiq:
+    monkeypatch.setattr("aiq.cli.stopping.stop_on_sigterm", lambda: None)  # the process is the tests' own
+
     def aiq(*words: str) -> tuple[int, str, str]:
         home, conf = ("--home", str(place / "home")), ("--conf", str(place / "conf"))
         done = CliRunner().invoke(app, ["alerts", *words, *conf, *home])
