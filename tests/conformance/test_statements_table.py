@@ -77,6 +77,28 @@ def test_a_statement_without_a_call_is_no_row(engine: Engine) -> None:
 
 
 @pytest.mark.engines("duckdb")
+@pytest.mark.parametrize("run", ["EXPLAIN ANALYZE {}", "EXPLAIN (ANALYZE, FORMAT JSON) {}", "EXECUTE asks"])
+def test_a_statement_that_duckdb_runs_as_it_is_has_a_row_and_a_receipt(engine: Engine, run: str) -> None:
+    engine.load("t", p=["a", "b", "a"])
+    query = "SELECT ai_query('chat', p) FROM t"
+    engine.sql(f"PREPARE asks AS {query}")
+    engine.sql("PREPARE plain AS SELECT 1")
+    engine.session.last = None
+    assert engine.sql("EXECUTE plain") == [(1,)]
+    engine.sql(f"EXPLAIN {query}")
+    assert engine.session.last is None
+    engine.sql(run.format(query))
+    (row,) = (row for row in statements(engine) if row["text"] == run.format(query))
+    sums = engine.sql(f"{SUMS} '{row['statement_id']}'")[0]
+    assert (row["status"], row["requests"], row["tokens"]) == ("ok", 2, sums[2])
+    receipts = []
+    engine.session.say = receipts.append
+    engine.session.settings = engine.session.settings._replace(quiet=False)
+    engine.sql(run.format(query).replace("ai_query('chat', p)", "ai_query('chat', 'once more ' || p)"))
+    assert len(receipts) == 1 and receipts[0].startswith("2 requests (0 reused, 0 failed), ")
+
+
+@pytest.mark.engines("duckdb")
 def test_a_stream_that_is_left_is_a_cancelled_statement(engine: Engine) -> None:
     engine.load("t", p=[f"Row {i}." for i in range(200)])
     batches = engine.session.stream("SELECT ai_query('chat', p) FROM t", batch_rows=10)

@@ -29,7 +29,7 @@ def has_rows(con: duckdb.DuckDBPyConnection, text: str, columns: Sequence[str], 
         return True
     kind = con.extract_statements(text)[0].type.name
     if kind == "EXECUTE":
-        return has_rows(con, _prepared_as(con, text), columns, rows)
+        return has_rows(con, prepared_as(con, text), columns, rows)
     if kind in _CHANGES:
         return _has_returning(text)
     if kind == "MULTI" and (made := parts(text)) is not None and made.kind != "select":  # CREATE TABLE AS PIVOT, COPY
@@ -37,7 +37,7 @@ def has_rows(con: duckdb.DuckDBPyConnection, text: str, columns: Sequence[str], 
     return kind == "SELECT" or (kind in _SAYS_SUCCESS and (list(columns) == ["Count"] or len(rows) > 0))
 
 
-def _prepared_as(con: duckdb.DuckDBPyConnection, text: str) -> str:
+def prepared_as(con: duckdb.DuckDBPyConnection, text: str) -> str:
     """The statement that an EXECUTE runs."""
     name = calls.tokenize(calls.tokenize(text)[1].text)[0].text  # all that follows EXECUTE is one token
     query = "SELECT statement FROM duckdb_prepared_statements() WHERE lower(name) = lower(?)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -11,7 +13,7 @@ from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
 from aiq.engines.duckdb.expected import expected_rows
 from aiq.engines.duckdb.frames import call_seeing
-from aiq.engines.duckdb.has_rows import has_rows
+from aiq.engines.duckdb.has_rows import has_rows, prepared_as
 from aiq.engines.duckdb.interrupt import running, stopped_by_ctrl_c
 from aiq.engines.duckdb.prepare import Read
 from aiq.engines.duckdb.prepared import used
@@ -19,6 +21,8 @@ from aiq.engines.duckdb.rewrite.lift import Lifted
 from aiq.engines.duckdb.words import calls_as_written
 from aiq.errors import StatementCancelled
 from aiq.functions.call_site import CallSite
+from aiq.functions.signature import FUNCTION
+from aiq.sql.calls import tokenize
 from aiq.sql.script import split
 from aiq.statements.progress import shown_progress
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from aiq.engines.duckdb.engine import DuckDB
 
 Relation = duckdb.DuckDBPyRelation | None
+_ANALYZE = re.compile(r"\s*(\([^)]*)?ANALYZE\b", re.IGNORECASE)
 _OF_PLAN = ["explain_key", "explain_value"]
 
 
@@ -35,14 +40,14 @@ class DuckDBRun:
     def __init__(self, of: DuckDB, read: Read, statement: Statement, key: tuple[str, str]) -> None:
         """`key` is the text and its dialect, by which it is known when it comes again."""
         self._engine, self._read, self._statement, self._key = of, read, statement, key
-        self.id, self.asks = statement.id, read.asks
+        self.id, self.asks = statement.id, read.asks or _runs_calls(of.con, read.text)
 
     @property
     def has_asked(self) -> bool:
         return self._statement.progress.asked > 0
 
     def result(self) -> Relation:
-        if not self.asks:
+        if not self._read.asks:
             return self._passed_through()
         statement, recall = self._statement, self._engine.recall
         try:
@@ -93,7 +98,7 @@ class DuckDBRun:
         except (duckdb.Error, RuntimeError) as error:
             raise explained(error, statement) from None
         finally:
-            if statement.progress.rows or statement.error is not None:  # a call was evaluated
+            if not self.asks and (statement.progress.rows or statement.error is not None):  # a call was evaluated
                 self.end(well=well)
 
     def _as_it_is(self) -> Relation:
@@ -106,6 +111,17 @@ class DuckDBRun:
             return None
         is_plan = relation.columns == _OF_PLAN and con.extract_statements(text)[0].type.name == "EXPLAIN"
         return _plan_as_written(con, relation) if is_plan else relation
+
+
+def _runs_calls(con: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Whether a text is an EXPLAIN ANALYZE of calls, or an EXECUTE of a prepared statement that has some."""
+    first, *others = [token.text for token in tokenize(text)] or [""]
+    if first.upper() == "EXPLAIN":
+        return _ANALYZE.match("".join(others)) is not None and FUNCTION in text.lower()
+    if first.upper() == "EXECUTE":
+        with suppress(duckdb.Error, IndexError):  # there is no such statement, or no name: DuckDB says so
+            return FUNCTION in prepared_as(con, text).lower()
+    return False
 
 
 def _plan_as_written(con: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
