@@ -145,6 +145,7 @@ def test_a_value_that_is_another_one_each_time_is_not_read_twice(con: duckdb.Duc
         "CREATE VIEW v AS SELECT id FROM t UNION SELECT string(id) FROM t",
         "SELECT 4 AS v, 'a' AS w FROM s GROUP BY ALL",
         "SELECT 4 AS v, x FROM s GROUP BY CUBE (1, x)",
+        "SELECT id + x, count(*) FROM s GROUP BY GROUPING SETS ((id + x), (x + id))",
         "WITH q AS (SELECT map('a', x) AS m FROM s) SELECT m, count(*) FROM q GROUP BY m",
         "SELECT (x IN (SELECT x FROM t)) = FALSE FROM t",
         "SELECT CASE x IN (SELECT x FROM t) WHEN TRUE THEN 1 ELSE 2 END FROM t",

@@ -108,6 +108,19 @@ FORMS = {
         "SELECT 'is ' || q FROM u JOIN t ON id = k WHERE h = 0",
         often=True,
     ),
+    "an outer join whose far side makes values of answers, with a limit": Form(
+        "SELECT id, coalesce(a, 'none') AS b FROM t LEFT JOIN (SELECT k, h, nvl(upper(ai_query('chat', 'is ' || q)), "
+        "'no answer') AS a FROM u) ON id = k AND h = 0 ORDER BY id LIMIT 3",
+        "SELECT 'is ' || q FROM (SELECT id, q FROM t LEFT JOIN u ON id = k AND h = 0 ORDER BY id LIMIT 3) "
+        "WHERE q IS NOT NULL",
+        often=True,
+    ),
+    "a right join whose far side makes values of answers, with a limit": Form(
+        "SELECT id, coalesce(a, 'none') AS b FROM (SELECT k, h, ai_query('chat', 'is ' || q) || '!' AS a FROM u) "
+        "RIGHT JOIN t ON id = k AND h = 0 ORDER BY id DESC LIMIT 4",
+        "SELECT 'is ' || q FROM (SELECT id, q FROM t LEFT JOIN u ON id = k AND h = 0 ORDER BY id DESC LIMIT 4) "
+        "WHERE q IS NOT NULL",
+    ),
     "a join by answers too": Form(
         "SELECT id, k FROM t JOIN u ON g = h AND ai_query('chat', p || q) = 'yes' WHERE id < 6",
         "SELECT p || q FROM t JOIN u ON g = h WHERE id < 6",

@@ -17,12 +17,14 @@ from aiq.engines.spark.unions import united
 
 _LIMITS = ("GlobalLimit", "LocalLimit", "Offset")
 _EVERY_ROW_OF = {
-    "Inner": (0, 1), "Cross": (0, 1), "LeftOuter": (0,), "LeftSemi": (0,), "LeftAnti": (0,),
+    "Inner": (0, 1), "Cross": (0, 1), "LeftOuter": (0,), "RightOuter": (1,), "LeftSemi": (0,), "LeftAnti": (0,),
     "ExistenceJoin": (0,), "LeftSingle": (0,),
 }  # fmt: skip
 """The sides of a join whose rows come out of it as they went in, if they do."""
 _NEEDS_A_MATCH = {"LeftOuter": 1, "LeftSingle": 1, "LeftSemi": 1, "LeftAnti": 1, "ExistenceJoin": 1, "RightOuter": 0}
 """The side of a join of which only rows that match one of the other side are read."""
+_NULLED = {"LeftOuter": 1, "RightOuter": 0}
+"""The side of a join to which rows of NULLs are added."""
 _EQUALITIES = ("EqualTo", "EqualNullSafe")
 
 
@@ -183,8 +185,11 @@ class Blocks:
             free = tuple(i for i in free if not any(self._is_made_of_answers(part, sides[i]) for part in on_answers))
         sides[0] = self._narrowed(kind, sides, cheap, on_answers)
         for i, side in enumerate(sides):
-            nulls = kind == "LeftOuter" and i == 1 and not on_answers and self._is_null_of_nulls(side)
-            if (side.calls or side.items) and i not in free and not nulls:
+            if not (side.calls or side.items) or i in free:
+                continue
+            if _NULLED.get(kind) == i and not on_answers and not side.conditions:
+                sides[i] = self._null_of_nulls(side)
+            else:
                 if _NEEDS_A_MATCH.get(kind) == i:
                     side = self._with_match(side, sides[1 - i], cheap)
                 sides[i] = Block(self._closed(side), side.output)
@@ -229,18 +234,18 @@ class Blocks:
             return side
         return replace(side, core=catalyst.with_semi_join(side.core, other.core, catalyst.all(cheap)))
 
-    def _is_null_of_nulls(self, side: Block) -> bool:
-        """Whether a row of NULLs, as an outer join adds them, asks nothing and has no column but NULLs."""
+    def _null_of_nulls(self, side: Block) -> Block:
+        """A side of which a row of NULLs, as an outer join adds them, asks nothing and has no value but NULLs."""
         catalyst = self._catalyst
-        requests = [call.arguments[0] for call in side.calls]
-        answers = {catalyst.id(call.column) for call in side.calls}
-        plain = all(catalyst.kind(request) == "AttributeReference" for request in requests)
-        return (
-            plain
-            and not side.conditions
-            and not catalyst.all_references(requests) & answers
-            and all(catalyst.kind(m) == "AttributeReference" and catalyst.id(m) in answers for m in side.items.values())
+        flag = catalyst.new_column(catalyst.true(), "present")
+        there = flag.toAttribute().withNullability(True)
+        calls = tuple(
+            replace(call, arguments=(catalyst.only_if(there, call.arguments[0]), *call.arguments[1:]))
+            for call in side.calls
         )
+        items = {id: catalyst.only_if(there, meaning) for id, meaning in side.items.items()}
+        core = catalyst.project([*catalyst.output(side.core), flag], side.core)
+        return replace(side, core=core, calls=calls, items=items)
 
     def _window(self, plan: Node) -> Block:
         catalyst = self._catalyst

@@ -47,12 +47,21 @@ def with_group_sets(select: exp.Select) -> None:
 def _name_columns_of_groups(select: exp.Select, group: exp.Group) -> None:
     """`grouping_id()` with the columns of the groups, in their order."""
     columns = list(dict.fromkeys(column for sets in group.expressions for column in _columns_of(sets)))
+    if len({column.transform(_in_order) for column in columns}) < len(columns):
+        raise refusal("ROLLUP, CUBE or GROUPING SETS over a + b and b + a", "write both in one order")
     for call in list(select.find_all(exp.Anonymous)):
         if name_of(call) != "grouping_id" or call.find_ancestor(exp.Select) is not select:
             continue
         if call.expressions and call.expressions != columns:
             raise refusal(f"{call.sql('databricks')} of other columns than GROUP BY has", "write grouping_id()")
         call.set("expressions", [each.copy() for each in columns])
+
+
+def _in_order(node: exp.Expr) -> exp.Expr:
+    """`b + a` as `a + b`, which are one column of groups in Spark."""
+    if isinstance(node, (exp.Add, exp.Mul)) and node.this.sql() > node.expression.sql():
+        return type(node)(this=node.expression, expression=node.this)
+    return node
 
 
 def _columns_of(sets: exp.Expr) -> list[exp.Expr]:

@@ -13,7 +13,7 @@ _DATES = {  # Java's letters -> strftime's, and what strptime may read
     "s": ("%-S", r"\d{1,2}"), "SSS": ("%g", ""), "SSSSSS": ("%f", ""), "a": ("%p", "(AM|PM)"),
     "E": ("%a", ""), "EEE": ("%a", ""), "EEEE": ("%A", ""), "DDD": ("%j", ""), "D": ("%-j", ""),
 }  # fmt: skip
-_PIECE = re.compile(r"'((?:[^']|'')*)'|([a-zA-Z])\2*|[^a-zA-Z']", re.DOTALL)
+_PIECE = re.compile(r"'((?:[^']|'')*)'|([a-zA-Z])\2*|[^a-zA-Z'\[\]{}#]", re.DOTALL)
 
 
 class DatePattern(NamedTuple):
@@ -24,7 +24,7 @@ class DatePattern(NamedTuple):
 
 
 def date_pattern(java: str) -> DatePattern | None:
-    """None for a pattern with a letter that has no exact counterpart."""
+    """None for a pattern with a letter that has no exact counterpart, or with parts in brackets, which are optional."""
     made, regex, at, reads = "", "", 0, True
     while at < len(java):
         found = _PIECE.match(java, at)
