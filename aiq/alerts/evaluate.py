@@ -16,11 +16,12 @@ import pyarrow as pa
 from aiq.alerts.alert import UNARY, Alert, Operand, Parameter, State
 from aiq.errors import StatementCancelled, StatementError
 from aiq.sql.calls import tokenize
+from aiq.sql.reading_only import only_reads
 from aiq.sql.script import split
 from aiq.statements.session import Session
 from aiq.statements.settings import first_setting, hints
 
-_QUERIES = {"select", "with", "from", "values", "table", "show", "describe"}
+_SHOWS = {"SHOW", "DESCRIBE"}
 _SQL = {
     "AVG": "avg(c)",
     "COUNT": "count(c)",
@@ -102,8 +103,8 @@ def _check_query(alert: Alert, max_cost_usd: float | None) -> None:
     budget = budget or hints(text).get("aiq_max_cost_usd") is not None
     if len(split(text, "databricks")) != 1:
         raise StatementError("the alert's query is not one statement; an alert takes one SELECT")
-    tokens = [token for token in tokenize(text) if token.text not in ("(", ";")]
-    if not tokens or tokens[0].text.lower() not in _QUERIES:
+    tokens = tokenize(text)
+    if not only_reads(tokens) and not (tokens and tokens[0].text.upper() in _SHOWS):
         raise StatementError("the alert's query is no SELECT; an alert looks and changes nothing")
     if not budget and re.search(r"\bai_\w+\s*\(", text, re.IGNORECASE):
         raise StatementError(NO_BUDGET)

@@ -13,6 +13,7 @@ from sqlglot import Token, TokenType
 
 from aiq.errors import AiqError
 from aiq.sql import calls
+from aiq.sql.reading_only import only_reads
 
 _AGGREGATES = frozenset(
     (
@@ -149,10 +150,8 @@ def check_query(text: str, title: str) -> str:
     if tokens and tokens[-1].token_type is TokenType.SEMICOLON:
         stripped = stripped[: tokens[-1].start]
         tokens = tokens[:-1]
-    first = tokens[0].text.upper() if tokens else ""
-    outer = _outer_words(tokens)
-    changes = outer & {"INSERT", "UPDATE", "DELETE", "MERGE"}
-    if first not in ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "(") or (first != "SELECT" and changes):
+    if not only_reads(tokens):
+        first = tokens[0].text.upper() if tokens else ""
         raise AiqError(f"the dataset {title} is no query; a board runs SELECT alone, not {first[:40] or 'a comment'}")
     if calls.find_calls(stripped, tokens):
         raise AiqError(
@@ -160,16 +159,3 @@ def check_query(text: str, title: str) -> str:
             "write the answers into a table, and let the board read that"
         )
     return stripped
-
-
-def _outer_words(tokens: Sequence[Token]) -> set[str]:
-    """The words that stand in no parentheses and no quotes."""
-    depth, found = 0, set()
-    for token in tokens:
-        if token.token_type is TokenType.L_PAREN:
-            depth += 1
-        elif token.token_type is TokenType.R_PAREN:
-            depth -= 1
-        elif depth == 0 and token.token_type not in (TokenType.IDENTIFIER, TokenType.STRING):
-            found.add(token.text.upper())
-    return found

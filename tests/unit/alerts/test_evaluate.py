@@ -161,6 +161,8 @@ def test_databricks_sql_and_parameters_are_read(session: DuckDBSession) -> None:
         ("SELECT v FROM nowhere", "nowhere"),
         ("SELECT 1 AS v; SELECT 2 AS v", "is not one statement"),
         ("DELETE FROM t", "is no SELECT"),
+        ("WITH a AS (SELECT 1) DELETE FROM t", "is no SELECT"),
+        ("FROM t INSERT INTO u SELECT *", "is no SELECT"),
         ("  -- a comment\n", "is not one statement"),
         ("SELECT 'x' AS v", "'x' is no number"),
         ("SELECT CAST('soon' AS DATE) AS v", "soon"),
