@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import duckdb
 
+from aiq.engines.duckdb.cursor import SessionCursor
 from aiq.engines.duckdb.engine import DuckDB, Relation
 from aiq.gateway import Gateway
 from aiq.request import Caller
@@ -29,3 +31,12 @@ class DuckDBSession(Session[Relation]):
         made = DuckDB(con, gateway, caller, owns_connection=owns_connection, dialect=dialect, variables=variables)
         super().__init__(made, gateway, caller)
         self.con = con
+
+    def cursor(self) -> SessionCursor:
+        """For clients of Python's DB-API, such as jupysql: `%sql session`."""
+        return SessionCursor(self)
+
+    def commit(self) -> None:
+        """Commits a transaction, if one was begun."""
+        with suppress(duckdb.TransactionException):
+            self.con.commit()
