@@ -218,6 +218,21 @@ def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: Simula
     assert simulator.stats()["requests"] == 0
 
 
+@pytest.mark.parametrize("ask", ["duckdb"], indirect=True)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SELECT uuid() AS u, upper(u) AS v FROM letters", "compute that in a subquery first"),
+        ("SELECT corr(id, id) FROM letters GROUP BY round(body)", "corr has no exact counterpart"),
+        ("SELECT round(body) FROM letters", "round has no exact counterpart"),
+    ],
+)
+def test_what_is_refused_when_it_is_bound_is_said_without_our_names(ask: Ask, text: str, words: str) -> None:
+    with pytest.raises(Exception, match=words) as refused:
+        ask(text)
+    assert not any(name in str(refused.value) for name in ("aiq", "Candidate", "Macro"))
+
+
 def test_later_columns_read_an_answer_by_its_name_which_is_asked_once(ask: Ask, simulator: SimulatorProcess) -> None:
     rows = ask(
         "SELECT id, 'Echo ' || body AS prompt, ai_query('chat', prompt) AS answer, upper(answer) AS loud, "

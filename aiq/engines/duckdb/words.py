@@ -126,7 +126,7 @@ def error_of_statement(error: duckdb.Error, text: str) -> Exception:
     message = str(error)
     if _TABLE_FUNCTION.search(message):
         return StatementError(NOT_ROWS)
-    message = _BARE_NAME.sub(FUNCTION, message)
+    message = _BARE_NAME.sub(FUNCTION, without_macros(message))
     if message == "unordered_map::at":  # DuckDB 2.0 loses such a column where it chooses between overloads of a macro
         return StatementError(
             "DuckDB cannot plan this statement: a query inside of a query gives a column of an outer one, or a "
