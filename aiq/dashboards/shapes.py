@@ -32,6 +32,8 @@ from aiq.dashboards.specs import Chart, axes_chart
 from aiq.errors import AiqError
 
 _BINS = 25
+_DARK_FIRST = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo")
+"""Schemes whose low end is dark."""
 _STATISTICS = ("whiskerStart", "boxStart", "boxMid", "boxEnd", "whiskerEnd")
 
 
@@ -102,9 +104,14 @@ def heatmap_chart(widget: Widget, figures: Figures, palette: tuple[str, ...]) ->
     encoding["tooltip"] = tooltip([("x", x.title), ("y", y.title), ("color", shade.title)])
     layers: list[Any] = [{"mark": {"type": "rect"}, "encoding": encoding}]
     if flag_at(encodings, "label", "show"):
+        scheme = at(encoding, "color", "scale", "scheme")
         text = {"field": "color_text", "type": "nominal"}
         places = {key: encoding[key] for key in ("x", "y")}
-        layers.append({"mark": {"type": "text", "fontSize": 10}, "encoding": places | {"text": text}})
+        values = [row["color"] for row in found.rows if isinstance(row["color"], float)]
+        middle = min(values) / 2 + max(values) / 2 if values else 0.0
+        high, low = ("#14202b", "#ffffff") if scheme in _DARK_FIRST else ("#ffffff", "#14202b")
+        fill = {"condition": {"test": f"datum.color > {middle!r}", "value": high}, "value": low}
+        layers.append({"mark": {"type": "text", "fontSize": 10}, "encoding": places | {"text": text, "color": fill}})
     return Chart({"data": {"values": found.values()}, "layer": layers}, found.note)
 
 
