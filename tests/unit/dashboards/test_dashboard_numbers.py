@@ -229,6 +229,8 @@ def filtered(kind: str, name: str, more: Any = None) -> dict[str, Any]:
         ("filter-text-entry", "product", Selection(("ea",)), {"matchMode": "starts-with"}, 0),
         ("filter-text-entry", "product", Selection(("T",)), {"isCaseSensitive": True}, 0),
         ("filter-single-select", "region", Selection(), {}, 4),
+        ("filter-single-select", "n", Selection(("",)), {}, 4),
+        ("filter-single-select", "region", Selection(("",)), {}, 0),
     ],
 )
 def test_a_filter_leaves_the_rows_that_it_chooses(
