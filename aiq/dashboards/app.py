@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote
 
 from aiq.dashboards.bundle import bundle
 from aiq.dashboards.colours import theme_css
@@ -78,12 +78,14 @@ class BoardApp:
             return 200, _FILES[path], own_file(path).encode()
         if path == "vega.js":
             return 200, _FILES[path], self._vega
-        if path.startswith("board/") and (name := unquote(path.removeprefix("board/"))) in self._files:
+        if path.startswith("board/") and (name := path.removeprefix("board/")) in self._files:
             query = scope["query_string"].decode("latin-1")
             try:
                 html = await asyncio.to_thread(self._page, name, query)
             except AiqError as error:
                 return 500, "text/plain", f"{error}\n".encode("utf-8", "replace")
+            except ValueError:  # more values than anyone chooses
+                return 400, "text/plain", b"The address chooses too much.\n"
             return 200, "text/html", html.encode("utf-8", "replace")
         if path == "":
             return 200, "text/html", self._listed().encode()

@@ -43,7 +43,7 @@ def axis(channel: Channel, spec: Any, order: list[str] | None = None, title: str
     if channel.kind == "temporal":
         return {"field": channel.key, "type": "temporal", "scale": scale | {"type": "utc"}, "axis": drawn}
     for end, key in (("min", "domainMin"), ("max", "domainMax")):
-        value = at(spec, "scale", "domain", end)
+        value = at(spec, "scale", "domain", end) or at(spec, "scale", key)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             scale[key] = value
     return {
@@ -125,7 +125,8 @@ def lines_across(spec: Mapping[str, Any], kinds: Mapping[str, str], orders: Mapp
         value = scaled(at(each, "encodings", key, "dataValue"), kinds[key])
         if value is None or (kinds[key] == "categorical" and value not in orders.get(key, [])):
             continue
-        shade = colour_of(at(each, "color"), ("#888888",)) or colour_of(at(each, "encodings", "color"), ("#888888",))
+        given = at(each, "color") or at(each, "encodings", "color", "value") or at(each, "encodings", "color")
+        shade = colour_of(given, ("#888888",))
         shade = shade if is_colour(shade) else "#888888"
         label = text_at(each, "encodings", "label", "value") or text_at(each, "label")
         layers += _line(key, kinds[key], value, label, str(shade))

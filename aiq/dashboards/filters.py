@@ -56,10 +56,13 @@ def scope_of(board: Board, page: Page, chosen: Mapping[str, Selection]) -> PageS
                 continue
             expression = next((one.expression for one in query.fields if one.name == name), f"`{name}`")
             text_entry = widget.kind == "filter-text-entry"
+            wanted = selection
+            if widget.kind == "filter-date-picker" and len(selection.values) == 1:  # the whole of that day
+                wanted = Selection((), selection.values[0], selection.values[0], selection.data_type)
             scope.conditions.setdefault(query.dataset, []).append(
                 Condition(
                     expression,
-                    selection,
+                    wanted,
                     (text_at(widget.spec, "matchMode") or "contains") if text_entry else "",
                     flag_at(widget.spec, "exclude"),
                     flag_at(widget.spec, "isCaseSensitive"),

@@ -152,10 +152,16 @@ def category_order(channel: Channel, rows: list[dict[str, Any]], measure: str) -
     if by in (axis, f"{axis}-reversed", "value", "value-reversed"):
         sums: dict[str, float] = defaultdict(float)
         for row in rows:
-            sums[row[channel.key + "_text"]] += row.get(measure) or 0.0
+            sums[row[channel.key + "_text"]] += _size(row, measure)
         return sorted(_ascending(channel, rows), key=lambda each: sums[each], reverse=by.endswith("reversed"))
     found = _ascending(channel, rows)
     return found[::-1] if by.endswith("reversed") else found
+
+
+def _size(row: Mapping[str, Any], measure: str) -> float:
+    """The measure of a row where it is a number, else 0."""
+    value = row.get(measure)
+    return value if isinstance(value, float) else 0.0
 
 
 def _ascending(channel: Channel, rows: list[dict[str, Any]]) -> list[str]:
@@ -232,7 +238,7 @@ def piled(found: Marks, base: str, measure: str, how: str | None) -> Marks:
     down: dict[Any, float] = defaultdict(float)
     totals: dict[Any, float] = defaultdict(float)
     for row in found.rows:
-        totals[row[base]] += abs(row[measure] or 0.0)
+        totals[row[base]] += abs(_size(row, measure))
     rows = []
     for row in found.rows:
         value, at_base = row[measure], row[base]
@@ -253,7 +259,7 @@ def cut(found: Marks, key: str, measure: str, most: int, what: str, order: list[
     """The rows of at most `most` categories: those that come first in `order`, or the largest by their measure."""
     sizes: dict[str, float] = defaultdict(float)
     for row in found.rows:
-        sizes[row[key + "_text"]] += abs(row.get(measure) or 0.0)
+        sizes[row[key + "_text"]] += abs(_size(row, measure))
     if len(sizes) <= most:
         return found
     kept = set(order[:most]) if order else set(sorted(sizes, key=lambda each: (-sizes[each], each))[:most])

@@ -202,6 +202,8 @@ class Numbers:
         for number, condition in enumerate(conditions, 1):
             sql = to_sql(condition.expression, dataset.columns)
             typed = self._typed(condition, sql, table)
+            if not typed:  # a number or time that is empty chooses nothing
+                continue
             text, values = condition_sql(sql, condition, typed, f"chosen_{number}")
             found.append(text)
             params |= values
@@ -225,7 +227,7 @@ class Numbers:
 
         if selection.is_range:
             return [typed(selection.low), typed(selection.high, high=True)]
-        return [typed(value) for value in selection.values]
+        return [typed(value) for value in selection.values if value or data_type == "STRING"]
 
     def _order(self, query: WidgetQuery, dataset: Dataset, expression: str, descends: bool) -> str:
         """What ORDER BY needs: the place of a field that has this expression or name, else the expression."""

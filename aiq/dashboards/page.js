@@ -10,7 +10,7 @@
       background: null,
       font: "system-ui, sans-serif",
       view: { stroke: null },
-      axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500 },
+      axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelSeparation: 6 },
       legend: { labelColor: text, titleColor: soft, orient: "bottom", columns: 4, labelLimit: 160, symbolLimit: 30 },
       text: { color: text, fill: text },
       rule: { color: soft },

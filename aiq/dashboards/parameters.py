@@ -22,7 +22,7 @@ _NAMED = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
 _SPANS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _SPANS["w"] = timedelta(weeks=1)
 _MONTHS = {"M": 1, "Q": 3, "y": 12}
-_TICK = timedelta(milliseconds=1)
+_TICK = timedelta(microseconds=1)
 
 
 def names_in(text: str) -> set[str]:
@@ -88,7 +88,7 @@ def typed_value(text: str, data_type: str, now: datetime, *, high: bool = False,
 def moment(text: str, now: datetime, *, high: bool = False) -> datetime:
     """A time in UTC: ISO 8601, or relative as `now-12M/M`. Raises ValueError and OverflowError.
 
-    As the upper end (`high`) what is rounded, and a date alone, is its last millisecond: `now/d` is 23:59:59.999.
+    As the upper end (`high`) what is rounded, and a date alone, is its last microsecond: `now/d` is 23:59:59.999999.
     """
     relative = _RELATIVE.fullmatch(text.strip())
     if relative is None:

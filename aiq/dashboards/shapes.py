@@ -22,6 +22,7 @@ from aiq.dashboards.marks import (
     cut,
     marks,
     ordered,
+    piled,
     shown_plain,
     summed,
 )
@@ -31,6 +32,8 @@ from aiq.dashboards.specs import Chart, axes_chart
 from aiq.errors import AiqError
 
 _BINS = 25
+_DARK_FIRST = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo")
+"""Schemes whose low end is dark."""
 _STATISTICS = ("whiskerStart", "boxStart", "boxMid", "boxEnd", "whiskerEnd")
 
 
@@ -101,9 +104,14 @@ def heatmap_chart(widget: Widget, figures: Figures, palette: tuple[str, ...]) ->
     encoding["tooltip"] = tooltip([("x", x.title), ("y", y.title), ("color", shade.title)])
     layers: list[Any] = [{"mark": {"type": "rect"}, "encoding": encoding}]
     if flag_at(encodings, "label", "show"):
+        scheme = at(encoding, "color", "scale", "scheme")
         text = {"field": "color_text", "type": "nominal"}
         places = {key: encoding[key] for key in ("x", "y")}
-        layers.append({"mark": {"type": "text", "fontSize": 10}, "encoding": places | {"text": text}})
+        values = [row["color"] for row in found.rows if isinstance(row["color"], float)]
+        middle = min(values) / 2 + max(values) / 2 if values else 0.0
+        high, low = ("#14202b", "#ffffff") if scheme in _DARK_FIRST else ("#ffffff", "#14202b")
+        fill = {"condition": {"test": f"datum.color > {middle!r}", "value": high}, "value": low}
+        layers.append({"mark": {"type": "text", "fontSize": 10}, "encoding": places | {"text": text, "color": fill}})
     return Chart({"data": {"values": found.values()}, "layer": layers}, found.note)
 
 
@@ -123,40 +131,39 @@ def histogram_chart(
         title = text_at(encodings, "y", "displayName") or "count"
         rows, width = _binned(query, query.fields.index(field) + 1, numbers, scope)
         number_format, x_title = at(encodings, "x", "format"), text_at(encodings, "x", "displayName") or name
-        found = [(row[0], row[1]) for row in rows]
+        found = [(row[0], None, row[1]) for row in rows]
+        shade = None
     else:
         figures = numbers.figures(query, scope)
         x = _needed(channel("x", at(encodings, "x") or {}, figures), "the histogram names no field for x")
         y = _needed(channel("y", at(encodings, "y") or {}, figures), "the histogram names no field for y")
-        found = [(row[x.place], row[y.place]) for row in figures.rows]
+        shade = channel("color", at(encodings, "color") or {}, figures)
+        found = [(row[x.place], row[shade.place] if shade else None, row[y.place]) for row in figures.rows]
         title, number_format, x_title = y.title, x.format, x.title
-    types = ("DOUBLE", "DOUBLE", "BIGINT")
-    bins = Figures(
-        ("low", "high", "count"),
-        types,
-        [(float(low), float(low) + width, count) for low, count in found if low is not None],
-        len(found),
-    )
+    rows_ = [(float(low), float(low) + width, series, count) for low, series, count in found if low is not None]
+    bins = Figures(("low", "high", "series", "count"), ("DOUBLE", "DOUBLE", "VARCHAR", "BIGINT"), rows_, len(rows_))
     spec = {"format": number_format}
     low, high = Channel("x", 0, "quantitative", x_title, spec), Channel("high", 1, "quantitative", x_title, spec)
-    count = Channel("y", 2, "quantitative", title, at(encodings, "y") or {})
-    drawn = marks(bins, [low, high, count])
-    rows_ = [row | {"range_text": f"{row['x_text']} to {row['high_text']}"} for row in drawn.rows]
+    count = Channel("y", 3, "quantitative", title, at(encodings, "y") or {})
+    shade = shade and replace(shade, place=2, kind="categorical")
+    drawn = summed(marks(bins, [low, high, count, *([shade] if shade else [])]), ["x", *(["color"] if shade else [])],
+                   "y", count.format)  # fmt: skip
+    drawn = piled(cut(drawn, "color", "y", SERIES, "series") if shade else drawn, "x", "y", "zero")
+    drawn = Marks([row | {"range_text": f"{row['x_text']} to {row['high_text']}"} for row in drawn.rows], drawn.note)
     encoding = {
         "x": axis(low, at(encodings, "x")) | {"scale": {"zero": False, "nice": False}},
         "x2": {"field": "high"},
-        "y": axis(count, at(encodings, "y"), None, title) | {"stack": None, "scale": {"zero": True}},
-        "y2": {"datum": 0},
-        "tooltip": tooltip([("range", x_title), ("y", title)]),
+        "y": axis(count, at(encodings, "y"), None, title) | {"field": "y_low", "scale": {"zero": True}},
+        "y2": {"field": "y_high"},
+        **colour(shade, drawn, palette, widget.spec, False),
+        "tooltip": tooltip([("range", x_title), *([("color", shade.title)] if shade else []), ("y", title)]),
     }
-    values = Marks(rows_).values()
-    missing = sum(low is None for low, _ in found)
-    note = "Rows without a value are not drawn." if missing else ""
-    layers: list[Any] = [
-        {"mark": {"type": "bar", "orient": "vertical", "color": palette[0], "binSpacing": 1}, "encoding": encoding}
-    ]
+    missing = any(each[0] is None for each in found)
+    drawn = drawn.noted("Rows without a value are not drawn." if missing else "")
+    mark: dict[str, Any] = {"type": "bar", "orient": "vertical", "binSpacing": 1}
+    layers: list[Any] = [{"mark": mark | ({} if shade else {"color": palette[0]}), "encoding": encoding}]
     layers += lines_across(widget.spec, {"x": "quantitative", "y": "quantitative"}, {})
-    return Chart({"data": {"values": values}, "layer": layers}, note)
+    return Chart({"data": {"values": drawn.values()}, "layer": layers}, drawn.note)
 
 
 def _binned(query: WidgetQuery, place: int, numbers: Numbers, scope: PageScope) -> tuple[list[tuple[Any, ...]], float]:

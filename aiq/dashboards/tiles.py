@@ -5,6 +5,7 @@ An error of its SQL, or a kind that is not drawn, stands on the tile in words; t
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -21,6 +22,8 @@ from aiq.dashboards.pivots import pivot_html
 from aiq.dashboards.shapes import box_chart, heatmap_chart, histogram_chart, pie_chart
 from aiq.dashboards.specs import Chart, axes_chart, combo_chart
 from aiq.errors import AiqError
+
+log = logging.getLogger("aiq.dashboards")
 
 _TABLE_ROWS = 1_000
 _LATER = {"funnel", "waterfall", "sankey", "sunburst", "word-cloud", "choropleth-map", "symbol-map", "forecast-line"}
@@ -52,6 +55,11 @@ def draw(tile: Tile, numbers: Numbers, scope: PageScope, palette: tuple[str, ...
         return _drawn(tile, widget, numbers, scope, palette)
     except AiqError as error:
         return DrawnTile(tile, "", problem=str(error))
+    except Exception as error:  # a file may say anything; the board stands
+        log.warning("the widget %s cannot be drawn", widget.name, exc_info=True)
+        return DrawnTile(
+            tile, "", problem=f"What the file says of this {widget.kind} widget is not understood: {error}"
+        )
 
 
 def _drawn(tile: Tile, widget: Widget, numbers: Numbers, scope: PageScope, palette: tuple[str, ...]) -> DrawnTile:

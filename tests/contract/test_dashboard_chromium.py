@@ -8,13 +8,16 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import uvicorn
 
+from aiq.dashboards.app import BoardApp
 from aiq.dashboards.bundle import bundle
 from aiq.dashboards.document import document
 from aiq.dashboards.files import find, load
@@ -22,6 +25,7 @@ from aiq.dashboards.model import Board
 from aiq.dashboards.pictures import picture
 from aiq.dashboards.render import drawn_pages
 from aiq.engines.connect import connect
+from aiq.serve.server import listening
 from tests.made_ledger import made_ledger
 from tests.unit.dashboards.boards import board, connection, widget
 
@@ -151,3 +155,26 @@ def test_a_board_is_drawn_as_png_and_pdf(made: Made) -> None:
     png, pdf = picture(text, "png", found), picture(text, "pdf", found)
     assert png.startswith(b"\x89PNG") and int.from_bytes(png[16:20], "big") == 1280
     assert pdf.startswith(b"%PDF") and b"/Font" in pdf
+
+
+def test_a_served_board_is_drawn_under_its_own_policy(made: Made) -> None:
+    """Scripts come from the server alone, and none is evaluated from a text."""
+    with listening("127.0.0.1", 0) as bound:
+        app = BoardApp(made.session, [find("providers")], "127.0.0.1")
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{bound.getsockname()[1]}/board/providers?f.endpoint=chat"
+            root = ["--no-sandbox"] if os.geteuid() == 0 else []
+            done = subprocess.run(
+                [str(CHROMIUM), *root, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                 f"--user-data-dir={made.folder / 'served'}", "--virtual-time-budget=20000", "--dump-dom", url],
+                capture_output=True, text=True, timeout=120, check=True,
+            )  # fmt: skip
+        finally:
+            server.should_exit = True
+            thread.join(30)
+    assert not thread.is_alive()
+    assert done.stdout.count('data-drawn="yes"') == done.stdout.count('class="chart') == 5
+    assert '<option value="chat" selected="">' in done.stdout and "Refused to" not in done.stderr

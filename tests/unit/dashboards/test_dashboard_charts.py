@@ -154,6 +154,26 @@ def test_a_histogram_with_bins_of_its_own(session: Any) -> None:
     assert sorted(pairs(rows, "x", "high", "y")) == [(-16, -12, 1), (0, 4, 2), (4, 8, 1), (8, 12, 1)]
 
 
+def test_series_of_a_histogram_stand_on_each_other(session: Any) -> None:
+    fields = {"bin": "BIN_FLOOR(`n`, 4)", "s": "`s`", "count(*)": "COUNT(`*`)"}
+    encodings = {
+        "x": {"fieldName": "bin", **NUMBER},
+        "y": {"fieldName": "count(*)"},
+        "color": {"fieldName": "s", **TEXT},
+    }
+    rows = marks_of(drawn(session, SALES, widget("histogram", fields, encodings)))
+    assert sorted((row["x"], row["color"], abs(row["y_high"] - row["y_low"])) for row in rows) == [
+        (-16, "y", 1), (0, "x", 1), (0, "y", 1), (4, "x", 1), (8, "x", 1),
+    ]  # fmt: skip
+    assert sorted(row["y_low"] for row in rows if row["x"] == 0) == [0, 1]
+
+
+def test_a_chart_of_texts_alone_is_drawn(session: Any) -> None:
+    encodings = {"x": {"fieldName": "k", **TEXT}, "y": {"fieldName": "s", **TEXT}}
+    for kind in ("bar", "line", "area", "scatter"):
+        assert drawn(session, SALES, widget(kind, {"k": "`k`", "s": "`s`"}, encodings)).problem == ""
+
+
 def test_a_heatmap_has_a_cell_for_each_pair(session: Any) -> None:
     encodings = {
         "x": {"fieldName": "k", **TEXT},

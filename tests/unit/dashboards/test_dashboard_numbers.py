@@ -14,7 +14,7 @@ from tests.unit.dashboards.boards import OpenBoard, board, widget
 
 SALES = """
 SELECT * FROM VALUES ('north', 'tea', 3, 1.5, TIMESTAMP'2026-11-01 10:00:00'), ('north', 'tea', NULL, 2.5,
-  TIMESTAMP'2026-11-01 23:59:59.5'), ('south', 'coffee', 7, 0.25, TIMESTAMP'2026-11-02 00:00:00'),
+  TIMESTAMP'2026-11-01 23:59:59.9999'), ('south', 'coffee', 7, 0.25, TIMESTAMP'2026-11-02 00:00:00'),
   (NULL, 'tea', 1, 10, TIMESTAMP'2026-11-03 12:00:00') AS t(region, product, n, price, at)"""
 
 
@@ -106,7 +106,7 @@ def test_a_widget_has_the_rows_of_the_query_by_hand(session: Any, fields: dict[s
     session.con.execute(
         "CREATE OR REPLACE TABLE t AS SELECT * FROM (VALUES"
         " ('north', 'tea', 3, 1.5, TIMESTAMPTZ'2026-11-01 10:00:00Z'),"
-        "('north', 'tea', NULL, 2.5, TIMESTAMPTZ'2026-11-01 23:59:59.5Z'),"
+        "('north', 'tea', NULL, 2.5, TIMESTAMPTZ'2026-11-01 23:59:59.9999Z'),"
         "('south', 'coffee', 7, 0.25, TIMESTAMPTZ'2026-11-02 00:00:00Z'),"
         "(NULL, 'tea', 1, 10, TIMESTAMPTZ'2026-11-03 12:00:00Z')) "
         'AS t(region, product, n, price, "at")'
@@ -222,12 +222,15 @@ def filtered(kind: str, name: str, more: Any = None) -> dict[str, Any]:
         ("filter-single-select", "at", Selection(("2026-11-02 00:00:00",)), {}, 1),
         ("filter-date-range-picker", "at", Selection((), "2026-11-01", "2026-11-01", "DATE"), {}, 2),
         ("filter-date-range-picker", "at", Selection((), "2026-11-02", None, "DATE"), {}, 2),
+        ("filter-date-picker", "at", Selection(("2026-11-01",), data_type="DATE"), {}, 2),
         ("range-slider", "n", Selection((), "2", "7"), {}, 2),
         ("filter-text-entry", "product", Selection(("COFF",)), {}, 1),
         ("filter-text-entry", "product", Selection(("tea",)), {"matchMode": "exact-match"}, 3),
         ("filter-text-entry", "product", Selection(("ea",)), {"matchMode": "starts-with"}, 0),
         ("filter-text-entry", "product", Selection(("T",)), {"isCaseSensitive": True}, 0),
         ("filter-single-select", "region", Selection(), {}, 4),
+        ("filter-single-select", "n", Selection(("",)), {}, 4),
+        ("filter-single-select", "region", Selection(("",)), {}, 0),
     ],
 )
 def test_a_filter_leaves_the_rows_that_it_chooses(

@@ -145,6 +145,7 @@ def test_every_answer_keeps_other_sites_out(served: BoardApp) -> None:
         assert reply.headers["x-content-type-options"] == "nosniff"
     assert get(served, "/board/../../etc/passwd").status == 404
     assert get(served, "/board/sales", method="POST").status == 405
+    assert get(served, "/board/sales", "f.k=a&" * 2000).status == 400
 
 
 def test_a_page_is_computed_again_when_its_file_changes(served: BoardApp, tmp_path: Path) -> None:
