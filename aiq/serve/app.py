@@ -33,6 +33,7 @@ from aiq.serve.replies import Events, reply_of
 from aiq.serve.responses import RESPONSES
 from aiq.serve.shapes import OPENAI, Shape
 from aiq.serve.tokens import Tokens
+from aiq.telemetry.export import incoming
 
 T = TypeVar("T")
 log = logging.getLogger("aiq.serve")
@@ -157,7 +158,8 @@ class App:
             return
         if target.task is None and endpoint.task == "agent/v1/responses" and "messages" not in body:
             target = target._replace(shape=RESPONSES)  # an agent's own form
-        await self._serve(exchange, endpoint, body, caller, target)
+        with incoming(exchange.header("traceparent"), exchange.header("tracestate")):
+            await self._serve(exchange, endpoint, body, caller, target)
 
     def _models(self, target: PathTarget, caller: Caller) -> dict[str, Any]:
         """The endpoints that a caller may query, or one of them, as a list of models."""

@@ -9,7 +9,8 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiq import __version__
@@ -95,6 +96,25 @@ def observe(
             metrics = _metrics[meters] = OutcomeMetrics(meters, names, __version__, histograms)
         gateway.statements.observers.append(_Reused(metrics))
         gateway.observe(metrics.of_gateway(lambda: gateway.waiting_for_limits, requested))
+
+
+@contextmanager
+def incoming(traceparent: str | None, tracestate: str | None) -> Iterator[None]:
+    """While inside, a request over REST stands under its caller's span, which these headers name (W3C trace context).
+
+    Does nothing where spans are not exported.
+    """
+    if traceparent is None or not _exported:
+        yield
+        return
+    from opentelemetry import context, propagate
+
+    headers = {"traceparent": traceparent, "tracestate": tracestate or ""}
+    token = context.attach(propagate.extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 class _Reused:

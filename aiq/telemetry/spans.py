@@ -49,12 +49,14 @@ class OutcomeSpans:
         """
         from opentelemetry import context, trace
 
-        self._trace, self._context = trace, context
+        self._trace = trace
         self._tracer = provider.get_tracer("aiq", version, schema_url=names.schema_url)
         self._names, self._requested, self._content = names, requested, content
         self._statements: OrderedDict[str, Span] = OrderedDict()
         self._requests: OrderedDict[str, Span] = OrderedDict()
         self._lock = threading.Lock()
+        self._nothing = context.Context()
+        """What stands above rows of a statement that nobody has announced."""
 
     def began(self, row: StatementRow) -> None:
         """A statement has started, on the thread of whoever runs it."""
@@ -106,7 +108,7 @@ class OutcomeSpans:
         waited_us = (outcome.limit_wait_ms + outcome.queue_ms) * 1000
         span = self._tracer.start_span(
             f"aiq.request {outcome.endpoint}",
-            self._context.Context() if statement is None else self._under(statement),
+            self._under(statement) if statement is not None else None if outcome.function is None else self._nothing,
             attributes={"aiq.endpoint": outcome.endpoint, "aiq.request.id": outcome.request_id},
             start_time=int((outcome.start_us - waited_us) * 1000),
         )
@@ -179,7 +181,7 @@ class OutcomeSpans:
         span.end(end)
 
     def _under(self, span: Span) -> Context:
-        return self._trace.set_span_in_context(span, self._context.Context())
+        return self._trace.set_span_in_context(span, self._nothing)
 
     def _failed(self, span: Span, words: str | None) -> None:
         span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, words if self._content else None))

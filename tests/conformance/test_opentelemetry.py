@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -31,6 +33,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 import aiq
 from aiq.engines.duckdb.session import DuckDBSession
 from aiq.errors import ConfigError
+from aiq.runtime import open_gateway
+from aiq.serve import App
 from aiq.simulator.process import SimulatorProcess
 from aiq.simulator.profile import FaultRate
 from aiq.telemetry import export
@@ -208,6 +212,32 @@ def test_two_gateways_share_their_instruments(conf: ConfFolder, tmp_path: Path, 
             each.sql("SELECT ai_query('chat', 'x')")
         assert sum(point.value for point in seen.metrics()["aiq.requests"]) == 2
         other.gateway.ledger.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_over_rest_stands_under_its_callers_span(
+    conf: ConfFolder, home: Path, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = open_gateway(conf.path, home)
+    monkeypatch.setattr(export, "_exported", {gateway})
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    export.observe(gateway, tracers, None, environ={})
+    app = App(gateway)
+    headers = {
+        "authorization": f"Bearer {app.tokens.create('ann@example.com')}",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+    body = {"messages": [{"role": "user", "content": "x"}], "stream": stream}
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://aiq") as client:
+            return await client.post("/serving-endpoints/chat/invocations", json=body, headers=headers)
+
+    assert asyncio.run(ask()).status_code == 200
+    (request,) = [span for span in exporter.get_finished_spans() if span.name == "aiq.request chat"]
+    assert request.parent is not None and f"{request.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert f"{request.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
 
 
 class Kept(MetricExporter):
