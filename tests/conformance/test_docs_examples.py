@@ -172,3 +172,16 @@ def test_every_column_of_explain_ai_is_documented_and_no_other(shop: Path) -> No
     assert documented == [f"`{name}`" for name in columns if not name.startswith("actual_")]
     assert [name for name in actual if name not in text] == []
     assert len(actual) == 8
+
+
+def test_the_first_errors_say_what_their_page_says(shop: Path) -> None:
+    rows = re.findall(r"^\| `(S.+?)` \| `(.+?)` \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    assert len(rows) == 10
+    said = {}
+    with aiq.connect("shop.duckdb", conf="conf", home=".aiq") as session:
+        for statement, _ in rows:
+            with pytest.raises(Exception) as error:
+                session.sql(statement.replace("\\|", "|"))
+            said[statement] = str(error.value).replace("`", "")
+            session.sql("RESET aiq_max_cost_usd")
+    assert [(statement, said[statement]) for statement, words in rows if words not in said[statement]] == []

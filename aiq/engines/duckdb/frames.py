@@ -25,8 +25,7 @@ def variables_of_caller(names: Iterable[str]) -> dict[str, Any]:
     while frame is not None and wanted:
         if not f"{frame.f_globals.get('__name__')}.".startswith("aiq."):
             for space in (frame.f_locals, frame.f_globals):
-                for name in wanted & space.keys():
-                    found[name] = space[name]
+                found |= {name: space[name] for name in wanted if name in space}  # since 3.13 keys() is a list
                 wanted -= found.keys()
         frame = frame.f_back  # type: ignore[assignment]
     return found
