@@ -172,6 +172,8 @@ def test_a_value_that_is_another_one_each_time_is_not_read_twice(con: duckdb.Duc
         "SELECT id + x, count(*) FROM s GROUP BY GROUPING SETS ((id + x), (x + id))",
         "WITH q AS (SELECT map('a', x) AS m FROM s) SELECT m, count(*) FROM q GROUP BY m",
         "SELECT (x IN (SELECT x FROM t)) = FALSE FROM t",
+        "SELECT CAST(NULL AS INT) IN (SELECT x FROM t)",
+        "SELECT * FROM s LEFT JOIN t ON (s.x IN (SELECT x FROM t)) IS NULL",
         "SELECT CASE x IN (SELECT x FROM t) WHEN TRUE THEN 1 ELSE 2 END FROM t",
         "SELECT count(*) AS v FROM s GROUP BY ROLLUP (1)",
         "SELECT id, grouping_id(id) FROM s GROUP BY ROLLUP (id, x)",
