@@ -120,6 +120,30 @@ def test_a_statement_gives_sparks_rows(con: duckdb.DuckDBPyConnection, text: str
     assert con.execute(translated(con, text)).fetchall() == rows
 
 
+@pytest.mark.parametrize(
+    ("statement", "rows"),
+    [
+        ("DELETE FROM t WHERE id IN (SELECT id FROM (SELECT -id AS k, id FROM t ORDER BY k + 0 LIMIT 1) q)", [(1, 3)]),
+        ("DELETE FROM t WHERE -id IN (SELECT -id AS id FROM t ORDER BY id * 1 LIMIT 1)", [(1, 3)]),
+        (
+            "MERGE INTO t USING (SELECT id AS k, 'v' || x AS v, length(v) AS n FROM s) q ON t.id = q.k "
+            "WHEN MATCHED THEN UPDATE SET x = q.n",
+            [(1, 2), (2, 5)],
+        ),
+        (
+            "UPDATE t SET x = (SELECT CAST(n AS INT) FROM (SELECT '1' || id AS v, v || '0' AS n FROM s) q "
+            "ORDER BY n LIMIT 1)",
+            [(1, 110), (2, 110)],
+        ),
+    ],
+)
+def test_a_change_reads_values_by_their_names_too(
+    con: duckdb.DuckDBPyConnection, statement: str, rows: list[Any]
+) -> None:
+    con.execute(translated(con, statement))
+    assert con.execute("SELECT id, x FROM t ORDER BY id").fetchall() == rows
+
+
 def test_a_value_that_is_another_one_each_time_is_not_read_twice(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(duckdb.BinderException):
         con.execute(translated(con, "SELECT uuid() AS u, upper(u) AS v FROM s"))
@@ -148,6 +172,8 @@ def test_a_value_that_is_another_one_each_time_is_not_read_twice(con: duckdb.Duc
         "SELECT id + x, count(*) FROM s GROUP BY GROUPING SETS ((id + x), (x + id))",
         "WITH q AS (SELECT map('a', x) AS m FROM s) SELECT m, count(*) FROM q GROUP BY m",
         "SELECT (x IN (SELECT x FROM t)) = FALSE FROM t",
+        "SELECT CAST(NULL AS INT) IN (SELECT x FROM t)",
+        "SELECT * FROM s LEFT JOIN t ON (s.x IN (SELECT x FROM t)) IS NULL",
         "SELECT CASE x IN (SELECT x FROM t) WHEN TRUE THEN 1 ELSE 2 END FROM t",
         "SELECT count(*) AS v FROM s GROUP BY ROLLUP (1)",
         "SELECT id, grouping_id(id) FROM s GROUP BY ROLLUP (id, x)",

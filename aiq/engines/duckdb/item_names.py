@@ -27,21 +27,29 @@ _LONGEST = 200_000
 
 def with_named_items(con: duckdb.DuckDBPyConnection, text: str) -> str:
     """A translated statement in which macros read the expressions of items, not their names."""
-    start, end = _place_of_query(text)
-    query = tree.read(text[start:end]) if end > start else None
-    if query is None or not _spell_out(con, text, query):
-        return text
-    printed = query.text()
-    if printed is None or len(printed) > _LONGEST:
-        return text
-    return f"{text[:start]} {with_texts_of_aggregates(printed)}{text[end:]}"
+    for start, end, before in sorted(_places_of_queries(text), reverse=True):
+        query = tree.read(before + text[start:end])
+        if query is None or not _spell_out(con, text, query):
+            continue
+        printed = query.text()
+        if printed is None or len(printed) > _LONGEST or not printed.startswith(before):
+            continue
+        text = f"{text[:start]} {with_texts_of_aggregates(printed[len(before) :])}{text[end:]}"
+    return text
 
 
-def _place_of_query(text: str) -> tuple[int, int]:
+def _places_of_queries(text: str) -> list[tuple[int, int, str]]:
+    """Where queries stand in a statement, and what has to stand before each to make it one: nothing, or SELECT."""
     if (view := VIEW.match(text)) is not None:
-        return view.end(), len(text)
-    found = parts(text)
-    return (found.query.start, found.query.end) if found is not None and found.query is not None else (0, 0)
+        return [(view.end(), len(text), "")]
+    if (found := parts(text)) is None:
+        return []
+    if found.query is not None:
+        return [(found.query.start, found.query.end, "")]
+    whens = [span for when in found.whens for span in (when.condition, *when.values)]
+    values = [span for span in (found.where, *found.values, *whens) if span is not None]
+    sources = [] if found.source is None else [(found.source.start, found.source.end, "SELECT * FROM ")]
+    return sources + [(span.start, span.end, "SELECT ") for span in values]
 
 
 def _spell_out(con: duckdb.DuckDBPyConnection, text: str, query: Query) -> bool:

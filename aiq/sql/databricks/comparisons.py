@@ -129,6 +129,8 @@ class Comparisons(DuckDBGenerator):
         text = super().in_sql(expression)
         if not expression.args.get("query") or (value := _value_of_null(expression)) is None:
             return text
+        if expression.this.find(exp.Null) is not None:
+            raise refusal("NULL IN (SELECT ..) as a value", "write FALSE, or NULL")
         return f"coalesce({text}, {value})"
 
     def nullsafeeq_sql(self, expression: exp.NullSafeEQ) -> str:
@@ -154,4 +156,6 @@ def _value_of_null(node: exp.Expr) -> str | None:
     decides = first and isinstance(above, exp.If)
     if decides or isinstance(above, (exp.Where, exp.Having, exp.Qualify, exp.Join, exp.Merge, exp.When)):
         return None
+    if isinstance(above.find_ancestor(exp.Join, exp.Select) if above is not None else None, exp.Join):
+        raise refusal("IN (SELECT ..) as a value within ON", "write it as a condition of its own, or in WHERE")
     return str(value).upper()
