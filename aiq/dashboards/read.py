@@ -137,13 +137,18 @@ def _widget(value: Any, number: int) -> Widget:
         return Widget(name, "text", text=text_at(value, "textbox_spec"))
     spec = at(value, "spec")
     if not isinstance(spec, Mapping):
-        return Widget(name, "unknown", problem="The file has no `spec` for this widget.")
+        return Widget(name, "unknown", problem="The file says nothing of what it shows.")
     kind, version = text_at(spec, "widgetType"), at(spec, "version")
     title = text_at(spec, "frame", "title") if at(spec, "frame", "showTitle") is not False else ""
     described = text_at(spec, "frame", "description") if flag_at(spec, "frame", "showDescription") else ""
+    problem = ""
     if not kind:
-        old = text_at(spec, "viz_spec", "viz_type")
-        kind = f"{old.lower()} of an older dashboard" if old else "unknown"
+        kind, old = "unknown", text_at(spec, "viz_spec", "viz_type").lower()
+        problem = (
+            f"It is a {old} of an older version; open the dashboard on Databricks, and save the widget there."
+            if old
+            else "The file does not say what kind of widget it is."
+        )
     return Widget(
         name,
         kind,
@@ -154,6 +159,7 @@ def _widget(value: Any, number: int) -> Widget:
         tuple(_query(each) for each in objects_at(value, "queries")),
         spec,
         at(value, "specExtensions") or {},
+        problem,
     )
 
 

@@ -46,6 +46,19 @@ def test_texts_of_both_forms() -> None:
     assert [(each.widget.kind, each.widget.text) for each in found] == [("text", "# A"), ("text", "# B\nc")]
 
 
+@pytest.mark.parametrize(
+    ("widget", "words"),
+    [
+        ({"spec": {"version": 0, "viz_spec": {"viz_type": "COUNTER"}}}, "It is a counter of an older version;"),
+        ({"spec": {"version": 3}}, "The file does not say what kind of widget it is."),
+        ({}, "The file says nothing of what it shows."),
+    ],
+)
+def test_a_widget_that_no_version_explains_is_named(widget: Any, words: str) -> None:
+    tile = read({"pages": [{"layout": [{"widget": widget}]}]}).pages[0].tiles[0]
+    assert tile.widget.problem.startswith(words)
+
+
 def test_defaults_of_parameters() -> None:
     parameters = [
         {"keyword": "a", "dataType": "STRING", "defaultSelection": {"values": {"values": [{"value": "x"}]}}},
