@@ -27,7 +27,7 @@ README = blocks(ROOT / "README.md")
 RECIPES = [block for block in README if RUN in block.words.split() and block.language != "python"]
 PYTHON = [block.text for block in README if RUN in block.words.split() and block.language == "python"]
 _RECEIPT = re.compile(r"^[1-9]\d* requests? \(0 reused, 0 failed\), [\d,]+ tokens, \$[\d.]+, [\d.]+ s$", re.MULTILINE)
-_NO_INDEX = re.compile(r"connection broken|Failed to establish|name resolution|No matching distribution", re.I)
+_NO_INDEX = re.compile(r"connection broken|Failed to establish|name resolution", re.I)
 
 
 class Newcomer(NamedTuple):
