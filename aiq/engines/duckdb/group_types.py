@@ -37,8 +37,10 @@ def check_groups_of_types(con: duckdb.DuckDBPyConnection, text: str) -> None:
                 raise refusal(f"{word} BY ALL over a column with the name all", "name the columns")
             _check_having(node, columns)
             kinds = partial(_asked, query, node, ctes, describe)
-            for key in _keys(node, kinds):
-                if any("MAP(" in kind for kind in kinds([key]) or []):
+            together = kinds(_numbered(node)) if node["group_expressions"] else None  # one look, where all are columns
+            found = [together] if together is not None else map(kinds, ([key] for key in _keys(node, kinds)))
+            for key_types in found:
+                if any("MAP(" in kind for kind in key_types or []):
                     raise refusal(
                         "GROUP BY of a MAP: DuckDB compares the order of the keys, too",
                         "group by array_sort(map_entries(..))",
@@ -75,16 +77,22 @@ def _all(select: Node) -> str:
     return "ORDER" if stars else ""
 
 
+def _numbered(select: Node) -> list[Node]:
+    """What GROUP BY names, with the items of the list in the place of their numbers."""
+    items, made = select["select_list"], []
+    for key in select["group_expressions"]:
+        number = tree.integer_of(key)
+        made.append(items[number - 1] if number is not None and 0 < number <= len(items) else key)
+    return made
+
+
 def _keys(select: Node, asked: Asked) -> Iterator[Node]:
     """What a SELECT groups by, with the items of its list that it names by number or alias."""
     items = select["select_list"]
     if select["aggregate_handling"] == "FORCE_AGGREGATES":
         yield from (each for each in items if asked([each, tree.expression(_COUNT)]) is None)
-    for key in select["group_expressions"]:
-        number = tree.integer_of(key)
-        if number is not None and 0 < number <= len(items):
-            yield items[number - 1]
-        elif asked([key]) is None and (name := tree.bare_name(key)) is not None:
+    for key in _numbered(select):
+        if asked([key]) is None and (name := tree.bare_name(key)) is not None:
             yield from (each for each in items if each.get("alias", "").lower() == name.lower())
         else:
             yield key
