@@ -95,10 +95,20 @@ def _typed(node: exp.Expr, show: Print) -> Typed:
         and number.to.this in (exp.DType.BIGINT, exp.DType.SMALLINT, exp.DType.TINYINT)
     ):  # `3L` is parsed as CAST(3 AS BIGINT), but in decimal arithmetic Spark tells them apart
         return Typed(text, quoted(f"{number.to.this.value}:?"))
+    if (first := _first_of_nullif(node)) is not None and (made := _operator(first, show)) is not None:
+        return Typed(text, made.type)
     if branches := _branches(node):
         kinds = ", ".join(_typed(each, show).type for each in branches)
         return Typed(text, f"{FUNCTION}widest({kinds})")
     return Typed(text, f"typeof({text})")
+
+
+def _first_of_nullif(node: exp.Expr) -> exp.Expr | None:
+    """The value whose type NULLIF has, without its parentheses."""
+    first = node.this if isinstance(node, exp.Nullif) else None
+    if isinstance(node, exp.Anonymous) and node.name.lower() == "nullif" and len(node.expressions) == 2:
+        first = node.expressions[0]
+    return first.unnest() if isinstance(first, exp.Expr) else None
 
 
 def _branches(node: exp.Expr) -> list[exp.Expr]:

@@ -27,3 +27,14 @@ def test_calls_are_replaced_in_place(before: str, after: str) -> None:
 @pytest.mark.parametrize(("before", "after"), params(str(HERE / "dialect.sql")))
 def test_databricks_sql_is_said_in_duckdbs_words(before: str, after: str) -> None:
     assert to_duckdb(before) == after
+
+
+def test_operators_within_nullif_grow_with_their_number_only() -> None:
+    def translated(depth: int) -> str:
+        text = "a"
+        for _ in range(depth):
+            text = f"b / NULLIF({text}, 0)"
+        return to_duckdb(f"SELECT {text} AS x FROM t")
+
+    grown = [len(translated(depth)) for depth in (2, 4, 8)]
+    assert grown[2] < 12 * grown[0], grown
