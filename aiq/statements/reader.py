@@ -11,8 +11,9 @@ from aiq.config.endpoint import Settings
 
 
 def is_notebook() -> bool:
-    """Whether this process is a notebook's kernel."""
-    return "ipykernel" in sys.modules
+    """Whether this process is a notebook's kernel, and has not only loaded its package."""
+    ipython: Any = sys.modules.get("IPython") if "ipykernel" in sys.modules else None
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def is_terminal() -> bool:

@@ -22,6 +22,12 @@ def test_a_process_whose_errors_go_to_a_file_says_only_what_it_is_asked_for(
     assert speaks(Settings(progress=progress), quiet) is said
 
 
+def test_a_process_that_has_loaded_a_kernels_package_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    assert not speaks(Settings(), None)
+
+
 def test_a_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     show("one line")
     assert capsys.readouterr().err == "one line\n"
@@ -35,7 +41,7 @@ def test_a_notebook_shows_it_under_the_cell(monkeypatch: pytest.MonkeyPatch) -> 
         register=lambda _, said: waiting.append(said), unregister=lambda _, said: waiting.remove(said)
     )
     display = SimpleNamespace(display=shown.append, Pretty=str)
-    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(events=events), display=display)
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(events=events, kernel=True), display=display)
     monkeypatch.setitem(sys.modules, "ipykernel", ipython)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     assert speaks(Settings(), None)
