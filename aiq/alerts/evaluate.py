@@ -79,8 +79,7 @@ def _rows(alert: Alert, session: Session[Any], max_cost_usd: float | None) -> pa
         found = session.sql(alert.query, params or None, dialect="databricks")
         if found is None:
             raise StatementError("the alert's query has no rows; an alert takes a SELECT")
-        table: pa.Table = found.toArrow() if hasattr(found, "toArrow") else found.to_arrow_table()
-        return table
+        return _arrow(found)
     finally:
         session.settings = before
 
@@ -90,8 +89,13 @@ def _typed(parameter: Parameter, session: Session[Any]) -> Any:
     if parameter.value is None or parameter.kind is None:
         return parameter.value
     found = session.sql(f"SELECT CAST(:v AS {parameter.kind}) AS v", {"v": parameter.value}, dialect="databricks")
-    table = found.toArrow() if hasattr(found, "toArrow") else found.to_arrow_table()
-    return table.column(0)[0].as_py()
+    return _arrow(found).column(0)[0].as_py()
+
+
+def _arrow(rows: Any) -> pa.Table:
+    """The rows of a statement, of Spark or of DuckDB."""
+    table: pa.Table = rows.toArrow() if hasattr(rows, "toArrow") else rows.to_arrow_table()
+    return table
 
 
 def _check_query(alert: Alert, max_cost_usd: float | None) -> None:

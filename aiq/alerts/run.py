@@ -20,8 +20,6 @@ from aiq.config.destinations import Destination, Smtp
 from aiq.config.endpoint import Settings
 from aiq.errors import ConfigError, LedgerError
 from aiq.ledger.alerts import AlertHistory, AlertRow
-from aiq.ledger.commit import Workspace
-from aiq.ledger.delta import root_of
 from aiq.statements.session import Session
 
 PENDING = timedelta(minutes=10)
@@ -65,8 +63,7 @@ class AlertRunner:
     ) -> None:
         self._session, self._to, self._notifies, self._clock = session, to, notifies, clock
         self._max_cost_usd = max_cost_usd
-        home = session.gateway.ledger.home
-        self._history = AlertHistory(Workspace(home, root=root_of(home, self._settings)))
+        self._history = AlertHistory.of_home(session.gateway.ledger.home, self._settings)
 
     @property
     def _settings(self) -> Settings:

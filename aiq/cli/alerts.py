@@ -116,8 +116,6 @@ def list_alerts(what: What = None, conf: Conf = None, home: Home = None) -> None
     """List alerts with their conditions and last states; without a name also those that ship with aiq."""
     from aiq.alerts.files import read_alerts
     from aiq.ledger.alerts import AlertHistory
-    from aiq.ledger.commit import Workspace
-    from aiq.ledger.delta import root_of
     from aiq.shipped_sql import shipped_folder
 
     with opened(conf, home) as session:
@@ -125,8 +123,7 @@ def list_alerts(what: What = None, conf: Conf = None, home: Home = None) -> None
         found = [_found(what, session)] if what is not None or own.is_dir() else []
         if what is None:
             found.append(read_alerts(shipped_folder("alerts")))
-        place = session.gateway.ledger.home
-        history = AlertHistory(Workspace(place, root=root_of(place, session.gateway.config.settings)))
+        history = AlertHistory.of_home(session.gateway.ledger.home, session.gateway.config.settings)
         seen: set[str] = set()
         for each in found:
             _warn(each)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from aiq.config.endpoint import Settings
 from aiq.ledger import delta
 from aiq.ledger.commit import Workspace
 from aiq.ledger.private import tighten
@@ -58,6 +59,11 @@ class AlertHistory:
 
     def __init__(self, workspace: Workspace) -> None:
         self._path, self._is_home = workspace.table(ALERTS_TABLE), workspace.is_home
+
+    @classmethod
+    def of_home(cls, home: Path, settings: Settings) -> AlertHistory:
+        """That of a home, whose tables may lie where the settings say."""
+        return cls(Workspace(home, root=delta.root_of(home, settings)))
 
     def last(self, alert_id: str) -> AlertRow | None:
         """The last row of an alert, None where there is none. Raises LedgerError."""

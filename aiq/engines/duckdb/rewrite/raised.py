@@ -21,6 +21,7 @@ from aiq.engines.duckdb.rewrite.split import (
     inner_query,
     renamed,
     split,
+    starred,
     without_outer,
 )
 from aiq.engines.duckdb.rewrite.tree import (
@@ -370,7 +371,7 @@ def _listed(select: Node, place: NodePlace, alias: str, names: list[str]) -> lis
         of_this = star["relation_name"].lower() == alias.lower() or (not star["relation_name"] and alone)
         plain = same(star, {**expression("*"), "relation_name": star["relation_name"]}) and star is item
         if star is item and of_this and not star["columns"] and star["expr"] is None:
-            found += _starred(star, alias, names)
+            found += starred(star, alias, names)
         elif plain and star["relation_name"]:
             found.append(item)
         elif plain and (tables := _names_of_tables(select["from_table"])) is not None:
@@ -382,19 +383,6 @@ def _listed(select: Node, place: NodePlace, alias: str, names: list[str]) -> lis
         else:
             return None
     return found
-
-
-def _starred(star: Node, alias: str, names: list[str]) -> list[Node]:
-    """The columns of a table's `*`, one by one, as its EXCLUDE, REPLACE and RENAME say."""
-    left_out = [*star["exclude_list"], *(name["column"] for name in star["qualified_exclude_list"])]
-    without = {name.lower() for name in left_out}
-    put = {entry["key"].lower(): entry["value"] for entry in star["replace_list"]}
-    called = {entry["key"]["column"].lower(): entry["value"] for entry in star["rename_list"]}
-    return [
-        aliased(put.get(name.lower(), column(alias, name)), called.get(name.lower(), name))
-        for name in names
-        if name.lower() not in without
-    ]
 
 
 def _names_of_tables(source: Node) -> list[str] | None:

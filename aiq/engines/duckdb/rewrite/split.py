@@ -180,16 +180,30 @@ def _without_asking_stars(items: list[Node], widths: list[int], columns: Columns
     for item, width in zip(items, list(widths), strict=True):
         names = [name for name, _ in columns[at : at + width]]
         at += width
-        put = {entry["key"].lower(): entry["value"] for entry in item.get("replace_list", [])}
         plain = item["type"] == "STAR" and item["expr"] is None and not (item["columns"] or item["rename_list"])
-        if plain and has_call(item) and put.keys() <= {name.lower() for name in names} and len(set(names)) == width:
-            of = [item["relation_name"]] if item["relation_name"] else []
-            each = [aliased(put.get(name.lower(), column(*of, name)), name) for name in names]
+        put = {entry["key"].lower() for entry in item.get("replace_list", [])}
+        sure = plain and has_call(item) and put <= {name.lower() for name in names} and len(set(names)) == width
+        each = starred(item, item["relation_name"], names) if sure else []
+        if sure and len(each) == width:
             widths[len(found) : len(found) + 1] = [1] * width
             found += each
         else:
             found.append(item)
     return found
+
+
+def starred(star: Node, table: str, names: Sequence[str]) -> list[Node]:
+    """The columns of a `*`, one by one, as its EXCLUDE, REPLACE and RENAME say; `table` is "" where none is named."""
+    left_out = [*star["exclude_list"], *(name["column"] for name in star["qualified_exclude_list"])]
+    without = {name.lower() for name in left_out}
+    put = {entry["key"].lower(): entry["value"] for entry in star["replace_list"]}
+    called = {entry["key"]["column"].lower(): entry["value"] for entry in star["rename_list"]}
+    of = [table] if table else []
+    return [
+        aliased(put.get(name.lower(), column(*of, name)), called.get(name.lower(), name))
+        for name in names
+        if name.lower() not in without
+    ]
 
 
 def may_be_wide(item: Node) -> bool:
