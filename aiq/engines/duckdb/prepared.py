@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import duckdb
 
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
+from aiq.engines.duckdb import pivots
 from aiq.engines.duckdb.frames import call_seeing
 from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.lift import Lifted, NotLifted
@@ -46,9 +47,6 @@ class Prepared(NamedTuple):
         return done
 
 
-_OF_BINDING = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException)
-
-
 class Described:
     """What DuckDB says of the texts of one statement before a row is looked at. No call is made.
 
@@ -68,13 +66,16 @@ class Described:
         """Raises DuckDB's error where the statement cannot run, as far as DuckDB can tell."""
         text = self._prepared.text
         found = parts(text)
-        if found is None or tree.kind_of(text) == "MULTI":  # what a PIVOT without IN says depends on its rows
+        if found is None:
+            return
+        if tree.kind_of(text) == "MULTI":
+            self._check_pivots(text)
             return
         if found.kind != "select" or found.query is None or tree.read(text) is None:
             try:
                 self._explain(self._con, text)
             except duckdb.Error as error:
-                if isinstance(error, _OF_BINDING) or not self._without_answers or self._planning is not self._con:
+                if isinstance(error, pivots.OF_BINDING) or not self._without_answers or self._planning is not self._con:
                     raise  # else it may be of an answer that is not there yet, and the statement will tell
             if found.kind == "copy" and found.query is not None:
                 self._check_folder(text, found.query)
@@ -82,6 +83,22 @@ class Described:
         columns = self._columns(self._con, text)
         if self._planning is self._con or self(text) == columns:
             self._known[text] = columns
+
+    def _check_pivots(self, text: str) -> None:
+        """Raises DuckDB's error over a statement of PIVOTs without IN, where that does not depend on its rows."""
+        pivot = pivots.alone(text)
+        if pivot is not None:
+            self._check_bound(pivots.with_values(pivot), lambda error: not isinstance(error, pivots.OF_BINDING))
+        self._check_bound(pivots.with_values(text), pivots.may_be_of_rows)
+
+    def _check_bound(self, text: str, may_be_of_rows: Callable[[duckdb.Error], bool]) -> None:
+        if tree.kind_of(text) in ("MULTI", ""):
+            return
+        try:
+            self._explain(self._planning, text)
+        except duckdb.Error as error:
+            if not may_be_of_rows(error):
+                raise
 
     def _check_folder(self, text: str, query: Span) -> None:
         """Raises DuckDB's error where a COPY writes a file to a folder that is not there."""
@@ -106,7 +123,10 @@ class Described:
     def binds(self, text: str) -> bool:
         """Whether DuckDB understands a statement."""
         try:
-            self._explain(self._planning, text)
+            if tree.kind_of(text) == "MULTI":
+                self._check_pivots(text)
+            else:
+                self._explain(self._planning, text)
         except duckdb.Error:
             return False
         return True
@@ -129,8 +149,13 @@ class Described:
 
 def error_as_written(con: duckdb.DuckDBPyConnection, prepared: Prepared) -> duckdb.Error | None:
     """DuckDB's error over a statement as it was written, its calls those of the plain function; None for none."""
+    written = prepared.written
+    if tree.kind_of(written) == "MULTI":  # DuckDB would run the first of several, and that asks
+        written = pivots.with_values(written)
+        if tree.kind_of(written) == "MULTI":
+            return None
     try:
-        for text in dict.fromkeys((without_conflict(prepared.written), prepared.written)):
+        for text in dict.fromkeys((without_conflict(written), written)):
             prepared.execute(con, f"EXPLAIN\n{text}").fetchall()
     except duckdb.Error as error:
         return error

@@ -14,6 +14,7 @@ import pyarrow as pa
 from aiq.batch.slots import Pass
 from aiq.batch.statement import Statement
 from aiq.engines.duckdb import connection as engine
+from aiq.engines.duckdb import pivots
 from aiq.engines.duckdb.has_rows import has_rows
 from aiq.engines.duckdb.passes import Passes, PassStep
 from aiq.engines.duckdb.plain import PlainFunction
@@ -88,7 +89,8 @@ class Runner:
                 return self._run_writing(prepared, statement, transaction)
             is_there = plan.made is not None and engine.table_exists(self._con, plan.made)
             if is_there or (plan.replaced is not None and engine.table_exists(self._con, plan.replaced, view=True)):
-                return self._run(prepared)  # nothing is evaluated: DuckDB refuses it, or leaves the table as it is
+                # Nothing is evaluated: DuckDB refuses it, or leaves the table as it is.
+                return self._run(prepared._replace(text=pivots.with_values(prepared.text)))
             first = len(plan.rows.stages) if plan.rows is not None else 0
             if plan.rows is not None:
                 step = PassStep(plan.rows.query, first, 0, plan.rows.limit, plan.rows.filters)
