@@ -112,7 +112,8 @@ class Fuzzer:
                 return ("no error", theirs.error) if _kind(theirs) in BOUND else None
             if _kind(theirs) not in BOUND:
                 return None
-            if early := set(pair.asked) - pair.evaluated:  # PIVOT looks at rows to know its columns
+            of_rows = pair.evaluated if "olumn" in theirs.error else set()  # a PIVOT's columns are those of its rows
+            if early := set(pair.asked) - of_rows:
                 return "asked before an error", f"{theirs.error}: {early}"
             return None if _kind(ours) in (_kind(theirs), "StatementError") else ("kind of error", ours.error)
         if ours.error:
