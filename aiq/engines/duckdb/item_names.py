@@ -17,7 +17,7 @@ from aiq.engines.duckdb.rewrite import tree
 from aiq.engines.duckdb.rewrite.parts import parts
 from aiq.engines.duckdb.rewrite.tree import Node, NodePlace, Query
 from aiq.engines.duckdb.set_types import VIEW, Types, describing, query_nodes
-from aiq.sql.databricks.aggregated import OVER_ROWS, with_texts_of_aggregates
+from aiq.sql.databricks.aggregated import OVER_ROWS, with_typed_aggregates
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
 from aiq.sql.databricks.words import quoted
 
@@ -34,7 +34,7 @@ def with_named_items(con: duckdb.DuckDBPyConnection, text: str) -> str:
         printed = query.text()
         if printed is None or len(printed) > _LONGEST or not printed.startswith(before):
             continue
-        text = f"{text[:start]} {with_texts_of_aggregates(printed[len(before) :])}{text[end:]}"
+        text = f"{text[:start]} {with_typed_aggregates(printed[len(before) :])}{text[end:]}"
     return text
 
 

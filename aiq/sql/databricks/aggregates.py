@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from aiq.sql.databricks.arithmetic import type_of
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.templates import AGGREGATES
 from aiq.sql.databricks.words import PLACE, Print, filled, message, name_of, refusal, refused
+
+_PLACES = re.compile(r"%(\d*)")
+_PERCENT = "\1"
+"""Stands for a `%` that is no place."""
 
 
 def _aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
@@ -18,7 +23,7 @@ def _aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 
 def made_of(inners: Sequence[str], outer: str) -> str:
     """What is made of the results of some aggregates, `%0` and `%1` or, of one, `%`."""
-    return re.sub(r"%(\d?)", lambda found: inners[int(found[1] or 0)], outer)
+    return _PLACES.sub(lambda found: inners[int(found[1] or 0)], outer).replace(_PERCENT, "%")
 
 
 def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[list[str], str]:
@@ -51,10 +56,24 @@ def aggregate(name: str, arguments: Sequence[exp.Expr], show: Print) -> tuple[li
         places = {found.group(2) for found in PLACE.finditer(inner)} - {"m"}
         if len(places) == len(plain) or (plain and places == {"*"}):
             made = [filled(each, name, plain, show) for each in inner.split(" | ")]
+            made = [each.replace("{t}", type_of(plain[0], show)) if "{t}" in inner else each for each in made]
+            outer = outer.replace("@", f"{SCHEMA}.").replace("{m}", message(name))
+            if "{k}" in outer:
+                outer = outer.replace("{k}", _type_over_rows(plain[0], show, made))
             if distinct:
                 made = [each.replace("(", "(DISTINCT ", 1) for each in made]
-            return made, outer.replace("@", f"{SCHEMA}.").replace("{m}", message(name))
+            return made, outer
     raise refused(f"{name} with {len(arguments)} arguments")
+
+
+def _type_over_rows(node: exp.Expr, show: Print, made: list[str]) -> str:
+    """The type of what an aggregate is over, told by the least values of what that is made of, which join `made`."""
+
+    def least(part: exp.Expr) -> str:
+        made.append(f"min({show(part)})")
+        return f"\0{len(made) - 1}\0"
+
+    return re.sub(r"\0(\d+)\0", r"%\1", type_of(node, least).replace("%", _PERCENT))
 
 
 def _of_star(node: exp.Expr) -> bool:

@@ -44,9 +44,18 @@ def _operator(node: exp.Expr, show: Print) -> Typed | None:
         return None
     name = f"the operator {sign} of these types"
     left, right = _typed(node.this, show), _typed(node.expression, show)
-    return _combined(
-        sign, _number(node.this, node.expression, left, right), _number(node.expression, node.this, right, left), name
-    )
+    left, right = _number(node.this, node.expression, left, right), _number(node.expression, node.this, right, left)
+    macro = "share" if sign == "/" and _is_not_zero(node.expression) else _MACROS[sign]
+    return _combined(sign, left, right, name, macro)
+
+
+def _is_not_zero(node: exp.Expr) -> bool:
+    """Whether a divisor is never 0: a number, or NULLIF(.., 0). Without the look at it, its text stands once less."""
+    value = node.unnest()
+    if isinstance(value, exp.Literal):
+        return not value.is_string and float(value.name) != 0
+    zero = _arguments_of_nullif(value)[1:]
+    return bool(zero) and isinstance(zero[0], exp.Literal) and not zero[0].is_string and float(zero[0].name) == 0
 
 
 def _number(node: exp.Expr, other: exp.Expr, side: Typed, opposite: Typed) -> Typed:
@@ -66,12 +75,15 @@ def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
-def _combined(sign: str, left: Typed, right: Typed, name: str, *, may_fail: bool = False) -> Typed:
-    said = message(name)
+def _combined(sign: str, left: Typed, right: Typed, name: str, macro: str) -> Typed:
     kind = f"{FUNCTION}result_type({quoted(sign)}, {left.type}, {right.type})"
-    macro = f"{SCHEMA}.{'try_' if may_fail and sign == '/' else ''}{_MACROS[sign]}"
-    made = f"{macro}({left.value}, {right.value}, {left.type}, {right.type}, {kind}, {said})"
-    return Typed(f"TRY({made})" if may_fail and sign != "/" else made, kind)
+    made = f"{SCHEMA}.{macro}({left.value}, {right.value}, {left.type}, {right.type}, {kind}, {message(name)})"
+    return Typed(made, kind)
+
+
+def type_of(node: exp.Expr, show: Print) -> str:
+    """The type of a value, as a text of DuckDB's that is a constant when the statement is bound."""
+    return _typed(node, show).type
 
 
 def _typed(node: exp.Expr, show: Print) -> Typed:
@@ -95,7 +107,7 @@ def _typed(node: exp.Expr, show: Print) -> Typed:
         and number.to.this in (exp.DType.BIGINT, exp.DType.SMALLINT, exp.DType.TINYINT)
     ):  # `3L` is parsed as CAST(3 AS BIGINT), but in decimal arithmetic Spark tells them apart
         return Typed(text, quoted(f"{number.to.this.value}:?"))
-    if (first := _first_of_nullif(node)) is not None and (made := _operator(first, show)) is not None:
+    if (of_nullif := _arguments_of_nullif(node)) and (made := _operator(of_nullif[0], show)) is not None:
         return Typed(text, made.type)
     if branches := _branches(node):
         kinds = ", ".join(_typed(each, show).type for each in branches)
@@ -103,12 +115,12 @@ def _typed(node: exp.Expr, show: Print) -> Typed:
     return Typed(text, f"typeof({text})")
 
 
-def _first_of_nullif(node: exp.Expr) -> exp.Expr | None:
-    """The value whose type NULLIF has, without its parentheses."""
-    first = node.this if isinstance(node, exp.Nullif) else None
+def _arguments_of_nullif(node: exp.Expr) -> list[exp.Expr]:
+    """The value whose type NULLIF has, and that which it is not, without parentheses; none for anything else."""
+    arguments = [node.this, node.expression] if isinstance(node, exp.Nullif) else []
     if isinstance(node, exp.Anonymous) and node.name.lower() == "nullif" and len(node.expressions) == 2:
-        first = node.expressions[0]
-    return first.unnest() if isinstance(first, exp.Expr) else None
+        arguments = node.expressions
+    return [each.unnest() for each in arguments]
 
 
 def _branches(node: exp.Expr) -> list[exp.Expr]:
@@ -143,13 +155,19 @@ def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 2:
         raise refused(f"{name} with {len(arguments)} arguments")
     left, right = (_typed(each, show) for each in arguments)
-    return _combined(_NAMES[name], left, right, name, may_fail=name.startswith("try_")).value
+    sign = _NAMES[name]
+    if name == "try_divide":
+        return _combined(sign, left, right, name, "try_ratio").value
+    made = _combined(sign, left, right, name, _MACROS[sign]).value
+    return f"TRY({made})" if name.startswith("try_") else made
 
 
 def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) not in (1, 2):
         raise refused(f"{name} with {len(arguments)} arguments")
     macro = {"round": "rounded", "floor": "down", "bround": "half_even"}.get(name, "up")
+    if name == "round" and isinstance(arguments[0].unnest(), exp.Div) and _is_places(arguments[1:]):
+        macro = "share_rounded"  # which is no integer
     value = _typed(arguments[0], show)
     places = "".join(f"{show(each)}, " for each in arguments[1:])
     if len(arguments) == 2:
@@ -157,6 +175,11 @@ def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     elif name == "bround":
         macro, places = "half_even_to", "0, "
     return f"{SCHEMA}.{macro}({value.value}, {places}{value.type}, {message(name)})"
+
+
+def _is_places(arguments: Sequence[exp.Expr]) -> bool:
+    """Whether `round` is told no digits, or a number of them that is not negative."""
+    return all(isinstance(each, exp.Literal) and not each.is_string and each.name.isdigit() for each in arguments)
 
 
 CALLS = dict.fromkeys(_NAMES, _call) | dict.fromkeys(("round", "bround", "ceil", "ceiling", "floor"), _rounded)

@@ -30,20 +30,13 @@ CASTS = {
 """Functions that cast: by name, the type."""
 
 
-def cast(value: str, kind: exp.DataType, *, safe: bool = False, over_rows: bool = False) -> str:
-    """A value of a type. `safe`: NULL where it has none. `over_rows`: an aggregate, of which no macro sees the type.
-
-    Raises StatementError for types without a counterpart.
-    """
+def cast(value: str, kind: exp.DataType, *, safe: bool = False) -> str:
+    """A value of a type. `safe`: NULL where it has none. Raises StatementError for types without a counterpart."""
     name = kind.this
     if name in (_T.VARCHAR,) and kind.expressions:
         raise _refusal(kind)
     if value == "NULL" and name in _NAMES:
         return f"CAST(NULL AS {_NAMES[name]})"
-    if over_rows and name in _INTEGERS and not safe:
-        return f"CAST(trunc({value}) AS {_NAMES[name]})"  # of numbers only
-    if over_rows and name == _T.DOUBLE and value.startswith("count("):
-        return f"CAST({value} AS DOUBLE)"
     if name in _MACROS:
         said = ", " + message("CAST to " + kind.sql("databricks")) if name in _INTEGERS else ""
         made = f"{SCHEMA}.{_MACROS[name]}({value}{said})"

@@ -173,6 +173,7 @@ def widest(*kinds: str) -> str:
 
 def sum_type(kind: str) -> str:
     """The type of a sum, or ''."""
+    kind = kind.partition(":")[0]
     if kind.startswith("DECIMAL"):
         precision, scale = digits(kind) or (_DIGITS, 0)
         return bounded(precision + 10, scale)

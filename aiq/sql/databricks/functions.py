@@ -94,7 +94,7 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         value = dated(arguments[0], "TIMESTAMPTZ", show) if name == "timestamp" else typed(arguments[0], show)
         value = text_of_concat(arguments[0], value) if name == "string" else value
         kind = exp.DataType.build(CASTS[name], dialect="databricks")
-        return cast(value, kind, over_rows=asks_rows(arguments[0]))
+        return cast(value, kind)
     if name in TEMPLATES:
         templates = TEMPLATES[name]
         for template in (templates,) if isinstance(templates, str) else templates:

@@ -125,6 +125,7 @@ compared(a) AS CAST(coalesce(CAST(a AS VARCHAR), '[COMPARATOR_RETURNS_NULL] The 
 less(a, b, x, y, t, m) AS {_operator("-")}
 times(a, b, x, y, t, m) AS {_operator("*")}
 ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / @zero_fails(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), a), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
+share(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), 'decimal': @as_type(#quotient(a, b, t), t)}}, #way('/', x, y, t))
 try_ratio(a, b, x, y, t, m) AS struct_extract({{'double': CAST({_side("a", "'/'", "x")} AS DOUBLE) / nullif(CAST({_side("@allowed(b, t, m)", "'/'", "y")} AS DOUBLE), 0), 'decimal': @as_type(#try_quotient(a, b, t), t)}}, #way('/', x, y, t))
 rest(a, b, x, y, t, m) AS struct_extract({{'double': {_side("a", "'%'", "x")} % @no_rest_of_zero({_side("@allowed(b, t, m)", "'%'", "y")}, a), 'integer': @as_type(a % @no_rest_of_zero(b, a), t), 'decimal': @as_type(#remainder(a, b, t), t)}}, #way('%', x, y, t))
 parts(a, b, x, y, t, m) AS struct_extract({{'integer': CAST(@allowed(a, t, m) AS BIGINT) // @not_zero(CAST(CASE WHEN #way('div', x, y, t) = 'integer' THEN b END AS BIGINT), a), 'decimal': CAST(#whole(a, b, t) AS BIGINT)}}, #way('div', x, y, t))
@@ -142,6 +143,8 @@ up(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) A
 down(a, k, m) AS struct_extract({{'same': CAST(@allowed(a, #numeric(k || ''), m) AS BIGINT), 'double': CAST(floor(a) AS BIGINT), 'decimal': @as_type(floor(a), #integer_type(k || ''))}}, #numeric(k || ''))
 rounded(a, k, m) AS struct_extract({{'same': @allowed(a, #numeric(k || ''), m), 'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, #numeric(k || ''))
 rounded_to(a, n, k, m) AS struct_extract({{'same': @as_type(@rounded_integer(@allowed(a, #rounded_integer(k || ''), m), n), #rounded_integer(k || '')), 'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || '')), 'tens': @as_type(list_transform([a], lambda aiq_x: CASE WHEN aiq_x IS NOT NULL THEN round(aiq_x, CAST(n AS INTEGER)) END)[1], #rounded_type(k || '', n || ''))}}, CASE WHEN #numeric(k || '') = 'decimal' AND n < 0 THEN 'tens' ELSE #numeric(k || '') END)
+share_rounded(a, k, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), 0), 'decimal': @as_type(round(a, 0), #rounded_type(k || '', '0'))}}, CASE WHEN k || '' = '' THEN m || '' ELSE #numeric(k || '') END)
+share_rounded_to(a, n, k, m) AS struct_extract({{'double': @rounded_double(CAST(a AS DOUBLE), n), 'decimal': @as_type(round(a, CAST(n AS INTEGER)), #rounded_type(k || '', n || ''))}}, CASE WHEN k || '' = '' THEN m || '' ELSE #numeric(k || '') END)
 half_even_to(a, n, k, m) AS struct_extract({{'same': @as_type(#half_even(CAST(@allowed(a, #rounded_integer(k || ''), m) AS VARCHAR), n), #rounded_integer(k || '')), 'double': CAST(#half_even(CAST(CAST(a AS DOUBLE) AS VARCHAR), n) AS DOUBLE), 'decimal': @as_type(#half_even(CAST(a AS VARCHAR), n), #rounded_type(k || '', n || ''))}}, #numeric(k || ''))
 up_to(a, n, k, m) AS @as_type(#ceiling(CAST(@as_type(CAST(@allowed(a, #as_decimal(k || ''), m) AS VARCHAR), #as_decimal(k || '')) AS VARCHAR), n), #rounded_type(#as_decimal(k || ''), n || ''))
 down_to(a, n, k, m) AS @as_type(#floor(CAST(@as_type(CAST(@allowed(a, #as_decimal(k || ''), m) AS VARCHAR), #as_decimal(k || '')) AS VARCHAR), n), #rounded_type(#as_decimal(k || ''), n || ''))
@@ -283,6 +286,18 @@ def _integer_casts() -> list[str]:
 
 def _spelled(text: str) -> str:
     return text.replace("@", f"{SCHEMA}.").replace("#", FUNCTION)
+
+
+@cache
+def typed_places() -> dict[str, tuple[int, ...]]:
+    """The macros that DuckDB chooses by the types of their arguments, and which of those have one, from 0."""
+    found: dict[str, set[int]] = {}
+    for line in [*_integer_casts(), *_LINES.splitlines()]:
+        name, parameters = line.split(") AS ", 1)[0].split("(", 1)
+        for place, parameter in enumerate(parameters.split(", ")):
+            if " " in parameter:
+                found.setdefault(name, set()).add(place)
+    return {name: tuple(sorted(places)) for name, places in found.items()}
 
 
 @cache

@@ -122,11 +122,11 @@ def _one(inner: str, outer: str = "%") -> list[tuple[str, str]]:
     return [(inner, outer)]
 
 
-_SUM, _SUMMED = "sum({0}) | min({0})", "@summed(%0, typeof(%1), {m})"
-_AVERAGE = "avg(CAST({0} AS DOUBLE)) | sum(@decimal_or_zero({0}, typeof({0}))) | count({0}) | min({0})"
-_AVERAGED = "@averaged(%0, %1, %2, typeof(%3), {m})"
+_SUM, _SUMMED = "sum({0})", "@summed(%, {k}, {m})"
+_AVERAGE = "avg(CAST({0} AS DOUBLE)) | sum(@decimal_or_zero({0}, {t})) | count({0})"
+_AVERAGED = "@averaged(%0, %1, %2, {k}, {m})"
 _COLLECTED = "coalesce(list_filter(%, lambda aiq_e: aiq_e IS NOT NULL), [])"
-AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is made of them: `%0`, `%1`, `%` for the only one
+AGGREGATES: dict[str, list[tuple[str, str]]] = {  # the aggregates, and what is made of them: `%0`, `%1`, `%` for the only one, {k} for the type of what they are over
     "count": [("count({0})", "%"), ("count(CASE WHEN {0} IS NOT NULL AND {1} IS NOT NULL THEN 1 END)", "%")], "count_if": _one("count(CASE WHEN {0} THEN 1 END)"), "sum": _one(_SUM, _SUMMED),
     "avg": _one(_AVERAGE, _AVERAGED), "mean": _one(_AVERAGE, _AVERAGED), "min": _one("min(@flat({0}, {m}))"), "max": _one("max(@flat({0}, {m}))"),
     "median": _one("median(@double({0}, {m}))"),

@@ -13,7 +13,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 
 from aiq.sql.databricks import functions
-from aiq.sql.databricks.aggregated import with_texts_of_aggregates, with_texts_of_outer_columns
+from aiq.sql.databricks.aggregated import with_texts_of_outer_columns, with_typed_aggregates
 from aiq.sql.databricks.aggregates import aggregate, made_of, within_group
 from aiq.sql.databricks.arithmetic import check_number, decimal_literal
 from aiq.sql.databricks.casts import MOMENTS, cast
@@ -27,7 +27,7 @@ from aiq.sql.databricks.pivots import without_pivots
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import asks_rows, dated, message, name_of, quoted, refusal, text_of_concat
+from aiq.sql.databricks.words import dated, message, name_of, quoted, refusal, text_of_concat
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
 """What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
@@ -103,7 +103,7 @@ def duckdb_text(tree: exp.Expr, known: Known, source: str) -> str:
     without_pivots(tree)
     _name_columns(tree)
     generator = _Generator(known)
-    text = with_texts_of_aggregates(generator.generate(tree, copy=False))
+    text = with_typed_aggregates(generator.generate(tree, copy=False))
     if lost := [words for words in generator.unsupported_messages if not words.startswith(_LEFT_OUT)]:
         raise refusal(lost[0].strip().rstrip("."))
     return text
@@ -172,7 +172,7 @@ class _Generator(Rows):
             shown = f"CAST({shown} AS VARCHAR)"
         elif kind.this == exp.DType.TEXT:
             shown = text_of_concat(value, shown)
-        return cast(shown, kind, safe=isinstance(expression, exp.TryCast), over_rows=asks_rows(value))
+        return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
 
     def trycast_sql(self, expression: exp.TryCast) -> str:
         return self.cast_sql(expression)
