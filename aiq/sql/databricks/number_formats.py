@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import cache
 from typing import NamedTuple
 
-_PATTERN = re.compile(r"(MI|S|)(\$?)([09]+(?:[,G][09]+)*|)([.D]?)([09]*)(MI|S|PR|)")
+_PICTURE = re.compile(r"(MI|S|)(\$?)([09]+(?:[,G][09]+)*|)([.D]?)([09]*)(MI|S|PR|)")
 
 
 class NumberFormat(NamedTuple):
@@ -28,7 +28,7 @@ class NumberFormat(NamedTuple):
 @cache
 def number_format(pattern: str) -> NumberFormat | None:
     """What a pattern says; None for one that Spark does not take, or that has a sign at both ends."""
-    found = _PATTERN.fullmatch(pattern.upper())
+    found = _PICTURE.fullmatch(pattern.upper())
     if found is None:
         return None
     first, dollar, whole, point, fraction, last = found.groups()
