@@ -132,8 +132,9 @@ class Rows(Operators):
                 f"INSERT .. REPLACE WHERE finds no columns of {target} here",
                 f"write INSERT INTO {target} (column, ..)",
             )
+        table = expression.find(exp.Table)
         for column in condition.find_all(exp.Column):
-            if column.table:  # the table's, and the new rows'
+            if table is not None and column.table.lower() == table.name.lower():  # the table's, and the new rows'
                 column.set("table", None)
         shown = self.sql(condition)
         return (
