@@ -248,7 +248,7 @@ def test_later_columns_read_an_answer_by_its_name_which_is_asked_once(ask: Ask, 
 
 
 def test_schemas_and_use(ask: Ask) -> None:
-    ask("CREATE SCHEMA IF NOT EXISTS ${catalog}.work")
+    ask("CREATE DATABASE IF NOT EXISTS ${catalog}.work")
     ask("CREATE TABLE main.work.asked USING DELTA AS SELECT id, ai_query('chat', body) AS a FROM main.default.letters")
     ask("USE CATALOG main")
     ask("USE SCHEMA work")
@@ -357,8 +357,8 @@ REFUSED = {
     "a refresh of nothing": ("REFRESH MATERIALIZED VIEW nothing", "no materialized view nothing"),
     "a stream of nothing": ("REFRESH STREAMING TABLE main.work.nothing FULL", "no streaming table"),
     "rows that replace others": (
-        "INSERT INTO letters REPLACE WHERE id = 1 SELECT 1 AS id, ai_query('chat', 'x') AS body",
-        "DELETE FROM .. WHERE and INSERT",
+        "INSERT INTO letters REPLACE WHERE ai_query('chat', body) = 'yes' SELECT 1 AS id, 'x' AS body",
+        "not by a call",
     ),
     "a parameter too far in": (
         "CREATE FUNCTION f(d INT) RETURNS TABLE (a ARRAY<INT>) RETURN SELECT x FROM (SELECT sequence(1, d) AS x)",

@@ -218,6 +218,7 @@ def test_what_duckdb_would_read_otherwise_is_refused(con: duckdb.DuckDBPyConnect
         "INSERT INTO w (l) SELECT array(0.5, 2.5)",
         "INSERT OVERWRITE w (n) SELECT 2.5D",
         "INSERT OVERWRITE w SELECT 1, 'a', 2.5D, array(1)",
+        "INSERT INTO w (n, s) REPLACE WHERE n > 1 SELECT 2.5D, 'a'",
         "WITH c AS (SELECT 2.5 AS v) INSERT INTO w (n) SELECT v FROM c",
         "UPDATE w SET s = 'a', n = n * 1.5 WHERE n > 2",
         "MERGE INTO w USING s ON w.n = s.id WHEN MATCHED THEN UPDATE SET w.s = 'a', w.n = s.x / 2",

@@ -262,3 +262,21 @@ def test_insert_overwrite_that_fails_leaves_the_rows_as_they_were(rows: Beside) 
     with pytest.raises(duckdb.ConversionException):
         rows.engine.sql("INSERT OVERWRITE TABLE `t` SELECT id, CAST(ai_query('chat', s) AS INT), s FROM `t`")
     assert rows.engine.sql("SELECT count(*) FROM t") == [(20,)]
+
+
+REPLACE = """INSERT INTO `t` REPLACE WHERE t.id >= 15 AND k IS NOT NULL
+SELECT id, k, ai_query('chat', s) FROM `t` WHERE id > {least}"""
+
+
+def test_insert_replace_where_replaces_the_rows_of_its_condition_and_asks_once(rows: Beside) -> None:
+    rows.engine.sql("CREATE TABLE before AS SELECT * FROM t")
+    rows.engine.sql(REPLACE.format(least=16))
+    assert rows.engine.requests() == 3
+    kept = "SELECT count(*) FROM t JOIN before USING (id, k, s)"
+    assert rows.engine.sql(f"SELECT count(*), max(id), ({kept}) FROM t") == [(18, 19, 15)]
+
+
+def test_a_new_row_that_replace_where_does_not_replace_leaves_the_table_as_it_was(rows: Beside) -> None:
+    with pytest.raises(duckdb.ConstraintException, match="not one that REPLACE WHERE replaces"):
+        rows.engine.sql(REPLACE.format(least=13))
+    assert rows.engine.sql("SELECT count(*) FROM t") == [(20,)]

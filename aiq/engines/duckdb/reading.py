@@ -14,6 +14,7 @@ import duckdb
 from aiq.config.endpoint import Settings
 from aiq.engines.duckdb.frames import variables_of_caller
 from aiq.engines.duckdb.read_files import query
+from aiq.engines.duckdb.replace_where import with_columns_to_replace
 from aiq.engines.duckdb.spark_values import translated
 from aiq.errors import StatementError
 from aiq.sql import calls
@@ -29,10 +30,6 @@ from aiq.sql.words import DATABRICKS
 from aiq.statements.definitions.create import read as definition_in
 from aiq.statements.definitions.parsed import Create
 from aiq.statements.immediate import run_by
-
-_REPLACE_WHERE = re.compile(
-    r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+INSERT\s+INTO\s+(?:TABLE\s+)?\S+\s+REPLACE\s+WHERE\b", re.IGNORECASE | re.DOTALL
-)
 
 
 class DuckDBReading:
@@ -73,11 +70,7 @@ class DuckDBReading:
                 "BEGIN .. END scripts run on Spark only; run the statements of the script one by one, with DECLARE and "
                 "SET VAR for its variables"
             )
-        if _REPLACE_WHERE.match(read) is not None:
-            raise StatementError(
-                "INSERT .. REPLACE WHERE is two statements on DuckDB; run DELETE FROM .. WHERE and INSERT INTO .. in a "
-                "transaction"
-            )
+        read = with_columns_to_replace(self._con, read)
         if (statement := run_by(read, params, self._row)) is None:
             return read, params, "databricks"
         return self.read(statement, None, "databricks", settings, variables)

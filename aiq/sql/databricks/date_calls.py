@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
+from aiq.sql.databricks.number_formats import number_format
 from aiq.sql.databricks.patterns import date_pattern
 from aiq.sql.databricks.words import Print, dated, filled, literal, message, quoted, refused, typed, whole_number
 
@@ -45,6 +46,8 @@ def _date_format(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
 def _to_char(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     """Of dates and times; a pattern of digits is one of numbers."""
     java = literal(arguments[-1], name, "pattern") if len(arguments) == 2 else ""
+    if number_format(java) is not None:
+        return filled(f"#to_char(@number({{0}}, {{m}}), {quoted(java)})", name, arguments[:1], show)
     if not re.search("[yMdHhmsaEQ]", java) or re.search(r"\d", java):
         raise refused(
             f"{name} with this pattern", "has no exact counterpart on DuckDB; write format_number or format_string"

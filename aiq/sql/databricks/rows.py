@@ -82,9 +82,19 @@ class Rows(Operators):
         behind = [self.sql(made) for key in ("order", "limit", "offset") if (made := expression.args.pop(key, None))]
         return f"SELECT * FROM {super().values_sql(expression, values_as_table)}{''.join(behind)}"
 
+    def create_sql(self, expression: exp.Create) -> str:
+        _say_schema(expression)
+        return super().create_sql(expression)
+
+    def drop_sql(self, expression: exp.Drop) -> str:
+        _say_schema(expression)
+        return super().drop_sql(expression)
+
     def insert_sql(self, expression: exp.Insert) -> str:
         if expression.args.get("overwrite"):
             return self._overwritten(expression)
+        if expression.args.get("where"):
+            return self._replaced(expression)
         return super().insert_sql(expression)
 
     def when_sql(self, expression: exp.When) -> str:
@@ -97,27 +107,68 @@ class Rows(Operators):
 
     def _overwritten(self, expression: exp.Insert) -> str:
         """INSERT OVERWRITE as one statement, which deletes and inserts or does neither: a MERGE that matches no row."""
+        target, names, query = self._new_rows("INSERT OVERWRITE", expression, {"overwrite"})
+        columns = ", ".join(f"aiq_{i}" for i, _ in enumerate(names))
+        columns = f"({columns})" if names else ""
+        inserted = f" ({', '.join(names)}) VALUES {columns}" if names else ""
+        return (
+            f"MERGE INTO {target} USING {query} AS aiq_source{columns} ON FALSE "
+            f"WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT{inserted}"
+        )
+
+    def _replaced(self, expression: exp.Insert) -> str:
+        """INSERT .. REPLACE WHERE as such a MERGE; a new row that the condition does not hold for ends it."""
+        condition = expression.args["where"]
+        if condition.find(exp.Query) is not None or any(
+            name_of(each).startswith("ai_") for each in condition.find_all(exp.Anonymous)
+        ):
+            raise refusal(
+                "REPLACE WHERE decides by columns of the table only, not by a call or a query",
+                "DELETE the rows, and INSERT the new ones",
+            )
+        target, names, query = self._new_rows("INSERT .. REPLACE WHERE", expression, {"where"})
+        if not names:
+            raise refusal(
+                f"INSERT .. REPLACE WHERE finds no columns of {target} here",
+                f"write INSERT INTO {target} (column, ..)",
+            )
+        table = expression.find(exp.Table)
+        for column in condition.find_all(exp.Column):
+            if table is not None and column.table.lower() == table.name.lower():  # the table's, and the new rows'
+                column.set("table", None)
+        shown = self.sql(condition)
+        return (
+            f"MERGE INTO {target} USING {query} AS new_rows({', '.join(names)}) ON FALSE "
+            f"WHEN NOT MATCHED BY SOURCE AND ({shown}) THEN DELETE "
+            f"WHEN NOT MATCHED AND (({shown}) IS NOT TRUE) "
+            "THEN ERROR 'a new row is not one that REPLACE WHERE replaces' "
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) "
+            f"VALUES ({', '.join(f'new_rows.{each}' for each in names)})"
+        )
+
+    def _new_rows(self, words: str, expression: exp.Insert, known: set[str]) -> tuple[str, list[str], str]:
+        """The table of an INSERT that replaces rows, the columns that it lists, and its query in parentheses."""
         parts = {key for key, value in expression.args.items() if value} - {
-            "this", "expression", "overwrite", "with_", "is_function",
+            "this", "expression", "with_", "is_function", *known,
         }  # fmt: skip
         query = expression.expression
         if parts or not isinstance(query, (exp.Query, exp.Values, exp.Table)):
             raise refusal(
-                f"INSERT OVERWRITE with {', '.join(sorted(parts)) or 'this'} has no exact counterpart on DuckDB",
-                "write INSERT OVERWRITE t SELECT .., or DELETE and INSERT",
+                f"{words} with {', '.join(sorted(parts)) or 'this'} has no exact counterpart on DuckDB",
+                f"write {words.replace('..', 'INTO t')} SELECT .., or DELETE and INSERT",
             )
         target, names = expression.this, []
         if isinstance(target, exp.Schema):
             target, names = target.this, [self.sql(each) for each in target.expressions]
         before = self.sql(expression, "with_")
         shown = self.sql(query) if isinstance(query, exp.Query) else f"FROM {self.sql(query)}"
-        columns = ", ".join(f"aiq_{i}" for i, _ in enumerate(names))
-        columns = f"({columns})" if names else ""
-        inserted = f" ({', '.join(names)}) VALUES {columns}" if names else ""
-        return (
-            f"MERGE INTO {self.sql(target)} USING ({before} {shown}) AS aiq_source{columns} ON FALSE "
-            f"WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT{inserted}"
-        )
+        return self.sql(target), names, f"({before} {shown})"
+
+
+def _say_schema(node: exp.Create | exp.Drop) -> None:
+    """DATABASE is Databricks' other word for a schema."""
+    if node.text("kind").upper() == "DATABASE":
+        node.set("kind", "SCHEMA")
 
 
 def _with_order(select: exp.Select) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
+from aiq.sql.databricks.number_formats import number_format
 from aiq.sql.databricks.one_type import alike
 from aiq.sql.databricks.regex_values import groups, python_pattern, replacement
 from aiq.sql.databricks.words import (
@@ -156,7 +157,16 @@ def _mask(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     return filled(f"#mask({{s0}}, {', '.join(map(quoted, letters))})", name, arguments, show)
 
 
+def _to_number(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
+    form = number_format(literal(arguments[1], name, "pattern")) if len(arguments) == 2 else None
+    if form is None:
+        raise refused(f"{name} with this pattern")
+    digits = filled(f"#{name}({{s0}}, {quoted(arguments[1].name)})", name, arguments, show)
+    return f"CAST({digits} AS DECIMAL({form.precision},{form.fraction}))"
+
+
 CALLS = {
+    "to_number": _to_number, "try_to_number": _to_number,
     "elt": _elt, "mask": _mask,
     "format_string": _format_string, "printf": _format_string, "encode": _code, "decode": _code, "sha2": _sha2,
     "concat": _concat, "concat_ws": _concat_ws,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiq.errors import StatementError
-from aiq.sql.databricks import common_types, java_functions, java_math, moment_texts
+from aiq.sql.databricks import common_types, java_functions, java_math, moment_texts, number_formats
 from aiq.sql.databricks import decimal_types as types
 from aiq.sql.databricks import decimal_values as decimals
 from aiq.sql.databricks import regex_values as regex
@@ -163,6 +163,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., pa.Array], str]] = {
     "variant": (_rows(variant, _TEXT), "VARCHAR"),
     "str_to_map": (_rows(texts.str_to_map, pa.map_(_TEXT, _TEXT)), "MAP(VARCHAR, VARCHAR)"),
     "format_number": (_rows(texts.format_number, _TEXT), "VARCHAR"),
+    "to_char": (_rows(number_formats.to_char, _TEXT), "VARCHAR"),
+    "to_number": (_rows(number_formats.to_number, _TEXT), "VARCHAR"),
+    "try_to_number": (_rows(number_formats.try_to_number, _TEXT), "VARCHAR"),
     "fixed": (_rows(texts.fixed, _TEXT), "VARCHAR"),
     "result_type": (types.over_types(types.result_type), "VARCHAR"),
     "side": (types.over_types(types.side), "VARCHAR"),
