@@ -15,7 +15,7 @@ from sqlglot import exp
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.intervals import is_interval
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, message, quoted, refusal, refused
+from aiq.sql.databricks.words import Print, asks_rows, may_fail, message, quoted, refusal, refused, tried
 
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%", exp.IntDiv: "div",
@@ -66,12 +66,10 @@ def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
-def _combined(sign: str, left: Typed, right: Typed, name: str, *, may_fail: bool = False) -> Typed:
-    said = message(name)
+def _combined(sign: str, left: Typed, right: Typed, name: str) -> Typed:
     kind = f"{FUNCTION}result_type({quoted(sign)}, {left.type}, {right.type})"
-    macro = f"{SCHEMA}.{'try_' if may_fail and sign == '/' else ''}{_MACROS[sign]}"
-    made = f"{macro}({left.value}, {right.value}, {left.type}, {right.type}, {kind}, {said})"
-    return Typed(f"TRY({made})" if may_fail and sign != "/" else made, kind)
+    made = f"({left.value}, {right.value}, {left.type}, {right.type}, {kind}, {message(name)})"
+    return Typed(f"{SCHEMA}.{_MACROS[sign]}{made}", kind)
 
 
 def _typed(node: exp.Expr, show: Print) -> Typed:
@@ -143,7 +141,17 @@ def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     if len(arguments) != 2:
         raise refused(f"{name} with {len(arguments)} arguments")
     left, right = (_typed(each, show) for each in arguments)
-    return _combined(_NAMES[name], left, right, name, may_fail=name.startswith("try_")).value
+    sign = _NAMES[name]
+    if not name.startswith("try_"):
+        return _combined(sign, left, right, name).value
+    if sign == "/":
+        return _combined(sign, left, right, name).value.replace(_MACROS[sign], f"try_{_MACROS[sign]}", 1)
+    apart = any(map(may_fail, arguments)) and not any(map(asks_rows, arguments))
+    if not apart:
+        return f"TRY({_combined(sign, left, right, name).value})"
+    value = f"{{'a': {left.value}, 'b': {right.value}}}"
+    left, right = left._replace(value="aiq_t.a"), right._replace(value="aiq_t.b")
+    return tried(lambda _: _combined(sign, left, right, name).value, value, apart=True)
 
 
 def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

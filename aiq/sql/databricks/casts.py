@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from aiq.errors import StatementError
 from aiq.sql.databricks.macros import SCHEMA
-from aiq.sql.databricks.words import message
+from aiq.sql.databricks.words import message, tried
 
 _T = exp.DType
 _MACROS = {
@@ -30,17 +30,22 @@ CASTS = {
 """Functions that cast: by name, the type."""
 
 
-def cast(value: str, kind: exp.DataType, *, safe: bool = False, over_rows: bool = False) -> str:
-    """A value of a type. `safe`: NULL where it has none. `over_rows`: an aggregate, of which no macro sees the type.
+def cast(value: str, kind: exp.DataType, *, safe: bool = False, over_rows: bool = False, apart: bool = False) -> str:
+    """A value of a type. `safe`: NULL where it has none, and with `apart` only where the value itself is no error.
+
+    `over_rows`: an aggregate, of which no macro sees the type.
 
     Raises StatementError for types without a counterpart.
     """
+    if safe:
+        rows = over_rows and kind.this not in _INTEGERS
+        return tried(lambda each: cast(each, kind, over_rows=rows), value, apart=apart and not over_rows)
     name = kind.this
     if name in (_T.VARCHAR,) and kind.expressions:
         raise _refusal(kind)
     if value == "NULL" and name in _NAMES:
         return f"CAST(NULL AS {_NAMES[name]})"
-    if over_rows and name in _INTEGERS and not safe:
+    if over_rows and name in _INTEGERS:
         return f"CAST(trunc({value}) AS {_NAMES[name]})"  # of numbers only
     if over_rows and name == _T.DOUBLE and value.startswith("count("):
         return f"CAST({value} AS DOUBLE)"
@@ -59,7 +64,7 @@ def cast(value: str, kind: exp.DataType, *, safe: bool = False, over_rows: bool 
         made = f"list_transform({value}, lambda aiq_e: {cast('aiq_e', inner)})"
     else:
         raise _refusal(kind)
-    return f"TRY({made})" if safe else made
+    return made
 
 
 def _refusal(kind: exp.DataType) -> StatementError:
