@@ -15,7 +15,7 @@ from sqlglot import exp
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.intervals import is_interval
 from aiq.sql.databricks.macros import FUNCTION, SCHEMA
-from aiq.sql.databricks.words import Print, message, quoted, refusal, refused
+from aiq.sql.databricks.words import Print, asks_rows, may_fail, message, quoted, refusal, refused, tried
 
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%", exp.IntDiv: "div",
@@ -156,10 +156,16 @@ def _call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         raise refused(f"{name} with {len(arguments)} arguments")
     left, right = (_typed(each, show) for each in arguments)
     sign = _NAMES[name]
-    if name == "try_divide":
+    if not name.startswith("try_"):
+        return _combined(sign, left, right, name, _MACROS[sign]).value
+    if sign == "/":
         return _combined(sign, left, right, name, "try_ratio").value
-    made = _combined(sign, left, right, name, _MACROS[sign]).value
-    return f"TRY({made})" if name.startswith("try_") else made
+    apart = any(map(may_fail, arguments)) and not any(map(asks_rows, arguments))
+    if not apart:
+        return f"TRY({_combined(sign, left, right, name, _MACROS[sign]).value})"
+    value = f"{{'a': {left.value}, 'b': {right.value}}}"
+    left, right = left._replace(value="aiq_t.a"), right._replace(value="aiq_t.b")
+    return tried(lambda _: _combined(sign, left, right, name, _MACROS[sign]).value, value, apart=True)
 
 
 def _rounded(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from aiq.errors import StatementError
 from aiq.sql.databricks.macros import SCHEMA
-from aiq.sql.databricks.words import message
+from aiq.sql.databricks.words import message, tried
 
 _T = exp.DType
 _MACROS = {
@@ -30,8 +30,13 @@ CASTS = {
 """Functions that cast: by name, the type."""
 
 
-def cast(value: str, kind: exp.DataType, *, safe: bool = False) -> str:
-    """A value of a type. `safe`: NULL where it has none. Raises StatementError for types without a counterpart."""
+def cast(value: str, kind: exp.DataType, *, safe: bool = False, apart: bool = False) -> str:
+    """A value of a type. `safe`: NULL where it has none, and with `apart` only where the value itself is no error.
+
+    Raises StatementError for types without a counterpart.
+    """
+    if safe:
+        return tried(lambda each: cast(each, kind), value, apart=apart)
     name = kind.this
     if name in (_T.VARCHAR,) and kind.expressions:
         raise _refusal(kind)
@@ -52,7 +57,7 @@ def cast(value: str, kind: exp.DataType, *, safe: bool = False) -> str:
         made = f"list_transform({value}, lambda aiq_e: {cast('aiq_e', inner)})"
     else:
         raise _refusal(kind)
-    return f"TRY({made})" if safe else made
+    return made
 
 
 def _refusal(kind: exp.DataType) -> StatementError:

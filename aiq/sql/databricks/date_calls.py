@@ -10,8 +10,21 @@ from sqlglot import exp
 
 from aiq.sql.databricks.macros import SCHEMA
 from aiq.sql.databricks.number_formats import number_format
-from aiq.sql.databricks.patterns import date_pattern
-from aiq.sql.databricks.words import Print, dated, filled, literal, message, quoted, refused, typed, whole_number
+from aiq.sql.databricks.patterns import DatePattern, date_pattern
+from aiq.sql.databricks.words import (
+    Print,
+    asks_rows,
+    dated,
+    filled,
+    literal,
+    may_fail,
+    message,
+    quoted,
+    refused,
+    tried,
+    typed,
+    whole_number,
+)
 
 _PARTS = {"year": "year", "month": "month", "day": "day", "quarter": "quarter", "dayofweek": "dayofweek", "hour": "hour",
           "minute": "minute", "second": "second", "week": "weekofyear", "doy": "dayofyear", "dow": "dayofweek"}  # fmt: skip
@@ -60,19 +73,32 @@ def _to_date(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     kind = "date" if "date" in name else "timestamp"
     if len(arguments) == 1:
         value = dated(arguments[0], "DATE" if kind == "date" else "TIMESTAMPTZ", show)
-        made = f"{SCHEMA}.{'as_date' if kind == 'date' else 'cast_timestamp'}({value})"
-        return f"TRY({made})" if name.startswith("try_") else made
+        macro = f"{SCHEMA}.{'as_date' if kind == 'date' else 'cast_timestamp'}"
+        if not name.startswith("try_"):
+            return f"{macro}({value})"
+        return tried(lambda each: f"{macro}({each})", value, apart=_apart(arguments[0]))
     value = typed(arguments[0], show)
     pattern = date_pattern(literal(arguments[1], name, "pattern"))
     if pattern is None or pattern.regex is None:
         raise refused(f"{name} with the pattern {arguments[1].sql()}")
+    if not name.startswith("try_"):
+        return _by_pattern(value, pattern, kind)
+    return tried(lambda each: _by_pattern(each, pattern, kind), value, apart=_apart(arguments[0]))
+
+
+def _apart(node: exp.Expr) -> bool:
+    return may_fail(node) and not asks_rows(node)
+
+
+def _by_pattern(value: str, pattern: DatePattern, kind: str) -> str:
+    """The date or time of a text by a pattern, an error for a text that is not like it."""
+    assert pattern.regex is not None
     fitting = f"CASE WHEN regexp_full_match({value}, {quoted(pattern.regex)}) THEN {value} ELSE 'not like the pattern: ' || {value} END"
     target = "DATE" if kind == "date" else "TIMESTAMPTZ"
     moment = f"strptime({fitting}, {quoted(pattern.format.replace('%-', '%'))})"
     if "%y" in pattern.format:  # DuckDB's are the years from 1969
         moment = f"{SCHEMA}.in_2000s({moment})"
-    made = f"CAST({moment} AS {target})"
-    return f"TRY({made})" if name.startswith("try_") else made
+    return f"CAST({moment} AS {target})"
 
 
 def _date_add(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

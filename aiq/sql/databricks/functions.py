@@ -21,9 +21,12 @@ from aiq.sql.databricks.words import (
     dated,
     filled,
     makes_nested,
+    may_fail,
     message,
+    name_of,
     refused,
     text_of_concat,
+    tried,
     typed,
 )
 
@@ -95,6 +98,15 @@ def call(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
         value = text_of_concat(arguments[0], value) if name == "string" else value
         kind = exp.DataType.build(CASTS[name], dialect="databricks")
         return cast(value, kind)
+    if name == "to_json" and len(arguments) == 1 and isinstance(arguments[0].unnest(), exp.JSONExtract):
+        raise refused("to_json of a path")
+    if name == "to_json" and len(arguments) == 1 and name_of(arguments[0].unnest()) in ("parse_json", "try_parse_json"):
+        return f"CAST({show(arguments[0])} AS VARCHAR)"
+    if name == "to_json" and len(arguments) == 1 and not asks_rows(arguments[0]):
+        arguments = [exp.Var(this=f"{SCHEMA}.nested({show(arguments[0])}, {message('to_json of such a value')})")]
+    if name == "try_parse_json" and len(arguments) == 1 and may_fail(arguments[0]) and not asks_rows(arguments[0]):
+        text = typed(arguments[0], show)
+        return tried(lambda each: call("parse_json", [exp.Var(this=each)], show), text, apart=True)
     if name in TEMPLATES:
         templates = TEMPLATES[name]
         for template in (templates,) if isinstance(templates, str) else templates:

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -159,13 +160,32 @@ def _or_null(value: Any, kind: pa.DataType) -> Any:
         return None
 
 
-def _compact(value: Any) -> str:
-    if isinstance(value, NumberText):  # Spark reads it before it writes it: 1.50 becomes 1.5
-        return str(value) if value.lstrip("-").isdigit() or value in _NUMBERS_AS_TEXT else double_text(float(value))
+def _read_number(value: str) -> str:
+    """A number as Spark's JSON functions write it again: 1.50 becomes 1.5."""
+    return value if value.lstrip("-").isdigit() or value in _NUMBERS_AS_TEXT else double_text(float(value))
+
+
+def _variant_number(value: str) -> str:
+    """A number as a VARIANT prints it: one without an exponent is a DECIMAL, without the zeros at its end."""
+    found = _WITHOUT_EXPONENT.fullmatch(value)
+    if found is None or len((found[1] + (found[2] or "")).lstrip("0")) > 38 or len(found[2] or "") > 38:
+        return double_text(float(value))
+    with decimal.localcontext(prec=80):
+        number = decimal.Decimal(value).normalize()
+    return f"{number:f}" if number else "0"
+
+
+_WITHOUT_EXPONENT = re.compile(r"-?(\d+)(?:\.(\d+))?", re.ASCII)
+
+
+def _compact(value: Any, number: Callable[[str], str] = _read_number) -> str:
+    if isinstance(value, NumberText):
+        return number(str(value))
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_compact(v)}" for k, v in value.items()) + "}"
+        fields = (f"{json.dumps(k, ensure_ascii=False)}:{_compact(v, number)}" for k, v in value.items())
+        return "{" + ",".join(fields) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_compact, value)) + "]"
+        return "[" + ",".join(_compact(each, number) for each in value) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -216,7 +236,8 @@ def variant(text: str) -> str:
         raise ValueError(f"parse_json: {word} is no JSON")
 
     return _compact(
-        json.loads(text, object_pairs_hook=one, parse_float=NumberText, parse_int=NumberText, parse_constant=refuse)
+        json.loads(text, object_pairs_hook=one, parse_float=NumberText, parse_int=NumberText, parse_constant=refuse),
+        _variant_number,
     )
 
 

@@ -208,6 +208,9 @@ by_time(a TIMESTAMP, b, m) AS a + b
 by_time(a TIMESTAMPTZ, b, m) AS a + b
 by_time(a VARCHAR, b, m) AS {_NO}
 json_text(a, p) AS CASE WHEN json_valid(a) AND NOT regexp_matches(a, 'NaN|Infinity') THEN a ->> p ELSE CAST(#first_json(a) AS VARCHAR) ->> p END
+variant_text(a, p, k) AS CASE WHEN json_type(a, p) = 'BOOLEAN' AND k <> 'BOOLEAN' THEN @flag_as(a ->> p, k) WHEN json_type(a, p) IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN @number_as(a ->> p, k) ELSE @json_text(a, p) END
+flag_as(a, k) AS CASE WHEN k IN ('INT', 'FLOAT') THEN CASE a WHEN 'true' THEN '1' ELSE '0' END ELSE a END
+number_as(a, k) AS CASE k WHEN 'INT' THEN CASE WHEN regexp_full_match(a, '-?\d+') THEN a ELSE coalesce(CAST(TRY_CAST(trunc(TRY_CAST(a AS DECIMAL(38,18))) AS BIGINT) AS VARCHAR), a) END WHEN 'BOOLEAN' THEN CASE WHEN TRY_CAST(a AS DOUBLE) = 0 THEN 'false' ELSE 'true' END WHEN 'TIMESTAMP' THEN coalesce(strftime(make_timestamp(TRY_CAST(trunc(TRY_CAST(a AS DECIMAL(30,8)) * 1000000) AS BIGINT)), '%Y-%m-%d %H:%M:%S.%f') || 'Z', a) ELSE a END
 item(a, k VARCHAR) AS a[k]
 item(a, k BIGINT) AS a[CAST(CASE WHEN k < 0 OR k >= len(a) THEN 'no item ' || k || ' in an array of ' || len(a) ELSE CAST(k + 1 AS VARCHAR) END AS BIGINT)]
 element(a, k VARCHAR) AS a[k]
@@ -263,6 +266,7 @@ cut(a, m) AS struct_extract({{'x': a, 'cut': CAST(trunc(TRY_CAST(a AS DOUBLE)) A
 no_text(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) = 'VARCHAR' THEN m || '' ELSE 'x' END)
 text_keys(a, m) AS struct_extract({{'x': a}}, CASE WHEN typeof(a) LIKE 'MAP(VARCHAR,%' OR typeof(a) = '"NULL"' THEN 'x' ELSE m || '' END)
 no_nested(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '\[\]\[\]|STRUCT\(|MAP\(') THEN m || '' ELSE 'x' END)
+nested(a, m) AS struct_extract({{'x': a}}, CASE WHEN regexp_matches(typeof(a), '\]$|^(STRUCT|MAP)\(') AND NOT regexp_matches(typeof(a), '(^|[ (])JSON([,)\[]|$)') THEN 'x' ELSE m || '' END)
 texts(a VARCHAR) AS [CAST(a AS VARCHAR)]
 texts(a VARCHAR[]) AS a
 exploded(a) AS unnest(a)

@@ -195,6 +195,17 @@ def _exists(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     )
 
 
+def variant_text(source: str, path: str, kind: str) -> str:
+    """The text of a value in a VARIANT that is cast to a type: a whole number drops the fraction of a number, and so on."""
+    if kind in ("TINYINT", "SMALLINT", "INT", "BIGINT", "BOOLEAN", "TIMESTAMP"):
+        to = kind if kind in ("BOOLEAN", "TIMESTAMP") else "INT"
+    elif kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        to = "FLOAT"
+    else:
+        return f"{SCHEMA}.json_text({source}, {path})"
+    return f"{SCHEMA}.variant_text({source}, {path}, {quoted(to)})"
+
+
 def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     """`variant_get(parse_json(text), path, type)`: a cast of the text of the value."""
     value, *rest = arguments
@@ -210,8 +221,9 @@ def _variant_get(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:
     source = f"CAST({FUNCTION}variant({show(value.expressions[0])}) AS VARCHAR)"
     if value.name.lower().startswith("try_"):
         source = f"TRY({source})"
-    found = f"{SCHEMA}.json_text({source}, {quoted(path)})"
-    return cast(found, exp.DataType.build(CASTS[kind.lower()], dialect="databricks"), safe=name.startswith("try_"))
+    found = variant_text(source, quoted(path), CASTS[kind.lower()])
+    of_type = exp.DataType.build(CASTS[kind.lower()], dialect="databricks")
+    return cast(found, of_type, safe=name.startswith("try_"), apart=True)
 
 
 def _sort_array(name: str, arguments: Sequence[exp.Expr], show: Print) -> str:

@@ -22,12 +22,13 @@ from aiq.sql.databricks.date_calls import part
 from aiq.sql.databricks.decimal_types import named
 from aiq.sql.databricks.generators import GENERATORS, columns
 from aiq.sql.databricks.intervals import difference
+from aiq.sql.databricks.nested_calls import variant_text
 from aiq.sql.databricks.one_type import alike, check_union
 from aiq.sql.databricks.pivots import without_pivots
 from aiq.sql.databricks.read import PLACE
 from aiq.sql.databricks.rows import Raw, Rows
 from aiq.sql.databricks.templates import AGGREGATES
-from aiq.sql.databricks.words import dated, message, name_of, quoted, refusal, text_of_concat
+from aiq.sql.databricks.words import dated, may_fail, message, name_of, quoted, refusal, text_of_concat
 
 _LEFT_OUT = ("Hints are not supported", "Unsupported property", "CommentColumnConstraint")
 """What is left out of a statement without changing its rows: hints, comments, and how Databricks is to store a table."""
@@ -172,7 +173,8 @@ class _Generator(Rows):
             shown = f"CAST({shown} AS VARCHAR)"
         elif kind.this == exp.DType.TEXT:
             shown = text_of_concat(value, shown)
-        return cast(shown, kind, safe=isinstance(expression, exp.TryCast))
+        safe = isinstance(expression, exp.TryCast)
+        return cast(shown, kind, safe=safe, apart=safe and may_fail(value))
 
     def trycast_sql(self, expression: exp.TryCast) -> str:
         return self.cast_sql(expression)
@@ -213,7 +215,13 @@ class _Generator(Rows):
                 written += f"[{step.this}]"
             else:
                 raise refusal(f"the path {expression.sql('databricks')} has no exact counterpart on DuckDB")
-        return self._macro("json_text", self.sql(expression, "this"), "'" + written.replace("'", "''") + "'")
+        place = "'" + written.replace("'", "''") + "'"
+        cast = expression.parent
+        while isinstance(cast, exp.Paren):
+            cast = cast.parent
+        if isinstance(cast, exp.Cast) and name_of(expression.this) in ("parse_json", "try_parse_json"):
+            return variant_text(self.sql(expression, "this"), place, cast.to.sql())
+        return self._macro("json_text", self.sql(expression, "this"), place)
 
     def bracket_sql(self, expression: exp.Bracket) -> str:
         keys = expression.expressions

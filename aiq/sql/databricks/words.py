@@ -85,6 +85,33 @@ def asks_rows(node: exp.Expr) -> bool:
     )
 
 
+def may_fail(node: exp.Expr) -> bool:
+    """Whether an error of an argument is possible, which a try_ function around it does not catch in Spark."""
+    return any(
+        (isinstance(each, exp.Cast) and not isinstance(each, exp.TryCast) and each.to.this != exp.DType.TEXT)
+        or isinstance(each, _FAILING)
+        or (
+            isinstance(each, exp.Anonymous) and not name_of(each).startswith(_SAFE_KINDS) and name_of(each) not in _SAFE
+        )
+        for each in node.walk()
+    )
+
+
+def tried(made: Callable[[str], str], value: str, *, apart: bool) -> str:
+    """`TRY(f(value))`; `apart`, the value is computed before, and its own errors end the statement."""
+    return f"list_transform([{value}], lambda aiq_t: TRY({made('aiq_t')}))[1]" if apart else f"TRY({made(value)})"
+
+
+_FAILING = (exp.Bracket, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg)
+_SAFE_KINDS = ("ai_", "try_", "regexp_")
+_SAFE = frozenset({
+    "upper", "lower", "ucase", "lcase", "trim", "ltrim", "rtrim", "btrim", "replace", "split_part", "substring", "substr",
+    "left", "right", "concat", "concat_ws", "coalesce", "nvl", "ifnull", "nullif", "if", "iff", "get_json_object",
+    "translate", "initcap", "substring_index", "lpad", "rpad", "repeat", "reverse", "length", "array_join", "to_json",
+    "string", "date_format", "split", "get", "named_struct", "struct", "array",
+})  # fmt: skip
+
+
 def _is_concat(node: exp.Expr) -> bool:
     return name_of(node) == "concat" or isinstance(node, exp.DPipe)
 
