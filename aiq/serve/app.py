@@ -219,12 +219,12 @@ class App:
         if asyncio.get_running_loop() is not background_loop():
             chunks = _stream_on_loop(chunks)
         events = Events(chunks, asked.request, items=shape is RESPONSES)
-        await _unless_gone(exchange, events.begin())
-        await exchange.start(200, _STREAM)
         await _unless_gone(exchange, self._write(exchange, events, shape, body))
 
     @staticmethod
     async def _write(exchange: Exchange, events: Events, shape: Shape, body: dict[str, Any]) -> None:
+        await events.begin()
+        await exchange.start(200, _STREAM)
         try:
             async with aclosing(events.all()) as chunks, aclosing(shape.events(chunks, body)) as pieces:
                 async for piece in pieces:
