@@ -12,7 +12,7 @@ from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
-from aiq.request import AGENTS_OWN, Request
+from aiq.request import AGENTS_DELTA, AGENTS_OWN, Request
 
 MAX_MESSAGES = 1024
 
@@ -63,7 +63,11 @@ class ChatAgentStream(ServerSentEvents[ReadsErrors]):
                     self._characters += len(value)
             elif value is not None:
                 message[name] = value
-        if delta["role"] != "assistant" or not delta.get("content"):
+        if not delta.get("content") and not delta.get("tool_calls"):
             return None
+        if delta["role"] != "assistant" or not delta.get("content"):  # what it does before it answers
+            made = chunk(id=delta.get("id"), created=0, model="", delta={})
+            return Chunk({**made, "choices": [], AGENTS_DELTA: delta}, "", True)
         said = {"role": "assistant", "content": delta["content"]}
-        return Chunk(chunk(id=delta.get("id"), created=0, model="", delta=said), delta["content"], True)
+        made = chunk(id=delta.get("id"), created=0, model="", delta=said)
+        return Chunk({**made, AGENTS_DELTA: delta}, delta["content"], True)
