@@ -15,6 +15,8 @@ from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
 from aiq.request import AGENTS_DELTA, AGENTS_OWN, Request
 
 MAX_MESSAGES = 1024
+_SAID = ("content", "tool_calls", "attachments")
+"""Members of a delta that are something: one with none of them has a role, an end or a usage."""
 
 
 class ChatAgentStream(ServerSentEvents[ReadsErrors]):
@@ -63,7 +65,7 @@ class ChatAgentStream(ServerSentEvents[ReadsErrors]):
                     self._characters += len(value)
             elif value is not None:
                 message[name] = value
-        if not delta.get("content") and not delta.get("tool_calls"):
+        if not any(delta.get(name) for name in _SAID):
             return None
         if delta["role"] != "assistant" or not delta.get("content"):  # what it does before it answers
             made = chunk(id=delta.get("id"), created=0, model="", delta={})

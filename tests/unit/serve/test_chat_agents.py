@@ -21,6 +21,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "weather", "argument
 DELTAS: list[dict[str, Any]] = [
     {"role": "assistant", "id": "m1", "content": "", "tool_calls": [CALL]},
     {"role": "tool", "id": "m2", "name": "weather", "tool_call_id": "c", "content": "snow"},
+    {"role": "assistant", "id": "m2a", "content": "", "attachments": {"map": "m"}},
     {"role": "assistant", "id": "m3", "content": "It sn"},
     {"role": "assistant", "id": "m3", "content": "ows."},
 ]
