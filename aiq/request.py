@@ -20,6 +20,8 @@ AGENTS_OWN = ("custom_outputs", "databricks_output")
 """What an agent gives beside its answer: outputs of its own, and the trace that was asked for."""
 AGENTS_ITEM = "agent_item"
 """In a chunk of a streamed answer: a finished item of an agent that is no message, such as a call of a tool."""
+AGENTS_DELTA = "agent_delta"
+"""In a chunk of a streamed answer: what a ChatAgent sent, which may be a call of a tool or what the tool said."""
 
 
 class Caller(NamedTuple):

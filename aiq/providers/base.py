@@ -118,7 +118,7 @@ class Chunk(NamedTuple):
         own = {}
         if task.startswith("agent/"):
             raw = orjson.loads(answer.raw)
-            own = {name: raw[name] for name in AGENTS_OWN if name in raw}
+            own = {name: raw[name] for name in AGENTS_OWN if name in raw} | {"finish_reason": answer.finish_reason}
         return cls({**_envelope(answer, task), **own, "choices": [], "usage": usage}, "", False, answer.usage)
 
 

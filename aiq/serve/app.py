@@ -17,11 +17,12 @@ from aiq.config.endpoint import Endpoint
 from aiq.errors import PolicyError, StatementError
 from aiq.gateway import Gateway
 from aiq.providers.base import Chunk
-from aiq.request import Caller, new_request_id
+from aiq.request import AGENTS_DELTA, AGENTS_ITEM, Caller, new_request_id
 from aiq.serve import anthropic, gemini, identity
 from aiq.serve.anthropic import ANTHROPIC, AnthropicShape
 from aiq.serve.bodies import TAGS, ParsedBody, asked_of
 from aiq.serve.changes import ADMINS, is_admin
+from aiq.serve.chat_agents import CHAT_AGENT
 from aiq.serve.control import ENDPOINTS, PERMISSIONS, control
 from aiq.serve.gemini import GEMINI, GeminiShape
 from aiq.serve.http import Exchange, Receive, Scope, Send
@@ -38,6 +39,7 @@ from aiq.telemetry.export import incoming
 T = TypeVar("T")
 log = logging.getLogger("aiq.serve")
 
+_AGENTS_PARTS: dict[Shape, str] = {RESPONSES: AGENTS_ITEM, CHAT_AGENT: AGENTS_DELTA}
 _STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
@@ -158,6 +160,8 @@ class App:
             return
         if target.task is None and endpoint.task == "agent/v1/responses" and "messages" not in body:
             target = target._replace(shape=RESPONSES)  # an agent's own form
+        elif target.task is None and endpoint.task == "agent/v2/chat":
+            target = target._replace(shape=CHAT_AGENT)
         with incoming(exchange.header("traceparent"), exchange.header("tracestate")):
             await self._serve(exchange, endpoint, body, caller, target)
 
@@ -218,13 +222,13 @@ class App:
         chunks = self._gateway.stream(asked.request)
         if asyncio.get_running_loop() is not background_loop():
             chunks = _stream_on_loop(chunks)
-        events = Events(chunks, asked.request, items=shape is RESPONSES)
-        await _unless_gone(exchange, events.begin())
-        await exchange.start(200, _STREAM)
+        events = Events(chunks, asked.request, agents_part=_AGENTS_PARTS.get(shape))
         await _unless_gone(exchange, self._write(exchange, events, shape, body))
 
     @staticmethod
     async def _write(exchange: Exchange, events: Events, shape: Shape, body: dict[str, Any]) -> None:
+        await events.begin()
+        await exchange.start(200, _STREAM)
         try:
             async with aclosing(events.all()) as chunks, aclosing(shape.events(chunks, body)) as pieces:
                 async for piece in pieces:

@@ -140,7 +140,9 @@ class Exchange:
 
 def event(value: Any) -> bytes:
     """A server-sent event of a JSON value. Line ends that only some readers know are escaped."""
-    text = _LINE_ENDS.sub(lambda found: _ESCAPED[found.group()], orjson.dumps(value))
+    text = orjson.dumps(value)
+    if not text.isascii():
+        text = _LINE_ENDS.sub(lambda found: _ESCAPED[found.group()], text)
     return b"data: " + text + b"\n\n"
 
 

@@ -15,7 +15,7 @@ import orjson
 from aiq.errors import ProviderError
 from aiq.providers.base import Chunk
 from aiq.providers.wire.openai_form import usage_body
-from aiq.request import AGENTS_ITEM, AGENTS_OWN, CHAT_TASKS, Answer, Request, Usage
+from aiq.request import AGENTS_DELTA, AGENTS_ITEM, AGENTS_OWN, CHAT_TASKS, Answer, Request, Usage
 
 
 def reply_of(answer: Answer, request: Request) -> dict[str, Any]:
@@ -68,22 +68,25 @@ class Events:
     """The events of a streamed answer, after its first token.
 
     Each has id, object, created and model of the first; each choice ends once; the usage comes in one last event
-    without choices. `items`: an agent's own items are events as well.
+    without choices. `agents_part` is the member of chunks in which an agent's own form is wanted as well, if any.
     """
 
-    def __init__(self, chunks: AsyncGenerator[Chunk, None], request: Request, *, items: bool = False) -> None:
-        self._chunks, self._request, self._items = chunks, request, items
+    def __init__(
+        self, chunks: AsyncGenerator[Chunk, None], request: Request, *, agents_part: str | None = None
+    ) -> None:
+        self._chunks, self._request, self._agents_part = chunks, request, agents_part
         self._kind = "chat.completion.chunk" if request.task in CHAT_TASKS else "text_completion"
         self._first: list[Chunk] = []
         self._head: dict[str, Any] = {}
         self._ended: set[int] = set()
         self._own: dict[str, Any] = {}
+        self._reason = "stop"
 
     async def begin(self) -> None:
         """Waits for the first token. Raises the errors of `Gateway.stream`: nothing has left by then."""
         async for chunk in self._chunks:
             self._first.append(chunk)
-            if (chunk.token and (self._items or AGENTS_ITEM not in chunk.data)) or chunk.usage is not None:
+            if (chunk.token and self._shown(chunk)) or chunk.usage is not None:
                 break
         if not self._first:
             raise ProviderError(
@@ -104,12 +107,16 @@ class Events:
                     yield made
         if not self._ended:  # what the gateway lets end is whole
             part: dict[str, Any] = {"text": ""} if self._kind == "text_completion" else {"delta": {}}
-            yield {**self._head, "choices": [{"index": 0, **part, "finish_reason": "stop"}]}
+            yield {**self._head, "choices": [{"index": 0, **part, "finish_reason": self._reason}]}
         yield {**self._head, **self._own, "choices": [], "usage": usage_body(usage)}
+
+    def _shown(self, chunk: Chunk) -> bool:
+        return bool(chunk.data.get("choices")) or self._agents_part in chunk.data
 
     def _made(self, chunk: Chunk) -> list[dict[str, Any]]:
         if not self._head:
             self._head = _head(chunk.data, "", self._request, self._kind)
+        self._reason = chunk.data.get("finish_reason") or self._reason  # an agent's, of the whole answer
         self._own |= {name: chunk.data[name] for name in AGENTS_OWN if name in chunk.data}
         choices = []
         for choice in chunk.data.get("choices") or ():
@@ -124,10 +131,10 @@ class Events:
             else:
                 part["delta"] = _delta(choice.get("delta") or {})
             choices.append(part)
-        if not choices:
-            item = chunk.data.get(AGENTS_ITEM) if self._items else None
-            return [] if item is None else [{**self._head, "choices": [], AGENTS_ITEM: item}]
-        others = {name: value for name, value in chunk.data.items() if name not in ("usage", "choices")}
+        if not self._shown(chunk):
+            return []
+        left_out = {"usage", "choices", AGENTS_ITEM, AGENTS_DELTA} - {self._agents_part}
+        others = {name: value for name, value in chunk.data.items() if name not in left_out}
         return [{**others, **self._head, "choices": choices}]
 
 

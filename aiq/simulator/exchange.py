@@ -65,7 +65,8 @@ class VendorRequest:
     counted and billed, `reserve` what the vendor's quota takes for it before the answer is known (tokens).
     `limit` is the longest answer (tokens, reasoning with it). `tool_choice` is auto, none, required, or a tool's name.
     `schema` is what the answer must conform to; `json` asks for any JSON object. `effort` is the reasoning effort.
-    `cacheable` is the beginning of the prompt that the vendor would cache, empty where it does not. `sampling` is
+    `cacheable` is the beginning of the prompt that the vendor would cache, empty where it does not, `kept_1h` whether
+    that is for an hour, `tier` the service tier. `sampling` is
     whatever else should change the answer. `body` is the request itself, for what only the vendor knows.
     `cached_tokens` and `written_tokens` are filled in before the quota is asked: prompt tokens read from and written
     to the cache.
@@ -91,6 +92,8 @@ class VendorRequest:
     stream: bool = False
     dimensions: int | None = None
     cacheable: str = ""
+    kept_1h: bool = False
+    tier: str = "default"
     route: VendorRoute = _CHAT
     cached_tokens: int = 0
     written_tokens: int = 0
@@ -121,13 +124,18 @@ class Choice(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Tokens of an exchange. `input` has `cached` and `written` within it, `output` has `reasoning` within it."""
+    """Tokens of an exchange, and the service tier that they are billed by.
+
+    `input` has `cached` and `written` within it, `written` those that are kept for an hour, `output` has `reasoning`.
+    """
 
     input: int
     output: int
     cached: int = 0
     written: int = 0
     reasoning: int = 0
+    written_1h: int = 0
+    tier: str = "default"
 
 
 class Said(NamedTuple):

@@ -13,27 +13,32 @@ from aiq.simulator.profile import TokenPrice
 
 
 class Invoice:
-    """The lines of a bill. Tokens are summed up by price, so that no dollar is lost in rounding each request."""
+    """The lines of a bill. Tokens are summed up by price, so that no dollar is lost in rounding each request.
+
+    A price is one of a model, and what the service tier multiplies it by.
+    """
 
     def __init__(self, prices: Mapping[str, TokenPrice]) -> None:
         self._prices = prices
-        self._lines: dict[tuple[str, str, str, str], dict[TokenPrice | None, list[int]]] = {}
+        self._lines: dict[tuple[str, str, str, str], dict[tuple[TokenPrice | None, float], list[int]]] = {}
 
     def add(self, vendor: str, key: str, key_hash: str, model: str, counts: Counts) -> None:
         """A request that was answered. `key` is no more than the last characters of the real one."""
         line = self._lines.setdefault((vendor, key, key_hash, model), {})
         price = self._prices.get(model) if self._prices else None
-        if price is not None and price.tiers:
-            price = price.of(counts.input)
-        sums = line.get(price)
+        rate: tuple[TokenPrice | None, float] = (None, 1.0)
+        if price is not None:
+            rate = (price.of(counts.input) if price.tiers else price), dict(price.service_tiers).get(counts.tier, 1.0)
+        sums = line.get(rate)
         if sums is None:
-            sums = line[price] = [0] * 6
+            sums = line[rate] = [0] * 7
         sums[0] += 1
         sums[1] += counts.input
         sums[2] += counts.cached
         sums[3] += counts.written
         sums[4] += counts.output
-        sums[5] += counts.reasoning
+        sums[5] += counts.written_1h
+        sums[6] += counts.reasoning
 
     def lines(self) -> list[dict[str, Any]]:
         """The JSON of `GET /__invoice`, a line for each vendor, key and model.
@@ -43,8 +48,10 @@ class Invoice:
         """
         lines = []
         for (vendor, key, key_hash, model), by_price in sorted(self._lines.items()):
-            requests, total, cached, written, output, reasoning = map(sum, zip(*by_price.values(), strict=True))
-            costs = [price.cost_usd(*sums[1:5]) for price, sums in by_price.items() if price is not None]
+            requests, total, cached, written, output, _, reasoning = map(sum, zip(*by_price.values(), strict=True))
+            costs = [
+                factor * price.cost_usd(*sums[1:6]) for (price, factor), sums in by_price.items() if price is not None
+            ]
             lines.append(
                 {
                     "vendor": vendor,

@@ -101,7 +101,7 @@ class TokenPrice:
     """US dollars per million tokens, in the fields of `prices` in aiq.yml. What is None costs what input does.
 
     `tiers` are the prices of longer prompts, shortest first: where a request has more than `above_input_tokens`, they
-    hold for all its tokens.
+    hold for all its tokens. `service_tiers` are what all is multiplied by in a tier of service (`flex`: 0.5).
     """
 
     input_per_mtok: float
@@ -110,17 +110,24 @@ class TokenPrice:
     cache_write_per_mtok: float | None = None
     above_input_tokens: int = 0
     tiers: tuple[TokenPrice, ...] = ()
+    cache_write_1h_per_mtok: float | None = None
+    service_tiers: tuple[tuple[str, float], ...] = ()
 
     def of(self, input_tokens: int) -> TokenPrice:
         """The tier of a request."""
         return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input_tokens), self)
 
-    def cost_usd(self, total: int, cached: int, written: int, output: int) -> float:
-        """US dollars of tokens of this tier; the total input has the cached and the written ones within it."""
+    def cost_usd(self, total: int, cached: int, written: int, output: int, written_1h: int = 0) -> float:
+        """US dollars of tokens of this tier; the total input has the cached and the written ones within it.
+
+        `written` has `written_1h` within it.
+        """
         fresh = self.input_per_mtok
         read = fresh if self.cached_input_per_mtok is None else self.cached_input_per_mtok
         write = fresh if self.cache_write_per_mtok is None else self.cache_write_per_mtok
         spent = (total - cached - written) * fresh + cached * read + written * write + output * self.output_per_mtok
+        if self.cache_write_1h_per_mtok is not None:
+            spent += written_1h * (self.cache_write_1h_per_mtok - write)
         return spent / 1e6
 
 
@@ -261,6 +268,15 @@ class _Fields:
         self._data.pop(name, None)
         return None
 
+    def numbers(self, name: str, low: float, high: float) -> tuple[tuple[str, float], ...]:
+        value = self.pop(name)
+        if value is None:
+            return ()
+        if not isinstance(value, Mapping):
+            raise self.wrong(name, "a mapping from name to number", value)
+        fields = _Fields(value, self._name(name))
+        return tuple((str(each), fields.number(each, 0.0, low, high)) for each in value)
+
     def boolean(self, name: str, default: bool) -> bool:
         value = self.pop(name)
         if value is None:
@@ -337,6 +353,8 @@ def _price(fields: _Fields, *, tier: bool = False) -> TokenPrice:
         fields.optional("cache_write_per_mtok", 0, 1e6),
         above,
         tuple(sorted(tiers, key=lambda price: price.above_input_tokens)),
+        fields.optional("cache_write_1h_per_mtok", 0, 1e6),
+        () if tier else fields.numbers("service_tiers", 0, 1e3),
     )
     fields.refuse_rest()
     return price
@@ -345,8 +363,9 @@ def _price(fields: _Fields, *, tier: bool = False) -> TokenPrice:
 def _price_dict(price: TokenPrice) -> dict[str, Any]:
     data = asdict(price)
     del data["above_input_tokens"]
+    data["service_tiers"] = dict(price.service_tiers)
     for tier in data["tiers"]:
-        del tier["tiers"]
+        del tier["tiers"], tier["service_tiers"]
     return data
 
 

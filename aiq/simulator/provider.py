@@ -245,7 +245,9 @@ class Provider:
             choices = [Choice(None, "content_filter", 0) for _ in choices]
         reasoning = sum(choice.reasoning for choice in choices)
         output = reasoning + sum(choice.tokens for choice in choices)
-        counts = Counts(asked.prompt_tokens, output, asked.cached_tokens, asked.written_tokens, reasoning)
+        written = asked.written_tokens
+        written_1h = written if asked.kept_1h else 0
+        counts = Counts(asked.prompt_tokens, output, asked.cached_tokens, written, reasoning, written_1h, asked.tier)
         attempt.counts = counts
         reported: Counts | None = counts
         if kind == "empty":

@@ -18,6 +18,7 @@ from aiq.providers.base import HttpRequest, HttpResponse
 from aiq.transport.failures import broken_off, check_tls, timed_out, too_large, unreachable, unusable_settings
 from aiq.transport.httpx_transport import HttpxTransport
 from aiq.transport.protocol import MAX_CONNECTIONS, ResponseStream
+from aiq.transport.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import pyreqwest.client
@@ -155,7 +156,7 @@ class _PyreqwestStream:
         self, transport: PyreqwestTransport, call: pyreqwest.request.StreamRequest, url: str, timeout_s: float
     ) -> None:
         self._transport, self._call, self._url, self._timeout_s = transport, call, url, timeout_s
-        self._size = 0
+        self._watchdog, self._size = Watchdog(), 0
         self.status = 0
         self.header: Callable[[str], str | None] = lambda name: None
 
@@ -170,8 +171,7 @@ class _PyreqwestStream:
 
     async def read(self, wait_s: float) -> bytes:
         try:
-            async with asyncio.timeout(wait_s):
-                piece = await self._reader.read_chunk()
+            piece = await self._watchdog.wait(self._reader.read_chunk(), wait_s)
         except self._transport.failed as error:
             raise self._transport.translated(error, self._url, self._timeout_s, begun=True) from None
         if piece is None:
@@ -182,6 +182,7 @@ class _PyreqwestStream:
         return bytes(piece)
 
     async def close(self) -> None:
+        self._watchdog.stop()
         await self._call.__aexit__(None, None, None)
 
 

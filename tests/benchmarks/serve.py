@@ -1,11 +1,13 @@
 """Measures `aiq serve` on one core: requests and streams a second, CPU each, and what it adds to an answer's time.
 
-    python tests/benchmarks/serve.py [--requests N] [--rate N] [--rounds N] [--portkey FILE] [--json FILE]
+    python tests/benchmarks/serve.py [--requests N] [--rate N] [--rounds N] [--json FILE]
+                                     [--portkey FILE] [--mlflow PYTHON] [--tensorzero PYTHON]
 
 The server runs on the first core, with tokens, a rate limit, usage and payload tables on; the load and a provider that
-answers at once (server.py) on the last. Beside it, in the same rounds: LiteLLM's proxy from `.venv-litellm`, and
-Portkey's gateway where `--portkey` names its build/start-server.js. On a machine that does other things, the CPU of the
-server's process for each request is the figure to trust.
+answers at once (server.py) on the last. Beside it, in the same rounds: LiteLLM's proxy from `.venv-litellm`, Portkey's
+gateway where `--portkey` names its build/start-server.js, MLflow's and TensorZero's where their options name the Python
+of an environment with `mlflow[gateway]` or `tensorzero`. On a machine that does other things, the CPU of the server's
+process for each request is the figure to trust.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -58,6 +61,33 @@ model_list:
 general_settings: {{master_key: sk-master}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 """
+MLFLOW = """\
+endpoints:
+  - name: chat
+    endpoint_type: llm/v1/chat
+    model: {{provider: openai, name: gpt-4o-mini, config: {{openai_api_key: sk-x, openai_api_base: "{url}/v1"}}}}
+"""
+TENSORZERO = """\
+[gateway]
+observability.enabled = false
+[models.chat]
+routing = ["main"]
+[models.chat.providers.main]
+type = "openai"
+model_name = "gpt-4o-mini"
+api_base = "{url}/v1/"
+api_key_location = "none"
+"""
+TENSORZERO_PROGRAM = """\
+import asyncio, sys, tensorzero
+async def main():
+    stores = dict.fromkeys(("clickhouse_url", "postgres_url", "valkey_url"))
+    gateway = await tensorzero._start_http_gateway(config_file=sys.argv[1], async_setup=True, **stores)
+    print(gateway.base_url, flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+"""The gateway that the client library has within it, which chooses its port itself."""
 
 
 class Server(NamedTuple):
@@ -68,6 +98,7 @@ class Server(NamedTuple):
     pid: int
     headers: dict[str, str]
     path: str = "/v1/chat/completions"
+    model: str | None = "chat"
 
 
 class Figures(NamedTuple):
@@ -110,7 +141,9 @@ class _Client(asyncio.Protocol):
 
 
 def _request(server: Server, *, stream: bool) -> bytes:
-    said = {"model": "chat", "messages": [{"role": "user", "content": "It works, but it is slow to start. " * 8}]}
+    said: dict[str, Any] = {"messages": [{"role": "user", "content": "It works, but it is slow to start. " * 8}]}
+    if server.model is not None:
+        said["model"] = server.model
     body = json.dumps({**said, "stream": True} if stream else said).encode()
     headers = {**server.headers, "host": "x", "content-type": "application/json", "content-length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -195,8 +228,20 @@ def _wait_for(port: int, process: subprocess.Popen[str], log: Path) -> None:
         time.sleep(0.2)
 
 
+def _said_port(process: subprocess.Popen[str], log: Path) -> int:
+    """The port of a server that chooses it, and says it when it listens."""
+    deadline = time.monotonic() + 120
+    while (found := re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text())) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args} does not listen:\n{log.read_text()[-2000:]}")
+        time.sleep(0.2)
+    return int(found[1])
+
+
 @contextlib.contextmanager
-def _servers(folder: Path, url: str, portkey: Path | None) -> Iterator[list[Server]]:
+def _servers(
+    folder: Path, url: str, portkey: Path | None, mlflow: Path | None = None, tensorzero: Path | None = None
+) -> Iterator[list[Server]]:
     """`aiq serve`, and the peers that are there."""
     with contextlib.ExitStack() as stack:
         (folder / "conf" / "endpoints").mkdir(parents=True)
@@ -232,6 +277,23 @@ def _servers(folder: Path, url: str, portkey: Path | None) -> Iterator[list[Serv
                 "x-portkey-custom-host": f"{url}/v1",
             }
             found.append(Server("Portkey gateway", port, process.pid, asks))
+        if mlflow is not None:
+            (folder / "mlflow.yaml").write_text(MLFLOW.format(url=url))
+            port, log = _free_port(), folder / "mlflow.log"
+            words = [str(mlflow), "-m", "uvicorn", "mlflow.gateway.app:create_app_from_env", "--factory"]
+            words += ["--port", str(port), "--no-access-log"]
+            own = {"MLFLOW_GATEWAY_CONFIG": str(folder / "mlflow.yaml"), "PYTHONPATH": ""}
+            process = stack.enter_context(_process(words, FIRST, log, **own))
+            _wait_for(port, process, log)
+            found.append(Server("MLflow AI Gateway", port, process.pid, {}, "/gateway/chat/invocations", None))
+        if tensorzero is not None:
+            (folder / "tensorzero.toml").write_text(TENSORZERO.format(url=url))
+            log = folder / "tensorzero.log"
+            words = [str(tensorzero), "-c", TENSORZERO_PROGRAM, str(folder / "tensorzero.toml")]
+            process = stack.enter_context(_process(words, FIRST, log, PYTHONPATH=""))
+            port = _said_port(process, log)
+            path, model = "/openai/v1/chat/completions", "tensorzero::model_name::chat"
+            found.append(Server("TensorZero gateway", port, process.pid, {}, path, model))
         yield found
 
 
@@ -244,7 +306,7 @@ def measured(given: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         with _process(provider, LAST, folder / "provider.log") as process:
             assert process.stdout is not None
             url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
-            with _servers(folder, url, given.portkey) as servers:
+            with _servers(folder, url, given.portkey, given.mlflow, given.tensorzero) as servers:
                 for _ in range(given.rounds):
                     for server in servers:
                         of = rounds.setdefault(server.name, {})
@@ -273,7 +335,8 @@ def main() -> None:
     arguments.add_argument("--requests", type=int, default=20_000)
     arguments.add_argument("--rate", type=float, default=1000.0)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--portkey", type=Path)
+    for peer in ("portkey", "mlflow", "tensorzero"):
+        arguments.add_argument(f"--{peer}", type=Path)
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     os.sched_setaffinity(0, {LAST})

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tests.conftest import ConfFolder
 
 PRICES: dict[str, dict[str, Any]] = {
-    "gpt-4o": {"input_per_mtok": 2.5, "output_per_mtok": 10, "cached_input_per_mtok": 1.25},
+    "gpt-4o": {
+        "input_per_mtok": 2.5,
+        "output_per_mtok": 10,
+        "cached_input_per_mtok": 1.25,
+        "service_tiers": {"flex": 0.5, "priority": 1.7},
+    },
     "o3-mini": {"input_per_mtok": 1.1, "output_per_mtok": 4.4, "cached_input_per_mtok": 0.55},
     "text-embedding-3-small": {"input_per_mtok": 0.02, "output_per_mtok": 0},
     "claude-sonnet-4-5": {
@@ -24,11 +29,13 @@ PRICES: dict[str, dict[str, Any]] = {
         "output_per_mtok": 15,
         "cached_input_per_mtok": 0.3,
         "cache_write_per_mtok": 3.75,
+        "cache_write_1h_per_mtok": 6,
     },
     "gemini-2.5-pro": {
         "input_per_mtok": 1.25,
         "output_per_mtok": 10,
         "cached_input_per_mtok": 0.125,
+        "service_tiers": {"flex": 0.5, "priority": 1.8},
         "tiers": [
             {
                 "above_input_tokens": 5000,
@@ -38,7 +45,14 @@ PRICES: dict[str, dict[str, Any]] = {
             }
         ],
     },
-    "anthropic.claude-3-5-sonnet-20240620-v1:0": {"input_per_mtok": 3, "output_per_mtok": 15},
+    "anthropic.claude-3-5-sonnet-20240620-v1:0": {
+        "input_per_mtok": 3,
+        "output_per_mtok": 15,
+        "cached_input_per_mtok": 0.3,
+        "cache_write_per_mtok": 3.75,
+        "cache_write_1h_per_mtok": 6,
+        "service_tiers": {"flex": 0.5, "priority": 1.75},
+    },
     "command-a": {"input_per_mtok": 2.5, "output_per_mtok": 10},
 }
 FAULTS = ("503-once", "cut-once", "truncated-once", "reset-once", "429", "html-502-once", "malformed-once")
@@ -63,12 +77,18 @@ def session(billing: SimulatorProcess, tmp_path: Path, home: Path, make_conf: An
         return {"name": name, "external_model": {"name": model, "task": "llm/v1/chat", **external}, **own}
 
     conf.endpoint("openai", model="gpt-4o")
+    streamed = {"aiq": {"idle_timeout_s": 60}}
+    conf.endpoint("openai_stream", model="gpt-4o", gateway=streamed)
+    responses = conf.entity("main", "gpt-4o")
+    conf.endpoint("responses", {**responses, "aiq": {**responses.get("aiq", {}), "responses": True}})
     conf.endpoint("thinking", model="o3-mini")
     conf.endpoint("embeddings", model="text-embedding-3-small", task="llm/v1/embeddings")
     key = {"anthropic_api_key_plaintext": "sk-test"}
     conf.endpoint("anthropic", served("main", "claude-sonnet-4-5", provider="anthropic", anthropic_config=key))
     key = {"palm_api_key_plaintext": "AIza-test"}
     conf.endpoint("gemini", served("main", "gemini-2.5-pro", provider="palm", palm_config=key))
+    gemini = served("main", "gemini-2.5-pro", provider="palm", palm_config=key)
+    conf.endpoint("gemini_stream", gemini, gateway=streamed)
     key = {"cohere_api_key_plaintext": "co-test", "cohere_api_base": billing.url}
     conf.endpoint("cohere", served("main", "command-a", provider="cohere", cohere_config=key))
     key = {
@@ -139,3 +159,56 @@ def test_long_prompts_cost_what_their_tier_says(billing: SimulatorProcess, sessi
     line = _check(billing, session)["gemini-2.5-pro"]
     flat = (line["input_tokens"] * 1.25 + line["output_tokens"] * 10) / 1e6
     assert line["cost_usd"] > 1.2 * flat
+
+
+TIERS = ("default", "flex", "priority")
+
+
+def test_every_service_tier_costs_what_it_costs(billing: SimulatorProcess, session: aiq.Session) -> None:
+    prompt, endpoints = "x" * 30_000, ("openai", "openai_stream", "responses", "gemini", "gemini_stream", "bedrock")
+    for endpoint in endpoints:
+        for tier in TIERS:
+            session.sql(
+                f"SELECT ai_query('{endpoint}', ? || i, modelParameters => {{'service_tier': '{tier}'}}) "
+                "FROM range(2) t(i)",
+                [prompt],
+            )
+    invoice = _check(billing, session)
+    assert {line["requests"] for line in invoice.values()} == {18, 12, 6}
+    relation = session.sql("SELECT service_tier, count(*) FROM system.aiq.calls GROUP BY ALL ORDER BY ALL")
+    assert relation is not None
+    counted = {tier or "standard": count for tier, count in relation.fetchall()}
+    assert counted["flex"] == counted["priority"] == 2 * len(endpoints)
+    relation = session.sql(
+        """
+        SELECT service_tier,
+               cost_usd * 1e6 / ((input_tokens - cached_tokens) * 2.5 + cached_tokens * 1.25 + output_tokens * 10)
+        FROM system.aiq.calls WHERE model = 'gpt-4o'
+        """
+    )
+    assert relation is not None
+    factors = {"standard": 1, "flex": 0.5, "priority": 1.7}
+    assert all(factor == pytest.approx(factors[tier]) for tier, factor in relation.fetchall())
+
+
+@pytest.mark.parametrize("endpoint", ["anthropic", "bedrock"])
+def test_what_was_written_to_the_cache_costs_what_it_is_kept_for(
+    billing: SimulatorProcess, session: aiq.Session, endpoint: str
+) -> None:
+    rules = "Follow these rules closely. " * 300
+    part = "{'type': 'text', 'text': ?, 'cache_control': {'type': 'ephemeral', 'ttl': ?}}"
+    for ttl in ("5m", "1h"):
+        for row in range(3):  # the first writes, the others read
+            session.sql(
+                f"SELECT ai_query('{endpoint}', struct_pack(messages := [{{'role': 'user', 'content': [{part}]}}, "
+                f"{{'role': 'user', 'content': [{part}]}}]))",
+                [ttl + rules, ttl, f"Row {row}", ttl],
+            )
+    (line,) = _check(billing, session).values()
+    relation = session.sql("SELECT sum(cache_write_tokens), sum(cached_tokens) FROM system.aiq.calls")
+    assert relation is not None
+    ((written, read),) = relation.fetchall()
+    assert (written, read) == (line["cache_write_tokens"], line["cached_tokens"]) and read == 2 * written > 0
+    fresh = line["input_tokens"] - read - written
+    dollars = (fresh * 3 + read * 0.3 + written / 2 * (3.75 + 6) + line["output_tokens"] * 15) / 1e6
+    assert line["cost_usd"] == pytest.approx(dollars)

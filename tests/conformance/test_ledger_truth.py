@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -16,10 +17,13 @@ import pytest
 from deltalake import DeltaTable
 
 import aiq
+from aiq.batch.loop import submit
 from aiq.errors import PolicyError
+from aiq.request import Answer, Caller, Request
 from aiq.simulator.process import SimulatorProcess
 
 if TYPE_CHECKING:
+    from aiq.gateway import Gateway
     from tests.conftest import ConfFolder
 
 Rows = list[dict[str, Any]]
@@ -281,6 +285,25 @@ def test_a_refused_request_is_a_row_without_a_call(conf: ConfFolder, home: Path,
         "bob@example.com",
     )
     assert simulator.stats()["requests"] == 0
+
+
+def test_each_of_many_refusals_in_a_row_is_counted(conf: ConfFolder, home: Path, simulator: SimulatorProcess) -> None:
+    many, limit = 500, {"calls": 1, "key": "endpoint", "renewal_period": "minute"}
+    conf.endpoint("chat", gateway={"rate_limits": [limit]})
+    body = {"messages": [{"role": "user", "content": "Is 1 odd?"}]}
+    request = Request("chat", "llm/v1/chat", body, Caller("ann"), "st", interactive=True)
+
+    async def all_of_them(gateway: Gateway) -> list[BaseException | Answer]:
+        return [(await asyncio.gather(gateway.answer(request), return_exceptions=True))[0] for _ in range(many)]
+
+    with aiq.connect(conf=conf.path, home=home) as session:
+        session.gateway.open_endpoint("chat")
+        ended = submit(all_of_them(session.gateway)).result(timeout=60)
+    refused = sum(isinstance(end, PolicyError) for end in ended)
+    answered = sum(isinstance(end, Answer) for end in ended)  # a second one where a minute ends meanwhile
+    assert refused + answered == many and answered == simulator.stats()["requests"] <= 2
+    counted = Counter((row["status"], row["attempt"], row["status_code"]) for row in by_deltalake(home, CALLS))
+    assert counted == {("ok", 1, 200): answered, ("refused", 0, 429): refused}
 
 
 def test_tokens_are_estimated_where_the_provider_sends_none(conf: ConfFolder, home: Path) -> None:

@@ -51,7 +51,23 @@ def mlflow() -> None:
     raises(
         lambda: list(client.predict_stream(endpoint="chat", inputs=cut)), "", (ChunkedEncodingError, MlflowException)
     )
+    _mlflow_chat_agent(client)
     _mlflow_control(client)
+
+
+def _mlflow_chat_agent(client: Any) -> None:
+    """A ChatAgent's replies are what MLflow's own types take."""
+    from mlflow.types.agent import ChatAgentChunk, ChatAgentResponse
+
+    options = {"custom_inputs": {"id": 5}, "databricks_options": {"return_trace": True}}
+    whole = client.predict(endpoint="chatagent", inputs={"messages": SAID, **options})
+    said = ChatAgentResponse(**whole)
+    assert said.custom_outputs == {"id": 5} and whole["databricks_output"]["trace"]
+    pieces = list(client.predict_stream(endpoint="chatagent", inputs={"messages": SAID, **options}))
+    chunks = [ChatAgentChunk(**piece) for piece in pieces]
+    assert "".join(chunk.delta.content or "" for chunk in chunks) == said.messages[-1].content
+    assert chunks[-1].custom_outputs == {"id": 5} and chunks[-1].finish_reason == "stop"
+    assert pieces[-1]["databricks_output"] == whole["databricks_output"]
 
 
 def _mlflow_control(client: Any) -> None:

@@ -51,12 +51,14 @@ def running(
         conf = make_conf(folder / "conf", simulator.url)
         model = {"model_server": {"url": f"{simulator.url}/invocations"}}
         agent = {"model_server": {"url": f"{agent_url}/invocations", "task": "agent/v1/responses"}}
-        conf.settings(retries=0, endpoints={"model": model, "agent": agent})
+        chat_agent = {"model_server": {"url": f"{simulator.url}/agents/helper/invocations", "task": "agent/v2/chat"}}
+        conf.settings(retries=0, endpoints={"model": model, "agent": agent, "chatagent": chat_agent})
         conf.endpoint("chat")
         conf.endpoint("emb", task="llm/v1/embeddings", model="text-embedding-3-small")
         conf.endpoint("complete", task="llm/v1/completions", model="gpt-3.5-turbo-instruct")
         conf.endpoint("model", {"name": "spam", "entity_name": "spam", "entity_version": "1"})
         conf.endpoint("agent", {"name": "main", "entity_name": "main.agents.tools", "entity_version": "1"})
+        conf.endpoint("chatagent", {"name": "main", "entity_name": "main.agents.chat", "entity_version": "1"})
         conf.endpoint("locked", permissions=[{"user_name": "someone@example.com", "level": "CAN_QUERY"}])
         with serving(conf.path, folder / "home") as served:
             token = served.tokens.create("admin@example.com", ["admins"])

@@ -169,6 +169,47 @@ class TestResponses:
             reply = http.post("/serving-endpoints/agent/invocations", json=body).json()
         assert reply["object"] == "response" and SAID in reply["output"][-1]["content"][0]["text"]
 
+    @pytest.mark.parametrize("name", ["agent", "chatagent"])
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_chat_with_an_agent_has_its_outputs_and_its_trace(self, served: Served, name: str, stream: bool) -> None:
+        options: Any = {"custom_inputs": {"id": 5}, "databricks_options": {"return_trace": True}}
+        asked: list[Any] = [{"role": "user", "content": SAID}]
+        made: Any = served.openai().chat.completions.create(
+            model=name, messages=asked, stream=stream, extra_body=options
+        )
+        last = list(made)[-1] if stream else made
+        assert last.model_extra["custom_outputs"] == {"id": 5}
+        assert last.model_extra["databricks_output"]["trace"]["data"]["spans"]
+
+    def test_a_chat_agent_streams_in_its_own_form(self, served: Served) -> None:
+        body = {
+            "messages": [{"role": "user", "content": SAID}],
+            "context": {"conversation_id": "c-1"},
+            "custom_inputs": {"id": 5},
+            "databricks_options": {"return_trace": True},
+        }
+        with served.http() as http:
+            path = "/serving-endpoints/chatagent/invocations"
+            whole = http.post(path, json=body).json()
+            lines = http.post(path, json={**body, "stream": True}).text.split("\n\n")
+        assert lines[-2:] == ["data: [DONE]", ""]
+        events = [orjson.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+        (message,) = whole["messages"]
+        assert "".join(event["delta"]["content"] for event in events) == message["content"] != ""
+        assert {event["delta"]["role"] for event in events} == {"assistant"}
+        assert len(events) > 2 and len({event["delta"]["id"] for event in events}) == 1 and message["id"]
+        last = events[-1]
+        for name in ("finish_reason", "custom_outputs", "databricks_output", "usage"):
+            assert last[name] == whole[name], name
+            assert not any(name in event for event in events[:-1])
+
+    @pytest.mark.parametrize("fault", ["cut", "error-chunk"])
+    def test_a_chat_agent_that_breaks_off_is_cut(self, served: Served, fault: str) -> None:
+        said = [{"role": "user", "content": f"[[fault:{fault}]] one two three four five six seven eight"}]
+        body = {"messages": said, "stream": True}
+        with served.http() as http, pytest.raises(httpx.HTTPError):
+            http.post("/serving-endpoints/chatagent/invocations", json=body)
+
 
 class TestAnthropic:
     @pytest.mark.parametrize("path", ["/serving-endpoints/anthropic", "/ai-gateway/anthropic"])

@@ -12,9 +12,11 @@ from aiq.providers.wire.lenient import read_json
 from aiq.providers.wire.openai_form import chunk
 from aiq.providers.wire.sse import EventParser
 from aiq.providers.wire.streams import ReadsErrors, ServerSentEvents, is_done
-from aiq.request import AGENTS_OWN, Request
+from aiq.request import AGENTS_DELTA, AGENTS_OWN, Request
 
 MAX_MESSAGES = 1024
+_SAID = ("content", "tool_calls", "attachments")
+"""Members of a delta that are something: one with none of them has a role, an end or a usage."""
 
 
 class ChatAgentStream(ServerSentEvents[ReadsErrors]):
@@ -63,7 +65,11 @@ class ChatAgentStream(ServerSentEvents[ReadsErrors]):
                     self._characters += len(value)
             elif value is not None:
                 message[name] = value
-        if delta["role"] != "assistant" or not delta.get("content"):
+        if not any(delta.get(name) for name in _SAID):
             return None
+        if delta["role"] != "assistant" or not delta.get("content"):  # what it does before it answers
+            made = chunk(id=delta.get("id"), created=0, model="", delta={})
+            return Chunk({**made, "choices": [], AGENTS_DELTA: delta}, "", True)
         said = {"role": "assistant", "content": delta["content"]}
-        return Chunk(chunk(id=delta.get("id"), created=0, model="", delta=said), delta["content"], True)
+        made = chunk(id=delta.get("id"), created=0, model="", delta=said)
+        return Chunk({**made, AGENTS_DELTA: delta}, delta["content"], True)

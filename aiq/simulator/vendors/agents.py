@@ -62,16 +62,16 @@ class Agents(MLflow):
     def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
         """A response, or messages."""
         if asked.route.form == "responses":
-            return {**responses_format.response(asked, said), "custom_outputs": None}
+            return {**responses_format.response(asked, said), "custom_outputs": None, **_own(asked)}
         body: dict[str, Any] = {"messages": [_message(said, choice) for choice in said.choices]}
         body["finish_reason"] = said.choices[0].finish_reason if said.choices else None
-        return body | ({} if said.counts is None else {"usage": _usage(said.counts)})
+        return body | _own(asked) | ({} if said.counts is None else {"usage": _usage(said.counts)})
 
     def stream(self, asked: VendorRequest, said: Said) -> list[bytes]:
         """Events without names and numbers; deltas of messages for a ChatAgent. `[DONE]` is the last of both."""
         if asked.route.form != "responses":
-            return [*map(event, _deltas(said)), _DONE]
-        full = responses_format.response(asked, said)
+            return [*map(event, _deltas(said, _own(asked))), _DONE]
+        full = responses_format.response(asked, said) | _own(asked)
         events = []
         for item in full["output"]:
             for part in item.get("content") or ():
@@ -96,13 +96,24 @@ def _message(said: Said, choice: Choice) -> dict[str, Any]:
     return {"role": "assistant", "content": content, "id": f"msg_sim{said.number:012d}"}
 
 
-def _deltas(said: Said) -> Iterator[dict[str, Any]]:
+def _own(asked: VendorRequest) -> dict[str, Any]:
+    """What is no answer: the inputs of its own come back as outputs, and the trace where it was asked for."""
+    own: dict[str, Any] = {}
+    if inputs := asked.body.get("custom_inputs"):
+        own["custom_outputs"] = inputs
+    options = asked.body.get("databricks_options")
+    if isinstance(options, dict) and options.get("return_trace"):
+        own["databricks_output"] = {"trace": {"data": {"spans": [{"name": asked.model}]}}}
+    return own
+
+
+def _deltas(said: Said, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
     counted = None if said.counts is None else _usage(said.counts)
     for choice in said.choices:
         message = _message(said, choice)
         for piece in pieces_of(message["content"] or "") or [""]:
             yield {"delta": {**message, "content": piece}}
-        end = {"delta": {**message, "content": ""}, "finish_reason": choice.finish_reason}
+        end = {"delta": {**message, "content": ""}, "finish_reason": choice.finish_reason, **own}
         for _ in range(2 if said.fault == "two-finish" else 1):
             yield end if counted is None else {**end, "usage": counted}
 

@@ -115,7 +115,8 @@ class Anthropic(Base):
         asked.effort = (config.get("effort") or "medium") if thinks else "none"
         asked.limit, asked.stop = body["max_tokens"], body.get("stop_sequences") or ()
         asked.sampling = tuple(body.get(name) for name in SAMPLING)
-        asked.stream, asked.reserve, asked.cacheable = bool(body.get("stream")), asked.prompt_tokens, cacheable
+        asked.stream, asked.reserve = bool(body.get("stream")), asked.prompt_tokens
+        asked.cacheable, asked.kept_1h = cacheable, _is_kept_1h(body)
         return asked
 
     def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
@@ -217,6 +218,14 @@ def _openai_messages(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str
     if body.get("cache_control"):
         cached_to = len(texts)
     return messages, "\0".join(texts[:cached_to])
+
+
+def _is_kept_1h(body: Mapping[str, Any]) -> bool:
+    """Whether the last block that is to be cached is so for an hour."""
+    turns = [body.get("system"), *(message["content"] for message in body["messages"])]
+    blocks = [block for turn in turns if isinstance(turn, list) for block in turn]
+    marks = [block["cache_control"] for block in (*blocks, body) if block.get("cache_control")]
+    return bool(marks) and marks[-1].get("ttl") == "1h"
 
 
 def _text_of(block: Mapping[str, Any]) -> str:

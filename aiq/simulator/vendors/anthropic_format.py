@@ -25,7 +25,10 @@ def usage(counts: Counts) -> dict[str, Any]:
         "input_tokens": counts.input - counts.cached - counts.written,
         "cache_creation_input_tokens": counts.written,
         "cache_read_input_tokens": counts.cached,
-        "cache_creation": {"ephemeral_5m_input_tokens": counts.written, "ephemeral_1h_input_tokens": 0},
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": counts.written - counts.written_1h,
+            "ephemeral_1h_input_tokens": counts.written_1h,
+        },
         "output_tokens": counts.output,
         "service_tier": "standard",
     }

@@ -132,7 +132,8 @@ class Bedrock(Base):
         asked.effort = body.get("outputConfig", {}).get("effort")
         if (more.get("thinking") or {}).get("type") == "enabled":
             asked.effort = asked.effort or "medium"
-        asked.cacheable = _cacheable(body)
+        asked.cacheable, asked.kept_1h = _cacheable(body)
+        asked.tier = body.get("serviceTier", {}).get("type", "default")
         return asked
 
     def full_body(self, asked: VendorRequest, said: Said) -> dict[str, Any]:
@@ -224,17 +225,20 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _cacheable(body: Mapping[str, Any]) -> str:
-    """All texts before the last cache point, each ended by a zero byte; none where there is no cache point."""
+def _cacheable(body: Mapping[str, Any]) -> tuple[str, bool]:
+    """All texts before the last cache point, each ended by a zero byte, and whether it is for an hour.
+
+    None where there is no cache point.
+    """
     texts: list[str] = []
-    cached = ""
+    cached, is_kept_1h = "", False
     blocks = [*body.get("system", ()), *(block for turn in body["messages"] for block in turn["content"])]
     for block in blocks:
         if "text" in block:
             texts.append(block["text"] + "\0")
         elif "cachePoint" in block:
-            cached = "".join(texts)
-    return cached
+            cached, is_kept_1h = "".join(texts), block["cachePoint"].get("ttl") == "1h"
+    return cached, is_kept_1h
 
 
 def _embeddings(body: dict[str, Any], route: VendorRoute) -> VendorRequest:

@@ -26,14 +26,22 @@ _METRICS = {"latencyMs": 1}
 
 def usage(counts: Counts) -> dict[str, Any]:
     """`usage`, whose input is what the cache had no part in."""
-    body = {
+    body: dict[str, Any] = {
         "inputTokens": counts.input - counts.cached - counts.written,
         "outputTokens": counts.output,
         "totalTokens": counts.input + counts.output,
     }
     if counts.cached or counts.written:
         body |= {"cacheReadInputTokens": counts.cached, "cacheWriteInputTokens": counts.written}
+    if counts.written_1h:
+        body["cacheDetails"] = [{"ttl": "1h", "inputTokens": counts.written_1h}]
     return body
+
+
+def _billed(counts: Counts) -> dict[str, Any]:
+    """The usage, and the service tier that it is billed by."""
+    tier = {} if counts.tier == "default" else {"serviceTier": {"type": counts.tier}}
+    return {"usage": usage(counts), **tier}
 
 
 def _stop_reason(choice: Choice) -> str:
@@ -56,7 +64,7 @@ def full_body(said: Said) -> dict[str, Any]:
             blocks.append({"toolUse": {"toolUseId": call.id, "name": call.name, "input": orjson.loads(call.arguments)}})
         body |= {"output": {"message": {"role": "assistant", "content": blocks}}, "stopReason": _stop_reason(choice)}
     if said.counts is not None:
-        body["usage"] = usage(said.counts)
+        body |= _billed(said.counts)
     return body
 
 
@@ -64,7 +72,7 @@ def stream(said: Said) -> Iterator[bytes]:
     """The same as events; the usage is in the last."""
     counted = None
     if said.counts is not None:
-        counted = _event("metadata", {"usage": usage(said.counts), "metrics": _METRICS})
+        counted = _event("metadata", {**_billed(said.counts), "metrics": _METRICS})
     for choice in said.choices[:1]:
         yield _event("messageStart", {"role": "assistant"})
         if counted and said.fault == "middle-usage":

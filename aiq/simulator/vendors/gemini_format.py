@@ -32,6 +32,8 @@ def usage(counts: Counts) -> dict[str, Any]:
         used["cachedContentTokenCount"] = counts.cached
     if counts.reasoning:
         used["thoughtsTokenCount"] = counts.reasoning
+    if counts.tier not in ("default", "standard"):
+        used["serviceTier"] = counts.tier
     return used
 
 

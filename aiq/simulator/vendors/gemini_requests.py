@@ -57,6 +57,7 @@ def generate(body: dict[str, Any], route: VendorRoute, *, vertex: bool) -> Vendo
     _read_tools(asked, wire)
     _read_config(asked, config)
     asked.reserve = asked.prompt_tokens
+    asked.tier = str(wire.get("serviceTier") or "standard").lower().removeprefix("service_tier_")
     if asked.prompt_tokens >= 1024:
         asked.cacheable = text_of(messages)
     return asked

@@ -69,6 +69,7 @@ class OpenAI(Base):
         model = route.model or body.get("model") or ""
         if route.form == "responses":
             asked = responses.read(body, model, route)
+            asked.tier = tier_of(body)
             if asked.prompt_tokens >= CACHE_FROM_TOKENS:
                 asked.cacheable = text_of(asked.messages)
             return asked
@@ -102,7 +103,8 @@ class OpenAI(Base):
     def _envelope(self, asked: VendorRequest, said: Said) -> openai_format.Envelope:
         is_chat = asked.task == "chat"
         identity = f"{'chatcmpl' if is_chat else 'cmpl'}-sim{said.number:012d}"
-        return openai_format.Envelope(identity, said.created, asked.model, is_chat, self.azure)
+        tier = asked.tier if asked.body.get("service_tier") else None
+        return openai_format.Envelope(identity, said.created, asked.model, is_chat, self.azure, tier)
 
     def embeddings(self, asked: VendorRequest, vectors: Sequence[list[float]], counts: Counts | None) -> dict[str, Any]:
         """A `list` of floats or base64."""
@@ -142,11 +144,17 @@ def chat(body: dict[str, Any], model: str, route: VendorRoute) -> VendorRequest:
         asked.json = response_format["type"] == "json_object"
         if response_format["type"] == "json_schema":
             asked.schema = response_format["json_schema"]["schema"]
-    asked.effort = body.get("reasoning_effort")
+    asked.effort, asked.tier = body.get("reasoning_effort"), tier_of(body)
     # A shorter one is not worth joining its texts.
     if asked.prompt_tokens >= CACHE_FROM_TOKENS:
         asked.cacheable = text_of(messages)
     return asked
+
+
+def tier_of(body: Mapping[str, Any]) -> str:
+    """The service tier that a request gets: the one it asks for."""
+    asked = body.get("service_tier")
+    return "default" if asked in (None, "auto") else str(asked)
 
 
 def text_of(messages: Sequence[Mapping[str, Any]]) -> str:

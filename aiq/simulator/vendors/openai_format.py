@@ -19,13 +19,17 @@ _SAFE = {category: {"filtered": False, "severity": "safe"} for category in ("hat
 
 
 class Envelope(NamedTuple):
-    """What the answers to one request share. `chat` false: the legacy completions format."""
+    """What the answers to one request share. `chat` false: the legacy completions format.
+
+    `tier` is the service tier, where the request names one.
+    """
 
     id: str
     created: int
     model: str
     chat: bool
     azure: bool
+    tier: str | None = None
 
 
 def usage(counts: Counts) -> dict[str, Any]:
@@ -62,6 +66,7 @@ def _base(envelope: Envelope, kind: str) -> dict[str, Any]:
         "created": envelope.created,
         "model": envelope.model,
         "system_fingerprint": "aiq-simulator",
+        **({} if envelope.tier is None else {"service_tier": envelope.tier}),
     }
 
 

@@ -68,6 +68,8 @@ def _envelope(asked: VendorRequest, said: Said) -> dict[str, Any]:
         body[name] = default if given is None else given
     body["text"] = {"format": {"type": "text"}, **(asked.body.get("text") or {})}
     body["reasoning"] = {"effort": asked.effort, "summary": None}
+    if asked.body.get("service_tier"):
+        body["service_tier"] = asked.tier
     return body
 
 
