@@ -144,7 +144,7 @@ class Board:
 def at(value: Any, *path: str) -> Any:
     """What stands at a path of keys in a JSON value; None where there is no such place."""
     for key in path:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # the former is quick, and most are one
             return None
         value = value.get(key)
     return value
@@ -153,8 +153,9 @@ def at(value: Any, *path: str) -> Any:
 def text_at(value: Any, *path: str) -> str:
     """The text at a path, "" where there is none. A title may be an object that has its text as `value`."""
     found = at(value, *path)
-    if isinstance(found, Mapping):
-        found = found.get("value")
+    if isinstance(found, str):
+        return found
+    found = at(found, "value")
     return found if isinstance(found, str) else ""
 
 
