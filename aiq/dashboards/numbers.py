@@ -16,7 +16,7 @@ import duckdb
 from aiq.dashboards.expressions import check_query, is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.filters import Condition, PageScope, condition_sql
 from aiq.dashboards.model import Board, Dataset, Selection, WidgetQuery
-from aiq.dashboards.parameters import as_text, bound, names_in, typed_value
+from aiq.dashboards.parameters import bound, names_in, plain_text, typed_value
 from aiq.errors import AiqError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Numbers:
         """The values of a filter's field, as texts, in order. Raises AiqError."""
         wanted = [each for each in query.fields if each.name == name]
         found = self.figures(WidgetQuery(query.name, query.dataset, tuple(wanted)), scope, _OPTIONS)
-        return [as_text(row[0]) for row in sorted(row for row in found.rows if row[0] is not None)]
+        return [plain_text(row[0]) for row in sorted(row for row in found.rows if row[0] is not None)]
 
     def _figures(
         self,
