@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
+from aiq.dashboards.allowed_files import in_words
 from aiq.dashboards.expressions import check_query, is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.filters import Condition, PageScope, condition_sql
 from aiq.dashboards.model import Board, Dataset, Selection, WidgetQuery
@@ -87,7 +88,7 @@ class Numbers:
         try:
             return self._figures(query, scope, limit, sampled, shape)
         except duckdb.Error as error:
-            raise AiqError(str(error).split("\n\nLINE")[0]) from None
+            raise AiqError(in_words(error)) from None
 
     def options(self, query: WidgetQuery, name: str, scope: PageScope) -> list[str]:
         """The values of a filter's field, as texts, in order. Raises AiqError."""
@@ -189,7 +190,7 @@ class Numbers:
             relation.query("every_row", f"CREATE TEMP TABLE {table} AS SELECT * FROM every_row")
             return table
         except duckdb.Error as error:
-            return AiqError(str(error).split("\n\nLINE")[0])
+            return AiqError(in_words(error))
         except AiqError as error:
             return error
 
