@@ -44,13 +44,18 @@ class DatasetParameter:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A query, with its parameters. `columns` are expressions over it that widgets use by name."""
+    """A query, with its parameters. `columns` are expressions over it that widgets use by name.
+
+    `catalog` and `schema` are where its tables lie that the text does not say it of; "": nothing is said.
+    """
 
     name: str
     title: str
     text: str
     parameters: tuple[DatasetParameter, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    catalog: str = ""
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from aiq.dashboards.allowed_files import in_words
+from aiq.dashboards.default_names import with_full_names
 from aiq.dashboards.expressions import check_query, is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.filters import Condition, PageScope, condition_sql
 from aiq.dashboards.model import Board, Dataset, Selection, WidgetQuery
@@ -183,7 +184,7 @@ class Numbers:
     def _made(self, dataset: Dataset, values: Mapping[str, Any]) -> str | AiqError:
         table = f"dataset_{next(_NUMBERS)}"
         try:
-            text = check_query(dataset.text, dataset.title)
+            text = with_full_names(check_query(dataset.text, dataset.title), dataset)
             relation = self._session.sql(text, dict(values) or None, dialect="databricks")
             if relation is None:
                 return AiqError(f"the dataset {dataset.title} gives no rows")
