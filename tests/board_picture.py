@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -17,7 +17,7 @@ from aiq.dashboards.pictures import picture
 from aiq.dashboards.render import html_of
 from aiq.engines.connect import connect
 from aiq.ledger import delta
-from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE
+from aiq.ledger.records import CALLS_SCHEMA, CALLS_TABLE, SERVED_ENTITIES_SCHEMA, SERVED_ENTITIES_TABLE
 
 LARGEST = 150_000
 """Bytes of the picture."""
@@ -48,13 +48,20 @@ FROM shaped
 def make_calls(home: Path) -> None:
     """Writes the ledger of a home."""
     with duckdb.connect() as con:
-        made = con.sql(CALLS).to_arrow_table()
+        _append(home, CALLS_TABLE, CALLS_SCHEMA, con.sql(CALLS).to_arrow_table())
+    change = {"change_time": datetime.now(UTC) - timedelta(days=3), "endpoint_name": "support"}
+    change |= {"endpoint_config_version": 2, "served_entity_name": "main"}
+    _append(home, SERVED_ENTITIES_TABLE, SERVED_ENTITIES_SCHEMA, pa.Table.from_pylist([change]))
+
+
+def _append(home: Path, name: str, schema: pa.Schema, made: pa.Table) -> None:
+    """Writes rows, which need not have all columns."""
     columns = [
         made[each.name].cast(each.type) if each.name in made.column_names else pa.nulls(len(made), each.type)
-        for each in CALLS_SCHEMA
+        for each in schema
     ]
-    rows = pa.table(columns, schema=CALLS_SCHEMA)
-    delta.append(delta.located(home / "tables", CALLS_TABLE), CALLS_TABLE, CALLS_SCHEMA, {}, lambda _: rows)
+    rows = pa.table(columns, schema=schema)
+    delta.append(delta.located(home / "tables", name), name, schema, {}, lambda _: rows)
 
 
 def top_of(board: Board) -> Board:

@@ -158,6 +158,10 @@ class Numbers:
         spelled = [same_in_duckdb(sql, kinds) for sql in sqls]
         return None if None in spelled else self._session.con.sql(text_of([each for each in spelled if each]))
 
+    def has(self, dataset: str) -> bool:
+        """Whether the board has a dataset of this name."""
+        return dataset in self._board.datasets
+
     def _dataset(self, name: str) -> Dataset:
         if name not in self._board.datasets:
             raise AiqError(f"the file has no dataset {name!r}" if name else "the widget names no dataset")

@@ -83,7 +83,7 @@
     const body = table.createTBody();
     for (const layer of spec.layer) {
       const values = (layer.data || spec.data).values, columns = layer.encoding.tooltip;
-      if (!columns || seen.has(values)) continue;
+      if (!columns || layer.name === "marks" || seen.has(values)) continue;
       seen.add(values);
       if (!head.cells.length) {
         for (const column of columns) cell(head, "th", column.title.replace(/:$/, "")).scope = "col";
