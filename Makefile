@@ -14,7 +14,7 @@ INSTALLED_LITELLM := $(LITELLM)/.installed
 CLIENTS := .venv-clients
 INSTALLED_CLIENTS := $(CLIENTS)/.installed
 
-.PHONY: help demo local-models test fuzz clients redis chromium java format bench soak kill clean
+.PHONY: help demo local-models test fuzz clients redis chromium java picture format bench soak kill clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test    lint, types and tests"
 	@echo "make fuzz    20,000 random statements beside plain DuckDB, about an hour"
 	@echo "make format  format the code"
+	@echo "make picture README's picture of a board, anew"
 	@echo "make bench   the benchmarks"
 	@echo "make soak    half an hour of 20 statements a second: what grows (MINUTES=5 for less)"
 	@echo "make kill    100 statements that are killed and run again: what is lost or paid twice (ROUNDS=10 for less)"
@@ -77,6 +78,10 @@ java:
 	$$root apt-get update -qq; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless \
 	  >/dev/null || echo "Java could not be installed; the tests of Spark are skipped"
+
+# README's picture, by an installed Chromium.
+picture: $(INSTALLED_DEV)
+	$(PY) -m tests.board_picture docs/gateway.png
 
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix .

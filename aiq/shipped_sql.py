@@ -1,4 +1,4 @@
-"""The files that ship with aiq, SQL and alerts: in the installed package, or in folders of the source tree."""
+"""The files that ship with aiq, SQL, alerts and boards: in the installed package, or in folders of the source tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiq.errors import AiqError
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of the files of one kind, sql or alerts. Raises AiqError where an installation lacks it."""
+    """The folder of one kind of files: sql, alerts or dashboards. Raises AiqError where an installation lacks it."""
     package = Path(__file__).resolve().parent
     for folder in (package / f"_{name}", package.parent / name):
         if folder.is_dir():

@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
     @property
     def value_text(self) -> str | None:
         """The value as a person reads it; None where there is none."""
-        return as_text(self.value)
+        return text_of_value(self.value)
 
 
 def evaluate(alert: Alert, session: Session[Any], max_cost_usd: float | None = None) -> Evaluation:
@@ -226,7 +226,7 @@ def _kind(value: Any) -> str:
     return "number" if _is_number(value) else type(value).__name__
 
 
-def as_text(value: Any) -> str | None:
+def text_of_value(value: Any) -> str | None:
     """A value as a person reads it; None for NULL."""
     if value is None:
         return None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from aiq.alerts.alert import OPERATORS, Alert
-from aiq.alerts.evaluate import Evaluation, as_text
+from aiq.alerts.evaluate import Evaluation, text_of_value
 
 NAMES = (
     "ALERT_STATUS", "ALERT_CONDITION", "ALERT_THRESHOLD", "ALERT_COLUMN", "ALERT_NAME", "ALERT_URL",
@@ -62,7 +62,7 @@ class Notification(NamedTuple):
 def notification(alert: Alert, found: Evaluation, reason: str, now: datetime) -> Notification:
     """What to tell of an evaluation."""
     rows = found.rows
-    threshold = as_text(found.threshold)
+    threshold = text_of_value(found.threshold)
     values = {
         "ALERT_STATUS": found.state,
         "ALERT_CONDITION": OPERATORS[alert.operator],
@@ -147,7 +147,7 @@ def _cells(rows: pa.Table) -> list[list[str]]:
 
 
 def _cell(value: Any) -> str:
-    text = as_text(value)
+    text = text_of_value(value)
     text = "NULL" if text is None else " ".join(text.split())
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 

@@ -42,14 +42,14 @@ Db = Annotated[
     Path | None,
     typer.Option(help="A DuckDB file with the tables that queries read; it is not written to.", exists=True),
 ]
-Quiet = Annotated[bool, typer.Option("--no-notify", help="Notify nobody.")]
+NoNotify = Annotated[bool, typer.Option("--no-notify", help="Notify nobody.")]
 
 
 @alerts.command("run")
 def run_alerts(
     what: What = None,
     to: To = None,
-    no_notify: Quiet = False,
+    no_notify: NoNotify = False,
     max_cost: MaxCost = None,
     db: Db = None,
     conf: Conf = None,
@@ -72,7 +72,7 @@ def run_alerts(
 def watch_alerts(
     what: What = None,
     to: To = None,
-    no_notify: Quiet = False,
+    no_notify: NoNotify = False,
     max_cost: MaxCost = None,
     db: Db = None,
     conf: Conf = None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,17 @@ from aiq.errors import AiqError, ConfigError
 
 if TYPE_CHECKING:
     from aiq.dashboards.document import DrawnPage
+    from aiq.engines.duckdb.session import DuckDBSession
 
 dashboard = typer.Typer(help="Draw dashboards over the tables of a home, from Databricks' .lvdash.json files.")
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-folder", help="Queries may read files of this folder; may be repeated.", metavar="FOLDER",
+        exists=True, file_okay=False,
+    ),
+]  # fmt: skip
 BoardFile = Annotated[str, typer.Argument(help="A file, or the name of a board that ships.", metavar="BOARD")]
 
 
@@ -28,6 +37,7 @@ BoardFile = Annotated[str, typer.Argument(help="A file, or the name of a board t
 def render(
     board: BoardFile,
     out: Annotated[Path, typer.Option(help="x.html, x.png or x.pdf.", metavar="FILE")],
+    allow_folder: Folders = None,
     conf: Conf = None,
     home: Home = None,
 ) -> None:
@@ -45,7 +55,7 @@ def render(
     is_picture = kind in ("png", "pdf")
     if is_picture:
         browser()  # what is missing is said before the work
-    with opened(conf, home) as session:
+    with _opened(conf, home, allow_folder) as session:
         html, pages = html_of(session, read, read.name, {})
     _write(out, picture(html, kind, read) if is_picture else html.encode("utf-8", "replace"))
     _said(str(out), pages)
@@ -71,13 +81,13 @@ def list_boards(
 
 
 @dashboard.command()
-def validate(board: BoardFile, conf: Conf = None, home: Home = None) -> None:
+def validate(board: BoardFile, allow_folder: Folders = None, conf: Conf = None, home: Home = None) -> None:
     """Compute every widget of a board, and name those that cannot be drawn. Exits with 1 where there are any."""
     from aiq.dashboards.files import find, load
     from aiq.dashboards.render import drawn_pages
 
     read = load(find(board))
-    with opened(conf, home) as session:
+    with _opened(conf, home, allow_folder) as session:
         pages = drawn_pages(session, read, {})
     if _said(read.name, pages):
         raise typer.Exit(1)
@@ -113,6 +123,7 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A further name of this server; may be repeated.", metavar="NAME")
     ] = None,
+    allow_folder: Folders = None,
     conf: Conf = None,
     home: Home = None,
 ) -> None:
@@ -135,7 +146,7 @@ def serve(
         files = [find(boards)]
     if not files:
         raise AiqError(f"there is no board in {boards}; a board's file ends with .lvdash.json")
-    with opened(conf, home) as session, listening(host, port) as bound:
+    with _opened(conf, home, allow_folder) as session, listening(host, port) as bound:
         app = BoardApp(session, files, host, allow_host or ())
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{bound.getsockname()[1]}"
@@ -152,6 +163,16 @@ def serve(
             timeout_keep_alive=75,
         )
         uvicorn.Server(settings).run(sockets=[bound])
+
+
+@contextmanager
+def _opened(conf: Path | None, home: Path | None, folders: list[Path] | None) -> Iterator[DuckDBSession]:
+    """A session for the queries of boards, which read the home's tables and the allowed folders alone."""
+    from aiq.dashboards.allowed_files import allow_only
+
+    with opened(conf, home) as session:
+        allow_only(session, folders or ())
+        yield session
 
 
 def _said(name: str, pages: list[DrawnPage]) -> int:

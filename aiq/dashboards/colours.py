@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from aiq.dashboards.model import at, objects_at, text_at
-from aiq.dashboards.parameters import as_text
+from aiq.dashboards.parameters import plain_text
 
 PALETTE = (
     "#2A8FB8", "#F2A900", "#12A573", "#E5533D", "#86C5E0", "#A4476A", "#8FD3A8", "#F29C95", "#8A8F94", "#B96F8D",
@@ -66,7 +66,7 @@ def mappings_of(scale: Any, palette: tuple[str, ...]) -> dict[str, str]:
     for each in objects_at(scale, "mappings"):
         colour = colour_of(each.get("color"), palette)
         if colour is not None and each.get("value") is not None:
-            found[as_text(each["value"])] = colour
+            found[plain_text(each["value"])] = colour
     return found
 
 
@@ -81,14 +81,15 @@ def meets(value: Any, operator: str, operand: Any) -> bool:
     left: Any = value
     right: Any = operand
     try:
-        left, right = Decimal(as_text(value)), Decimal(as_text(operand))
+        left, right = Decimal(plain_text(value)), Decimal(plain_text(operand))
         if left.is_nan() or right.is_nan():
             return False
     except InvalidOperation:
-        left, right = as_text(value), as_text(operand)
+        left, right = plain_text(value), plain_text(operand)
     tests: dict[str, bool] = {
         "=": left == right, "==": left == right, "!=": left != right, "<>": left != right, "<": left < right,
         "<=": left <= right, ">": left > right, ">=": left >= right,
-        "contains": as_text(operand) in as_text(value), "starts-with": as_text(value).startswith(as_text(operand)),
+        "contains": plain_text(operand) in plain_text(value),
+        "starts-with": plain_text(value).startswith(plain_text(operand)),
     }  # fmt: skip
     return tests.get(operator, False)

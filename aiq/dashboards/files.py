@@ -8,15 +8,12 @@ from aiq.config.nearest import nearest
 from aiq.dashboards.model import Board
 from aiq.dashboards.read import SUFFIX, read_board
 from aiq.errors import AiqError
+from aiq.shipped_sql import shipped_folder
 
 
 def shipped() -> list[Path]:
-    """The boards that ship: in the installed package, or in the source tree's dashboards/ folder."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "_dashboards", package.parent / "dashboards"):
-        if folder.is_dir():
-            return boards_in(folder)
-    return []
+    """The boards that ship. Raises AiqError where an installation lacks them."""
+    return boards_in(shipped_folder("dashboards"))
 
 
 def boards_in(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Any
 from aiq.dashboards.formats import shown
 from aiq.dashboards.model import at, flag_at, objects_at, text_at
 from aiq.dashboards.numbers import Figures
-from aiq.dashboards.parameters import as_text
+from aiq.dashboards.parameters import plain_text
 from aiq.errors import AiqError
 
 CATEGORIES, SERIES, MARKS = 60, 20, 5_000
@@ -115,7 +115,7 @@ def shown_plain(value: Any) -> str:
         text = f"{exact:f}" if abs(exact.adjusted()) < 16 else str(value)
         return text.rstrip("0").rstrip(".") if "." in text and "e" not in text.lower() else text
     if isinstance(value, datetime) and value.microsecond % 1000:
-        return as_text(value)
+        return plain_text(value)
     return shown(value)
 
 

@@ -44,13 +44,18 @@ class DatasetParameter:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A query, with its parameters. `columns` are expressions over it that widgets use by name."""
+    """A query, with its parameters. `columns` are expressions over it that widgets use by name.
+
+    `catalog` and `schema` are where its tables lie that the text does not say it of; "": nothing is said.
+    """
 
     name: str
     title: str
     text: str
     parameters: tuple[DatasetParameter, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    catalog: str = ""
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ class Board:
 def at(value: Any, *path: str) -> Any:
     """What stands at a path of keys in a JSON value; None where there is no such place."""
     for key in path:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # the former is quick, and most are one
             return None
         value = value.get(key)
     return value
@@ -153,8 +158,9 @@ def at(value: Any, *path: str) -> Any:
 def text_at(value: Any, *path: str) -> str:
     """The text at a path, "" where there is none. A title may be an object that has its text as `value`."""
     found = at(value, *path)
-    if isinstance(found, Mapping):
-        found = found.get("value")
+    if isinstance(found, str):
+        return found
+    found = at(found, "value")
     return found if isinstance(found, str) else ""
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
+from aiq.dashboards.allowed_files import in_words
+from aiq.dashboards.default_names import with_full_names
 from aiq.dashboards.expressions import check_query, is_aggregate, same_in_duckdb, to_sql
 from aiq.dashboards.filters import Condition, PageScope, condition_sql
 from aiq.dashboards.model import Board, Dataset, Selection, WidgetQuery
-from aiq.dashboards.parameters import as_text, bound, names_in, typed_value
+from aiq.dashboards.parameters import bound, names_in, plain_text, typed_value
 from aiq.errors import AiqError
 
 if TYPE_CHECKING:
@@ -87,13 +89,13 @@ class Numbers:
         try:
             return self._figures(query, scope, limit, sampled, shape)
         except duckdb.Error as error:
-            raise AiqError(str(error).split("\n\nLINE")[0]) from None
+            raise AiqError(in_words(error)) from None
 
     def options(self, query: WidgetQuery, name: str, scope: PageScope) -> list[str]:
         """The values of a filter's field, as texts, in order. Raises AiqError."""
         wanted = [each for each in query.fields if each.name == name]
         found = self.figures(WidgetQuery(query.name, query.dataset, tuple(wanted)), scope, _OPTIONS)
-        return [as_text(row[0]) for row in sorted(row for row in found.rows if row[0] is not None)]
+        return [plain_text(row[0]) for row in sorted(row for row in found.rows if row[0] is not None)]
 
     def _figures(
         self,
@@ -156,6 +158,10 @@ class Numbers:
         spelled = [same_in_duckdb(sql, kinds) for sql in sqls]
         return None if None in spelled else self._session.con.sql(text_of([each for each in spelled if each]))
 
+    def has(self, dataset: str) -> bool:
+        """Whether the board has a dataset of this name."""
+        return dataset in self._board.datasets
+
     def _dataset(self, name: str) -> Dataset:
         if name not in self._board.datasets:
             raise AiqError(f"the file has no dataset {name!r}" if name else "the widget names no dataset")
@@ -182,14 +188,14 @@ class Numbers:
     def _made(self, dataset: Dataset, values: Mapping[str, Any]) -> str | AiqError:
         table = f"dataset_{next(_NUMBERS)}"
         try:
-            text = check_query(dataset.text, dataset.title)
+            text = with_full_names(check_query(dataset.text, dataset.title), dataset)
             relation = self._session.sql(text, dict(values) or None, dialect="databricks")
             if relation is None:
                 return AiqError(f"the dataset {dataset.title} gives no rows")
             relation.query("every_row", f"CREATE TEMP TABLE {table} AS SELECT * FROM every_row")
             return table
         except duckdb.Error as error:
-            return AiqError(str(error).split("\n\nLINE")[0])
+            return AiqError(in_words(error))
         except AiqError as error:
             return error
 

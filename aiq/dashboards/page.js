@@ -42,9 +42,9 @@
   dark.addEventListener("change", all);
   addEventListener("beforeprint", () => dispatchEvent(new Event("resize")));
 
-  for (const table of document.querySelectorAll("table.grid[data-page]")) {
+  const paged = (table) => {
     const rows = [...table.tBodies[0].rows], size = Number(table.dataset.page);
-    if (rows.length <= size) continue;
+    if (rows.length <= size) return;
     const pages = Math.ceil(rows.length / size), turn = document.createElement("div"), where = document.createElement("span");
     let page = 0;
     const show = () => {
@@ -67,6 +67,61 @@
     show();
     addEventListener("beforeprint", () => rows.forEach((row) => { row.hidden = false; }));
     addEventListener("afterprint", show);
+  };
+  document.querySelectorAll("table.grid[data-page]").forEach(paged);
+
+  const cell = (row, tag, text) => {
+    const made = document.createElement(tag), words = document.createElement("bdi");
+    words.textContent = text;
+    made.append(words);
+    row.append(made);
+    return made;
+  };
+
+  const numbersOf = (spec, name) => {
+    const seen = new Set(), table = document.createElement("table"), head = table.createTHead().insertRow();
+    const body = table.createTBody();
+    for (const layer of spec.layer) {
+      const values = (layer.data || spec.data).values, columns = layer.encoding.tooltip;
+      if (!columns || layer.name === "marks" || seen.has(values)) continue;
+      seen.add(values);
+      if (!head.cells.length) {
+        for (const column of columns) cell(head, "th", column.title.replace(/:$/, "")).scope = "col";
+      }
+      const sorted = columns[0].field === "x_text" ? [...values].sort((one, other) =>
+        typeof one.x === "number" ? one.x - other.x : String(one.x).localeCompare(other.x)) : values;
+      for (const value of sorted) {
+        const row = body.insertRow();
+        for (const column of columns) cell(row, "td", value[column.field] ?? "");
+      }
+    }
+    const box = document.createElement("div");
+    box.className = "scroll";
+    box.tabIndex = 0;
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", name);
+    table.className = "grid";
+    table.dataset.page = 25;
+    box.append(table);
+    return box;
+  };
+
+  for (const script of specs) {
+    const host = document.getElementById(script.dataset.chart);
+    const numbers = document.createElement("details"), summary = document.createElement("summary");
+    const name = `Numbers of ${host.getAttribute("aria-label")}`;
+    numbers.className = "numbers";
+    summary.textContent = "Numbers";
+    summary.setAttribute("aria-label", name);
+    numbers.append(summary);
+    host.before(numbers);
+    numbers.addEventListener("toggle", () => {
+      if (!numbers.open) dispatchEvent(new Event("resize"));
+      if (!numbers.open || numbers.childElementCount > 1) return;
+      const box = numbersOf(JSON.parse(script.textContent), name);
+      numbers.append(box);
+      paged(box.firstElementChild);
+    });
   }
 
   for (const form of document.querySelectorAll("form.filters")) {

@@ -132,7 +132,7 @@ def _start_of(when: datetime, unit: str) -> datetime:
     return first.replace(month=1 if unit == "y" else 3 * ((first.month - 1) // 3) + 1)
 
 
-def as_text(value: Any) -> str:
+def plain_text(value: Any) -> str:
     """A value as a filter shows it and as the URL carries it."""
     if isinstance(value, bool):
         return "true" if value else "false"

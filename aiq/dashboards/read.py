@@ -75,6 +75,8 @@ def _dataset(value: Mapping[str, Any], number: int) -> Dataset:
         text,
         tuple(_parameter(each) for each in objects_at(value, "parameters")),
         {title: expression for title, expression in columns.items() if title and expression},
+        text_at(value, "catalog"),
+        text_at(value, "schema"),
     )
 
 

@@ -21,6 +21,7 @@ from aiq.dashboards.numbers import MAX_ROWS, Figures, Numbers
 from aiq.dashboards.pivots import pivot_html
 from aiq.dashboards.shapes import box_chart, heatmap_chart, histogram_chart, pie_chart
 from aiq.dashboards.specs import Chart, axes_chart, combo_chart
+from aiq.dashboards.time_marks import with_time_marks
 from aiq.errors import AiqError
 
 log = logging.getLogger("aiq.dashboards")
@@ -74,7 +75,7 @@ def _drawn(tile: Tile, widget: Widget, numbers: Numbers, scope: PageScope, palet
         sampled = kind in ("scatter", "line")
         figures = numbers.figures(main_query(widget), scope, MARKS if sampled else MAX_ROWS, sampled=sampled)
         chart = (combo_chart if kind == "combo" else axes_chart)(widget, figures, palette)
-        return _charted(tile, figures, chart)
+        return _charted(tile, figures, chart if kind == "scatter" else with_time_marks(chart, numbers, scope))
     if kind in ("pie", "heatmap"):
         figures = numbers.figures(main_query(widget), scope)
         return _charted(tile, figures, (pie_chart if kind == "pie" else heatmap_chart)(widget, figures, palette))

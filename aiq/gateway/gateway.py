@@ -9,8 +9,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
 
 from aiq.answers.store import AnswerStore
 from aiq.config.endpoint import Config, Endpoint
@@ -33,6 +33,15 @@ from aiq.policy.waits import Wait
 from aiq.providers.base import Chunk
 from aiq.request import Answer, Caller, Request, Task
 from aiq.transport import Transport
+
+
+class EntityState(NamedTuple):
+    """A served entity as it is now. `health`: 0 asked as usual, 1 a probe is due or under way, 2 ejected."""
+
+    endpoint: str
+    entity: str
+    in_flight: int
+    health: int
 
 
 class Gateway:
@@ -106,6 +115,17 @@ class Gateway:
     def waiting_for_limits(self) -> int:
         """How many requests wait for a rate limit."""
         return self.pipeline.admission.waiting
+
+    def entity_states(self) -> Iterator[EntityState]:
+        """How each served entity of the opened endpoints is doing. Any thread."""
+        for route in self.routes.opened():
+            for target in route.targets.values():
+                yield EntityState(route.endpoint.name, target.entity.name, target.gate.in_flight, target.health.state)
+
+    def called(self, endpoint: str, entity: str) -> tuple[str, str] | None:
+        """The model that calls of a served entity name, and their URL; None for an entity that is not served now."""
+        target = self.routes.target(endpoint, entity)
+        return None if target is None else (target.entity.model or "", target.adapter.address)
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises StatementError, with the nearest name, for an endpoint that is not configured."""

@@ -170,6 +170,15 @@ class Routes:
         """The route of an opened endpoint."""
         return self._routes[name]
 
+    def opened(self) -> list[Route]:
+        """The routes of the endpoints that are open now. Any thread."""
+        return list(self._routes.copy().values())
+
+    def target(self, name: str, entity: str) -> Target | None:
+        """What calls of an entity go to now; None where it has no such entity, or is not open."""
+        route = self._routes.get(name)
+        return None if route is None else route.targets.get(entity)
+
     @property
     def transport(self) -> Transport | None:
         """The transport of new requests; None before the first endpoint is opened."""

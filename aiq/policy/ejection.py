@@ -37,6 +37,11 @@ class Health:
         """Whether it may be asked now: it is not ejected, or it is time for a probe and none is under way."""
         return not self.ejected or (not self._probing and self._clock() >= self._until)
 
+    @property
+    def state(self) -> int:
+        """0 asked as usual, 1 a probe is due or under way, 2 ejected."""
+        return 0 if not self.ejected else 1 if self._probing or self._clock() >= self._until else 2
+
     def ask(self) -> bool:
         """Says that it is asked now. True where that is a probe, whose end one of the other methods must report."""
         if not self.ejected or self._probing or self._clock() < self._until:

@@ -11,14 +11,16 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aiq import __version__
 from aiq.errors import ConfigError
 from aiq.gateway import Gateway
 from aiq.ledger.records import Outcome, StatementRow
 from aiq.telemetry.metrics import OutcomeMetrics
-from aiq.telemetry.names import generation
+from aiq.telemetry.names import Called, generation
 from aiq.telemetry.spans import OutcomeSpans
 
 if TYPE_CHECKING:
@@ -70,24 +72,16 @@ def observe(
 ) -> None:
     """Tells these providers what a gateway does from now on. `histograms`: see OutcomeMetrics."""
     names = generation(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""))
-    models: dict[tuple[str, str | None], str] = {}
-    config = gateway.config
 
-    def requested(outcome: Outcome) -> str:
-        nonlocal config
-        if gateway.config is not config:
-            config = gateway.config
-            models.clear()
-        key = outcome.endpoint, outcome.served_entity_name
-        if key not in models:
-            endpoint = gateway.config.endpoints.get(outcome.endpoint)
-            entities = endpoint.entities if endpoint is not None else ()
-            models[key] = next((e.model for e in entities if e.name == key[1] and e.model), outcome.model or "")
-        return models[key]
+    def called(outcome: Outcome) -> Called:
+        found = gateway.called(outcome.endpoint, outcome.served_entity_name or "")
+        if found is None:
+            return Called(outcome.model or "")
+        return _called(found[0] or outcome.model or "", found[1])
 
     if tracers is not None:
         asked = environ.get(_CONTENT, "").strip().lower() in ("true", "span_only", "span_and_event")
-        spans = OutcomeSpans(tracers, names, __version__, requested, content=asked)
+        spans = OutcomeSpans(tracers, names, __version__, called, content=asked)
         gateway.statements.observers.append(spans)
         gateway.observe(spans.count)
     if meters is not None:
@@ -95,7 +89,17 @@ def observe(
         if metrics is None:
             metrics = _metrics[meters] = OutcomeMetrics(meters, names, __version__, histograms)
         gateway.statements.observers.append(_Reused(metrics))
-        gateway.observe(metrics.of_gateway(lambda: gateway.waiting_for_limits, requested))
+        gateway.observe(metrics.of_gateway(gateway, called))
+
+
+@lru_cache(1024)
+def _called(model: str, url: str) -> Called:
+    """What a call to a URL went to."""
+    try:
+        parts = urlsplit(url)
+        return Called(model, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme))
+    except ValueError:  # no URL; the call has failed for that
+        return Called(model)
 
 
 @contextmanager

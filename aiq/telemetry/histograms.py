@@ -29,7 +29,7 @@ class _Counted:
 
     __slots__ = ("attributes", "counts", "highest", "lowest", "total")
 
-    def __init__(self, attributes: Mapping[str, str], bounds: int) -> None:
+    def __init__(self, attributes: Mapping[str, str | int], bounds: int) -> None:
         self.attributes = attributes
         self.counts = [0] * (bounds + 1)
         self.total, self.lowest, self.highest = 0.0, float("inf"), float("-inf")
@@ -44,7 +44,7 @@ class AddedUp:
         self._lock = threading.Lock()
         self._start_ns = time.time_ns()
 
-    def record(self, value: float, attributes: Mapping[str, str]) -> None:
+    def record(self, value: float, attributes: Mapping[str, str | int]) -> None:
         """Takes one value."""
         with self._lock:
             found = self._counted.get(id(attributes))

@@ -7,19 +7,22 @@ Counters are added up here and read when they are exported, because an instrumen
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiq.gateway import Gateway
+from aiq.gateway.gateway import EntityState
 from aiq.ledger.records import Outcome
-from aiq.telemetry.names import OPERATIONS, PROVIDERS, TOKEN_BOUNDS, Generation
+from aiq.telemetry.names import OPERATIONS, PROVIDERS, TOKEN_BOUNDS, Called, Generation
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
     from aiq.telemetry.histograms import AddedUp
 
-Attributes = dict[str, str]
+Attributes = dict[str, str | int]
 _Key = tuple[Any, ...]
 _LABELS = {
     "aiq.requests": ("aiq.endpoint", "aiq.status", "error.type"),
@@ -47,7 +50,7 @@ class OutcomeMetrics:
         self, provider: MeterProvider, names: Generation, version: str, histograms: list[AddedUp] | None = None
     ) -> None:
         """Histograms are those of the meter provider, or, where a list is given, put into that."""
-        self._waiting: list[Callable[[], int]] = []
+        self._gateways: weakref.WeakSet[Gateway] = weakref.WeakSet()
         meter = provider.get_meter("aiq", version, schema_url=names.schema_url)
         self._names = names
         self._lock = threading.Lock()
@@ -90,22 +93,19 @@ class OutcomeMetrics:
         ]
         for name, unit, words in counters:
             meter.create_observable_counter(name, [self._reader(name)], unit=unit, description=words)
-        meter.create_observable_gauge(
-            "aiq.waiting",
-            [self._read_waiting],
-            unit="{request}",
-            description="Wait for a rate limit.",
-        )
+        for name, read, unit, words in (
+            ("aiq.waiting", self._read_waiting, "{request}", "Wait for a rate limit."),
+            ("aiq.in_flight", self._read_in_flight, "{attempt}", "Are at a served entity."),
+            ("aiq.entity.state", self._read_health, "1", "0 asked as usual, 1 a probe is due, 2 ejected."),
+        ):
+            meter.create_observable_gauge(name, [read], unit=unit, description=words)
 
-    def of_gateway(self, waiting: Callable[[], int], requested: Callable[[Outcome], str]) -> Callable[[Outcome], None]:
-        """What counts the outcomes of one gateway of the process.
+    def of_gateway(self, gateway: Gateway, called: Callable[[Outcome], Called]) -> Callable[[Outcome], None]:
+        """What counts the outcomes of one gateway of the process. `called`: what an outcome's call went to."""
+        self._gateways.add(gateway)
+        return lambda outcome: self._count(outcome, called)
 
-        `waiting`: how many of its requests wait for a rate limit. `requested`: the model that an outcome's call named.
-        """
-        self._waiting.append(waiting)
-        return lambda outcome: self._count(outcome, requested)
-
-    def _count(self, outcome: Outcome, requested: Callable[[Outcome], str]) -> None:
+    def _count(self, outcome: Outcome, called_of: Callable[[Outcome], Called]) -> None:
         """One outcome, of an attempt or of a request that was never sent."""
         endpoint = outcome.endpoint
         with self._lock:
@@ -125,7 +125,7 @@ class OutcomeMetrics:
                     outcome.provider,
                     outcome.task,
                     outcome.error_class,
-                    requested(outcome),
+                    called_of(outcome),
                 )
                 attributes = self._of_call(called, outcome)
                 if outcome.fallback_from:
@@ -166,7 +166,7 @@ class OutcomeMetrics:
                 "aiq.entity": outcome.served_entity_name or "",
                 "gen_ai.operation.name": OPERATIONS.get(outcome.task, "chat"),
                 self._names.provider: PROVIDERS.get(provider, provider),
-                "gen_ai.request.model": key[-1],
+                **key[-1].attributes(),
             }
             if outcome.error_class is not None:
                 found["error.type"] = outcome.error_class
@@ -203,4 +203,23 @@ class OutcomeMetrics:
     def _read_waiting(self, options: CallbackOptions) -> Iterable[Observation]:
         from opentelemetry.metrics import Observation
 
-        yield Observation(sum(waiting() for waiting in self._waiting))
+        yield Observation(sum(gateway.waiting_for_limits for gateway in list(self._gateways)))
+
+    def _read_in_flight(self, options: CallbackOptions) -> Iterable[Observation]:
+        return self._read_entities(lambda state: state.in_flight, sum)
+
+    def _read_health(self, options: CallbackOptions) -> Iterable[Observation]:
+        return self._read_entities(lambda state: state.health, max)
+
+    def _read_entities(
+        self, value: Callable[[EntityState], int], joined: Callable[[Iterable[int]], int]
+    ) -> Iterable[Observation]:
+        """A value of each served entity; where several gateways have it, their values joined."""
+        from opentelemetry.metrics import Observation
+
+        found: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for gateway in list(self._gateways):
+            for state in gateway.entity_states():
+                found[state.endpoint, state.entity].append(value(state))
+        for (endpoint, entity), values in found.items():
+            yield Observation(joined(values), {"aiq.endpoint": endpoint, "aiq.entity": entity})

@@ -25,6 +25,23 @@ OPERATIONS = {"llm/v1/completions": "text_completion", "llm/v1/embeddings": "emb
 """By task; all others are a chat."""
 
 
+class Called(NamedTuple):
+    """What a call went to: the model that it named, and the server; a port of None: not known."""
+
+    model: str
+    host: str = ""
+    port: int | None = None
+
+    def attributes(self) -> dict[str, str | int]:
+        """Of a span or a metric."""
+        found: dict[str, str | int] = {"gen_ai.request.model": self.model}
+        if self.host:
+            found["server.address"] = self.host
+        if self.port is not None:
+            found["server.port"] = self.port
+        return found
+
+
 class Generation(NamedTuple):
     """What one generation of the conventions calls things."""
 

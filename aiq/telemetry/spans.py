@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from aiq.ledger.records import Outcome, StatementRow
-from aiq.telemetry.names import OPERATIONS, PROVIDERS, Generation
+from aiq.telemetry.names import OPERATIONS, PROVIDERS, Called, Generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +39,11 @@ class OutcomeSpans:
         provider: TracerProvider,
         names: Generation,
         version: str,
-        requested: Callable[[Outcome], str],
+        called: Callable[[Outcome], Called],
         *,
         content: bool = False,
     ) -> None:
-        """`requested` is the model that an outcome's call named. `content`: whether texts are in the spans of requests.
+        """`called` is what an outcome's call went to. `content`: whether texts are in the spans of requests.
 
         They are there for endpoints with an inference table, which keeps them in any case.
         """
@@ -51,7 +51,7 @@ class OutcomeSpans:
 
         self._trace = trace
         self._tracer = provider.get_tracer("aiq", version, schema_url=names.schema_url)
-        self._names, self._requested, self._content = names, requested, content
+        self._names, self._called, self._content = names, called, content
         self._statements: OrderedDict[str, Span] = OrderedDict()
         self._requests: OrderedDict[str, Span] = OrderedDict()
         self._lock = threading.Lock()
@@ -123,11 +123,11 @@ class OutcomeSpans:
         if not request.is_recording():
             return
         names, provider = self._names, outcome.provider or ""
-        operation, model = OPERATIONS.get(outcome.task, "chat"), self._requested(outcome)
+        operation, called = OPERATIONS.get(outcome.task, "chat"), self._called(outcome)
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": operation,
             names.provider: PROVIDERS.get(provider, provider),
-            "gen_ai.request.model": model,
+            **called.attributes(),
             "aiq.endpoint": outcome.endpoint,
             "aiq.entity": outcome.served_entity_name,
             "aiq.attempt": outcome.attempt,
@@ -150,7 +150,7 @@ class OutcomeSpans:
             attributes |= _parameters(outcome.request)
         start = outcome.start_us * 1000
         span = self._tracer.start_span(
-            f"{operation} {model}",
+            f"{operation} {called.model}",
             self._under(request),
             kind=self._trace.SpanKind.CLIENT,
             attributes={name: value for name, value in attributes.items() if value is not None},

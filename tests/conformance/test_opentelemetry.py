@@ -41,7 +41,7 @@ from aiq.telemetry import export
 from aiq.telemetry.histograms import AddedUp, JoinedExporter
 from tests.conftest import ConfFolder
 from tests.prepared import prepared
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, answering
 
 LATEST = {"OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental"}
 CONTENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only"}
@@ -85,7 +85,9 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def test_calls_stand_under_requests_and_these_under_their_statement(session: DuckDBSession) -> None:
+def test_calls_stand_under_requests_and_these_under_their_statement(
+    session: DuckDBSession, simulator: SimulatorProcess
+) -> None:
     seen = Seen(session, {})
     with seen.tracers.get_tracer("app").start_as_current_span("nightly job") as job:
         rows = session.sql("SELECT ai_query('chat', p, modelParameters => named_struct('temperature', 0.5)) FROM t")
@@ -105,6 +107,7 @@ def test_calls_stand_under_requests_and_these_under_their_statement(session: Duc
         assert said["gen_ai.request.temperature"] == 0.5
         assert said["gen_ai.usage.input_tokens"] > 0 and said["aiq.attempt"] == 1
         assert not any("message" in name for name in said)
+        assert f"http://{said['server.address']}:{said['server.port']}" == simulator.url
     assert attributes(statement)["aiq.requests"] == 3 and attributes(statement)["aiq.tokens"] == rows.receipt.tokens
     everything = repr([attributes(span) for span in seen.exporter.get_finished_spans()])
     assert "text 1" not in everything and "ann@" not in everything
@@ -182,8 +185,32 @@ def test_metrics_are_the_sums_of_the_table(
     names = {name for points in metrics.values() for point in points for name in point.attributes}
     assert names <= {
         "aiq.endpoint", "aiq.entity", "aiq.status", "error.type", "gen_ai.operation.name", "gen_ai.request.model",
-        "gen_ai.system", "gen_ai.provider.name", "gen_ai.token.type",
+        "gen_ai.system", "gen_ai.provider.name", "gen_ai.token.type", "server.address", "server.port",
     }  # fmt: skip
+
+
+def test_gauges_say_what_is_at_an_entity_and_whether_it_is_ejected(
+    session: DuckDBSession, simulator: SimulatorProcess
+) -> None:
+    seen = Seen(session, {})
+
+    def at(name: str) -> dict[str, float]:
+        return {point.attributes["aiq.endpoint"]: point.value for point in seen.metrics().get(name, ())}
+
+    assert at("aiq.in_flight") == at("aiq.entity.state") == {}  # nothing has been asked yet
+    simulator.set_faults(FaultRate("timeout", 1.0))
+    running = threading.Thread(target=lambda: (answering(simulator, 0, 3), session.interrupt()))
+    during: list[float] = []
+    session.gateway.observe(lambda outcome: during.append(at("aiq.in_flight")["chat"]))
+    running.start()
+    with pytest.raises(aiq.AiqError):
+        session.sql("SELECT ai_query('chat', p) FROM t")
+    running.join()
+    assert max(during) > 0 and at("aiq.in_flight") == {"chat": 0} and at("aiq.entity.state") == {"chat": 0}
+    simulator.set_faults(FaultRate("401", 1.0))
+    with pytest.raises(aiq.RequestFailed):
+        session.sql("SELECT ai_query('chat', 'x')")
+    assert at("aiq.entity.state") == {"chat": 2}
 
 
 @pytest.mark.parametrize("environ", [{}, CONTENT], ids=["not asked", "asked"])

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from pyspark.sql import Row, SparkSession
 
 import aiq
@@ -57,6 +59,16 @@ def pipeline(
     spec.loader.exec_module(notebook)
     aiq.register(spark, conf=conf.path, home=home, user="ann@example.com")
     return Pipeline(notebook, spark, tmp_path, simulator)
+
+
+def test_the_notebook_of_batches_and_streams_runs_on_the_shared_spark(spark: SparkSession) -> None:
+    """Its cells assert what has to come out; `getOrCreate` gives them the session that is there."""
+    shell = InteractiveShell()
+    cells = nbformat.read(NOTEBOOK.with_name("batch_and_stream.ipynb"), as_version=4).cells
+    for cell in cells:
+        if cell.cell_type == "code":
+            shell.run_cell(cell.source, store_history=True).raise_error()
+    assert shell.user_ns["spark"].sparkContext is spark.sparkContext
 
 
 def test_a_second_run_asks_for_new_and_changed_rows_only(pipeline: Pipeline) -> None:

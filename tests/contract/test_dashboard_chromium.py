@@ -36,16 +36,23 @@ pytestmark = pytest.mark.skipif(
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
 MEASURE = """
 <script>{
-  const wait = () => document.documentElement.dataset.ready ? setTimeout(measure, 200) : setTimeout(wait, 50);
+  const open = () => {
+    document.querySelectorAll(".numbers summary").forEach((each) => each.click());
+    setTimeout(measure, 200);
+  };
+  const wait = () => document.documentElement.dataset.ready ? setTimeout(open, 200) : setTimeout(wait, 50);
   const measure = () => {
     const charts = {};
     for (const tile of document.querySelectorAll(".tile:has(.chart)")) {
       const count = (kind) => tile.querySelectorAll(`.mark-${kind}.role-mark path`).length;
       const words = [...tile.querySelectorAll("svg text")].map((each) => each.textContent);
       const chart = tile.querySelector(".chart");
+      const wide = tile.querySelector("svg").getBoundingClientRect().width <= innerWidth;
+      const texts = (row) => [...row.cells].map((each) => each.textContent);
+      const table = [...tile.querySelectorAll(".numbers tr")].map(texts);
       charts[tile.querySelector("h2").textContent] = {
         drawn: chart.dataset.drawn, bars: count("rect"), arcs: count("arc"), lines: count("line"), areas: count("area"),
-        points: count("symbol"), words, wide: tile.querySelector("svg").getBoundingClientRect().width <= innerWidth,
+        points: count("symbol"), words, wide, table,
       };
     }
     const made = document.createElement("pre");
@@ -53,7 +60,7 @@ MEASURE = """
     made.textContent = JSON.stringify({
       charts, title: document.title, width: document.documentElement.scrollWidth, inner: innerWidth,
       back: getComputedStyle(document.documentElement).backgroundColor, images: document.images.length,
-      focusable: document.querySelectorAll("a[href], button, [tabindex='0']").length,
+      focusable: document.querySelectorAll("a[href], button, summary, [tabindex='0']").length,
     });
     document.body.append(made);
   };
@@ -133,6 +140,12 @@ def test_every_chart_has_a_mark_for_each_row(made: Made) -> None:
         "heat": (12, 0, 0, 0, 0),
         "histogram": (24, 0, 0, 0, 0),
     }
+    tables = {title: chart["table"] for title, chart in charts.items()}
+    assert {title: len(rows) - 1 for title, rows in tables.items()} == {
+        "bars": 3, "days": 12, "line": 4, "area": 12, "points": 24, "pie": 3, "heat": 12, "histogram": 24,
+    }  # fmt: skip
+    assert tables["bars"] == [["k", "n"], [EVIL, "100"], ["a", "84"], ["b", "92"]]
+    assert tables["line"][:2] == [["day", "n"], ["2026-01-01", "60"]]
     assert found["title"] == "test" and found["images"] == 0
     assert any(word.startswith("</script><script>") for word in charts["bars"]["words"])
 

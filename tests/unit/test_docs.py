@@ -34,6 +34,7 @@ WITHOUT_EXAMPLE = {"dialect.md", "scale.md"}
 """Pages that answer with a table: one is made by a test, the other is arithmetic."""
 
 _LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\(([^)\s]+)\)")
+_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -58,6 +59,14 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_pictures_of_pages_are_there_small_and_described() -> None:
+    found = [(page, *each) for page in PAGES for each in _PICTURE.findall(page.read_text())]
+    assert found
+    for page, words, name in found:
+        png = (page.parent / name).read_bytes()
+        assert png.startswith(b"\x89PNG") and len(png) < 150_000 and len(words) > 20
 
 
 def test_pages_that_the_code_names_exist() -> None:

@@ -102,3 +102,54 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_folder_without_boards_is_not_served(run: Run, tmp_path: Path) -> None:
     found = run("serve", str(tmp_path), "--port", "0").exception
     assert isinstance(found, AiqError) and "there is no board in" in str(found)
+
+
+def reading(folder: Path, sql: str) -> str:
+    """A board whose only table shows a query."""
+    query = {"datasetName": "d", "fields": [{"name": "value", "expression": "`value`"}], "disaggregated": True}
+    widget = {"name": "w", "queries": [{"name": "main_query", "query": query}], "spec": {"widgetType": "table"}}
+    layout = [{"widget": widget, "position": {"x": 0, "y": 0, "width": 6, "height": 6}}]
+    board = {"datasets": [{"name": "d", "queryLines": [sql]}], "pages": [{"name": "p", "layout": layout}]}
+    file = folder / "reads.lvdash.json"
+    file.write_text(json.dumps(board))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT value FROM text.`{}`",
+        "SELECT value FROM read_files('{}', format => 'text')",
+        "SELECT content AS value FROM read_files('{}', format => 'binaryFile')",
+        "SELECT (SELECT MAX(value) FROM text.`{}`) AS value",
+    ],
+)
+def test_a_board_reads_files_of_allowed_folders_alone(run: Run, tmp_path: Path, sql: str) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "private.csv").write_text("the-secret\n")
+    file = reading(tmp_path, sql.format(tmp_path / "own" / "private.csv"))
+    done = run("render", file, "--out", "x.html")
+    assert "x.html: 0 of 1 widgets drawn" in done.stdout and "folders where --allow-folder names them" in done.stdout
+    assert "the-secret" not in (tmp_path / "x.html").read_text()
+    assert run("validate", file, "--allow-folder", str(tmp_path / "own")).stdout == "reads: 1 of 1 widgets drawn\n"
+
+
+def test_a_board_reads_the_volumes_of_the_configuration(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("x")
+    (tmp_path / "conf" / "aiq.yml").write_text(f"volumes: {{/Volumes/main/a/b: {tmp_path / 'files'}}}\n")
+    monkeypatch.setenv("AIQ_CONF", str(tmp_path / "conf"))
+    file = reading(tmp_path, "SELECT value FROM read_files('/Volumes/main/a/b/a.txt', format => 'text')")
+    assert run("validate", file).stdout == "reads: 1 of 1 widgets drawn\n"
+
+
+def test_a_board_reads_the_tables_of_a_home_that_is_a_link(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "it's a link").symlink_to(home / "home")
+    monkeypatch.setenv("AIQ_HOME", "it's a link")
+    file = reading(tmp_path, "SELECT COUNT(*) AS value FROM system.aiq.calls")
+    assert run("validate", file).stdout == "reads: 1 of 1 widgets drawn\n"

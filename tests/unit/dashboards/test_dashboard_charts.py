@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from aiq.dashboards.model import Dataset
 from tests.unit.dashboards.boards import GREEN, RED, OpenBoard, board, marks_of, widget
 
 NUMBER, TEXT, TIME = ({"scale": {"type": kind}} for kind in ("quantitative", "categorical", "temporal"))
@@ -229,3 +231,40 @@ def test_a_kind_that_is_not_drawn_is_named(session: Any, kind: str, words: str) 
 def test_a_widget_without_its_fields_says_so(session: Any, kind: str) -> None:
     found = drawn(session, SALES, widget(kind, {"k": "`k`"}, {"x": {"fieldName": "gone"}, "y": "rubbish"}))
     assert found.problem and found.spec is None
+
+
+MARKS = """SELECT * FROM VALUES (DATE'2026-02-01', 'chat, version 2'), (DATE'2026-02-01', 'emb, version 3'),
+  (DATE'2026-02-01', 'emb, version 3'), (DATE'2026-03-01', NULL), (DATE'2025-12-31', 'before'), (NULL, 'never'),
+  (DATE'2026-04-02', 'after') AS t(mark_time, mark)"""
+
+
+def marked(session: Any, marks: str, kind: str = "line", x: Any = TIME) -> Any:
+    fields = {"m": "`day`", "n": "SUM(`n`)"}
+    found = board(SALES, widget(kind, fields, {"x": {"fieldName": "m", **x}, "y": {"fieldName": "n", **NUMBER}}))
+    added = {"aiq_marks": Dataset("aiq_marks", "Marks", marks)}
+    return OpenBoard(session, replace(found, datasets={**found.datasets, **added})).drawn()
+
+
+@pytest.mark.parametrize("kind", ["line", "area"])
+def test_marks_stand_on_charts_that_go_over_time(session: Any, kind: str) -> None:
+    found = marked(session, MARKS, kind)
+    layer = found.spec["layer"][-1]
+    assert (layer["name"], layer["mark"]["type"], found.note) == ("marks", "rule", "")
+    rows = pairs(layer["data"]["values"], "x_text", "mark_text")
+    assert rows[0][0] == "2026-03-01" and rows[0][1] == "null"
+    assert (rows[1][0], set(rows[1][1].split("; "))) == ("2026-02-01", {"chat, version 2", "emb, version 3"})
+    assert len(rows) == 2
+
+
+def test_other_charts_have_no_marks(session: Any) -> None:
+    for kind, x in (("scatter", TIME), ("bar", TEXT)):
+        assert all(layer.get("name") != "marks" for layer in marked(session, MARKS, kind, x).spec["layer"])
+
+
+def test_marks_that_are_many_or_fail_are_said(session: Any) -> None:
+    many = "SELECT date_add(DATE'2026-01-01', CAST(id AS INT)) AS mark_time, 'm' AS mark FROM range(50)"
+    found = marked(session, many)
+    values = found.spec["layer"][-1]["data"]["values"]
+    assert (len(values), values[0]["x_text"], found.note) == (20, "2026-02-19", "Marks: the 20 latest of 50.")
+    failed = marked(session, "SELECT 1 AS mark_time")
+    assert "The marks of aiq_marks are not drawn: " in failed.note and len(failed.spec["layer"]) == 1

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from aiq.dashboards.model import Selection
+from aiq.dashboards.default_names import with_full_names
+from aiq.dashboards.model import Dataset, Selection
 from aiq.dashboards.read import read_board
 from aiq.errors import AiqError
+from tests.unit.dashboards.boards import OpenBoard, board, widget
 
 
 def read(value: Any) -> Any:
@@ -114,3 +116,30 @@ def test_rubbish_in_any_place_loses_no_board(rubbish: Any) -> None:
     for damaged in replaced(tile):
         found = read({"pages": [{"layout": [damaged, text]}], "datasets": [damaged]})
         assert found.pages[0].tiles[-1].widget.text == "stands"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT a FROM t", "SELECT a FROM `c`.`s`.t"),
+        ("SELECT t.a FROM `my t` AS t, x.y", "SELECT t.a FROM `c`.`s`.`my t` AS t, `c`.x.y"),
+        ("SELECT 'é', a FROM é JOIN b.c.d", "SELECT 'é', a FROM `c`.`s`.é JOIN b.c.d"),
+        ("WITH t AS (SELECT * FROM t2) SELECT * FROM t", "WITH t AS (SELECT * FROM `c`.`s`.t2) SELECT * FROM t"),
+        ("SELECT EXTRACT(HOUR FROM h) FROM range(3)", "SELECT EXTRACT(HOUR FROM h) FROM range(3)"),
+        ("SELECT (SELECT 1 FROM x) FROM t", "SELECT (SELECT 1 FROM `c`.`s`.x) FROM `c`.`s`.t"),
+        ("SELECT * FROM text.`/a/b`", "SELECT * FROM text.`/a/b`"),
+        ("SELECT * FROM t WHERE a >= :p.min -- FROM u", "SELECT * FROM `c`.`s`.t WHERE a >= :p.min -- FROM u"),
+        ("SELECT 1 FROM t UNION ALL SELECT 2 FROM t", "SELECT 1 FROM `c`.`s`.t UNION ALL SELECT 2 FROM `c`.`s`.t"),
+    ],
+)  # fmt: skip
+def test_tables_lie_in_the_catalog_and_schema_of_their_dataset(text: str, expected: str) -> None:
+    assert with_full_names(text, Dataset("d", "D", text, catalog="c", schema="s")) == expected
+    assert with_full_names(text, Dataset("d", "D", text)) == text
+
+
+def test_the_catalog_and_schema_of_a_dataset_are_read(session: Any) -> None:
+    table = widget("table", {"n": "COUNT(`*`)"}, {})
+    found = board("SELECT * FROM calls", table, catalog="system", schema="aiq")
+    assert OpenBoard(session, found).figures().rows == [(0,)]
+    elsewhere = board("SELECT * FROM calls", table, catalog="sales", schema="aiq")
+    assert "there is no catalog 'sales' here" in OpenBoard(session, elsewhere).drawn().problem

@@ -168,6 +168,24 @@ def test_outcomes_of_hours_are_counted_by_hand(home: Home, boards: dict[str, Boa
     assert {(hour, outcome): n for hour, outcome, n in found} == dict(expected)
 
 
+def test_the_latency_of_hours_is_computed_by_hand(home: Home, boards: dict[str, Board]) -> None:
+    """Percentiles between two values lie on the line between them."""
+    values: dict[Any, list[float]] = defaultdict(list)
+    for call in home.calls:
+        if call["status"] == "ok" and call.get("latency_ms") is not None and not call["cache_hit"]:
+            values[call["start_time"].replace(minute=0, second=0, microsecond=0)].append(call["latency_ms"])
+
+    def percentile(found: list[float], share: float) -> float:
+        place, rest = divmod((len(found) - 1) * share, 1)
+        low, high = (sorted(found)[min(int(place) + up, len(found) - 1)] for up in (0, 1))
+        return low + (high - low) * rest
+
+    expected = {hour: [percentile(each, share) for share in (0.5, 0.95, 0.99)] for hour, each in values.items()}
+    found = {hour: list(rest) for hour, *rest in figures(home, boards["gateway"], "Latency of answers").rows}
+    assert found == {hour: pytest.approx(each) for hour, each in expected.items()}
+    assert max(map(len, values.values())) > 2
+
+
 def test_the_cost_of_a_thousand_rows_is_that_of_priced_rows(home: Home, boards: dict[str, Board]) -> None:
     cost: dict[str, float] = defaultdict(float)
     count: dict[str, int] = defaultdict(int)
