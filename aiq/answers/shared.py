@@ -20,7 +20,8 @@ class Shared(NamedTuple):
 
     `scope` (16 bytes) tells it from all others, `caller` (16 bytes) says whose it is, `owner` is the process that will
     say how it ends. `resumable`: should that process die before, others of the same caller may use its answers.
-    `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended.
+    `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended. `asking` is
+    the statement that asks, where the statements of a session share one scope.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Shared(NamedTuple):
     resumable: bool = True
     run: str = ""
     lasting: bool = False
+    asking: str = ""
 
 
 class Entry(NamedTuple):
@@ -41,13 +43,14 @@ class Entry(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """What became of some keys: `known` were answered for this statement, `resumed` for one that was cut off.
+    """What became of some keys: `known` were answered for this statement, `reused` for another one.
 
+    That is an earlier one of its session, or one that was cut off. From here on they are this statement's.
     All of `mine` are to be asked by this process, and by nobody else; `theirs` are being asked by another one.
     """
 
     known: dict[bytes, str]
-    resumed: dict[bytes, str]
+    reused: dict[bytes, str]
     mine: list[bytes]
     theirs: list[bytes]
 

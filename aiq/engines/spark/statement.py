@@ -74,7 +74,8 @@ def shared(origin: Origin, statement: str, *, run: str = "", session: bool = Fal
     name = origin.application if session else statement
     caller = scope_of(origin.caller)
     scope = scope_of_statement(caller, f"{origin.owner} {name}")
-    return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run)
+    asking = statement if session else ""
+    return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run, asking=asking)
 
 
 def _refuse_change() -> None:
