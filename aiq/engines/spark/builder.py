@@ -68,7 +68,7 @@ def _let_definitions_name_it(spark: SparkSession, registry: Any) -> None:
         own.registerFunction(name, registry.lookupFunction(name).get(), _Unregistered(jvm).in_jvm())
 
 
-class _Function(ABC):
+class FunctionOfArguments(ABC):
     """A `scala.Function1` of the arguments of a call, which gives its expression, or why there is none."""
 
     class Java:
@@ -107,7 +107,7 @@ class _Function(ABC):
         return FUNCTION
 
 
-class _Unregistered(_Function):
+class _Unregistered(FunctionOfArguments):
     """What `ai_query` is in a session that was not registered."""
 
     def _expression(self, children: Any) -> Any:
@@ -121,7 +121,7 @@ def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
         return error_field, "errorMessage"
 
 
-class _CallBuilder(_Function):
+class _CallBuilder(FunctionOfArguments):
     """What `ai_query` is in a registered session."""
 
     def __init__(
