@@ -21,6 +21,7 @@ from pyspark.sql.udf import UserDefinedFunction
 
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import noted
+from aiq.engines.spark.statement import wrong_rows
 from aiq.errors import AiqError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
@@ -36,6 +37,9 @@ _FIRST_WORD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DELTA_API = ("io.delta.tables.DeltaTable", "io.delta.tables.DeltaMergeBuilder")
+_DELTA_UPDATES = {"DeltaTableOperations.executeUpdate": "UPDATE", "io.delta.tables.DeltaMergeBuilder": "MERGE"}
+REQUEST_OF_COLUMN = "aiq_request"
+"""A function of a request that is nothing but the request: it tells what a column is analysed for."""
 
 
 def build_by_arguments(
@@ -52,20 +56,23 @@ def build_by_arguments(
     builder = _CallBuilder(spark, gateway, function)
     registry: Any = spark._jsparkSession.sessionState().functionRegistry()
     registry.createOrReplaceTempFunction(FUNCTION, builder.in_jvm(), "python_udf")
-    _let_definitions_name_it(spark, registry)
+    _take_for_own(spark, registry, FUNCTION, _Unregistered(spark._jvm))
+    request = _RequestOfColumn(spark._jvm)
+    registry.createOrReplaceTempFunction(REQUEST_OF_COLUMN, request.in_jvm(), "scala_udf")
+    _take_for_own(spark, registry, REQUEST_OF_COLUMN, request)
 
 
-def _let_definitions_name_it(spark: SparkSession, registry: Any) -> None:
-    """Has Spark take `ai_query` for a function of its own, so that CREATE FUNCTION and CREATE VIEW may name it.
+def _take_for_own(spark: SparkSession, registry: Any, called: str, otherwise: FunctionOfArguments) -> None:
+    """Has Spark take a function for one of its own, so that CREATE FUNCTION and CREATE VIEW may name it.
 
     Spark keeps no definition that names a temporary function. What it has for its own is looked up in each session;
-    one that was not registered gets a refusal.
+    one that was not registered gets what it is `otherwise`.
     """
     jvm: Any = spark._jvm
-    name = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(FUNCTION)
+    name = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(called)
     own = jvm.org.apache.spark.sql.catalyst.analysis.FunctionRegistry.builtin()
     if not own.functionExists(name):
-        own.registerFunction(name, registry.lookupFunction(name).get(), _Unregistered(jvm).in_jvm())
+        own.registerFunction(name, registry.lookupFunction(name).get(), otherwise.in_jvm())
 
 
 class FunctionOfArguments(ABC):
@@ -103,6 +110,10 @@ class FunctionOfArguments(ABC):
     def _expression(self, children: Any) -> Any:
         """The expression of a call with these arguments. Raises AiqError."""
 
+    def _stack(self) -> str:
+        """Who has Spark analyse the call."""
+        return str(self._jvm.org.apache.spark.util.Utils.exceptionString(self._jvm.java.lang.Throwable()))
+
     def toString(self) -> str:
         return FUNCTION
 
@@ -112,6 +123,16 @@ class _Unregistered(FunctionOfArguments):
 
     def _expression(self, children: Any) -> Any:
         raise StatementError("ai_query is not known in this SparkSession; call aiq.register(spark) with it first")
+
+
+class _RequestOfColumn(FunctionOfArguments):
+    """The request of `aiq.functions.ai_query`, where `DeltaTable` does not change the wrong rows by it."""
+
+    def _expression(self, children: Any) -> Any:
+        stack = self._stack()
+        if command := next((command for name, command in _DELTA_UPDATES.items() if name in stack), None):
+            raise wrong_rows(command)
+        return children.apply(0)
 
 
 def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
@@ -190,11 +211,7 @@ class _CallBuilder(FunctionOfArguments):
         command = self._changes(text) if text is not None else None
         if command is None:
             return
-        raise StatementError(
-            f"{command} with an AI call would change the wrong rows of a Delta table in plain spark.sql, because Delta "
-            "loses the files of rows that a Python function has read; nothing was asked or changed. Run the statement "
-            f"with session.sql: aiq.connect(spark).sql('{command} ...')"
-        )
+        raise wrong_rows(command)
 
     def _change(self, text: str) -> str | None:
         """The name of the command that a text is, if it decides on rows by a call."""
@@ -216,7 +233,7 @@ class _CallBuilder(FunctionOfArguments):
 
     def _change_of_api(self) -> str | None:
         """DeltaTable's methods are told by who has Spark analyse the expression."""
-        stack = self._jvm.org.apache.spark.util.Utils.exceptionString(self._jvm.java.lang.Throwable())
+        stack = self._stack()
         return "DELETE, UPDATE or MERGE" if any(name in stack for name in _DELTA_API) else None
 
     def _is_call(self, expression: Node) -> bool:

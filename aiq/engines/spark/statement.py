@@ -37,7 +37,7 @@ class _Settled(NamedTuple):
     statement: str
 
 
-_CHANGE = re.compile(r"^Delta:.*\b(DELETE|UPDATE|MERGE) operation")
+_CHANGE = re.compile(r"^(?:Delta:.*\b(DELETE|UPDATE|MERGE) operation|(MERGE) operation - scanning files)")
 _settled: list[_Settled] = []
 _lock = threading.Lock()
 
@@ -86,12 +86,16 @@ def _refuse_change() -> None:
     context = _task()
     found = _CHANGE.search((context and context.getLocalProperty("spark.job.description")) or "")
     if found is not None and "materialize source" not in found.string:
-        command = found.group(1)
-        raise StatementError(
-            f"{command} with an AI call would change the wrong rows of a Delta table here, because Delta loses the "
-            "files of rows that a Python function has read; nothing was changed. Run the statement with session.sql: "
-            f"aiq.connect(spark).sql('{command} ...')"
-        )
+        raise wrong_rows(found.group(1) or found.group(2), "changed")
+
+
+def wrong_rows(command: str, nothing_was: str = "asked or changed") -> StatementError:
+    """The refusal of a DELETE, UPDATE or MERGE that decides by calls: see changing.py."""
+    return StatementError(
+        f"{command} with an AI call would change the wrong rows of a Delta table here, because Delta loses the files "
+        f"of rows that a Python function has read; nothing was {nothing_was}. Run the statement with session.sql: "
+        f"aiq.connect(spark).sql('{command} ...')"
+    )
 
 
 def _task() -> Any:
