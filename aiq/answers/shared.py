@@ -21,7 +21,7 @@ class Shared(NamedTuple):
     `scope` (16 bytes) tells it from all others, `caller` (16 bytes) says whose it is, `owner` is the process that will
     say how it ends. `resumable`: should that process die before, others of the same caller may use its answers.
     `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended. `asking` is
-    the statement that asks, where the statements of a session share one scope.
+    the statement that asks, where the statements of a session share one scope; `text` is its SQL, where that is known.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Shared(NamedTuple):
     run: str = ""
     lasting: bool = False
     asking: str = ""
+    text: str = ""
 
 
 class Entry(NamedTuple):
@@ -77,6 +78,9 @@ class SharedAnswers(Protocol):
 
     def running(self, owner: str) -> list[Shared]:
         """The statements of `owner` of which it is not known how they ended."""
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        """How many keys of a statement are answered, and how many its processes are asking for."""
 
     def end(self, statement: Shared, *, well: bool) -> None:
         """The statement is over. Its answers are gone, or where it did not end well there for the next one."""

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS claims (
     scope BLOB NOT NULL, key BLOB NOT NULL, process TEXT NOT NULL, PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (scope BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS served (
     scope BLOB NOT NULL, key BLOB NOT NULL, asking TEXT NOT NULL, PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
@@ -119,13 +120,27 @@ class FileAnswers:
     def running(self, owner: str) -> list[Shared]:
         if not self._path.exists():
             return []
-        query = "SELECT id, scope, caller, owner, resumable, run, lasting FROM statements WHERE owner = ? AND NOT ended"
+        query = (
+            "SELECT id, scope, caller, owner, resumable, run, lasting, coalesce(text, '') FROM statements "
+            "LEFT JOIN texts USING (scope) WHERE owner = ? AND NOT ended"
+        )
         with self._connected() as db:
             rows = db.execute(query, (owner,)).fetchall()
         return [
-            Shared(name, scope, caller, of, bool(resumable), run, bool(lasting))
-            for name, scope, caller, of, resumable, run, lasting in rows
+            Shared(name, scope, caller, of, bool(resumable), run, bool(lasting), text=text)
+            for name, scope, caller, of, resumable, run, lasting, text in rows
         ]
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        if not self._path.exists():
+            return 0, 0
+        scope, asking = statement.scope, statement.asking
+        with self._connected() as db:
+            table, also = ("served", " AND asking = ?") if asking else ("answers", "")
+            values = (scope, asking) if asking else (scope,)
+            (answered,) = db.execute(f"SELECT count(*) FROM {table} WHERE scope = ?{also}", values).fetchone()
+            unanswered = "FROM claims LEFT JOIN answers USING (scope, key) WHERE scope = ? AND value IS NULL"
+            return answered, db.execute(f"SELECT count(*) {unanswered}", (scope,)).fetchone()[0]
 
     def end(self, statement: Shared, *, well: bool) -> None:
         if not self._path.exists():
@@ -166,6 +181,8 @@ class FileAnswers:
                 statement.lasting, now,
             ),
         )  # fmt: skip
+        if statement.text:
+            _insert(db, "texts", [(statement.scope, statement.text)])
         for (scope,) in db.execute("SELECT scope FROM statements WHERE touched_s < ?", (now - KEEP_S,)).fetchall():
             _delete(db, scope)
 
@@ -297,7 +314,7 @@ def _delete(db: sqlite3.Connection, scope: bytes) -> None:
     delete = f"DELETE FROM answers WHERE rowid IN (SELECT rowid FROM answers WHERE scope = ? LIMIT {_DELETE_ROWS})"
     while db.execute(delete, (scope,)).rowcount == _DELETE_ROWS:
         pass
-    for table in ("claims", "served"):
+    for table in ("claims", "served", "texts"):
         db.execute(f"DELETE FROM {table} WHERE scope = ?", (scope,))
     db.execute("DELETE FROM statements WHERE scope = ?", (scope,))
 

@@ -97,8 +97,17 @@ class RedisAnswers:
                 elif fields["ended"] == "0":
                     caller = bytes.fromhex(fields["caller"])
                     flags = fields["resumable"] == "1", fields["lasting"] == "1"
-                    found.append(Shared(fields["id"], scope, caller, owner, flags[0], fields["run"], flags[1]))
+                    made = Shared(fields["id"], scope, caller, owner, flags[0], fields["run"], flags[1])
+                    found.append(made._replace(text=fields.get("text", "")))
             return found
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        answers, claims = _names(statement.scope)
+        with self._connected() as redis:
+            if not statement.asking:
+                return redis.hlen(answers), redis.hlen(claims)
+            names = redis.hvals(_served(statement.scope))
+            return sum(name == statement.asking.encode() for name in names), redis.hlen(claims)
 
     def end(self, statement: Shared, *, well: bool) -> None:
         with self._connected() as redis:
@@ -141,6 +150,7 @@ class RedisAnswers:
                 "resumable": int(statement.resumable),
                 "run": statement.run,
                 "lasting": int(statement.lasting),
+                "text": statement.text,
             },
         )
         pipe.sadd(f"{PREFIX}of:{statement.owner}", statement.scope)

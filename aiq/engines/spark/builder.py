@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -43,9 +43,11 @@ REQUEST_OF_COLUMN = "aiq_request"
 
 
 def build_by_arguments(
-    spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+    spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType, str], Callable[..., pa.Array]]
 ) -> None:
-    """Has `ai_query` of a session built call by call. `function(type)` gives what workers evaluate.
+    """Has `ai_query` of a session built call by call. `function(type, text)` gives what workers evaluate.
+
+    `text` is the statement, or the view, in which the call stands; "" in an expression of a data frame.
 
     Wrong arguments are an IllegalArgumentException when a statement is analysed.
     """
@@ -146,24 +148,26 @@ class _CallBuilder(FunctionOfArguments):
     """What `ai_query` is in a registered session."""
 
     def __init__(
-        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType, str], Callable[..., pa.Array]]
     ) -> None:
         super().__init__(spark._jvm)
         self._catalyst, self._gateway = Catalyst(spark), gateway
         self._changes = lru_cache(maxsize=64)(self._change)
         self._names = lru_cache(maxsize=64)(_names_of_fields)
 
-        @cache
-        def judf(kind: pa.DataType) -> Any:
+        @lru_cache(maxsize=64)
+        def judf(kind: pa.DataType, text: str) -> Any:
             vectorized: Any = arrow_udf
-            made = vectorized(function(kind), ddl(kind))
+            made = vectorized(function(kind, text), ddl(kind))
             return UserDefinedFunction(made.func, made.returnType, FUNCTION, made.evalType)._judf
 
         self._judf = judf
 
     def _expression(self, children: Any) -> Any:
         self._refuse_change()
-        return self._judf(self._type(self._catalyst.items(children))).builder(children)
+        text = self._statement() or ""
+        kind = self._type(self._catalyst.items(children))
+        return self._judf(kind, text if _FIRST_WORD.match(text) else "").builder(children)
 
     def _type(self, children: list[Node]) -> pa.DataType:
         """The type of a call's answers. Raises FunctionError for arguments that are wrong, or no constants."""

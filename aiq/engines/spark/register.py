@@ -42,7 +42,7 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     if classic_context(spark) is None:
         spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
     else:
-        build_by_arguments(spark, gateway, lambda kind: plain_function(origin, kind))
+        build_by_arguments(spark, gateway, lambda kind, text: plain_function(origin, kind, text))
         offer(spark, gateway.ledger.home)
     name = spark.conf.get(_NAME, None) if spark in _registered else None
     name = name or str(uuid.uuid4())
@@ -79,7 +79,7 @@ def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: R
     context = classic_context(spark)
     if context is not None:
         _use_this_python(context)
-        watch(spark, gateway)
+        watch(spark, gateway, caller)
     return Origin.of(
         gateway,
         caller,

@@ -42,7 +42,9 @@ _settled: list[_Settled] = []
 _lock = threading.Lock()
 
 
-def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None) -> Statement:
+def part_of(
+    gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None, text: str = ""
+) -> Statement:
     """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all.
 
     Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too. Raises
@@ -56,7 +58,7 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
     @cache
     def shared_for(endpoint: str) -> Shared | None:
         mode = reuse(endpoint).mode
-        return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session")
+        return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session", text=text)
 
     def durable(endpoint: str) -> Reuse:
         says = reuse(endpoint)
@@ -69,13 +71,16 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
     )
 
 
-def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False) -> Shared:
+def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False, text: str = "") -> Shared:
     """What a statement's processes know it by; with `session` all statements of the application."""
     name = origin.application if session else statement
     caller = scope_of(origin.caller)
     scope = scope_of_statement(caller, f"{origin.owner} {name}")
     asking = statement if session else ""
-    return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run, asking=asking)
+    lasting = name != run
+    return Shared(
+        name, scope, caller, origin.owner, origin.watched, run or name, lasting, asking, "" if lasting else text
+    )
 
 
 def _refuse_change() -> None:

@@ -101,6 +101,29 @@ def test_another_statement_asks_anew(opened: Open) -> None:
     assert store.claim(statement("t"), KEYS[:1]).mine == KEYS[:1]
 
 
+def test_a_store_says_how_far_a_statement_is(opened: Open) -> None:
+    store, asked = opened(), statement()
+    assert store.progress(asked) == (0, 0)
+    store.claim(asked, KEYS[:3])
+    store.keep(asked, [Entry(KEYS[0], '"yes"')])
+    assert store.progress(asked) == (1, 2)
+    first, second = of_session("first"), of_session("second")
+    store.claim(first, KEYS[:2])
+    store.keep(first, [Entry(key, '"yes"') for key in KEYS[:2]])
+    store.claim(second, KEYS[1:3])
+    assert (store.progress(first)[0], store.progress(second)) == (1, (1, 1))
+
+
+def test_a_running_statement_has_its_text(opened: Open) -> None:
+    store, written = opened(), statement()._replace(text="SELECT 'größe'")
+    store.claim(written, KEYS[:1])
+    store.claim(statement("t"), KEYS[:1])
+    assert {each.id: each.text for each in store.running(process_name())} == {"s": "SELECT 'größe'", "t": ""}
+    store.end(written, well=True)
+    store.claim(statement(), KEYS[:1])
+    assert {each.text for each in store.running(process_name())} == {""}
+
+
 def test_what_a_dead_process_had_claimed_is_free(opened: Open) -> None:
     opened(dead_process()).claim(statement(), KEYS[:1])
     assert opened().claim(statement(), KEYS[:1]).mine == KEYS[:1]
