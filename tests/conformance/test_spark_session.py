@@ -176,6 +176,16 @@ def test_answers_of_the_session_are_reused_where_it_says_so(t: Engine) -> None:
     assert t.sql(hits.format(t.session.last.statement_id)) == [(3,)]
 
 
+def test_the_driver_says_that_a_statement_runs(
+    t: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiq.statements.progress.LINE_INTERVAL_S", 0.01)
+    t.session.sql("SET aiq_quiet = false")
+    t.sql("SELECT ai_query('chat', w) AS r FROM t")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Spark computes the requests" and lines[-1].startswith("3 requests")
+
+
 def test_what_failed_in_a_session_is_asked_again(t: Engine) -> None:
     t.session.sql("SET aiq_reuse = 'session'")
     request = "CASE WHEN id = 11 THEN p || ' [[fault:400-once]]' ELSE p END"

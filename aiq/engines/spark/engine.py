@@ -24,6 +24,7 @@ from aiq.engines.spark.json_fields import register_json_fields, with_json_fields
 from aiq.engines.spark.lifted import LiftedPlan
 from aiq.engines.spark.merging import change_of
 from aiq.engines.spark.prepare import DIALECT, NumberedText, is_empty, prepare
+from aiq.engines.spark.progress import shown_workers
 from aiq.engines.spark.reading import SparkReading
 from aiq.engines.spark.register import classic_context, register
 from aiq.engines.spark.statement import finish, finish_held, settle
@@ -224,7 +225,9 @@ class SparkRun:
             return self._frame
         try:
             self._lifted = self._engine.lifted(self._prepared, self.id, self._settings)
-            return self._lifted.answered(self._frame)
+            endpoints = {made.site.endpoint.name for made in self._prepared.sites.values()}
+            with shown_workers(self._engine.gateway, self._lifted.origin, self.id, endpoints, self._settings.quiet):
+                return self._lifted.answered(self._frame)
         except PySparkException as error:
             raise explained(error, self._prepared.sites) from None
 
