@@ -20,7 +20,8 @@ class Shared(NamedTuple):
 
     `scope` (16 bytes) tells it from all others, `caller` (16 bytes) says whose it is, `owner` is the process that will
     say how it ends. `resumable`: should that process die before, others of the same caller may use its answers.
-    `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended.
+    `run` names what the engine runs right now; where `lasting`, the statement lives on when that has ended. `asking` is
+    the statement that asks, where the statements of a session share one scope; `text` is its SQL, where that is known.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Shared(NamedTuple):
     resumable: bool = True
     run: str = ""
     lasting: bool = False
+    asking: str = ""
+    text: str = ""
 
 
 class Entry(NamedTuple):
@@ -41,13 +44,14 @@ class Entry(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """What became of some keys: `known` were answered for this statement, `resumed` for one that was cut off.
+    """What became of some keys: `known` were answered for this statement, `reused` for another one.
 
+    That is an earlier one of its session, or one that was cut off. From here on they are this statement's.
     All of `mine` are to be asked by this process, and by nobody else; `theirs` are being asked by another one.
     """
 
     known: dict[bytes, str]
-    resumed: dict[bytes, str]
+    reused: dict[bytes, str]
     mine: list[bytes]
     theirs: list[bytes]
 
@@ -74,6 +78,9 @@ class SharedAnswers(Protocol):
 
     def running(self, owner: str) -> list[Shared]:
         """The statements of `owner` of which it is not known how they ended."""
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        """How many keys of a statement are answered, and how many its processes are asking for."""
 
     def end(self, statement: Shared, *, well: bool) -> None:
         """The statement is over. Its answers are gone, or where it did not end well there for the next one."""

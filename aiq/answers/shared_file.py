@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS claims (
     scope BLOB NOT NULL, key BLOB NOT NULL, process TEXT NOT NULL, PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (scope BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS served (
+    scope BLOB NOT NULL, key BLOB NOT NULL, asking TEXT NOT NULL, PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
 """
 _KEYS_PER_QUERY = 500
 _BUSY_MS, _MOMENT_MS = 60_000, 5
@@ -67,23 +71,25 @@ class FileAnswers:
 
     def claim(self, statement: Shared, keys: Sequence[bytes]) -> Claimed:
         with self._connected() as db:
-            known = _find(db, statement.scope, keys, failed=True)
+            known = {} if statement.asking else _find(db, statement.scope, keys, failed=True)
             rest = [key for key in keys if key not in known]
             if not rest:
                 return Claimed(known, {}, [], [])
             with transaction(db):
                 self._touch(db, statement)
                 known |= _find(db, statement.scope, rest, failed=True)
-                rest = [key for key in rest if key not in known]
-                resumed = self._resume(db, statement, rest)
-                rest = [key for key in rest if key not in resumed]
+                reused = _of_others(db, statement, known)
+                known = {key: text for key, text in known.items() if key not in reused}
+                rest = [key for key in rest if key not in known and key not in reused]
+                reused |= self._resume(db, statement, rest)
+                rest = [key for key in rest if key not in reused]
                 mine, theirs = self._divide(db, statement.scope, rest)
-            return Claimed(known, resumed, mine, theirs)
+            return Claimed(known, reused, mine, theirs)
 
     def keep(self, statement: Shared, entries: Sequence[Entry]) -> None:
         with self._connected() as db:
             db.execute("BEGIN IMMEDIATE")
-            self._keep(db, statement.scope, entries)
+            self._keep(db, statement, entries)
 
     def keep_at_once(self, statement: Shared, entries: Sequence[Entry]) -> bool:
         if not self._lock.acquire(blocking=False):  # this process claims keys
@@ -92,15 +98,17 @@ class FileAnswers:
         with self._connected() as db:
             if not _begun_at_once(db):
                 return False
-            self._keep(db, statement.scope, entries)
+            self._keep(db, statement, entries)
             return True
 
-    def _keep(self, db: sqlite3.Connection, scope: bytes, entries: Sequence[Entry]) -> None:
+    def _keep(self, db: sqlite3.Connection, statement: Shared, entries: Sequence[Entry]) -> None:
         """In a transaction that has begun, and that this ends."""
+        scope = statement.scope
         with ended(db):
             if used_bytes(db) <= self._max_bytes:
                 # A claim on what is answered is in nobody's way. It goes with the statement.
                 _insert(db, "answers", [(scope, entry.key, entry.failed, entry.text) for entry in entries])
+                _serve(db, statement, [entry.key for entry in entries])
             else:
                 _give_up(db, scope, [entry.key for entry in entries])
 
@@ -112,13 +120,27 @@ class FileAnswers:
     def running(self, owner: str) -> list[Shared]:
         if not self._path.exists():
             return []
-        query = "SELECT id, scope, caller, owner, resumable, run, lasting FROM statements WHERE owner = ? AND NOT ended"
+        query = (
+            "SELECT id, scope, caller, owner, resumable, run, lasting, coalesce(text, '') FROM statements "
+            "LEFT JOIN texts USING (scope) WHERE owner = ? AND NOT ended"
+        )
         with self._connected() as db:
             rows = db.execute(query, (owner,)).fetchall()
         return [
-            Shared(name, scope, caller, of, bool(resumable), run, bool(lasting))
-            for name, scope, caller, of, resumable, run, lasting in rows
+            Shared(name, scope, caller, of, bool(resumable), run, bool(lasting), text=text)
+            for name, scope, caller, of, resumable, run, lasting, text in rows
         ]
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        if not self._path.exists():
+            return 0, 0
+        scope, asking = statement.scope, statement.asking
+        with self._connected() as db:
+            table, also = ("served", " AND asking = ?") if asking else ("answers", "")
+            values = (scope, asking) if asking else (scope,)
+            (answered,) = db.execute(f"SELECT count(*) FROM {table} WHERE scope = ?{also}", values).fetchone()
+            unanswered = "FROM claims LEFT JOIN answers USING (scope, key) WHERE scope = ? AND value IS NULL"
+            return answered, db.execute(f"SELECT count(*) {unanswered}", (scope,)).fetchone()[0]
 
     def end(self, statement: Shared, *, well: bool) -> None:
         if not self._path.exists():
@@ -159,6 +181,8 @@ class FileAnswers:
                 statement.lasting, now,
             ),
         )  # fmt: skip
+        if statement.text:
+            _insert(db, "texts", [(statement.scope, statement.text)])
         for (scope,) in db.execute("SELECT scope FROM statements WHERE touched_s < ?", (now - KEEP_S,)).fetchall():
             _delete(db, scope)
 
@@ -171,6 +195,7 @@ class FileAnswers:
             "answers",
             [(statement.scope, key, False, value) for key, value in found.items()],
         )
+        _serve(db, statement, list(found))
         return found
 
     def _others(self, db: sqlite3.Connection, statement: Shared) -> list[bytes]:
@@ -232,6 +257,35 @@ def _find(db: sqlite3.Connection, scope: bytes, keys: Sequence[bytes], *, failed
     return found
 
 
+def _of_others(db: sqlite3.Connection, statement: Shared, known: dict[bytes, str]) -> dict[bytes, str]:
+    """Those of `known` that another statement of the session was answered, from here on this one's.
+
+    What another one failed with is forgotten, also in `known`: it is asked again.
+    """
+    if not statement.asking or not known:
+        return {}
+    own: set[bytes] = set()
+    for chunk, marks in _chunks(list(known)):
+        query = f"SELECT key FROM served WHERE scope = ? AND key IN ({marks}) AND asking = ?"
+        own.update(key for (key,) in db.execute(query, (statement.scope, *chunk, statement.asking)))
+    others = [key for key in known if key not in own]
+    reused = _find(db, statement.scope, others, failed=False)
+    failed = [key for key in others if key not in reused]
+    for chunk, marks in _chunks(failed):
+        db.execute(f"DELETE FROM answers WHERE scope = ? AND key IN ({marks})", (statement.scope, *chunk))
+    _give_up(db, statement.scope, failed)
+    for key in failed:
+        del known[key]
+    _serve(db, statement, list(reused))
+    return reused
+
+
+def _serve(db: sqlite3.Connection, statement: Shared, keys: Sequence[bytes]) -> None:
+    """Notes which statement of a session had some answers last."""
+    if statement.asking:
+        _insert(db, "served", [(statement.scope, key, statement.asking) for key in keys])
+
+
 def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Many rows a statement: `executemany` would wait for Python's other threads at every row."""
     for start in range(0, len(rows), _KEYS_PER_QUERY):
@@ -260,7 +314,8 @@ def _delete(db: sqlite3.Connection, scope: bytes) -> None:
     delete = f"DELETE FROM answers WHERE rowid IN (SELECT rowid FROM answers WHERE scope = ? LIMIT {_DELETE_ROWS})"
     while db.execute(delete, (scope,)).rowcount == _DELETE_ROWS:
         pass
-    db.execute("DELETE FROM claims WHERE scope = ?", (scope,))
+    for table in ("claims", "served", "texts"):
+        db.execute(f"DELETE FROM {table} WHERE scope = ?", (scope,))
     db.execute("DELETE FROM statements WHERE scope = ?", (scope,))
 
 

@@ -49,22 +49,25 @@ class RedisAnswers:
         with self._connected() as redis:
             answers, claims = _names(statement.scope)
             known = self._find(redis, answers, keys, failed=True)
-            rest = [key for key in keys if key not in known]
+            reused = self._of_others(redis, statement, known)
+            known = {key: text for key, text in known.items() if key not in reused}
+            rest = [key for key in keys if key not in known and key not in reused]
             if not rest:
-                return Claimed(known, {}, [], [])
+                return Claimed(known, reused, [], [])
             self._touch(redis, statement)
-            resumed = self._resume(redis, statement, answers, rest)
-            rest = [key for key in rest if key not in resumed]
+            reused |= self._resume(redis, statement, answers, rest)
+            rest = [key for key in rest if key not in reused]
             mine, theirs = self._divide(redis, claims, rest)
             late = self._find(redis, answers, mine, failed=True)  # answered before the claim was ours
             if late:
                 redis.hdel(claims, *late)
-            return Claimed(known | late, resumed, [key for key in mine if key not in late], theirs)
+            return Claimed(known | late, reused, [key for key in mine if key not in late], theirs)
 
     def keep(self, statement: Shared, entries: Sequence[Entry]) -> None:
         with self._connected() as redis:
             answers, claims = _names(statement.scope)
             pipe = redis.pipeline(transaction=False)
+            self._serve(pipe, statement, [entry.key for entry in entries])
             for start in range(0, len(entries), _KEYS_AT_ONCE):
                 part = entries[start : start + _KEYS_AT_ONCE]
                 pipe.hset(answers, mapping={entry.key: f"{int(entry.failed)}{entry.text}".encode() for entry in part})
@@ -94,8 +97,17 @@ class RedisAnswers:
                 elif fields["ended"] == "0":
                     caller = bytes.fromhex(fields["caller"])
                     flags = fields["resumable"] == "1", fields["lasting"] == "1"
-                    found.append(Shared(fields["id"], scope, caller, owner, flags[0], fields["run"], flags[1]))
+                    made = Shared(fields["id"], scope, caller, owner, flags[0], fields["run"], flags[1])
+                    found.append(made._replace(text=fields.get("text", "")))
             return found
+
+    def progress(self, statement: Shared) -> tuple[int, int]:
+        answers, claims = _names(statement.scope)
+        with self._connected() as redis:
+            if not statement.asking:
+                return redis.hlen(answers), redis.hlen(claims)
+            names = redis.hvals(_served(statement.scope))
+            return sum(name == statement.asking.encode() for name in names), redis.hlen(claims)
 
     def end(self, statement: Shared, *, well: bool) -> None:
         with self._connected() as redis:
@@ -113,7 +125,7 @@ class RedisAnswers:
                     for scope in others:
                         redis.hdel(_names(scope)[0], *part)
             redis.srem(f"{PREFIX}by:{statement.caller.hex()}", statement.scope)
-            redis.unlink(answers, claims, _about(statement.scope))
+            redis.unlink(answers, claims, _served(statement.scope), _about(statement.scope))
 
     def close(self) -> None:
         self._stopped.set()
@@ -138,6 +150,7 @@ class RedisAnswers:
                 "resumable": int(statement.resumable),
                 "run": statement.run,
                 "lasting": int(statement.lasting),
+                "text": statement.text,
             },
         )
         pipe.sadd(f"{PREFIX}of:{statement.owner}", statement.scope)
@@ -152,8 +165,41 @@ class RedisAnswers:
             rest = [key for key in keys if key not in found]
             found |= self._find(redis, _names(scope)[0], rest, failed=False)
         if found:
+            self._serve(redis, statement, list(found))
             redis.hset(answers, mapping={key: f"0{text}".encode() for key, text in found.items()})
         return found
+
+    def _of_others(self, redis: Any, statement: Shared, known: dict[bytes, str]) -> dict[bytes, str]:
+        """Those of `known` that another statement of the session was answered, from here on this one's.
+
+        What another one failed with is forgotten, also in `known`: it is asked again.
+        """
+        if not statement.asking or not known:
+            return {}
+        answers, claims = _names(statement.scope)
+        asking = statement.asking.encode()
+        others = []
+        for part in _parts(list(known)):
+            found = redis.hmget(_served(statement.scope), part)
+            others += [key for key, name in zip(part, found, strict=True) if name != asking]
+        reused = self._find(redis, answers, others, failed=False)
+        for part in _parts([key for key in others if key not in reused]):
+            redis.hdel(answers, *part)
+            redis.hdel(claims, *part)
+            for key in part:
+                del known[key]
+        self._serve(redis, statement, list(reused))
+        return reused
+
+    @staticmethod
+    def _serve(redis: Any, statement: Shared, keys: Sequence[bytes]) -> None:
+        """Notes which statement of a session had some answers last."""
+        if not statement.asking:
+            return
+        name = _served(statement.scope)
+        for part in _parts(keys):
+            redis.hset(name, mapping=dict.fromkeys(part, statement.asking))
+            redis.expire(name, KEEP_S)
 
     def _others(self, redis: Any, statement: Shared) -> list[bytes]:
         """The scopes of the same caller whose statements were cut off."""
@@ -237,6 +283,10 @@ class RedisAnswers:
 def _names(scope: bytes) -> tuple[str, str]:
     """The hashes of a statement's answers and claims."""
     return f"{PREFIX}{scope.hex()}:answers", f"{PREFIX}{scope.hex()}:claims"
+
+
+def _served(scope: bytes) -> str:
+    return f"{PREFIX}{scope.hex()}:served"
 
 
 def _about(scope: bytes) -> str:

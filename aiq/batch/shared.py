@@ -108,11 +108,11 @@ class SharedStatement(Statement):
         with self._claiming:
             self._claimed.update((key, shared) for key in claimed.mine)
         with self._lock:
-            for key, text in (claimed.known | claimed.resumed).items():
+            for key, text in (claimed.known | claimed.reused).items():
                 if key not in self._slots and not self._answers.find([key]):
                     self._answers.add(key, decoded(text.encode("utf-8", "surrogatepass")))
-            self.progress.reused += len(claimed.resumed)
-        self.gateway.record_hits(endpoint, self.caller, self.id, len(claimed.resumed), asks[0].function)
+            self.progress.reused += len(claimed.reused)
+        self.gateway.record_hits(endpoint, self.caller, self.id, len(claimed.reused), asks[0].function)
         return set(claimed.theirs)
 
     def _settle(self, shared: Shared, keys: Sequence[bytes], values: dict[bytes, Any]) -> None:

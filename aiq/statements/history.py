@@ -60,6 +60,14 @@ class Taken(NamedTuple):
     actual_seconds: float | None = None
 
 
+_TOTALS = (
+    "coalesce(sum(rows) FILTER (WHERE final), 0)::BIGINT, "
+    "coalesce(sum(rows) FILTER (WHERE cache_hit), 0)::BIGINT, "
+    "coalesce(sum(rows) FILTER (WHERE final AND status IN ('error', 'refused')), 0)::BIGINT, "
+    "coalesce(sum(input_tokens + coalesce(output_tokens, 0)), 0)::BIGINT, "
+    "CASE WHEN count(*) FILTER (WHERE cost_usd IS NULL AND input_tokens IS NOT NULL) = 0 "
+    "THEN coalesce(sum(cost_usd), 0) END"
+)
 NOTHING = Taken(0, 0, 0, 0, 0, 0, 0.0, 0.0)
 
 
@@ -94,16 +102,19 @@ def totals_of(tables: Tables, statement_id: str, since: datetime) -> Totals:
     with duckdb.connect() as con:
         _read(con, tables, CALLS_TABLE, "calls")
         found = con.execute(
-            "SELECT coalesce(sum(rows) FILTER (WHERE final), 0)::BIGINT, "
-            "coalesce(sum(rows) FILTER (WHERE cache_hit), 0)::BIGINT, "
-            "coalesce(sum(rows) FILTER (WHERE final AND status IN ('error', 'refused')), 0)::BIGINT, "
-            "coalesce(sum(input_tokens + coalesce(output_tokens, 0)), 0)::BIGINT, "
-            "CASE WHEN count(*) FILTER (WHERE cost_usd IS NULL AND input_tokens IS NOT NULL) = 0 "
-            "THEN coalesce(sum(cost_usd), 0) END "
-            "FROM calls WHERE statement_id = ? AND start_time >= ?",
-            [statement_id, since],
+            f"SELECT {_TOTALS} FROM calls WHERE statement_id = ? AND start_time >= ?", [statement_id, since]
         ).fetchall()
         return Totals(*found[0])
+
+
+def totals_of_ids(tables: Tables, statement_ids: list[str]) -> dict[str, Totals]:
+    """What the committed calls of some statements took, by id. Raises LedgerError."""
+    if CALLS_TABLE not in tables.names():
+        return {}
+    with duckdb.connect() as con:
+        _read(con, tables, CALLS_TABLE, "calls")
+        query = f"SELECT statement_id, {_TOTALS} FROM calls WHERE list_contains(?, statement_id) GROUP BY statement_id"
+        return {found: Totals(*values) for found, *values in con.execute(query, [statement_ids]).fetchall()}
 
 
 def _read(con: duckdb.DuckDBPyConnection, tables: Tables, table: str, view: str) -> None:

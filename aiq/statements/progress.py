@@ -31,9 +31,16 @@ def shown_progress(statement: Statement, expected: Callable[[], int | None]) -> 
         yield
         return
     total = expected()
+    with shown_line(lambda now: line(statement, total, now)):
+        yield
+
+
+@contextmanager
+def shown_line(said: Callable[[float], str]) -> Iterator[None]:
+    """Shows while inside what `said` says at a time of the monotonic clock."""
     done = threading.Event()
     show = _show if is_notebook() or is_terminal() else show_lines
-    thread = threading.Thread(target=show, args=(statement, total, done.wait), name="aiq-progress", daemon=True)
+    thread = threading.Thread(target=show, args=(said, done.wait), name="aiq-progress", daemon=True)
     thread.start()
     try:
         yield
@@ -66,10 +73,10 @@ def line(statement: Statement, total: int | None, now: float) -> str:
     return " · ".join(parts)
 
 
-def show_lines(statement: Statement, total: int | None, wait: Callable[[float], bool]) -> None:
+def show_lines(said: Callable[[float], str], wait: Callable[[float], bool]) -> None:
     """A line every half minute, until `wait`, which takes seconds, says that the statement is over."""
     while not wait(LINE_INTERVAL_S):
-        print(line(statement, total, time.monotonic()), file=sys.stderr, flush=True)
+        print(said(time.monotonic()), file=sys.stderr, flush=True)
 
 
 def _seconds_by_limits(statement: Statement) -> float:
@@ -88,13 +95,13 @@ def _seconds_by_limits(statement: Statement) -> float:
     )
 
 
-def _show(statement: Statement, total: int | None, wait: Callable[[float], bool]) -> None:
+def _show(said: Callable[[float], str], wait: Callable[[float], bool]) -> None:
     if wait(DELAY_S):
         return
     show, finish = _in_notebook() if is_notebook() else _on_terminal()
     while not wait(INTERVAL_S):
-        show(line(statement, total, time.monotonic()))
-    show(line(statement, total, time.monotonic()))
+        show(said(time.monotonic()))
+    show(said(time.monotonic()))
     finish()
 
 

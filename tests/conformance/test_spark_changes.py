@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from delta.tables import DeltaTable
-from pyspark.errors import AnalysisException, PythonException
+from pyspark.errors import AnalysisException, IllegalArgumentException, PythonException
 from pyspark.sql import functions as F
 
 import aiq
@@ -228,13 +228,21 @@ def test_a_column_given_to_deltatable_deletes_by_deletion_vectors_or_is_refused(
             DeltaTable.forName(spark, "t").delete(says == "yes")
         assert found(engine) == ROWS and engine.requests() == 0
         make(spark, 6, layout)
-        with pytest.raises(PythonException, match=r"session\.sql"):
-            DeltaTable.forName(spark, "t").update(says == "yes", {"p": F.lit("x")})
-        assert found(engine) == ROWS
-        asked = engine.requests()
+        table = DeltaTable.forName(spark, "t")
+        source = spark.table("t").withColumn("q", F.lit("x")).alias("s")
+        with pytest.raises(IllegalArgumentException, match=r"session\.sql"):
+            table.update(says == "yes", {"p": F.lit("x")})
+        with pytest.raises(IllegalArgumentException, match=r"nothing was asked.*session\.sql"):
+            table.alias("t").merge(source, "t.id = s.id").whenMatchedUpdate(
+                aiq.functions.ai_query("chat", "t.p", spark=spark) == "yes", {"p": "s.q"}
+            ).execute()
+        assert found(engine) == ROWS and engine.requests() == 0
         DeltaTable.forName(spark, "t").delete(says == "yes")
         assert found(engine) == {i: text for i, text in ROWS.items() if i not in YES}
-        assert asked + engine.requests() <= 2 * len({text for text in ROWS.values() if text})
+        assert engine.requests() <= 2 * len({text for text in ROWS.values() if text})
+        answers = spark.table("t").withColumn("q", says).alias("s")
+        table.alias("t").merge(answers, "t.id = s.id").whenMatchedUpdate(set={"p": "s.q"}).execute()
+        assert found(engine) == {i: answer(text) for i, text in ROWS.items() if i not in YES}
     finally:
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from delta.tables import DeltaTable
-from pyspark.errors import IllegalArgumentException
+from pyspark.errors import IllegalArgumentException, PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import aiq
+from aiq.engines.spark.register import registration
+from aiq.engines.spark.watch import look_now
+from aiq.ledger.records import CALLS_TABLE, STATEMENTS_TABLE
 from aiq.simulator.process import SimulatorProcess
 from tests.conftest import ConfFolder
 
@@ -194,3 +197,29 @@ def test_session_reuse_serves_every_statement_of_the_application(
     for _ in range(2):
         registered.sql("SELECT ai_query('chat', p) FROM t").collect()
     assert simulator.stats()["requests"] == 10
+
+
+def test_each_execution_is_a_row_of_the_statements(registered: SparkSession, home: Path) -> None:
+    text = "SELECT id, ai_query('chat', p) AS a FROM t /* all */"
+    frame = registered.sql(text)
+    frame.collect()
+    frame.count()  # asks nothing
+    failing = "SELECT ai_query('chat', p || ' [[fault:400]]') AS a FROM t WHERE id = 3"
+    with pytest.raises(PythonException):
+        registered.sql(failing).collect()
+    registered.table("t").selectExpr("ai_query('chat', 'Hi ' || p) AS a").where("id < 2").collect()
+    registered.sql("SELECT count(*) FROM t").collect()
+    gateway, _ = registration(registered)
+    look_now(registered, gateway)
+    gateway.ledger.commit()
+    rows = sorted(gateway.ledger.tables.to_arrow(STATEMENTS_TABLE).to_pylist(), key=lambda row: row["start_time"])
+    fields = ("text", "requester", "engine", "status", "requests", "reused", "failed")
+    assert [tuple(row[field] for field in fields) for row in rows] == [
+        (text, "ann@example.com", "spark", "ok", 10, 0, 0),
+        (failing, "ann@example.com", "spark", "error", 1, 0, 1),
+        (None, "ann@example.com", "spark", "ok", 2, 0, 0),
+    ]
+    assert all(row["start_time"] <= row["end_time"] and row["tokens"] > 0 for row in rows[::2])
+    assert "400" in rows[1]["error_message"] and "Question 3" not in rows[1]["error_message"]
+    calls = gateway.ledger.tables.to_arrow(CALLS_TABLE).to_pylist()
+    assert {call["statement_id"] for call in calls} == {row["statement_id"] for row in rows}

@@ -170,6 +170,28 @@ def test_answers_of_the_session_are_reused_where_it_says_so(t: Engine) -> None:
         t.sql("SELECT ai_query('chat', w) AS r FROM t")
     assert t.requests() == 3
     assert [row["value"] for row in t.session.sql("SHOW aiq_reuse").collect()] == ["session"]
+    assert t.session.last is not None
+    assert (t.session.last.requests, t.session.last.reused, t.session.last.cost_usd) == (3, 3, 0.0)
+    hits = "SELECT count(*) AS n FROM system.aiq.calls WHERE cache_hit AND statement_id = '{}'"
+    assert t.sql(hits.format(t.session.last.statement_id)) == [(3,)]
+
+
+def test_the_driver_says_that_a_statement_runs(
+    t: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiq.statements.progress.LINE_INTERVAL_S", 0.01)
+    t.session.sql("SET aiq_quiet = false")
+    t.sql("SELECT ai_query('chat', w) AS r FROM t")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Spark computes the requests" and lines[-1].startswith("3 requests")
+
+
+def test_what_failed_in_a_session_is_asked_again(t: Engine) -> None:
+    t.session.sql("SET aiq_reuse = 'session'")
+    request = "CASE WHEN id = 11 THEN p || ' [[fault:400-once]]' ELSE p END"
+    statement = f"SELECT count(ai_query('chat', {request}, failOnError => false).errorMessage) AS n FROM t"
+    assert (t.sql(statement), t.requests()) == ([(1,)], 12)
+    assert (t.sql(statement), t.requests()) == ([(0,)], 1)
 
 
 def test_a_query_streams_as_arrow_batches(t: Engine) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pyspark.sql.udf import UserDefinedFunction
 
 from aiq.engines.spark.catalyst import Catalyst, Node
 from aiq.engines.spark.failures import noted
+from aiq.engines.spark.statement import wrong_rows
 from aiq.errors import AiqError, StatementError
 from aiq.functions.call_site import CallSite
 from aiq.functions.signature import FUNCTION, bind
@@ -36,12 +37,17 @@ _FIRST_WORD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DELTA_API = ("io.delta.tables.DeltaTable", "io.delta.tables.DeltaMergeBuilder")
+_DELTA_UPDATES = {"DeltaTableOperations.executeUpdate": "UPDATE", "io.delta.tables.DeltaMergeBuilder": "MERGE"}
+REQUEST_OF_COLUMN = "aiq_request"
+"""A function of a request that is nothing but the request: it tells what a column is analysed for."""
 
 
 def build_by_arguments(
-    spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+    spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType, str], Callable[..., pa.Array]]
 ) -> None:
-    """Has `ai_query` of a session built call by call. `function(type)` gives what workers evaluate.
+    """Has `ai_query` of a session built call by call. `function(type, text)` gives what workers evaluate.
+
+    `text` is the statement, or the view, in which the call stands; "" in an expression of a data frame.
 
     Wrong arguments are an IllegalArgumentException when a statement is analysed.
     """
@@ -52,23 +58,26 @@ def build_by_arguments(
     builder = _CallBuilder(spark, gateway, function)
     registry: Any = spark._jsparkSession.sessionState().functionRegistry()
     registry.createOrReplaceTempFunction(FUNCTION, builder.in_jvm(), "python_udf")
-    _let_definitions_name_it(spark, registry)
+    _take_for_own(spark, registry, FUNCTION, _Unregistered(spark._jvm))
+    request = _RequestOfColumn(spark._jvm)
+    registry.createOrReplaceTempFunction(REQUEST_OF_COLUMN, request.in_jvm(), "scala_udf")
+    _take_for_own(spark, registry, REQUEST_OF_COLUMN, request)
 
 
-def _let_definitions_name_it(spark: SparkSession, registry: Any) -> None:
-    """Has Spark take `ai_query` for a function of its own, so that CREATE FUNCTION and CREATE VIEW may name it.
+def _take_for_own(spark: SparkSession, registry: Any, called: str, otherwise: FunctionOfArguments) -> None:
+    """Has Spark take a function for one of its own, so that CREATE FUNCTION and CREATE VIEW may name it.
 
     Spark keeps no definition that names a temporary function. What it has for its own is looked up in each session;
-    one that was not registered gets a refusal.
+    one that was not registered gets what it is `otherwise`.
     """
     jvm: Any = spark._jvm
-    name = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(FUNCTION)
+    name = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(called)
     own = jvm.org.apache.spark.sql.catalyst.analysis.FunctionRegistry.builtin()
     if not own.functionExists(name):
-        own.registerFunction(name, registry.lookupFunction(name).get(), _Unregistered(jvm).in_jvm())
+        own.registerFunction(name, registry.lookupFunction(name).get(), otherwise.in_jvm())
 
 
-class _Function(ABC):
+class FunctionOfArguments(ABC):
     """A `scala.Function1` of the arguments of a call, which gives its expression, or why there is none."""
 
     class Java:
@@ -103,15 +112,29 @@ class _Function(ABC):
     def _expression(self, children: Any) -> Any:
         """The expression of a call with these arguments. Raises AiqError."""
 
+    def _stack(self) -> str:
+        """Who has Spark analyse the call."""
+        return str(self._jvm.org.apache.spark.util.Utils.exceptionString(self._jvm.java.lang.Throwable()))
+
     def toString(self) -> str:
         return FUNCTION
 
 
-class _Unregistered(_Function):
+class _Unregistered(FunctionOfArguments):
     """What `ai_query` is in a session that was not registered."""
 
     def _expression(self, children: Any) -> Any:
         raise StatementError("ai_query is not known in this SparkSession; call aiq.register(spark) with it first")
+
+
+class _RequestOfColumn(FunctionOfArguments):
+    """The request of `aiq.functions.ai_query`, where `DeltaTable` does not change the wrong rows by it."""
+
+    def _expression(self, children: Any) -> Any:
+        stack = self._stack()
+        if command := next((command for name, command in _DELTA_UPDATES.items() if name in stack), None):
+            raise wrong_rows(command)
+        return children.apply(0)
 
 
 def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
@@ -121,28 +144,30 @@ def _names_of_fields(text: str, error_field: str) -> tuple[str, str]:
         return error_field, "errorMessage"
 
 
-class _CallBuilder(_Function):
+class _CallBuilder(FunctionOfArguments):
     """What `ai_query` is in a registered session."""
 
     def __init__(
-        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType], Callable[..., pa.Array]]
+        self, spark: SparkSession, gateway: Gateway, function: Callable[[pa.DataType, str], Callable[..., pa.Array]]
     ) -> None:
         super().__init__(spark._jvm)
         self._catalyst, self._gateway = Catalyst(spark), gateway
         self._changes = lru_cache(maxsize=64)(self._change)
         self._names = lru_cache(maxsize=64)(_names_of_fields)
 
-        @cache
-        def judf(kind: pa.DataType) -> Any:
+        @lru_cache(maxsize=64)
+        def judf(kind: pa.DataType, text: str) -> Any:
             vectorized: Any = arrow_udf
-            made = vectorized(function(kind), ddl(kind))
+            made = vectorized(function(kind, text), ddl(kind))
             return UserDefinedFunction(made.func, made.returnType, FUNCTION, made.evalType)._judf
 
         self._judf = judf
 
     def _expression(self, children: Any) -> Any:
         self._refuse_change()
-        return self._judf(self._type(self._catalyst.items(children))).builder(children)
+        text = self._statement() or ""
+        kind = self._type(self._catalyst.items(children))
+        return self._judf(kind, text if _FIRST_WORD.match(text) else "").builder(children)
 
     def _type(self, children: list[Node]) -> pa.DataType:
         """The type of a call's answers. Raises FunctionError for arguments that are wrong, or no constants."""
@@ -190,11 +215,7 @@ class _CallBuilder(_Function):
         command = self._changes(text) if text is not None else None
         if command is None:
             return
-        raise StatementError(
-            f"{command} with an AI call would change the wrong rows of a Delta table in plain spark.sql, because Delta "
-            "loses the files of rows that a Python function has read; nothing was asked or changed. Run the statement "
-            f"with session.sql: aiq.connect(spark).sql('{command} ...')"
-        )
+        raise wrong_rows(command)
 
     def _change(self, text: str) -> str | None:
         """The name of the command that a text is, if it decides on rows by a call."""
@@ -216,7 +237,7 @@ class _CallBuilder(_Function):
 
     def _change_of_api(self) -> str | None:
         """DeltaTable's methods are told by who has Spark analyse the expression."""
-        stack = self._jvm.org.apache.spark.util.Utils.exceptionString(self._jvm.java.lang.Throwable())
+        stack = self._stack()
         return "DELETE, UPDATE or MERGE" if any(name in stack for name in _DELTA_API) else None
 
     def _is_call(self, expression: Node) -> bool:

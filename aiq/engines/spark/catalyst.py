@@ -17,6 +17,7 @@ Node = Any
 """A plan or an expression of the JVM."""
 
 _EXPRESSION = "org.apache.spark.sql.catalyst.expressions.Expression"
+_SEQUENCE = "scala.collection.immutable.Seq"
 _SUBQUERY = "org.apache.spark.sql.catalyst.expressions.SubqueryExpression"
 
 
@@ -42,7 +43,7 @@ class Catalyst:
     def is_command(self, plan: Node) -> bool:
         """Whether running a parsed statement does more than to give rows."""
         logical = "org.apache.spark.sql.catalyst.plans.logical"
-        return self._is(plan, f"{logical}.Command") or self._is(plan, f"{logical}.ParsedStatement")
+        return self.is_instance(plan, f"{logical}.Command") or self.is_instance(plan, f"{logical}.ParsedStatement")
 
     def optimized(self, frame: DataFrame) -> Node:
         """What Spark has made of a query before it chooses how to run it."""
@@ -202,16 +203,16 @@ class Catalyst:
         made = {}
         for i in range(plan.productArity()):
             value = plan.productElement(i)
-            if self._is(value, _EXPRESSION):
+            if self.is_instance(value, _EXPRESSION):
                 new = self._with_subqueries(value, function)
-            elif self._is(value, "scala.collection.immutable.Seq") or self._is(value, "scala.Some"):
-                old = self.items(value.toSeq() if self._is(value, "scala.collection.immutable.Seq") else value.toList())
-                if not all(self._is(each, _EXPRESSION) for each in old):
+            elif self.is_instance(value, _SEQUENCE) or self.is_instance(value, "scala.Some"):
+                old = self.items(value.toSeq() if self.is_instance(value, _SEQUENCE) else value.toList())
+                if not all(self.is_instance(each, _EXPRESSION) for each in old):
                     continue
                 found = [self._with_subqueries(each, function) for each in old]
                 if all(a is b for a, b in zip(old, found, strict=True)):
                     continue
-                some = self._is(value, "scala.Some")
+                some = self.is_instance(value, "scala.Some")
                 new = self._jvm.scala.Some(found[0]) if some else self.seq(found)
             else:
                 continue
@@ -220,13 +221,14 @@ class Catalyst:
         return self.with_fields(plan, made) if made else plan
 
     def _with_subqueries(self, expression: Node, function: Callable[[Node], Node]) -> Node:
-        if self._is(expression, _SUBQUERY):
+        if self.is_instance(expression, _SUBQUERY):
             return expression.withNewPlan(function(expression.plan())) if self.has_python(expression) else expression
         old = self.children(expression)
         new = [self._with_subqueries(child, function) for child in old]
         return expression if all(a is b for a, b in zip(old, new, strict=True)) else self.with_children(expression, new)
 
-    def _is(self, value: Any, name: str) -> bool:
+    def is_instance(self, value: Any, name: str) -> bool:
+        """Whether something is an object of the JVM of a class, or below it."""
         if not hasattr(value, "getClass"):
             return False
         if name not in self._classes:

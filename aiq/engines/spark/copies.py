@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from aiq.engines.spark.failures import is_of_text_field
 from aiq.errors import StatementError
 from aiq.sql.words import DATABRICKS, quoted
 from aiq.statements.definitions.create import read
@@ -29,6 +31,10 @@ def copy(spark: SparkSession, home: Path, created: Create, text: str) -> bool:
         if key in _made and not created.replaces and not created.temporary:  # of another home, or of one that is gone
             _drop(spark, key)
         spark.sql(text)
+    except Py4JJavaError as error:
+        if not is_of_text_field(error):
+            raise
+        return False
     except PySparkException as error:
         if error.getCondition() not in _THERE:
             return False

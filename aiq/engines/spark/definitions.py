@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from aiq.engines.spark.copies import copy
+from aiq.engines.spark.failures import is_of_text_field
 from aiq.engines.spark.tables import has_delta
 from aiq.errors import StatementError
 from aiq.functions.signature import FUNCTION
@@ -70,7 +72,12 @@ class SparkDefinitions(KeptDefinitions):
         if asks and created.temporary and not (created.kind == "VIEW" and own):
             return False
         if not asks and own:
-            self._spark.sql(text)
+            try:
+                self._spark.sql(text)
+            except Py4JJavaError as error:
+                if not is_of_text_field(error):
+                    raise
+                return False
             return True
         return copy(self._spark, self._home, created, text)
 

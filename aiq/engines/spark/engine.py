@@ -20,9 +20,11 @@ from aiq.engines.spark.catalyst import Catalyst
 from aiq.engines.spark.commands import check_command
 from aiq.engines.spark.definitions import SparkDefinitions
 from aiq.engines.spark.failures import explained, words_found
+from aiq.engines.spark.json_fields import register_json_fields, with_json_fields
 from aiq.engines.spark.lifted import LiftedPlan
 from aiq.engines.spark.merging import change_of
 from aiq.engines.spark.prepare import DIALECT, NumberedText, is_empty, prepare
+from aiq.engines.spark.progress import shown_workers
 from aiq.engines.spark.reading import SparkReading
 from aiq.engines.spark.register import classic_context, register
 from aiq.engines.spark.statement import finish, finish_held, settle
@@ -40,7 +42,8 @@ from aiq.statements.settings import StatementSettings, as_tagged, without_hints
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-_VIEWS = ("CreateViewCommand", "CreateView", "CacheTableAsSelect")
+_LASTING_VIEW = "CreateView"
+_VIEWS = ("CreateViewCommand", _LASTING_VIEW, "CacheTableAsSelect")
 
 
 class Spark:
@@ -60,6 +63,7 @@ class Spark:
         self._reading = SparkReading(spark, variables)
         self.files = SessionFiles(gateway.ledger.home)
         register(spark, gateway, caller)
+        register_json_fields(spark)
         self.definitions = SparkDefinitions(spark, gateway.ledger.home, caller.user, self._look, self._views_of_files)
 
     def lifted(
@@ -88,8 +92,11 @@ class Spark:
             return SparkRun(self, None, self._script(text, written.params, settings), "", settings)
         if is_empty(text):
             return SparkRun(self, None, self.result_of(None), "", settings)
-        text = self._spelled_out(text, written.params)
-        if catalyst.kind(catalyst.parsed(text)) in _VIEWS:  # it keeps its text; its calls are made when it is read
+        spelled = self._spelled_out(text, written.params)
+        text = with_json_fields(catalyst, spelled)
+        kind = catalyst.kind(catalyst.parsed(text))
+        if kind in _VIEWS:  # it keeps its text; its calls are made when it is read
+            text = spelled if kind == _LASTING_VIEW else text
             with self.in_users_words(text):
                 return SparkRun(self, None, self.spark.sql(text), "", settings)
         prepared = prepare(text, self.spark, self.gateway)
@@ -111,7 +118,8 @@ class Spark:
         text = without_hints(written.text)
         if is_empty(text):
             raise StatementError("EXPLAIN AI explains a statement: EXPLAIN AI SELECT ...")
-        prepared = prepare(self._spelled_out(text, written.params), self.spark, self.gateway)
+        text = with_json_fields(Catalyst(self.spark), self._spelled_out(text, written.params))
+        prepared = prepare(text, self.spark, self.gateway)
         try:
             counts = self.lifted(prepared).counts()
         except PySparkException as error:
@@ -179,11 +187,12 @@ class Spark:
                 f"{name} holds for one statement, not for BEGIN .. END; run the statements of the script one by one, "
                 f"or RESET {name}"
             )
-        return self.spark.sql(with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT))
+        text = with_values(with_ledger_tables(self.spark, self.gateway, text), params, DIALECT)
+        return self.spark.sql(with_json_fields(Catalyst(self.spark), text))
 
     def _look(self, text: str) -> None:
         """Has Spark look at a query without running it. Raises Spark's errors, FunctionError and StatementError."""
-        prepared = prepare(text, self.spark, self.gateway)
+        prepared = prepare(with_json_fields(Catalyst(self.spark), text), self.spark, self.gateway)
         try:
             self.lifted(prepared).look()
         except PySparkException as error:
@@ -216,7 +225,9 @@ class SparkRun:
             return self._frame
         try:
             self._lifted = self._engine.lifted(self._prepared, self.id, self._settings)
-            return self._lifted.answered(self._frame)
+            endpoints = {made.site.endpoint.name for made in self._prepared.sites.values()}
+            with shown_workers(self._engine.gateway, self._lifted.origin, self.id, endpoints, self._settings.quiet):
+                return self._lifted.answered(self._frame)
         except PySparkException as error:
             raise explained(error, self._prepared.sites) from None
 

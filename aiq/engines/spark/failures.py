@@ -16,7 +16,7 @@ import pyarrow as pa
 from aiq import errors
 from aiq.engines.spark.ask import ask
 from aiq.engines.spark.job import Job
-from aiq.engines.spark.prepare import PREFIX, as_written
+from aiq.engines.spark.prepare import PREFIX, as_written, with_colons
 from aiq.errors import AiqError, StatementError
 from aiq.functions.signature import NOT_ROWS
 from aiq.statements.sites import Compiled
@@ -65,21 +65,22 @@ def explained(error: PySparkException, sites: Mapping[int, Compiled]) -> BaseExc
     words = str(error)
     if error.getCondition() == "UNRESOLVABLE_TABLE_VALUED_FUNCTION" and PREFIX in words:
         return StatementError(NOT_ROWS)
-    written = as_written(words, sites)
+    written = with_colons(as_written(words, sites))
     return AnalysisException(written) if isinstance(error, AnalysisException) and written != words else error
 
 
 @contextmanager
 def words_found() -> Iterator[None]:
-    """Gives words to what Spark has none for: `text:path` (Databricks reads STRING so, too), QUALIFY, our errors in a
-    script.
-    """
+    """Gives words to what Spark has none for: QUALIFY, our errors in a script, `text:path` where it stays."""
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-    from pyspark.errors import ParseException
+    from pyspark.errors import AnalysisException, ParseException
 
     try:
         yield
-    except ParseException as error:
+    except AnalysisException as error:
+        if not isinstance(error, ParseException):
+            written = with_colons(str(error))
+            raise (error if written == str(error) else AnalysisException(written)) from None
         if _QUALIFY.search(str(error)) is None:
             raise
         raise StatementError(
@@ -87,14 +88,19 @@ def words_found() -> Iterator[None]:
             "(SELECT .., row_number() OVER (..) AS n FROM ..) WHERE n = 1"
         ) from None
     except Py4JJavaError as error:
-        if "SqlScriptingExecution" in str(error) and _noted:  # a script stumbles over an error that is none of Spark's
-            raise list(_noted.values())[-1] from None
-        if "COLUMN_IS_NOT_VARIANT_TYPE" not in str(error):
+        if not is_of_text_field(error):
+            if "SqlScriptingExecution" in str(error) and _noted:  # a script stumbles over an error none of Spark's
+                raise list(_noted.values())[-1] from None
             raise
         raise StatementError(
-            "on Spark a colon reads fields of a VARIANT only, not of a STRING; write get_json_object(answer, "
+            "Spark itself reads fields of a VARIANT with a colon, not of a STRING; write get_json_object(answer, "
             "'$.label'), or parse_json(answer):label, in the place of answer:label"
         ) from None
+
+
+def is_of_text_field(error: Exception) -> bool:
+    """Whether Spark stumbled over `text:path` of a STRING, which it has no error of its own for."""
+    return "COLUMN_IS_NOT_VARIANT_TYPE" in str(error)
 
 
 def _written(error: AiqError) -> str:

@@ -16,9 +16,10 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import DataType
 
 from aiq.engines.spark.ask import ask
+from aiq.engines.spark.builder import REQUEST_OF_COLUMN
 from aiq.engines.spark.job import ANSWER, FILES, REQUEST, Job, Origin, answer_type
 from aiq.engines.spark.keys import KEY, distinct, key_of, plain
-from aiq.engines.spark.register import registration
+from aiq.engines.spark.register import knows_requests, registration
 from aiq.errors import StatementError
 from aiq.functions.call_site import Options
 from aiq.functions.types import ddl
@@ -48,6 +49,8 @@ def ai_query(
     job, kind = _job(
         gateway, origin, "", endpoint, _options(return_type, fail_on_error, model_parameters, response_format)
     )
+    if knows_requests(session):
+        request = F.call_function(REQUEST_OF_COLUMN, request if isinstance(request, Column) else F.col(request))
     columns = [request] if files is None else [request, files]
     function = _one(job) if files is None else _two(job)
     vectorized: Any = arrow_udf

@@ -34,20 +34,24 @@ def _check_returns_text(site: CallSite) -> None:
 _texts, _typed = PlainSites(_check_returns_text), PlainSites(lambda site: None)
 
 
-def plain_function(origin: Origin, kind: pa.DataType | None = None) -> Callable[..., pa.Array]:
+def plain_function(origin: Origin, kind: pa.DataType | None = None, text: str = "") -> Callable[..., pa.Array]:
     """The function that Spark sends to its workers: Arrow arrays in, an array of STRING out.
 
-    With a `kind`, the type that a call has by its arguments, an array of that.
+    With a `kind`, the type that a call has by its arguments, an array of that. `text` is the statement's, if known.
     """
 
     def ai_query(*arguments: pa.Array, **named: pa.Array) -> pa.Array:
-        return evaluate(origin, arguments, named, kind)
+        return evaluate(origin, arguments, named, kind, text)
 
     return ai_query
 
 
 def evaluate(
-    origin: Origin, arguments: Sequence[pa.Array], named: Mapping[str, pa.Array], kind: pa.DataType | None = None
+    origin: Origin,
+    arguments: Sequence[pa.Array],
+    named: Mapping[str, pa.Array],
+    kind: pa.DataType | None = None,
+    text: str = "",
 ) -> pa.Array:
     """The answers to one Arrow batch. Raises as `Statement.ask` does, and FunctionError for wrong arguments."""
     columns = bind([*((None, column) for column in arguments), *named.items()])
@@ -55,7 +59,7 @@ def evaluate(
         return pa.array([], kind or pa.string())
     gateway = opened(origin)
     site = (_texts if kind is None else _typed).of(gateway, columns)
-    statement = part_of(gateway, origin)
+    statement = part_of(gateway, origin, text=text)
     with ended(statement):
         answers = site.evaluate(statement, columns["request"], columns.get("files"))
         if kind is None:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 DIALECT = "databricks"
 PREFIX = "__aiq_"
+FIELD = "aiq_json_field"
+"""What `text:path` is on Spark: json_fields.py."""
 _LITERAL = re.compile(r"'([^'\\\0]*)'")
 _OF_FUNCTION = re.compile(rf"{PREFIX}(\d+)")
+_NESTED = r"(?:[^()]|\((?:[^()]|\([^()]*\))*\))*?"
+_OF_FIELD = re.compile(rf"'?{FIELD}\(({_NESTED}), '?\$\.?((?:[^()'\\]|\\.)*)'?\)")
 _WRITTEN = re.compile(rf"{PREFIX}(\d+)\((\d+, )?")
 
 
@@ -59,9 +63,9 @@ def prepare(text: str, spark: SparkSession, gateway: Gateway) -> NumberedText:
         if words not in same:
             bound = bind(in_pairs([(argument.name, argument.text) for argument in call.arguments]))
             number = len(sites) + 1
-            sites[number] = compiled(bound, call.text, constant, gateway)
+            sites[number] = compiled(bound, with_colons(call.text), constant, gateway)
             same[words] = f"{PREFIX}{number}({', '.join([str(number), *sites[number].arguments])})"
-        return f"{same[words]} AS {_quoted(call.text)}" if call.is_column else same[words]
+        return f"{same[words]} AS {_quoted(with_colons(call.text))}" if call.is_column else same[words]
 
     return NumberedText(calls.rewrite_calls(text, compile_call, dialect=DIALECT), sites, text)
 
@@ -79,6 +83,17 @@ def as_written(message: str, sites: Mapping[int, Compiled]) -> str:
         return match.group() if made is None else f"ai_query('{made.site.endpoint.name}', "
 
     return _WRITTEN.sub(written, message)
+
+
+def with_colons(text: str) -> str:
+    """A text with `body:owner` where it has the function for it."""
+    while (changed := _OF_FIELD.sub(_as_path, text)) != text:
+        text = changed
+    return text
+
+
+def _as_path(match: re.Match[str]) -> str:
+    return f"{match[1]}:" + match[2].replace("\\'", "'")
 
 
 def _constant(spark: SparkSession, expression: str, name: str) -> Any:

@@ -26,6 +26,7 @@ from aiq.request import Caller
 
 _registered: weakref.WeakKeyDictionary[SparkSession, tuple[Gateway, Origin]] = weakref.WeakKeyDictionary()
 _named: dict[str, tuple[Gateway, Origin]] = {}
+_by_default: weakref.WeakSet[SparkSession] = weakref.WeakSet()
 _NAME = "spark.aiq.registration"
 """A setting that goes along when Spark clones a session, as it does for each batch of a stream."""
 
@@ -41,7 +42,7 @@ def register(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Re
     if classic_context(spark) is None:
         spark.udf.register(FUNCTION, vectorized(plain_function(origin), "string"))
     else:
-        build_by_arguments(spark, gateway, lambda kind: plain_function(origin, kind))
+        build_by_arguments(spark, gateway, lambda kind, text: plain_function(origin, kind, text))
         offer(spark, gateway.ledger.home)
     name = spark.conf.get(_NAME, None) if spark in _registered else None
     name = name or str(uuid.uuid4())
@@ -61,7 +62,16 @@ def registration(spark: SparkSession) -> tuple[Gateway, Origin]:
 
         register_with_defaults(spark)
         found = _registered[spark]
+        _by_default.add(spark)
     return found
+
+
+def knows_requests(spark: SparkSession) -> bool:
+    """Whether columns of a session may name the functions that aiq registered, as clones of the session then know them.
+
+    What was registered only as a column was made may have clones already: the batches of a stream.
+    """
+    return classic_context(spark) is not None and spark not in _by_default
 
 
 def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: Reuse | None = None) -> Origin:
@@ -69,7 +79,7 @@ def origin_of(spark: SparkSession, gateway: Gateway, caller: Caller, *, reuse: R
     context = classic_context(spark)
     if context is not None:
         _use_this_python(context)
-        watch(spark, gateway)
+        watch(spark, gateway, caller)
     return Origin.of(
         gateway,
         caller,

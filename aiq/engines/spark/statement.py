@@ -37,12 +37,14 @@ class _Settled(NamedTuple):
     statement: str
 
 
-_CHANGE = re.compile(r"^Delta:.*\b(DELETE|UPDATE|MERGE) operation")
+_CHANGE = re.compile(r"^(?:Delta:.*\b(DELETE|UPDATE|MERGE) operation|(MERGE) operation - scanning files)")
 _settled: list[_Settled] = []
 _lock = threading.Lock()
 
 
-def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None) -> Statement:
+def part_of(
+    gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd: float | None = None, text: str = ""
+) -> Statement:
     """This process' part of a statement. Its answers are shared as the endpoint's reuse says; `off`: not at all.
 
     Without a name it is what Spark runs right now: one SQL execution, whose number is in the Spark UI, too. Raises
@@ -56,7 +58,7 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
     @cache
     def shared_for(endpoint: str) -> Shared | None:
         mode = reuse(endpoint).mode
-        return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session")
+        return None if mode == "off" else shared(origin, statement, run=run, session=mode == "session", text=text)
 
     def durable(endpoint: str) -> Reuse:
         says = reuse(endpoint)
@@ -69,12 +71,16 @@ def part_of(gateway: Gateway, origin: Origin, statement: str = "", *, budget_usd
     )
 
 
-def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False) -> Shared:
+def shared(origin: Origin, statement: str, *, run: str = "", session: bool = False, text: str = "") -> Shared:
     """What a statement's processes know it by; with `session` all statements of the application."""
     name = origin.application if session else statement
     caller = scope_of(origin.caller)
     scope = scope_of_statement(caller, f"{origin.owner} {name}")
-    return Shared(name, scope, caller, origin.owner, origin.watched, run or name, lasting=name != run)
+    asking = statement if session else ""
+    lasting = name != run
+    return Shared(
+        name, scope, caller, origin.owner, origin.watched, run or name, lasting, asking, "" if lasting else text
+    )
 
 
 def _refuse_change() -> None:
@@ -85,12 +91,16 @@ def _refuse_change() -> None:
     context = _task()
     found = _CHANGE.search((context and context.getLocalProperty("spark.job.description")) or "")
     if found is not None and "materialize source" not in found.string:
-        command = found.group(1)
-        raise StatementError(
-            f"{command} with an AI call would change the wrong rows of a Delta table here, because Delta loses the "
-            "files of rows that a Python function has read; nothing was changed. Run the statement with session.sql: "
-            f"aiq.connect(spark).sql('{command} ...')"
-        )
+        raise wrong_rows(found.group(1) or found.group(2), "changed")
+
+
+def wrong_rows(command: str, nothing_was: str = "asked or changed") -> StatementError:
+    """The refusal of a DELETE, UPDATE or MERGE that decides by calls: see changing.py."""
+    return StatementError(
+        f"{command} with an AI call would change the wrong rows of a Delta table here, because Delta loses the files "
+        f"of rows that a Python function has read; nothing was {nothing_was}. Run the statement with session.sql: "
+        f"aiq.connect(spark).sql('{command} ...')"
+    )
 
 
 def _task() -> Any:

@@ -11,15 +11,19 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from aiq.answers.shared import Shared, process_name
+from aiq.answers.shared import process_name
+from aiq.batch.kept import scope_of
+from aiq.engines.spark.executions import Execution, ended_execution, record
 from aiq.errors import LedgerError
 from aiq.gateway import Gateway
+from aiq.request import Caller
 from aiq.runtime import shared_answers
 
 LOOK_S = 2.0
@@ -28,32 +32,43 @@ HANDED_OVER_S = 60.0
 STOP_S = 5
 """How long stopping may wait for the status of what ended last."""
 _log = logging.getLogger("aiq.spark")
-_watched: set[tuple[str, str]] = set()
-"""Application and home."""
+_watched: dict[tuple[str, str], Callable[[], None]] = {}
+"""What looks at an application, by its id and the home."""
+_callers: dict[bytes, Caller] = {}
 
 
-def watch(spark: SparkSession, gateway: Gateway) -> None:
+def watch(spark: SparkSession, gateway: Gateway, caller: Caller) -> None:
     """Watches the application of a classic session for a home, from the first call on, until its context stops."""
     context: Any = spark.sparkContext
+    _callers[scope_of(caller)] = caller
     key = (context.applicationId, str(gateway.ledger.home))
     if key in _watched:
         return
-    _watched.add(key)
     store = shared_answers(gateway)
-    stopped, owner = threading.Event(), process_name()
+    stopped, one_looks, owner = threading.Event(), threading.Lock(), process_name()
     ended_s: dict[bytes, float] = {}  # when what ended well was seen to have
 
     def look(last: bool = False) -> None:
+        with one_looks:
+            look_at_all(last)
+
+    def look_at_all(last: bool) -> None:
+        over: list[Execution] = []
         for statement in store.running(owner):
             if last or not (statement.lasting or statement.scope in ended_s):
-                ended = _ended(spark, key[0], statement)
-                if ended and not last:
+                execution = ended_execution(spark, key[0], statement)
+                if execution is not None and statement.scope not in ended_s:
+                    over.append(execution)
+                if execution and execution.well and not last:
                     ended_s[statement.scope] = time.monotonic()
-                elif ended is not None:
-                    store.end(statement, well=ended)
+                elif execution is not None:
+                    store.end(statement, well=execution.well)
             elif time.monotonic() - ended_s.get(statement.scope, math.inf) > HANDED_OVER_S:
                 store.end(statement, well=True)
                 del ended_s[statement.scope]
+        record(gateway, over, _callers)
+
+    _watched[key] = look
 
     def look_on() -> None:
         while not stopped.wait(LOOK_S):
@@ -67,8 +82,7 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     stop = context.stop
 
     def stop_after_a_look() -> None:
-        with suppress(Exception):  # as in `_quietly`; what ended a moment ago is still on its way to the status store
-            context._jsc.sc().listenerBus().waitUntilEmpty(STOP_S * 1000)
+        _wait_for_status(context)
         last_look()  # the JVM knows it now, and soon nobody does
         stop()
 
@@ -77,20 +91,16 @@ def watch(spark: SparkSession, gateway: Gateway) -> None:
     threading.Thread(target=look_on, name="aiq-spark-watch", daemon=True).start()
 
 
-def _ended(spark: SparkSession, application: str, statement: Shared) -> bool | None:
-    """Whether what a statement ran last ended well; None while it runs, or where it is none of this application's."""
-    name, _, execution = statement.run.rpartition("/")
-    if name != application or not execution.isdigit():
-        return None
-    jvm: Any = spark._jsparkSession
-    found = jvm.sharedState().statusStore().execution(int(execution))
-    if found.isEmpty():
-        return True  # long ago, so that Spark has forgotten it
-    data = found.get()
-    if data.completionTime().isEmpty():
-        return None
-    message = data.errorMessage()
-    return bool(message.isEmpty() or not message.get())
+def look_now(spark: SparkSession, gateway: Gateway) -> None:
+    """Looks at once what of an application has ended. Raises LedgerError."""
+    context: Any = spark.sparkContext
+    _wait_for_status(context)
+    _watched[context.applicationId, str(gateway.ledger.home)]()
+
+
+def _wait_for_status(context: Any) -> None:
+    with suppress(Exception):  # as in `_quietly`; what ended a moment ago is still on its way to the status store
+        context._jsc.sc().listenerBus().waitUntilEmpty(STOP_S * 1000)
 
 
 def _quietly(look: Any) -> None:

@@ -67,6 +67,11 @@ def statement(name: str = "s", caller: bytes = CALLER, owner: str | None = None,
     return Shared(name, scope_of_statement(caller, name), caller, owner or process_name(), resumable)
 
 
+def of_session(asking: str) -> Shared:
+    """A statement of one session, whose statements share their answers."""
+    return statement("session")._replace(lasting=True, asking=asking)
+
+
 def dead_process() -> str:
     """The name of a process that was there, and is not any more."""
     code = "from aiq.answers.shared import process_name; print(process_name())"
@@ -96,6 +101,29 @@ def test_another_statement_asks_anew(opened: Open) -> None:
     assert store.claim(statement("t"), KEYS[:1]).mine == KEYS[:1]
 
 
+def test_a_store_says_how_far_a_statement_is(opened: Open) -> None:
+    store, asked = opened(), statement()
+    assert store.progress(asked) == (0, 0)
+    store.claim(asked, KEYS[:3])
+    store.keep(asked, [Entry(KEYS[0], '"yes"')])
+    assert store.progress(asked) == (1, 2)
+    first, second = of_session("first"), of_session("second")
+    store.claim(first, KEYS[:2])
+    store.keep(first, [Entry(key, '"yes"') for key in KEYS[:2]])
+    store.claim(second, KEYS[1:3])
+    assert (store.progress(first)[0], store.progress(second)) == (1, (1, 1))
+
+
+def test_a_running_statement_has_its_text(opened: Open) -> None:
+    store, written = opened(), statement()._replace(text="SELECT 'größe'")
+    store.claim(written, KEYS[:1])
+    store.claim(statement("t"), KEYS[:1])
+    assert {each.id: each.text for each in store.running(process_name())} == {"s": "SELECT 'größe'", "t": ""}
+    store.end(written, well=True)
+    store.claim(statement(), KEYS[:1])
+    assert {each.text for each in store.running(process_name())} == {""}
+
+
 def test_what_a_dead_process_had_claimed_is_free(opened: Open) -> None:
     opened(dead_process()).claim(statement(), KEYS[:1])
     assert opened().claim(statement(), KEYS[:1]).mine == KEYS[:1]
@@ -119,10 +147,32 @@ def test_a_statement_that_was_cut_off_is_resumed_once(opened: Open, how: str) ->
         store.end(first, well=False)
     second = statement("second")
     claimed = store.claim(second, KEYS[:2])
-    assert claimed.resumed == {KEYS[0]: '"yes"'} and claimed.mine == [KEYS[1]]  # a failure is tried again
+    assert claimed.reused == {KEYS[0]: '"yes"'} and claimed.mine == [KEYS[1]]  # a failure is tried again
     assert store.claim(second, KEYS[:1]).known == {KEYS[0]: '"yes"'}
     store.end(second, well=True)
     assert store.claim(statement("third"), KEYS[:1]).mine == KEYS[:1]
+
+
+def test_a_statement_of_a_session_reuses_an_answer_of_another_once(opened: Open) -> None:
+    store, first, second = opened(), of_session("first"), of_session("second")
+    assert store.claim(first, KEYS[:2]).mine == KEYS[:2]
+    store.keep(first, [Entry(KEYS[0], '"yes"'), Entry(KEYS[1], '"no"', failed=True)])
+    assert store.claim(first, KEYS[:2]).known == {KEYS[0]: '"yes"', KEYS[1]: '"no"'}
+    claimed = opened("elsewhere:1:1").claim(second, KEYS[:2])
+    assert (claimed.known, claimed.reused) == ({}, {KEYS[0]: '"yes"'})
+    assert claimed.mine == [KEYS[1]]  # what another one failed with is asked again
+    claimed = store.claim(second, KEYS[:2])  # another task of it
+    assert (claimed.known, claimed.reused, claimed.theirs) == ({KEYS[0]: '"yes"'}, {}, [KEYS[1]])
+
+
+def test_a_session_takes_what_was_cut_off_for_its_statement(opened: Open) -> None:
+    store, first = opened(), statement("first")
+    store.claim(first, KEYS[:1])
+    store.keep(first, [Entry(KEYS[0], '"yes"')])
+    store.end(first, well=False)
+    assert store.claim(of_session("second"), KEYS[:1]).reused == {KEYS[0]: '"yes"'}
+    assert store.claim(of_session("second"), KEYS[:1]).known == {KEYS[0]: '"yes"'}
+    assert store.claim(of_session("third"), KEYS[:1]).reused == {KEYS[0]: '"yes"'}
 
 
 def test_a_statement_that_ended_well_leaves_nothing(opened: Open) -> None:

@@ -64,7 +64,8 @@ def test_without_a_terminal_there_is_a_line_every_half_minute(capsys: pytest.Cap
         waited.append(interval_s)
         return len(waited) == 3
 
-    show_lines(statement(rows=10, asked=10, answered=5), 10, wait)
+    running = statement(rows=10, asked=10, answered=5)
+    show_lines(lambda now: line(running, 10, now), wait)
     lines = capsys.readouterr().err.splitlines()
     assert (waited, len(lines)) == ([30.0] * 3, 2) and lines[0].startswith("5 rows of 10 · ")
 
