@@ -52,6 +52,7 @@ def t(engine: Engine) -> Engine:
             "SELECT transform(array(j), x -> x:a) AS r FROM t",
             "SELECT transform(array(j), x -> get_json_object(x, '$.a')) AS r FROM t",
         ),
+        ("SELECT j:b.c:[1] AS r FROM t", "SELECT get_json_object(j, '$.b.c[1]') AS r FROM t"),
         ("BEGIN SELECT j:a FROM t; END", "SELECT get_json_object(j, '$.a') AS a FROM t"),
     ],
 )

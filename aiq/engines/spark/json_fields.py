@@ -24,6 +24,7 @@ from aiq.sql.words import DATABRICKS, quoted
 _EXTRACT = "SemiStructuredExtract"
 _LISTS = {"Project": ("projectList",), "Aggregate": ("aggregateExpressions",)}
 _STEP = re.compile(r"""\.([A-Za-z_]\w*)|\[(\d+)\]|\.?\[\s*'([^'"\\\]]+)'\s*\]|\.?\[\s*"([^'"\\\]]+)"\s*\]""")
+_OF_NUMBERS = re.compile(r"\$(\[\d+\])+")
 
 
 def with_json_fields(catalyst: Catalyst, text: str) -> str:
@@ -44,7 +45,8 @@ def with_json_fields(catalyst: Catalyst, text: str) -> str:
         colon = max(colon for colon in colons if start < colon < end)
         path = str(catalyst.value_of(node, "field"))
         written = path.replace("\\", "\\\\").replace("'", "\\'")
-        edits[colon, end] = f", '{written}')" + (f" AS {quoted(name, DATABRICKS)}" if name else "")
+        is_named = name and _OF_NUMBERS.fullmatch(path) is None  # else the name is an alias that stands in the text
+        edits[colon, end] = f", '{written}')" + (f" AS {quoted(name, DATABRICKS)}" if is_named else "")
         edits[start, start] = f"{FIELD}(" + edits.get((start, start), "")
     for (start, end), new in sorted(edits.items(), reverse=True):
         text = text[:start] + new + text[end:]
