@@ -15,10 +15,12 @@ class Watchdog:
     For one wait at a time, on one event loop. Who makes it ends it with `stop`.
     """
 
-    __slots__ = ("_due", "_rang", "_task", "_timer")
+    __slots__ = ("_due", "_rang", "_rings", "_task", "_timer")
 
     def __init__(self) -> None:
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings = 0.0
+        """When, on the loop's clock: uvloop's handle of a time that has come does not tell."""
         self._task: asyncio.Task[object] | None = None
         self._due = 0.0
         self._rang = False
@@ -28,9 +30,9 @@ class Watchdog:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._due = due = loop.time() + wait_s
-        if self._timer is None or self._timer.when() > due:
+        if self._timer is None or self._rings > due:
             self.stop()
-            self._timer = loop.call_at(due, self._ring, loop)
+            self._set(loop)
         cancelled, self._task, self._rang = task.cancelling(), task, False
         try:
             return await work
@@ -47,12 +49,16 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
 
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._rings = self._due
+        self._timer = loop.call_at(self._due, self._ring, loop)
+
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         if self._task is None:
             return
         if loop.time() < self._due:
-            self._timer = loop.call_at(self._due, self._ring, loop)
+            self._set(loop)
             return
         self._rang = True
         self._task.cancel()

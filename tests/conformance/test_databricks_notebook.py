@@ -209,7 +209,6 @@ def test_a_script_runs_on_spark_with_calls_that_wait(ask: Ask, simulator: Simula
 @pytest.mark.parametrize("ask", ["spark"], indirect=True)
 def test_what_spark_has_no_words_for_is_said_in_ours(ask: Ask, simulator: SimulatorProcess) -> None:
     for text, words in (
-        ("SELECT ai_query('chat', body):label FROM letters", "get_json_object"),
         ("SELECT * FROM ai_query('chat', 'x')", "in SELECT, not in FROM"),
         ("SELECT ai_query('chat', body) FROM letters\nQUALIFY row_number() OVER (ORDER BY id) = 1", "no QUALIFY"),
     ):

@@ -183,9 +183,7 @@ def test_what_a_translation_would_lose_is_told_before_any_call(engine: Engine, c
     [
         ("xyz(1)", "xyz has no exact counterpart"),
         ("CAST(price AS BOOLEAN) + 1", "operator \\+ of these types has no exact counterpart"),
-        ("CAST(max(price) AS DOUBLE)", "compute that in a subquery first"),
         ("price / 3L", "operator / of these types has no exact counterpart"),
-        ("TRY_CAST(avg(price) AS INT)", "compute that in a subquery first"),
     ],
 )
 def test_what_has_another_value_on_spark_is_refused_in_the_users_words(engine: Engine, call: str, words: str) -> None:
@@ -193,6 +191,31 @@ def test_what_has_another_value_on_spark_is_refused_in_the_users_words(engine: E
     with pytest.raises((StatementError, duckdb.BinderException), match=words) as refused:
         engine.session.sql(f"SELECT ai_query('chat', 'costs ' || ({call})) AS a FROM priced", dialect="databricks")
     assert "aiq_spark" not in str(refused.value) and engine.requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "prompts"),
+    [
+        ("SELECT {} FROM priced GROUP BY k HAVING CAST(max(price) AS DOUBLE) > 2", ["r 2.5 2024-02-29 NULL"]),
+        (
+            "SELECT {} FROM priced GROUP BY k ORDER BY CAST(sum(price) AS DOUBLE) DESC LIMIT 1",
+            ["r 2.5 2024-02-29 NULL"],
+        ),
+        ("SELECT {} FROM priced GROUP BY k", ["r 1.5 2024-03-01 NULL", "r 2.5 2024-02-29 NULL"]),
+    ],
+)
+def test_a_request_over_an_aggregate_has_its_text(engine: Engine, sql: str, prompts: list[str]) -> None:
+    engine.sql(
+        "CREATE TABLE priced AS SELECT * FROM "
+        "(VALUES (1, 1.50, DATE '2024-02-01'), (2, 2.50, DATE '2024-01-31')) AS v(k, price, d)"
+    )
+    text = (
+        "concat_ws(' ', 'r', CAST(max(price) AS DOUBLE), max(d) + INTERVAL 1 MONTH, "
+        "coalesce(CAST(TRY_CAST(max(CAST(d AS STRING)) AS INT) AS STRING), 'NULL'))"
+    )
+    rows = engine.session.sql(sql.format(f"{text} AS p, ai_query('chat', {text}) AS r"), dialect="databricks")
+    assert rows is not None and sorted(row[0] for row in rows.fetchall()) == prompts
+    assert engine.requests() == len(prompts)
 
 
 def test_a_prompt_has_the_text_that_spark_gives_its_values(engine: Engine) -> None:

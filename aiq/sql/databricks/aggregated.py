@@ -89,12 +89,16 @@ def _with_type(text: str, start: int, tried: bool) -> str:
     if not rows:
         return text
     value = f"aiq_r{start}"
-    items = ", ".join(f"'v{place}': {arguments[place]}" for place in rows)
-    for place in rows:
-        arguments[place] = f"{value}.v{place}"
+    if len(rows) == 1:
+        items = arguments[rows[0]]
+        arguments[rows[0]] = value
+    else:
+        items = "{" + ", ".join(f"'v{place}': {arguments[place]}" for place in rows) + "}"
+        for place in rows:  # HAVING takes a field behind a dot for a column
+            arguments[place] = f"struct_extract({value}, 'v{place}')"
     made = f"{SCHEMA}.{name}({', '.join(arguments)})"
     made = f"TRY({made})" if tried else made
-    return f"{text[:start]}list_transform([{{{items}}}], lambda {value}: {made})[1]{text[end:]}"
+    return f"{text[:start]}list_transform([{items}], lambda {value}: {made})[1]{text[end:]}"
 
 
 def _tokens(argument: str) -> list[Token]:

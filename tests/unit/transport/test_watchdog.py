@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import uvloop
 
 from aiq.transport.watchdog import Watchdog
 
@@ -113,6 +115,22 @@ def test_a_wait_that_was_too_long_leaves_its_task_as_it_was(loop: HandMovedLoop)
         assert await task == 0
 
     loop.run_until_complete(work())
+
+
+def test_a_wait_of_no_time_is_too_long_and_the_next_has_its_own_time_on_uvloop() -> None:
+    async def work() -> str:
+        watchdog = Watchdog()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await watchdog.wait(asyncio.get_running_loop().create_future(), 0)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(answer.set_result, "done")
+        waits = watchdog.wait(answer, 0)  # set again, though its timer tells no time
+        with suppress(TimeoutError):
+            await waits
+        return await watchdog.wait(asyncio.sleep(0, "done"), 60)
+
+    assert uvloop.run(work()) == "done"
 
 
 def test_no_timer_is_left_after_the_stop(loop: HandMovedLoop) -> None:
