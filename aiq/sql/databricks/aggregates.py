@@ -70,6 +70,8 @@ def _type_over_rows(node: exp.Expr, show: Print, made: list[str]) -> str:
     """The type of what an aggregate is over, told by the least values of what that is made of, which join `made`."""
 
     def least(part: exp.Expr) -> str:
+        if isinstance(part, exp.Null):  # the least of those has no type
+            return show(part)
         made.append(f"min({show(part)})")
         return f"\0{len(made) - 1}\0"
 
