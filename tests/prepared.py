@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -105,6 +106,8 @@ class Prepared:
 
     def __init__(self) -> None:
         self._orders, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        """Held while an order is written, which two threads of a test may do at once."""
         with theirs:
             root = str(Path(__file__).resolve().parent.parent)
             self._process = subprocess.Popen(
@@ -174,8 +177,9 @@ class Prepared:
         order = {"args": args, "env": dict(os.environ if env is None else env), "cwd": str(cwd or Path.cwd())}
         with status:
             data = json.dumps(order).encode()
-            socket.send_fds(self._orders, [_NUMBER.pack(len(data))], [*streams, status.fileno()])
-            self._orders.sendall(data)
+            with self._lock:
+                socket.send_fds(self._orders, [_NUMBER.pack(len(data))], [*streams, status.fileno()])
+                self._orders.sendall(data)
         for descriptor in theirs:
             os.close(descriptor)
         return Program(args, ours, pipes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_programs_run_side_by_side_and_are_killed_alone() -> None:
     both[0].kill()
     assert both[0].wait(PATIENCE_S) == -signal.SIGKILL
     assert (both[1].communicate("goes on"), both[1].returncode) == (("goes on\n", None), 0)
+
+
+def test_threads_may_start_programs_at_once() -> None:
+    program, sizes = "import sys; print(len(sys.argv[1]))", [500_000 + i for i in range(8)]
+    with ThreadPoolExecutor(len(sizes)) as pool:  # each order is longer than a socket takes at once
+        done = list(pool.map(lambda size: prepared().run("-c", program, "x" * size).stdout, sizes))
+    assert done == [f"{size}\n" for size in sizes]
 
 
 def test_nothing_that_is_prepared_has_threads_that_a_fork_would_miss() -> None:
