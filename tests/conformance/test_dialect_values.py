@@ -145,7 +145,7 @@ def page() -> str:
         "or structs, compared by `<`, place NULL last (Spark: first); a BOOLEAN column compared with a column of numbers is an error in",
         "Spark, as are two arrays of different types; a BIGINT beside a DECIMAL, as more than a column in coalesce or CASE, makes",
         "19 digits of it, and 20 in Spark; `struct(i) = struct(NULL)` is an error in Spark;",
-        "`greatest` of FLOATs gives 0.0 for -0.0; try_variant_get of a malformed text is NULL;",
+        "`greatest` of FLOATs gives 0.0 for -0.0; years before 1 or after 9999 as text;",
         "the last digits of var_pop, stddev and their like (Spark's depend on its partitions).",
         "",
         "UNION, INTERSECT and EXCEPT of columns of different types are refused where Spark gives another type than DuckDB: a text",
