@@ -60,13 +60,7 @@ def with_values(text: str) -> str:
             level.lists = level.pivots
         last = token.end + 1
     expression_ends()
-    return _inserted(text, ends)
-
-
-def _inserted(text: str, ends: list[int]) -> str:
-    for end in reversed(ends):
-        text = f"{text[:end]} IN ('{_VALUE}'){text[end:]}"
-    return text
+    return calls.replace(text, [(end, end, f" IN ('{_VALUE}')") for end in ends])
 
 
 def alone(text: str) -> str | None:

@@ -48,9 +48,7 @@ def with_json_fields(catalyst: Catalyst, text: str) -> str:
         is_named = name and _OF_NUMBERS.fullmatch(path) is None  # else the name is an alias that stands in the text
         edits[colon, end] = f", '{written}')" + (f" AS {quoted(name, DATABRICKS)}" if is_named else "")
         edits[start, start] = f"{FIELD}(" + edits.get((start, start), "")
-    for (start, end), new in sorted(edits.items(), reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
+    return calls.replace(text, [(start, end, new) for (start, end), new in edits.items()])
 
 
 def register_json_fields(spark: SparkSession) -> None:
